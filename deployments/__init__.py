@@ -1,0 +1,1 @@
+"""What runs on the nodes: one package per stage. Never imports serve_app."""

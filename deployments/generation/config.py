@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from deployments.config import Config
+
+
+class GenerationConfig(Config):
+    engine: Literal["vllm", "extractive", "fake", "auto"] = Field(
+        "auto", description="auto (embedded default only): vllm if the model's weights are in the local cache, else extractive"
+    )
+    model: str = Field("Qwen/Qwen3-0.6B", description="a hub id or a local folder")
+    revision: str | None = None
+    local_files_only: bool = Field(False, description="never ask the hub; what engine auto resolves to sets it")
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    accelerator_type: str | None = Field(None, description="Ray's name of the GPU type, e.g. H100")
+    tensor_parallel_size: int = Field(1, ge=1, le=64)
+    context_tokens: int = Field(16_384, ge=512, description="prompt and answer together; vLLM's max_model_len")
+    max_num_seqs: int = Field(64, ge=1, description="answers generated at once by one replica; more wait in the engine")
+    max_waiting: int = Field(128, ge=0, description="requests that may wait in one replica's engine; beyond it 503")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    cpu_kv_cache_gb: int = Field(1, ge=1, description="vLLM's KV cache on CPU")
+    cpus: float = Field(1, gt=0, description="logical CPUs of one replica")
+    lora: dict[str, Any] | None = Field(None, description="ray.serve.llm LoraConfig fields; None switches LoRA off")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=lambda: {"enable_thinking": False},
+        description="variables of the model's chat template; a template that does not know one ignores it",
+    )
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments; those named above are refused here")
+    max_sentences: int = Field(3, ge=1, le=10, description="sentences the extractive engine may quote")
+    min_coverage: float = Field(0.34, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold")
+    tombstone_s: float = Field(30.0, gt=0, description="how long an abort that came before its request is remembered")
+    max_tombstones: int = Field(10_000, ge=1)
+    fake_delay_ms: float = Field(0.0, ge=0, description="the fake engine's time per token")

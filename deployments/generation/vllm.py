@@ -1,0 +1,247 @@
+"""vLLM inside `ray.serve.llm`: LLMServer owns the engine, its arguments and its placement; this adds our stream.
+
+Text deltas come straight from the engine's client, without the OpenAI layer and its response batcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
+from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError
+from vllm.inputs.engine import tokens_input
+from vllm.renderers.params import ChatParams
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
+from deployments.generation.config import GenerationConfig
+from deployments.generation.running import RunningQueries
+from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
+
+WARM_UP = GenerationRequest(
+    query_id="warm-up",
+    tenant_id="warm-up",
+    language="en",
+    question="",
+    messages=(Message("user", "Hello."),),
+    passages=(),
+    max_tokens=2,
+)
+
+
+def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Application:
+    """The generation deployment, ready to bind. Needs an initialised Ray.
+
+    `serve_options` is what scales it (num_replicas, autoscaling_config, max_ongoing_requests, …). Resources come from
+    `config`: `ray_actor_options` is refused, because it would replace the ones that LLMServer needs.
+    """
+    if "ray_actor_options" in serve_options:
+        raise ValueError("generation: ray_actor_options is refused; set cpus, accelerator_type or tensor_parallel_size")
+    return build_llm_deployment(
+        llm_config(config),
+        deployment_cls=VllmGeneration,
+        bind_kwargs={"config": config},
+        override_serve_options={"name": "generation", **serve_options},
+    )
+
+
+def llm_config(config: GenerationConfig) -> LLMConfig:
+    """Our configuration in the words of `ray.serve.llm`."""
+    # vLLM reports usage to its makers unless told not to.
+    env_vars = {"VLLM_NO_USAGE_STATS": "1"}
+    if config.local_files_only:
+        env_vars["HF_HUB_OFFLINE"] = "1"
+
+    engine_kwargs = {
+        **config.engine_kwargs,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "max_model_len": config.context_tokens,
+        "max_num_seqs": config.max_num_seqs,
+    }
+    if config.revision is not None:
+        engine_kwargs |= {"revision": config.revision, "tokenizer_revision": config.revision}
+
+    hardware: dict[str, Any]
+    if config.accelerator == "cpu":
+        env_vars["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_kv_cache_gb)
+        engine_kwargs["distributed_executor_backend"] = "mp"
+        # The engine's processes are the replica's children, not Ray workers: one bundle holds the whole replica.
+        hardware = {
+            "accelerator_config": {"kind": "cpu"},
+            "placement_group_config": {"bundles": [{"CPU": config.cpus}]},
+            "deployment_config": {"ray_actor_options": {"num_cpus": 0}},
+        }
+    else:
+        engine_kwargs["gpu_memory_utilization"] = config.gpu_memory_utilization
+        hardware = {
+            "accelerator_config": {"kind": "gpu"},
+            "accelerator_type": config.accelerator_type,
+            "deployment_config": {"ray_actor_options": {"num_cpus": config.cpus}},
+        }
+
+    lora = dict(config.lora) if config.lora is not None else None
+    parsed = LLMConfig(
+        model_loading_config={"model_id": config.model, "model_source": config.model},
+        engine_kwargs=engine_kwargs,
+        lora_config=lora,
+        runtime_env={"env_vars": env_vars},
+        **hardware,
+    )
+    if parsed.lora_config is not None:
+        parsed.update_engine_kwargs(enable_lora=True, max_loras=parsed.lora_config.max_num_adapters_per_replica)
+    return parsed
+
+
+@dataclass(slots=True)
+class SchedulerReport:
+    """What the engine's scheduler last said of itself; a stat logger in vLLM's eyes."""
+
+    running: int = 0
+    waiting: int = 0
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
+        if scheduler_stats is not None:
+            self.running = scheduler_stats.num_running_reqs
+            self.waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
+
+    def log(self) -> None: ...
+
+    def log_engine_initialized(self) -> None: ...
+
+    def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None: ...
+
+
+class VllmGeneration(LLMServer):
+    """The generation stage on vLLM. Same methods as `deployment.Generation`."""
+
+    async def __init__(self, llm_config: LLMConfig, config: GenerationConfig, **kwargs: Any) -> None:
+        self._config = config
+        self._queries = RunningQueries(config)
+        self._scheduler = SchedulerReport()
+        await super().__init__(llm_config, **kwargs)
+        self._client = self.engine._engine_client
+        self._client.logger_manager.stat_loggers.append(self._scheduler)
+        # The first request compiles kernels, 5 to 20 s on CPU: nobody's question should pay for it.
+        async with aclosing(self.generate(WARM_UP)) as deltas:
+            async for _ in deltas:
+                pass
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[TextDelta]:
+        """Stream the answer; see `base.Engine`. Raises Overloaded, PromptTooLong, InvalidRequest, StageUnavailable."""
+        if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
+            raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
+        with self._queries.enter(request) as query:
+            prompt = [] if query.cancelled else await self._render(request)
+            if query.cancelled:
+                yield TextDelta("", "cancelled", Usage(len(prompt)))
+                return
+
+            outputs = self._client.generate(
+                tokens_input(prompt, cache_salt=request.tenant_id),
+                self._sampling(request, len(prompt)),
+                _engine_id(request.tenant_id, request.query_id),
+                lora_request=await self._lora(),
+            )
+            completion_tokens = 0
+            finished = False
+            try:
+                async with aclosing(outputs):
+                    async for output in outputs:
+                        answer = output.outputs[0]
+                        completion_tokens += len(answer.token_ids)
+                        finished = output.finished
+                        if finished or query.cancelled:
+                            reason = "cancelled" if query.cancelled else FINISH_REASONS[answer.finish_reason]
+                            yield TextDelta(answer.text, reason, Usage(len(prompt), completion_tokens))
+                            return
+                        if answer.text:
+                            yield TextDelta(answer.text)
+            except EngineDeadError:
+                raise StageUnavailable("generation: the vLLM engine died; its replica is being replaced") from None
+            except EngineGenerateError as error:
+                raise StageUnavailable(f"generation: the vLLM engine failed on this request: {error.__cause__}") from None
+            except VLLMClientError as error:
+                raise InvalidRequest(f"generation: vLLM refused the request: {error}") from None
+            finally:
+                # The client's own clean-up misses a cancellation that falls while the request is being handed over.
+                if not finished:
+                    await self._abort(request.tenant_id, request.query_id)
+
+    async def abort(self, tenant_id: str, query_id: str) -> bool:
+        here = self._queries.abort(tenant_id, query_id)
+        if here:
+            await self._abort(tenant_id, query_id)
+        return here
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        tokenizer = self._client.renderer.get_tokenizer()
+        encoded = await asyncio.to_thread(tokenizer, list(texts), add_special_tokens=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    async def load(self) -> GenerationLoad:
+        """Zero in sum exactly when nothing is left: neither here, nor in the engine's front, nor in its scheduler."""
+        front = {state.external_req_id for state in self._client.output_processor.request_states.values()}
+        here = front | {_engine_id(query.tenant_id, query.query_id) for query in self._queries}
+        running = self._scheduler.running
+        return GenerationLoad(running, max(self._scheduler.waiting, len(here) - running))
+
+    async def status(self) -> StageStatus:
+        return StageStatus(ready=not self._client.errored, engine="vllm", model=self._config.model)
+
+    async def _render(self, request: GenerationRequest) -> list[int]:
+        """The request's messages through the model's chat template, as token ids; vLLM's own threads do the work."""
+        renderer = self._client.renderer
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        template = {**self._config.chat_template_kwargs, "add_generation_prompt": True, "tokenize": False}
+        try:
+            _, (rendered,) = await renderer.render_chat_async(
+                [messages],
+                ChatParams(chat_template_kwargs=template),
+                # The length is ours to check, so that its error names what to do.
+                replace(renderer.default_chat_tok_params, max_total_tokens=None),
+            )
+        except (VLLMClientError, ValueError) as error:
+            raise InvalidRequest(f"messages do not fit the chat template of {self._config.model}: {error}") from None
+        prompt: list[int] = rendered["prompt_token_ids"]
+        if len(prompt) >= self._config.context_tokens:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt)} tokens and generation.context_tokens is {self._config.context_tokens}:"
+                " send fewer or shorter passages"
+            )
+        return prompt
+
+    def _sampling(self, request: GenerationRequest, prompt_tokens: int) -> SamplingParams:
+        return SamplingParams(
+            max_tokens=min(request.max_tokens, self._config.context_tokens - prompt_tokens),
+            temperature=request.temperature,
+            seed=request.seed,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    async def _lora(self) -> Any:
+        """The adapter that the caller named by Serve's multiplexed model id, or None."""
+        adapter = serve.get_multiplexed_model_id()
+        if not adapter:
+            return None
+        await self._maybe_resolve_lora_from_multiplex()
+        return self.engine._oai_models.lora_requests[adapter]
+
+    async def _abort(self, tenant_id: str, query_id: str) -> None:
+        """End it in the engine, even if the caller is cancelled meanwhile."""
+        await asyncio.shield(self._client.abort(_engine_id(tenant_id, query_id)))
+
+
+FINISH_REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
+
+
+def _engine_id(tenant_id: str, query_id: str) -> str:
+    """The request id inside vLLM. It holds the tenant, so that an abort by id can never reach another's query."""
+    return f"{tenant_id}/{query_id}"

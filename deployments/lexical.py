@@ -1,0 +1,199 @@
+"""The lexical half of retrieval: text → terms → sparse vectors whose inner product is BM25.
+
+A passage's vector holds BM25's term saturation, a question's vector the terms' inverse document frequency, so that
+
+    score = Σ idf(t) · tf · (k1 + 1) / (tf + k1 · (1 - b + b · length / reference))
+
+(Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, eq. 3.15). Two departures: the average
+length is a constant, so that a passage's vector depends on nothing but the passage; and the document frequencies
+are handed in by the caller, so that they can be those of one asker's scope.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import threading
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+import Stemmer
+
+from deployments.types import Language
+
+K1 = 1.2
+"""Saturation: how soon more occurrences of a term stop adding to the score."""
+B = 0.4
+"""How much a passage longer than the reference is held back."""
+REFERENCE_LENGTH = 80
+"""Terms (stop words not counted) of a typical passage: a chunk of 220 model tokens holds 60 to 120."""
+
+_ALGORITHMS: Mapping[Language, str] = {"hr": "serbian", "en": "english"}
+
+_STOP_WORDS: Mapping[Language, str] = {
+    "hr": """
+a ako al ali baš bez bi bih bijah bijahu bijaše bila bile bili bilo bio bismo biste biti bješe budu bude budem budemo
+budete budeš čak čega čemu će ćemo ćeš ćete ću čija čije čiji čijih čijim čijoj čim čime da dakle dok do duž evo ga
+gdje god hoće hoćemo hoćeš hoću i iako ih ikad ili im ima imaju imam imamo imate imaš ipak isti ista isto iz iza
+između ja je jedan jedna jedne jednog jednom jedno jer jesam jesi jesmo jest jeste jesu joj još ju k ka kada kad kako
+kakav kakva kakve kakvo kakvi kamo kao kod koga koja koje kojeg kojega kojem kojemu koji kojih kojim kojima kojoj
+kojom koju koliko kome komu kolika kolike koliki kroz kuda li me mene meni mi mimo mnom mogao mogu moguće moj moja
+moje moji mora moraju moram moramo morate može možemo možete možeš mu mnogo na nad nadalje nakon nam nama naš naša
+naše našeg naši ne nego neka neke neki nekog neku neko nema netko nešto ni nije nikad nikoga nisam nisi nismo niste
+nisu niti ništa nju njega njegov njegova njegovo njem njemu njen njena njeno njezin njezina njih njihov njihova
+njihovo njim njima njoj njom no o od odnosno on ona onaj one oni ono onom onoj onih onim onda ondje opet oko osim ova
+ovaj ovako ove ovi ovih ovim ovime ovo ovog ovoga ovoj ovom ovome ovu ovdje pa pak po pod pored poslije prema pred
+prije pri radi s sa sam samo sav sva sve svega svemu svi svih svim svima svog svoga svoj svoja svoje svojem svoju svom
+se sebe sebi si smije smiju smijem smo ste stoga su ta tada taj tako također te tebe tebi ti tih tijekom time tim tko
+to toga toj tom tome tomu tu tvoj tvoja tvoje u umjesto unatoč uz vaš vaša vaše vašeg vaši već vi vam vama vas vrlo za
+zar zašto zato zbog što šta
+""",
+    "en": """
+a about above after again against all also am an and any are aren't as at be because been before being below between
+both but by can can't cannot could couldn't did didn't do does doesn't doing don't down during each either few for
+from further had hadn't has hasn't have haven't having he her here hers herself him himself his how however i if in
+into is isn't it it's its itself just let's may me might more most must mustn't my myself neither no nor not of off on
+once only or other ought our ours ourselves out over own per please same shall shan't she should shouldn't since so
+some such than that that's the their theirs them themselves then there there's therefore these they this those through
+thus to too under until unto up upon us very was wasn't we were weren't what what's when where which while who who's
+whom whose why will with within without won't would wouldn't yet you your yours yourself yourselves
+""",
+}
+
+_NUMBER_GROUPED = r"\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?![.,]?\d)"
+_NUMBER_DECIMAL = r"\d+[.,]\d+(?![.,]?\d)"
+_TOKEN = re.compile(
+    rf"(?<![^\W_])(?<!\d[.,])(?P<grouped>{_NUMBER_GROUPED})(?![^\W_])"
+    rf"|(?<![^\W_])(?<!\d[.,])(?P<decimal>{_NUMBER_DECIMAL})(?![^\W_])"
+    r"|(?P<word>[^\W_]+(?:'[^\W_]+)*)"
+)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+"""Soft hyphens and zero-width characters, which PDFs leave inside words."""
+_CROATIAN_LETTERS = re.compile("[čćšžđ]")
+
+
+def terms(text: str, language: Language) -> list[str]:
+    """The terms of a text in reading order, repeated as often as they occur: stemmed, without stop words or accents."""
+    return [_term(token, language) for token in _tokens(text) if not _is_stop_word(token, language)]
+
+
+def term_id(term: str) -> int:
+    """A term's place in the sparse vectors: the same in every process and release, from 1 to 2³² - 1.
+
+    Two of 100,000 different terms share an id about once; a collision only makes two words count as one.
+    """
+    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "big") or 1
+
+
+def encode_passage(text: str, language: Language) -> dict[int, float]:
+    """A passage's sparse vector: term id → saturated term frequency, above 0 and below k1 + 1."""
+    found = terms(text, language)
+    length_factor = K1 * (1 - B + B * len(found) / REFERENCE_LENGTH)
+    counts = Counter(map(term_id, found))
+    return {term: count * (K1 + 1) / (count + length_factor) for term, count in counts.items()}
+
+
+def query_term_ids(text: str, language: Language) -> tuple[int, ...]:
+    """The ids of a question's terms, each once, in reading order.
+
+    Each word is looked up as a stem of both languages, because a passage is analysed in its own language and a
+    Croatian question may meet an English passage by a name or a technical word.
+    """
+    kept = [token for token in _tokens(text) if not _is_stop_word(token, language)]
+    return tuple(dict.fromkeys(term_id(_term(token, each)) for token in kept for each in _ALGORITHMS))
+
+
+def encode_query(ids: Sequence[int], document_frequency: Mapping[int, int], passages: int) -> dict[int, float]:
+    """A question's sparse vector: term id → inverse document frequency, always above 0.
+
+    `document_frequency` counts, among the `passages` that the asker may see, those that hold the term; terms in
+    none are left out, so the vector may be empty. The weight is ln(1 + (N - n + ½) / (n + ½)), which unlike the
+    classic form stays positive for a term in more than half of the passages.
+    """
+    found = ((term, document_frequency.get(term, 0)) for term in ids)
+    return {
+        term: math.log1p((max(passages - frequency, 0) + 0.5) / (frequency + 0.5))
+        for term, frequency in found
+        if frequency > 0
+    }
+
+
+def detect_language(text: str, default: Language = "hr") -> Language:
+    """The language whose function words a text uses more; Croatian letters count as such. `default` on a tie."""
+    hits: Counter[Language] = Counter()
+    for token in _tokens(text):
+        in_croatian, in_english = _is_stop_word(token, "hr"), _is_stop_word(token, "en")
+        hits["hr"] += (in_croatian and not in_english) or _CROATIAN_LETTERS.search(token) is not None
+        hits["en"] += in_english and not in_croatian
+    if hits["hr"] == hits["en"]:
+        return default
+    return "hr" if hits["hr"] > hits["en"] else "en"
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Words and numbers of a text, case-folded and in composed form.
+
+    A number is one token however it is written: 500.000,00, 500,000.00 and 500000 are all "500000", 1,5 is "1.5".
+    Dates and references (25.5.2018., 2016/679) fall into their parts, without leading zeros.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold())
+    for match in _TOKEN.finditer(folded.replace("’", "'")):
+        token = match[0]
+        if match["word"] is not None:
+            yield token.lstrip("0") or "0" if token.isdecimal() else token
+        elif match["grouped"] is not None:
+            yield _canonical_number(token)
+        else:
+            yield _canonical_decimal(*re.split("[.,]", token))
+
+
+def _canonical_number(token: str) -> str:
+    """A number with thousands separators; a last group of one or two digits is its fraction."""
+    *groups, last = re.split("[.,]", token)
+    if len(last) == 3:
+        return _canonical_decimal("".join(groups) + last, "")
+    return _canonical_decimal("".join(groups), last)
+
+
+def _canonical_decimal(whole: str, fraction: str) -> str:
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def _term(token: str, language: Language) -> str:
+    """A token's stem, without accents.
+
+    Accents go before the stemmer too: it cuts "-ača" and "-aca" differently, and a word typed without accents must
+    meet the same word typed with them. They go again after it, because it writes Cyrillic as accented Latin.
+    """
+    return _fold(_stemmer(language).stemWord(_fold(token, language)), language)
+
+
+def _fold(text: str, language: Language) -> str:
+    """Without accents; in Croatian dj is how đ is typed on a keyboard that lacks it."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).replace("đ", "d")
+    return plain.replace("dj", "d") if language == "hr" else plain
+
+
+@cache
+def _stop_words(language: Language) -> frozenset[str]:
+    """A language's function words, with their accents and without."""
+    words = _STOP_WORDS[language].split()
+    return frozenset(words) | frozenset(_fold(word, language) for word in words)
+
+
+def _is_stop_word(token: str, language: Language) -> bool:
+    return token in _stop_words(language)
+
+
+_stemmers = threading.local()
+
+
+def _stemmer(language: Language) -> Stemmer.Stemmer:
+    """This thread's stemmer: it keeps a cache that threads may not share."""
+    if not hasattr(_stemmers, language):
+        setattr(_stemmers, language, Stemmer.Stemmer(_ALGORITHMS[language]))
+    return getattr(_stemmers, language)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from deployments.config import Config
+
+
+class RerankingConfig(Config):
+    backend: Literal["cross_encoder", "late_interaction", "fake"] = "late_interaction"
+    model: str = Field("all-MiniLM-L6-v2", description="the bundled model's name, a hub id, or a local folder")
+    revision: str | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    languages: tuple[str, ...] = Field(
+        ("en",), description="languages the model knows; in others it moves the fused order less. Empty: any language"
+    )
+    weight: float = Field(0.4, ge=0, le=1, description="share of the reranker in the final score where it knows the language")
+    weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
+    max_candidates: int = Field(80, ge=1, description="candidates scored in one call; the rest keep their fused order behind them")
+    batch_size: int = Field(32, ge=1, le=1024)
+    threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")

@@ -1,0 +1,54 @@
+"""What an index is, and the lazy way from a backend's name to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+from deployments.retrieval.config import RetrievalConfig
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest
+
+
+class Index(Protocol):
+    """Asynchronous and safe for concurrent callers; never blocks the loop."""
+
+    async def open(self) -> None:
+        """Connect; on a milvus-lite folder, wait for the predecessor's lock. Raises StageUnavailable."""
+
+    async def search(self, request: RetrievalRequest) -> list[Candidate]:
+        """The fused candidates of both halves inside the scope, best first, at most 2 x limit.
+
+        Raises EmbedderMismatch when the only index with passages was made by another embedder.
+        """
+        ...
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        """Write passages (same id replaces). Durable and visible to searches on return."""
+        ...
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        """Remove a document's passages, all but those of `keep_version`, from every embedder's
+        collection; returns how many were removed."""
+        ...
+
+    async def check(self) -> None:
+        """Raises StageUnavailable if the store does not answer."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connection and a milvus-lite folder's lock. Idempotent."""
+        ...
+
+
+def create(config: RetrievalConfig) -> Index:
+    match config.backend:
+        case "milvus":
+            from deployments.retrieval.milvus import MilvusIndex
+
+            return MilvusIndex(config)
+        case "fake":
+            from deployments.retrieval.fake import FakeIndex
+
+            return FakeIndex(config)
+        case _:
+            assert_never(config.backend)

@@ -1,0 +1,107 @@
+"""Errors → RFC 9457 problem+json. The only place that knows HTTP statuses."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from deployments import errors
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.RagError], int] = {
+    errors.RagError: 500,
+    errors.BadInput: 400,
+    errors.InvalidRequest: 422,
+    errors.InvalidFilter: 422,
+    errors.UnknownCollection: 404,
+    errors.PromptTooLong: 422,
+    errors.EmbedderMismatch: 409,
+    errors.DocumentTooLarge: 413,
+    errors.UnsupportedDocument: 415,
+    errors.BrokenDocument: 422,
+    errors.NotFound: 404,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.Unavailable: 503,
+    errors.StageUnavailable: 503,
+    errors.Overloaded: 503,
+    errors.DeadlineExceeded: 504,
+}
+RETRY_AFTER_S = 2
+
+
+class Problem(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem(request: Request, *, status: int, code: str, title: str, detail: str, retryable: bool) -> Problem:
+    headers = {}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body: dict[str, Any] = {
+        "type": f"{request.base_url}errors/{code.replace('_', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "retryable": retryable,
+        "request_id": request.scope.get("request_id"),
+    }
+    return Problem(body, status_code=status, headers=headers)
+
+
+def problem_of(request: Request, error: errors.RagError) -> Problem:
+    return problem(
+        request,
+        status=STATUS[type(error)],
+        code=error.code,
+        title=error.title,
+        detail=error.message,
+        retryable=error.retryable,
+    )
+
+
+def explain(error: RequestValidationError) -> str:
+    """One sentence a field, e.g. `query: String should have at least 1 character`."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in issue['loc'][1:]) or issue['loc'][0]}: {issue['msg']}"
+        for issue in error.errors()
+    )
+
+
+def install(app: FastAPI) -> None:
+    @app.exception_handler(errors.RagError)
+    async def _rag_error(request: Request, error: errors.RagError) -> Problem:
+        return problem_of(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> Problem:
+        return problem_of(request, errors.InvalidRequest(explain(error)))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Problem:
+        status = HTTPStatus(error.status_code)
+        answer = problem(
+            request,
+            status=status,
+            code=status.name.lower(),
+            title=status.phrase,
+            detail=str(error.detail),
+            retryable=False,
+        )
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> Problem:
+        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+        return problem_of(request, errors.RagError("an unexpected error; the service's log has the details"))

@@ -1,0 +1,71 @@
+"""An answer's messages as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from deployments.errors import RagError
+from serve_app.messages import Chunk, Citation, Complete, Failure, Message, Sources
+
+TYPES: dict[type[Message], str] = {
+    Sources: "sources",
+    Chunk: "chunk",
+    Citation: "citation",
+    Complete: "complete",
+    Failure: "error",
+}
+PING = b": ping\n\n"
+
+
+def wire(message: Message) -> dict[str, Any]:
+    """The message as its JSON object, `type` first."""
+    return {"type": TYPES[type(message)], **asdict(message)}
+
+
+def event(message: Message, number: int) -> bytes:
+    body = wire(message)
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return f"id: {number}\nevent: {body['type']}\ndata: {data}\n\n".encode()
+
+
+async def events(
+    query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float
+) -> AsyncGenerator[bytes]:
+    """Encode messages as they come; a comment after `heartbeat_s` of silence; an error is the last event.
+
+    Closing this closes `answer`, whatever it is waiting for.
+    """
+    number = 0
+    async with aclosing(_until_failure(query_id, answer)) as messages:
+        pending: asyncio.Task[Message | None] | None = None
+        try:
+            while True:
+                if pending is None:
+                    pending = asyncio.ensure_future(anext(messages, None))
+                done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
+                if not done:
+                    yield PING
+                    continue
+                message, pending = pending.result(), None
+                if message is None:
+                    return
+                number += 1
+                yield event(message, number)
+        finally:
+            if pending is not None:
+                pending.cancel()
+                await asyncio.wait({pending})
+
+
+async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[Message]:
+    async with aclosing(answer) as messages:
+        try:
+            async for message in messages:
+                yield message
+        except RagError as error:
+            yield Failure(query_id, error.message, error.code, error.retryable)

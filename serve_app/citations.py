@@ -1,0 +1,56 @@
+"""Finds citation markers such as [2] or [1, 3] in an answer while it streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_SENTENCE_START = re.compile(r"(?:[.!?…:]\s+|\n\s*)(?=\S)")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters `start` to `end` of the answer rest on the passages with these numbers (from 1)."""
+
+    numbers: tuple[int, ...]
+    start: int
+    end: int
+
+
+class CitationScanner:
+    """Fed an answer piece by piece, yields each citation as soon as its marker is complete.
+
+    The span is the sentence before the marker. Markers side by side share it; numbers that no passage has are ignored.
+    """
+
+    def __init__(self, passages: int) -> None:
+        self._passages = passages
+        self._answer = ""
+        self._scanned = 0
+        self._last: Span | None = None
+        self._last_marker_end = 0
+
+    def feed(self, text: str) -> Sequence[Span]:
+        self._answer += text
+        found: list[Span] = []
+        for marker in _MARKER.finditer(self._answer, self._scanned):
+            self._scanned = marker.end()
+            start, end = self._sentence_before(marker.start())
+            self._last_marker_end = marker.end()
+            numbers = tuple(n for n in map(int, marker[1].split(",")) if 1 <= n <= self._passages)
+            self._last = Span(numbers, start, end)
+            if numbers:
+                found.append(self._last)
+        return found
+
+    def _sentence_before(self, marker_start: int) -> tuple[int, int]:
+        segment = self._answer[self._last_marker_end : marker_start]
+        if not segment.strip(" ,;") and self._last is not None:
+            return self._last.start, self._last.end
+        body = segment.rstrip()
+        # The terminator of the cited sentence itself may stand before the marker: look for earlier ones only.
+        starts = [m.end() for m in _SENTENCE_START.finditer(body) if m.end() < len(body)]
+        lead = starts[-1] if starts else len(body) - len(body.lstrip(" .,;:!?\n"))
+        return self._last_marker_end + lead, self._last_marker_end + len(body)

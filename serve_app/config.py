@@ -1,0 +1,113 @@
+"""AppArgs: the whole behaviour of the service, made of the stages' own configurations.
+
+Scale and resources are not here: they stand under `deployments:` of the same file (see config_file.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from deployments.config import Config
+from deployments.embedding.config import EmbeddingConfig
+from deployments.generation.config import GenerationConfig
+from deployments.ingestion.config import IngestionConfig
+from deployments.reranking.config import RerankingConfig
+from deployments.retrieval.config import RetrievalConfig
+from serve_app.platform.config import BlobConfig, StoreConfig
+
+HOME = Path(__file__).parents[1] if (Path(__file__).parents[1] / "pyproject.toml").exists() else Path.cwd()
+"""What a relative `data_dir` is relative to: the checkout, or the working folder of an installed copy."""
+
+
+class ApiConfig(Config):
+    """The limits of the HTTP contract. A default is a limit's value where a caller asks for none."""
+
+    default_language: str = Field("hr", pattern="^(hr|en)$")
+    max_query_characters: int = Field(8_000, ge=1)
+    max_filter_bytes: int = Field(2_048, ge=1)
+    max_filter_depth: int = Field(5, ge=1)
+    max_metadata_bytes: int = Field(16_384, ge=2)
+    max_body_bytes: int = Field(50 * 1024 * 1024, ge=1024)
+    max_files: int = Field(1_000, ge=1, description="files in one job")
+    max_collections: int = Field(50, ge=1, description="collections one query may name")
+    top_k: int = Field(8, ge=1)
+    max_top_k: int = Field(50, ge=1)
+    candidates: int = Field(40, ge=1, description="taken from each half of retrieval")
+    max_tokens: int = Field(512, ge=1)
+    max_max_tokens: int = Field(4_096, ge=1)
+    deadline_s: float = Field(60, gt=0)
+    max_deadline_s: float = Field(300, gt=0)
+    first_token_s: float = Field(20, gt=0)
+    heartbeat_s: float = Field(5, gt=0, description="silence after which a stream sends a comment")
+    status_timeout_s: float = Field(5, gt=0, description="how long /readyz waits for one stage")
+    key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica remembers that a key was good")
+
+    @model_validator(mode="after")
+    def _defaults_within_limits(self) -> Self:
+        for default, limit in (
+            ("top_k", "max_top_k"),
+            ("max_tokens", "max_max_tokens"),
+            ("deadline_s", "max_deadline_s"),
+        ):
+            if getattr(self, default) > getattr(self, limit):
+                raise ValueError(f"{default} is larger than {limit}")
+        return self
+
+
+class AppArgs(Config):
+    """Paths of embedded parts (SQLite, blobs, milvus-lite) are relative to `data_dir`, and that to the checkout."""
+
+    data_dir: str = "var"
+    store: StoreConfig = StoreConfig()
+    blobs: BlobConfig = BlobConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    reranking: RerankingConfig = RerankingConfig()
+    generation: GenerationConfig = GenerationConfig()
+    ingestion: IngestionConfig = IngestionConfig()
+    api: ApiConfig = ApiConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        generation, api = self.generation, self.api
+        if generation.engine == "auto" and generation.accelerator == "gpu":
+            raise ValueError(
+                "generation.engine: auto looks into this machine's own model cache, so it is for the embedded default; "
+                "name vllm or extractive where generation.accelerator is gpu"
+            )
+        if generation.engine == "vllm" and api.max_max_tokens >= generation.context_tokens:
+            raise ValueError("api.max_max_tokens must be smaller than generation.context_tokens")
+        if self.ingestion.chunk_overlap >= self.ingestion.chunk_tokens:
+            raise ValueError("ingestion.chunk_overlap must be smaller than ingestion.chunk_tokens")
+        if self.embedding.backend == "fake" and self.reranking.backend == "cross_encoder":
+            raise ValueError("reranking.backend: cross_encoder beside embedding.backend: fake; fake both or neither")
+        return self
+
+    @property
+    def data_path(self) -> Path:
+        return (HOME / self.data_dir).resolve()
+
+    def local_stores(self) -> dict[str, tuple[str, ...]]:
+        """Field of each embedded store → the deployments that open it, each of which must then be one replica."""
+        stores: dict[str, tuple[str, ...]] = {}
+        if self.retrieval.embedded:
+            stores["retrieval.uri"] = ("retrieval",)
+        if self.store.embedded:
+            stores["store.url"] = ("ingress", "ingestion")
+        if self.blobs.embedded:
+            stores["blobs.url"] = ("ingress", "ingestion")
+        return stores
+
+    def resolved(self) -> AppArgs:
+        """The same with every local path absolute, so that no replica depends on its working folder."""
+        return self.model_copy(
+            update={
+                "data_dir": str(self.data_path),
+                "store": self.store.resolved(self.data_path),
+                "blobs": self.blobs.resolved(self.data_path),
+                "retrieval": self.retrieval.resolved(self.data_path),
+            }
+        )

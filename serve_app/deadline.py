@@ -1,0 +1,74 @@
+"""A query's time budget: every stage draws on the same one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from deployments.errors import DeadlineExceeded
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Deadline:
+    """`seconds` from now. What does not finish in time raises DeadlineExceeded naming the stage."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    async def wait(self, stage: str, work: Awaitable[T], *, at_most: float | None = None) -> T:
+        """The result of `work`, waited for no longer than the budget (or `at_most` seconds, if less)."""
+        limit = self.remaining() if at_most is None else min(at_most, self.remaining())
+        try:
+            async with asyncio.timeout(limit):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceeded(f"{stage} did not finish within the deadline; send a larger X-Deadline-Ms") from None
+
+    async def iterate(self, stage: str, stream: AsyncIterator[T], *, first_within: float) -> AsyncIterator[T]:
+        """The items of `stream`; the first must come within `first_within` seconds."""
+        limit: float | None = first_within
+        while True:
+            try:
+                item = await self.wait(stage, anext(stream), at_most=limit)
+            except StopAsyncIteration:
+                return
+            limit = None
+            yield item
+
+
+async def together(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Both results. When one fails the other is cancelled and the failure raised bare, not in a group."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class Stopwatch:
+    """Milliseconds by stage, in the order in which the stages ran."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.timings: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = round(1000 * (time.perf_counter() - began), 2)
+
+    def mark(self, name: str) -> None:
+        """Milliseconds from the start of the query until now."""
+        self.timings[name] = round(1000 * (time.perf_counter() - self._start), 2)

@@ -1,0 +1,152 @@
+"""DeploymentHandle → port adapters: the only place where the service calls its stages.
+
+Errors come back as a mix of RayTaskError and the stage's own class, whose text is a remote traceback; here they
+become plain RagErrors. Deadlines are the pipeline's: it cancels the awaits in here, and Serve cancels the replica's task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import Overloaded, RagError, StageUnavailable
+from deployments.types import (
+    Candidate,
+    EmbedderInfo,
+    Embeddings,
+    GenerationRequest,
+    IndexEntry,
+    Language,
+    RetrievalRequest,
+    StageStatus,
+    TextDelta,
+)
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+def translate(stage: str, error: BaseException) -> RagError:
+    """A stage's failure as the caller should see it. Complete for what Ray and Serve raise; see its test."""
+    if isinstance(error, RayTaskError):
+        error = error.cause
+    if isinstance(error, RagError):
+        return error
+    if isinstance(error, BackPressureError):
+        return Overloaded(f"{stage} has as many requests as it takes; try again shortly")
+    if isinstance(error, RayActorError | DeploymentUnavailableError | ReplicaUnavailableError | TaskCancelledError):
+        return StageUnavailable(f"{stage} lost the replica that was working on this; try again")
+    if isinstance(error, RayError | RayServeException):
+        return StageUnavailable(f"{stage} did not answer ({type(error).__name__}); try again")
+    logger.error("%s failed", stage, exc_info=error)
+    return RagError(f"{stage} failed unexpectedly; the service's log has the details")
+
+
+async def call(stage: str, response: Awaitable[T]) -> T:
+    """Await a handle's response; whatever the stage raised arrives as a RagError."""
+    try:
+        return await response
+    except (RagError, RayError, RayServeException) as error:
+        raise translate(stage, error) from None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingHandle:
+    """Port of the pipeline (questions) and of ingestion (passages)."""
+
+    handle: DeploymentHandle[Any]
+
+    async def embed_query(self, text: str) -> Embeddings:
+        return await call("embedding", self.handle.embed.remote([text], "query"))
+
+    async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+        return await call("embedding", self.handle.embed.remote(list(texts), "passage"))
+
+    async def describe(self) -> EmbedderInfo:
+        return await call("embedding", self.handle.describe.remote())
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalHandle:
+    """Port of the pipeline (retrieve) and of ingestion (upsert, delete)."""
+
+    handle: DeploymentHandle[Any]
+
+    async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
+        return await call("retrieval", self.handle.search.remote(request))
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        await call("retrieval", self.handle.upsert.remote(embedder, list(entries)))
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        return await call("retrieval", self.handle.delete.remote(tenant_id, document_id, keep_version))
+
+
+@dataclass(frozen=True, slots=True)
+class RerankingHandle:
+    handle: DeploymentHandle[Any]
+
+    async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)))
+
+
+class GenerationHandle:
+    """Streams from one replica; aborts go to all, since only one of them knows the query."""
+
+    def __init__(self, handle: DeploymentHandle[Any], *, status_ttl_s: float = 10.0) -> None:
+        self._handle = handle
+        self._stream = handle.options(stream=True)
+        self._status_ttl_s = status_ttl_s
+        self._status: tuple[float, StageStatus] | None = None
+        self._aborts: set[asyncio.Task[None]] = set()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        try:
+            async for delta in self._stream.generate.remote(request):
+                yield delta
+        except (RagError, RayError, RayServeException) as error:
+            raise translate("generation", error) from None
+
+    def abort(self, tenant_id: str, query_id: str) -> None:
+        # In the caller's context the call would be cancelled with the request that it is meant to outlive.
+        task = asyncio.get_running_loop().create_task(
+            self._broadcast_abort(tenant_id, query_id), context=contextvars.Context()
+        )
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    async def _broadcast_abort(self, tenant_id: str, query_id: str) -> None:
+        try:
+            async with asyncio.timeout(10):
+                await self._handle.broadcast("abort", tenant_id, query_id).results_async(return_exceptions=True)
+        except Exception:
+            logger.warning("abort of query %s did not reach generation", query_id, exc_info=True)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await call("generation", self._handle.count_tokens.remote(list(texts)))
+
+    async def status(self) -> StageStatus:
+        if self._status is None or time.monotonic() - self._status[0] > self._status_ttl_s:
+            self._status = time.monotonic(), await call("generation", self._handle.status.remote())
+        return self._status[1]
+
+
+async def ask_replicas(handle: DeploymentHandle[Any], timeout_s: float) -> list[StageStatus]:
+    """The status of every replica that answers within the time; empty when none does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            answers = await handle.broadcast("status").results_async(return_exceptions=True)
+    except Exception:
+        return []
+    return [answer for answer in answers if isinstance(answer, StageStatus)]
+
+

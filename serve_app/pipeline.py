@@ -1,0 +1,152 @@
+"""The life of a query. Talks to ports only; the numbers are the steps of ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from deployments.errors import StageUnavailable
+from deployments.types import (
+    Candidate,
+    GenerationRequest,
+    Language,
+    RetrievalRequest,
+    Scope,
+    StageStatus,
+    TextDelta,
+    Usage,
+)
+from serve_app import prompt
+from serve_app.citations import CitationScanner
+from serve_app.deadline import Deadline, Stopwatch, together
+from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources
+from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question, validated and authenticated: whatever reaches the pipeline may be worked on."""
+
+    id: str
+    text: str
+    language: Language
+    scope: Scope
+    top_k: int
+    candidates: int
+    max_tokens: int
+    deadline_s: float
+    first_token_s: float
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates best first, and what finding them took."""
+
+    candidates: tuple[Candidate, ...]
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    embed: Embed
+    lexical: Lexical
+    retrieve: Retrieve
+    rerank: Rerank
+    generate: Generate
+    context_tokens: int
+
+    async def search(self, query: Query) -> Found:
+        """Retrieval alone: what an answer would be made from."""
+        watch = Stopwatch()
+        return Found(await self._find(query, Deadline(query.deadline_s), watch), watch.timings)
+
+    async def answer(self, query: Query) -> AsyncGenerator[Message]:
+        """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
+
+        Close it (`aclosing`) when the reader goes away: the engine is told, wherever the query is by then.
+        """
+        deadline, watch = Deadline(query.deadline_s), Stopwatch()
+        finished = False
+        try:
+            candidates = await self._find(query, deadline, watch)  # steps 5 to 7
+            with watch.stage("prompt"):  # step 8
+                built = await prompt.build(
+                    query.text,
+                    query.language,
+                    [candidate.passage for candidate in candidates],
+                    budget=self.context_tokens - query.max_tokens,
+                    count_tokens=self.generate.count_tokens,
+                )
+            status = await deadline.wait("generation", self.generate.status())
+            shown = candidates[: len(built.passages)]
+            watch.mark("sources")
+            yield Sources(query.id, tuple(map(_source, shown)))  # step 9
+            scanner = CitationScanner(len(shown))
+            async with aclosing(self._stream(query, built, deadline)) as deltas:  # step 10
+                async for delta in deltas:
+                    if delta.text:
+                        if "first_token" not in watch.timings:
+                            watch.mark("first_token")
+                        yield Chunk(query.id, delta.text)
+                        for span in scanner.feed(delta.text):
+                            ids = tuple(shown[number - 1].passage.id for number in span.numbers)
+                            yield Citation(query.id, ids, span.start, span.end)
+            finished = True
+            yield _complete(query, delta, status, watch)  # step 11
+        finally:
+            if not finished:
+                self.generate.abort(query.scope.tenant_id, query.id)
+
+    async def _find(self, query: Query, deadline: Deadline, watch: Stopwatch) -> tuple[Candidate, ...]:
+        with watch.stage("embedding"):
+            dense, lexical = await together(
+                deadline.wait("embedding", self.embed.embed_query(query.text)),
+                deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
+            )
+        request = RetrievalRequest(query.scope, dense, lexical, query.language, query.candidates)
+        with watch.stage("retrieval"):
+            candidates = await deadline.wait("retrieval", self.retrieve.retrieve(request))
+        with watch.stage("reranking"):
+            ranked = await deadline.wait("reranking", self.rerank.rerank(query.text, query.language, candidates))
+        return tuple(ranked[: query.top_k])
+
+    async def _stream(self, query: Query, built: prompt.Prompt, deadline: Deadline) -> AsyncGenerator[TextDelta]:
+        request = GenerationRequest(
+            query_id=query.id,
+            tenant_id=query.scope.tenant_id,
+            language=query.language,
+            question=query.text,
+            messages=built.messages,
+            passages=built.passages,
+            max_tokens=query.max_tokens,
+            temperature=query.temperature,
+            seed=query.seed,
+        )
+        async with aclosing(self.generate.generate(request)) as stream:
+            async for delta in deadline.iterate("generation", stream, first_within=query.first_token_s):
+                yield delta
+                if delta.finish_reason is not None:
+                    return
+        raise StageUnavailable("generation ended before it finished the answer; ask again")
+
+
+def _source(candidate: Candidate) -> Source:
+    passage = candidate.passage
+    return Source(
+        passage.id, passage.document_id, passage.title, passage.text, candidate.scores.final, passage.metadata
+    )
+
+
+def _complete(query: Query, last: TextDelta, status: StageStatus, watch: Stopwatch) -> Complete:
+    watch.mark("total")
+    return Complete(
+        query_id=query.id,
+        usage=last.usage or Usage(),
+        timings=watch.timings,
+        finish_reason=last.finish_reason or "stop",
+        engine=status.engine,
+        model=status.model,
+    )
