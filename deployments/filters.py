@@ -1,12 +1,26 @@
 """Metadata filters: a small language parsed into plain data, so that no caller's text reaches a query engine raw.
 
     metadata.year >= 2018 and not (metadata.type in ["zakon", "uredba"] or language == 'en')
+
+A comparison holds only between values of one kind: text, numbers (compared as doubles, as JSON has them) or booleans.
+Where the document lacks the key, or has a value of another kind there, every comparison is false, `!=` too; so
+`not metadata.year == 2018` also finds documents without a year, and `metadata.year != 2018` does not.
 """
 
 from __future__ import annotations
 
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, assert_never
+
+from lark import Lark, Token, Transformer
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from deployments.errors import InvalidFilter
 
 Literal_ = str | int | float | bool
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
@@ -37,3 +51,195 @@ class Or:
 
 
 Filter = Comparison | Not | And | Or
+
+Kind = Literal["text", "number", "boolean"]
+METADATA = "metadata."
+KEY = re.compile(r"[A-Za-z0-9_-]+")
+"""Keys that a filter can name; metadata may have others, which are only stored."""
+
+_FIELDS = "metadata.<key>, document_id, language, collection"
+
+_GRAMMAR = r"""
+?start: disjunction
+?disjunction: conjunction (_OR conjunction)*
+?conjunction: operand (_AND operand)*
+?operand: _NOT operand -> negation
+    | "(" disjunction ")"
+    | comparison
+comparison: FIELD COMPARATOR literal
+          | FIELD _IN "[" literal ("," literal)* "]" -> membership
+?literal: STRING | NUMBER | BOOLEAN
+
+_OR.2: /or\b/
+_AND.2: /and\b/
+_NOT.2: /not\b/
+_IN.2: /in\b/
+BOOLEAN.2: /(true|false)\b/
+FIELD: /[A-Za-z_][A-Za-z0-9_.-]*/
+COMPARATOR: /[=!<>]=|[<>]/
+NUMBER: /-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])/
+STRING: /"([^"\\\x00-\x1f\x7f]|\\["'\\nrt])*"|'([^'\\\x00-\x1f\x7f]|\\["'\\nrt])*'/
+%ignore /[ \t\r\n]+/
+"""
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def parse(text: str, *, max_bytes: int = 2048, max_depth: int = 5) -> Filter:
+    """Parse a filter. Raises InvalidFilter, saying where the text is wrong and what belongs there.
+
+    `max_bytes` bounds its UTF-8 form, `max_depth` the levels of and, or and not above a comparison.
+    """
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InvalidFilter("filter: it is not valid Unicode; send it as UTF-8")
+    if len(text.encode()) > max_bytes:
+        raise InvalidFilter(f"filter: longer than {max_bytes} bytes; shorten it, or narrow by collection instead")
+    try:
+        parsed: Filter = _parser().parse(text)  # type: ignore[assignment]
+    except UnexpectedInput as error:
+        raise InvalidFilter(_explain(text, error)) from None
+    if (found := _depth(parsed)) > max_depth:
+        raise InvalidFilter(f"filter: and, or and not are nested {found} deep; at most {max_depth} are allowed")
+    return parsed
+
+
+def matches(filter: Filter, *, document_id: str, language: str, collection: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether a document passes: the meaning that every index keeps to."""
+
+    def holds(node: Filter) -> bool:
+        match node:
+            case And(operands):
+                return all(map(holds, operands))
+            case Or(operands):
+                return any(map(holds, operands))
+            case Not(operand):
+                return not holds(operand)
+            case Comparison():
+                return _compare(node, actual(node.field))
+            case _:
+                assert_never(node)
+
+    def actual(field: str) -> object:
+        if field.startswith(METADATA):
+            return metadata.get(field.removeprefix(METADATA))
+        return {"document_id": document_id, "language": language, "collection": collection}[field]
+
+    return holds(filter)
+
+
+def typed(value: object) -> tuple[Kind, str | float | bool] | None:
+    """A value as filters see it: its kind and comparable form, or None for what cannot be compared (lists, null)."""
+    match value:
+        case bool():
+            return "boolean", value
+        case str():
+            return "text", value
+        case int() | float():
+            try:
+                number = float(value)
+            except OverflowError:
+                return None
+            return ("number", number) if math.isfinite(number) else None
+        case _:
+            return None
+
+
+def _compare(comparison: Comparison, value: object) -> bool:
+    actual = typed(value)
+    if actual is None:
+        return False
+    if isinstance(comparison.value, tuple):
+        return any(typed(each) == actual for each in comparison.value)
+    expected = typed(comparison.value)
+    if expected is None or expected[0] != actual[0]:
+        return False
+    if actual[0] == "boolean" and comparison.operator not in ("==", "!="):
+        return False
+    holds: bool = _COMPARE[comparison.operator](actual[1], expected[1])
+    return holds
+
+
+def _depth(node: Filter) -> int:
+    match node:
+        case Comparison():
+            return 0
+        case Not(operand):
+            return 1 + _depth(operand)
+        case And(operands) | Or(operands):
+            return 1 + max(map(_depth, operands))
+        case _:
+            assert_never(node)
+
+
+class _Builder(Transformer[Token, Filter]):
+    """Runs while parsing, so that no nesting of brackets can exhaust the stack."""
+
+    def FIELD(self, token: Token) -> str:
+        name = str(token)
+        known = name in ("document_id", "language", "collection")
+        if not known and not (name.startswith(METADATA) and KEY.fullmatch(name.removeprefix(METADATA))):
+            raise InvalidFilter(f"filter: unknown field {_excerpt(name)} at {_place(token)}; fields are {_FIELDS}")
+        return name
+
+    def NUMBER(self, token: Token) -> int | float:
+        if not math.isfinite(float(token)):
+            raise InvalidFilter(f"filter: the number at {_place(token)} is too large; the limit is 1.7e308")
+        return int(token) if token.lstrip("-").isdigit() else float(token)
+
+    def BOOLEAN(self, token: Token) -> bool:
+        return token == "true"
+
+    def STRING(self, token: Token) -> str:
+        return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), token[1:-1])
+
+    def comparison(self, children: list[Any]) -> Filter:
+        field, comparator, value = children
+        if isinstance(value, bool) and comparator not in ("==", "!="):
+            raise InvalidFilter(
+                f"filter: {str(comparator)!r} at {_place(comparator)} cannot order true and false; use == or !="
+            )
+        return Comparison(field, str(comparator), value)  # type: ignore[arg-type]
+
+    def membership(self, children: list[Any]) -> Filter:
+        field, *values = children
+        return Comparison(field, "in", tuple(values))
+
+    def negation(self, children: Sequence[Filter]) -> Filter:
+        return Not(children[0])
+
+    def conjunction(self, children: Sequence[Filter]) -> Filter:
+        return And(tuple(children))
+
+    def disjunction(self, children: Sequence[Filter]) -> Filter:
+        return Or(tuple(children))
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr", transformer=_Builder())
+
+
+def _explain(text: str, error: UnexpectedInput) -> str:
+    position: int = getattr(error, "pos_in_stream", None) or 0
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+        return f"filter: it ends too early, after {len(text.rstrip())} characters; complete the comparison or bracket"
+    remedy = f'write comparisons such as metadata.year >= 2018 or metadata.type in ["a", "b"]; fields are {_FIELDS}'
+    if text[position] in "\"'" and isinstance(error, UnexpectedCharacters):
+        remedy = "close the string with the same quote; inside it only \\\\ \\' \\\" \\n \\r \\t are escapes"
+    return f"filter: unexpected {_excerpt(text[position:])} at character {position + 1}; {remedy}"
+
+
+def _place(token: Token) -> str:
+    return f"character {(token.start_pos or 0) + 1}"
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 24 else text[:24] + "…")

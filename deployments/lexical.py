@@ -31,6 +31,9 @@ B = 0.4
 REFERENCE_LENGTH = 80
 """Terms (stop words not counted) of a typical passage: a chunk of 220 model tokens holds 60 to 120."""
 
+NO_TERMS = 1
+"""An id that no term has, for stores that refuse an empty sparse vector."""
+
 _ALGORITHMS: Mapping[Language, str] = {"hr": "serbian", "en": "english"}
 
 _STOP_WORDS: Mapping[Language, str] = {
@@ -81,11 +84,12 @@ def terms(text: str, language: Language) -> list[str]:
 
 
 def term_id(term: str) -> int:
-    """A term's place in the sparse vectors: the same in every process and release, from 1 to 2³² - 1.
+    """A term's place in the sparse vectors, the same in every process and release.
 
-    Two of 100,000 different terms share an id about once; a collision only makes two words count as one.
+    From 2 to 2³² - 2: Milvus takes nothing beyond it, and NO_TERMS is kept free. A collision only makes two words
+    count as one; among 100,000 terms about one is expected.
     """
-    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "big") or 1
+    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=8).digest(), "big") % (2**32 - 3) + 2
 
 
 def encode_passage(text: str, language: Language) -> dict[int, float]:

@@ -16,6 +16,7 @@ from deployments.generation.config import GenerationConfig
 from deployments.ingestion.config import IngestionConfig
 from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
+from deployments.types import Language
 from serve_app.platform.config import BlobConfig, StoreConfig
 
 HOME = Path(__file__).parents[1] if (Path(__file__).parents[1] / "pyproject.toml").exists() else Path.cwd()
@@ -25,12 +26,13 @@ HOME = Path(__file__).parents[1] if (Path(__file__).parents[1] / "pyproject.toml
 class ApiConfig(Config):
     """The limits of the HTTP contract. A default is a limit's value where a caller asks for none."""
 
-    default_language: str = Field("hr", pattern="^(hr|en)$")
+    default_language: Language = "hr"
     max_query_characters: int = Field(8_000, ge=1)
     max_filter_bytes: int = Field(2_048, ge=1)
     max_filter_depth: int = Field(5, ge=1)
     max_metadata_bytes: int = Field(16_384, ge=2)
     max_body_bytes: int = Field(50 * 1024 * 1024, ge=1024)
+    max_query_body_bytes: int = Field(256 * 1024, ge=1024, description="body of every route but /v1/documents")
     max_files: int = Field(1_000, ge=1, description="files in one job")
     max_collections: int = Field(50, ge=1, description="collections one query may name")
     top_k: int = Field(8, ge=1)

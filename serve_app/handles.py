@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayServeException
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+)
 from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
@@ -148,5 +153,3 @@ async def ask_replicas(handle: DeploymentHandle[Any], timeout_s: float) -> list[
     except Exception:
         return []
     return [answer for answer in answers if isinstance(answer, StageStatus)]
-
-

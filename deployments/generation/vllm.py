@@ -6,10 +6,10 @@ Text deltas come straight from the engine's client, without the OpenAI layer and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from ray import serve
 from ray.serve import Application
@@ -25,6 +25,12 @@ from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageU
 from deployments.generation.config import GenerationConfig
 from deployments.generation.running import RunningQueries
 from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
+
+FINISH_REASONS: Mapping[str, Literal["stop", "length", "cancelled"]] = {
+    "stop": "stop",
+    "length": "length",
+    "abort": "cancelled",
+}
 
 WARM_UP = GenerationRequest(
     query_id="warm-up",
@@ -122,7 +128,8 @@ class SchedulerReport:
 class VllmGeneration(LLMServer):
     """The generation stage on vLLM. Same methods as `deployment.Generation`."""
 
-    async def __init__(self, llm_config: LLMConfig, config: GenerationConfig, **kwargs: Any) -> None:
+    # LLMServer's constructor is a coroutine, and Serve awaits it.
+    async def __init__(self, llm_config: LLMConfig, config: GenerationConfig, **kwargs: Any) -> None:  # type: ignore[misc]
         self._config = config
         self._queries = RunningQueries(config)
         self._scheduler = SchedulerReport()
@@ -134,7 +141,7 @@ class VllmGeneration(LLMServer):
             async for _ in deltas:
                 pass
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[TextDelta]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer; see `base.Engine`. Raises Overloaded, PromptTooLong, InvalidRequest, StageUnavailable."""
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
@@ -144,30 +151,31 @@ class VllmGeneration(LLMServer):
                 yield TextDelta("", "cancelled", Usage(len(prompt)))
                 return
 
-            outputs = self._client.generate(
-                tokens_input(prompt, cache_salt=request.tenant_id),
-                self._sampling(request, len(prompt)),
-                _engine_id(request.tenant_id, request.query_id),
-                lora_request=await self._lora(),
-            )
             completion_tokens = 0
             finished = False
             try:
+                outputs = self._client.generate(
+                    tokens_input(prompt, cache_salt=request.tenant_id),
+                    self._sampling(request, len(prompt)),
+                    _engine_id(request.tenant_id, request.query_id),
+                    lora_request=await self._lora(),
+                )
                 async with aclosing(outputs):
                     async for output in outputs:
                         answer = output.outputs[0]
                         completion_tokens += len(answer.token_ids)
                         finished = output.finished
                         if finished or query.cancelled:
-                            reason = "cancelled" if query.cancelled else FINISH_REASONS[answer.finish_reason]
-                            yield TextDelta(answer.text, reason, Usage(len(prompt), completion_tokens))
+                            reason = "abort" if query.cancelled else answer.finish_reason
+                            usage = Usage(len(prompt), completion_tokens)
+                            yield TextDelta(answer.text, FINISH_REASONS[reason], usage)
                             return
                         if answer.text:
                             yield TextDelta(answer.text)
             except EngineDeadError:
                 raise StageUnavailable("generation: the vLLM engine died; its replica is being replaced") from None
             except EngineGenerateError as error:
-                raise StageUnavailable(f"generation: the vLLM engine failed on this request: {error.__cause__}") from None
+                raise StageUnavailable(f"generation: vLLM failed on this request: {error.__cause__}") from None
             except VLLMClientError as error:
                 raise InvalidRequest(f"generation: vLLM refused the request: {error}") from None
             finally:
@@ -237,9 +245,6 @@ class VllmGeneration(LLMServer):
     async def _abort(self, tenant_id: str, query_id: str) -> None:
         """End it in the engine, even if the caller is cancelled meanwhile."""
         await asyncio.shield(self._client.abort(_engine_id(tenant_id, query_id)))
-
-
-FINISH_REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 
 
 def _engine_id(tenant_id: str, query_id: str) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Language
+if TYPE_CHECKING:  # the parsing process imports this module and stays light without numpy
+    from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Language
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentTask:
-    """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected."""
+    """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected.
+
+    `attempts` counts the times it was claimed, this one included, so that one that its worker died of
+    counts too.
+    """
 
     job_id: str
     tenant_id: str
@@ -32,7 +37,10 @@ class DocumentTask:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document as Markdown: headings as `#`, tables as pipes, paragraphs by blank lines, NFC."""
+    """A document as Markdown: headings as `#`, tables as pipes, paragraphs by blank lines, NFC.
+
+    `title` is what the document says of itself, empty if it says nothing.
+    """
 
     title: str
     text: str
@@ -49,7 +57,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
-    """What the job store records of a finished document. `document_frequency`: term id → its passages that hold the term."""
+    """What the job store records of a finished document.
+
+    `document_frequency`: term id → how many of its passages hold the term.
+    """
 
     title: str
     language: Language
@@ -77,7 +88,9 @@ class JobStore(Protocol):
     """Durable job state. Every call is one transaction."""
 
     async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
-        """Take queued documents, and those whose worker's lease ran out; each is handed to one worker only."""
+        """Take queued documents, and those whose worker's lease ran out; each is handed to one worker only.
+
+        Claiming counts as an attempt."""
         ...
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None: ...

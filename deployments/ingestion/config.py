@@ -10,11 +10,14 @@ class IngestionConfig(Config):
     chunk_overlap: int = Field(32, ge=0, description="tokens that a chunk repeats of the one before")
     embed_batch: int = Field(64, ge=1, le=512, description="chunks in one call to the embedding stage")
     concurrent_documents: int = Field(2, ge=1, description="documents a replica works on at once")
+    parse_processes: int = Field(2, ge=1, le=8, description="processes that parse; each is started when first needed")
     parse_timeout_s: float = Field(60.0, gt=0)
     parse_memory_mb: int = Field(1024, ge=256, description="memory of the process that parses one document")
     max_inflation: int = Field(100, ge=1, description="how many times larger than its file a document may unpack to")
     max_text_characters: int = Field(20_000_000, ge=1, description="text of one document")
     poll_s: float = Field(2.0, gt=0, description="how often the job store is asked for work that nobody announced")
     lease_s: float = Field(30.0, gt=0, description="how long a claimed document stays claimed without a heartbeat")
-    max_attempts: int = Field(5, ge=1, description="tries of one document before it is failed")
-    retry_delay_s: float = Field(1.0, ge=0, description="wait before the next try of a document; doubles each time")
+    max_attempts: int = Field(8, ge=1, description="tries of one document before it is failed")
+    retry_delay_s: float = Field(
+        1.0, ge=0, description="wait before the next try of a document; doubles each time, up to a minute"
+    )

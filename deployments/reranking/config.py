@@ -16,8 +16,14 @@ class RerankingConfig(Config):
     languages: tuple[str, ...] = Field(
         ("en",), description="languages the model knows; in others it moves the fused order less. Empty: any language"
     )
-    weight: float = Field(0.4, ge=0, le=1, description="share of the reranker in the final score where it knows the language")
-    weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
-    max_candidates: int = Field(80, ge=1, description="candidates scored in one call; the rest keep their fused order behind them")
-    batch_size: int = Field(32, ge=1, le=1024)
+    weight: float = Field(
+        0.3, ge=0, le=1, description="share of the reranker in the final score where it knows the language"
+    )
+    weight_other: float = Field(0.2, ge=0, le=1, description="the same where it does not")
+    max_candidates: int = Field(
+        30, ge=1, description="candidates scored in one call; the rest keep their fused order behind them"
+    )
+    max_query_characters: int = Field(8_000, ge=1, description="length of one query")
+    max_text_characters: int = Field(100_000, ge=1, description="length of one passage with its title")
+    batch_size: int = Field(16, ge=1, le=1024, description="texts in one forward pass")
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")

@@ -35,8 +35,9 @@ class Index(Protocol):
         """Raises StageUnavailable if the store does not answer."""
         ...
 
-    async def close(self) -> None:
-        """Release the connection and a milvus-lite folder's lock. Idempotent."""
+    def close(self) -> None:
+        """Release the connection and a milvus-lite folder's lock. Idempotent. Called where nothing can be awaited (a
+        replica's `__del__`), so it blocks, for seconds at most."""
         ...
 
 

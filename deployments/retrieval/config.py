@@ -10,14 +10,20 @@ from deployments.config import Config
 
 class RetrievalConfig(Config):
     backend: Literal["milvus", "fake"] = "milvus"
-    uri: str = Field("milvus.db", description="a milvus-lite folder (a path) or a Milvus server's URI (http://host:19530)")
+    uri: str = Field(
+        "milvus.db", description="a milvus-lite folder (a path) or a Milvus server's URI (http://host:19530)"
+    )
     database: str = "default"
     collection_prefix: str = Field("passages", pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    lock_timeout_s: float = Field(60.0, gt=0, description="how long to wait for a predecessor's lock on a milvus-lite folder")
+    lock_timeout_s: float = Field(
+        60.0, gt=0, description="how long to wait for a predecessor's lock on a milvus-lite folder"
+    )
     timeout_s: float = Field(10.0, gt=0, description="one call to Milvus")
     threads: int = Field(4, ge=1, description="calls to Milvus at once from one replica")
     max_entries: int = Field(1024, ge=1, description="passages in one upsert")
-    dense_weight: float = Field(0.7, ge=0, le=1, description="share of the dense half where the embedder knows the language")
+    dense_weight: float = Field(
+        0.7, ge=0, le=1, description="share of the dense half where the embedder knows the language"
+    )
     dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
@@ -19,6 +20,7 @@ TYPES: dict[type[Message], str] = {
     Complete: "complete",
     Failure: "error",
 }
+logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
 
 
@@ -33,9 +35,7 @@ def event(message: Message, number: int) -> bytes:
     return f"id: {number}\nevent: {body['type']}\ndata: {data}\n\n".encode()
 
 
-async def events(
-    query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float
-) -> AsyncGenerator[bytes]:
+async def events(query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
     """Encode messages as they come; a comment after `heartbeat_s` of silence; an error is the last event.
 
     Closing this closes `answer`, whatever it is waiting for.
@@ -69,3 +69,7 @@ async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> Asyn
                 yield message
         except RagError as error:
             yield Failure(query_id, error.message, error.code, error.retryable)
+        except Exception:
+            logger.exception("query %s failed", query_id)
+            unexpected = RagError("an unexpected error; the service's log has the details")
+            yield Failure(query_id, unexpected.message, unexpected.code, unexpected.retryable)

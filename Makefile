@@ -1,0 +1,108 @@
+# `make run` and `make test` set up what they need; neither touches the network once that is done.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench clean system-libraries
+
+BIN := .venv/bin
+NAME ?=
+ARGS ?=
+
+# The newest is not the best: the oldest supported Python is the one that the tests run on most.
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+
+# PyTorch keeps its CPU builds in an index of its own; whoever gives pip a folder of wheels has the build there.
+TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pytorch.org/whl/cpu)
+
+PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --progress-bar off
+
+# One counting line instead of pip's three lines a package: $(call counted,PACKAGES)
+define counted
+{ n=0; while read -r word rest; do case "$$word" in \
+  Collecting|Processing|Requirement) n=$$((n + 1)); what=$${rest#already satisfied: }; what=$${what%% *}; \
+    printf '\r\033[K  %d of %d: %s' $$n $(1) "$${what##*/}";; \
+  Installing) printf '\r\033[K  unpacking the packages, one to three minutes';; esac; done; printf '\r\033[K'; }
+endef
+
+help:
+	@echo 'make run                start the service (Ctrl-C stops it); ARGS="…" is handed to `rag up`'
+	echo 'make test               all tests; ARGS="tests/unit -x" picks some'
+	echo 'make check              ruff, mypy, import-linter'
+	echo 'make format             let ruff format and fix'
+	echo 'make bench NAME=…       run benchmarks/NAME.py; ARGS="--data FOLDER"'
+	echo 'make clean              remove .venv and caches; var/ (your data) stays'
+
+run: .venv/.runtime
+	@exec $(BIN)/rag up $(ARGS)
+
+test: .venv/.development system-libraries
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.development
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.development
+	@$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.development
+	@if [[ ! -f "benchmarks/$(NAME).py" ]]; then
+	  echo 'Say which: make bench NAME=…, one of:' >&2
+	  find benchmarks -name '[a-z]*.py' -printf '  %f\n' | sed 's/\.py$$//' | sort >&2
+	  exit 2
+	fi
+	exec $(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+clean:
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
+
+# vLLM's CPU build loads libnuma from the system, and no Python package brings it. Only tests insist on it.
+system-libraries:
+	@if ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1'; then exit 0; fi
+	if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libnuma1
+	  exit 0
+	fi
+	echo 'The tests run vLLM, which needs the system library libnuma: sudo apt install libnuma1' >&2
+	exit 1
+
+.venv/.runtime: requirements.lock pyproject.toml
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	  for python in $(PYTHONS) none; do
+	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then break; fi
+	  done
+	  if [[ "$$python" == none ]]; then
+	    echo 'Python 3.11, 3.12 or 3.13 is needed: sudo apt install python3 python3-venv, or PYTHON=/path/to/python make …' >&2
+	    exit 1
+	  fi
+	  echo "Making .venv with $$("$$python" --version)"
+	  if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+	    "$$python" -m venv --clear .venv
+	  elif "$$python" -m virtualenv --version >/dev/null 2>&1; then
+	    "$$python" -m virtualenv --quiet --clear .venv
+	  elif [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+	    package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$package"
+	    "$$python" -m venv --clear .venv
+	  else
+	    echo "$$python cannot make virtual environments: sudo apt install python3-venv" >&2
+	    exit 1
+	  fi
+	fi
+	echo 'Installing the pinned packages into .venv (about 1 GB, once)'
+	$(PIP) $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)" | $(call counted,1)
+	$(PIP) -r requirements.lock | $(call counted,$$(grep -c '^[A-Za-z].*==' requirements.lock))
+	$(PIP) --quiet --no-build-isolation --editable .
+	touch $@
+
+.venv/.development: .venv/.runtime requirements-dev.lock
+	@echo 'Installing what tests and checks need'
+	$(PIP) -r requirements-dev.lock | $(call counted,$$(grep -c '^[A-Za-z].*==' requirements-dev.lock))
+	touch $@

@@ -1,0 +1,104 @@
+"""A service of the benchmark's own: an empty data folder, a free port, and everything gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+RAG = str(Path(sys.executable).with_name("rag"))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A started `rag up`. `started` is time.monotonic() just before its process was made."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    port: int
+    started: float
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def key(self) -> str | None:
+        path = self.data_dir / "key"
+        return path.read_text().strip() if path.exists() else None
+
+    def client(self, timeout_s: float = 60) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key()}"}, timeout=timeout_s, trust_env=False
+        )
+
+    def wait_ready(self, timeout_s: float = 180) -> None:
+        """Until every stage is ready and the shipped corpus, if any, is indexed (service.json is written last)."""
+        end = time.monotonic() + timeout_s
+        while not (self.data_dir / "service.json").exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the service did not start; see {self.data_dir / 'up.log'}")
+            time.sleep(0.1)
+
+    def rss_mb(self) -> float:
+        """Memory of the whole process tree, shared pages counted once (PSS), in MiB."""
+        root = psutil.Process(self.process.pid)
+        total = 0
+        for process in [root, *root.children(recursive=True)]:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.Error:
+                continue
+        return total / 2**20
+
+
+@contextmanager
+def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
+    """`rag up` with an empty data folder and `arguments`, stopped with SIGINT as a person would."""
+    with tempfile.TemporaryDirectory(prefix="rag-bench-") as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        data_dir = Path(folder) / "var"
+        data_dir.mkdir()
+        with (data_dir / "up.log").open("wb") as log:
+            started = time.monotonic()
+            process = subprocess.Popen(
+                [RAG, "up", "--data-dir", str(data_dir), "--port", str(port), *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+            try:
+                yield Service(process, data_dir, port, started)
+            finally:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def report(figures: dict[str, object]) -> None:
+    """The last output line."""
+    print(json.dumps(figures, ensure_ascii=False), flush=True)
+
+
+def rag(service: Service, *arguments: str) -> Sequence[str]:
+    """A client command against the service; its output lines."""
+    command = [RAG, *arguments, "--url", service.url]
+    environment = {"RAG_API_KEY": service.key() or "", "PATH": "/usr/bin:/bin", "HOME": str(service.data_dir)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"rag {arguments[0]} failed:\n{done.stdout}\n{done.stderr}")
+    return done.stdout.splitlines()

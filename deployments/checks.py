@@ -1,0 +1,15 @@
+"""Checks of what callers send that more than one stage makes."""
+
+from __future__ import annotations
+
+from deployments.errors import InvalidRequest
+
+
+def check_text(field: str, text: str, max_characters: int) -> None:
+    """Raises InvalidRequest, naming the field, for a text that is too long or can't be written as UTF-8."""
+    if len(text) > max_characters:
+        raise InvalidRequest(f"{field}: {len(text):,} characters, at most {max_characters:,}; shorten or split it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{field}: half of a surrogate pair at {error.start}; send valid Unicode") from error

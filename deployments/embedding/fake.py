@@ -1,0 +1,47 @@
+"""An embedder for tests and demonstrations: texts that share words are near, and nothing has to be loaded."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from deployments.embedding.base import TextKind
+from deployments.embedding.config import EmbeddingConfig
+from deployments.types import EmbedderInfo, Embeddings, Matrix
+
+DIMENSION = 64
+MAX_TOKENS = 256
+_WORD = re.compile(r"\w+")
+
+
+class FakeEmbedder:
+    """Counts of words, hashed into signed buckets. It reads a text of any length, and both kinds alike."""
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = Whitespace()
+        self.info = EmbedderInfo(
+            model="fake",
+            fingerprint="fakebagofwords1",
+            dimension=DIMENSION,
+            max_tokens=MAX_TOKENS,
+            tokenizer_json=tokenizer.to_str(),
+            languages=config.languages,
+        )
+
+    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        vectors: Matrix = np.zeros((len(texts), DIMENSION), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in _WORD.findall(text.casefold()):
+                bucket, sign = divmod(zlib.crc32(word.encode("utf-8", "replace")), 2)
+                vector[bucket % DIMENSION] += 1 if sign else -1
+            if not vector.any():
+                vector[0] = 1  # no words, or words that cancel out
+            vector /= np.linalg.norm(vector)
+        return Embeddings(vectors, self.info.fingerprint, self.info.languages)

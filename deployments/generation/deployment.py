@@ -1,0 +1,40 @@
+"""The generation stage for engines that need no `ray.serve.llm`; vllm.py has the same methods for the one that does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from deployments.errors import StageUnavailable
+from deployments.generation import base
+from deployments.generation.config import GenerationConfig
+from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
+
+
+class Generation:
+    def __init__(self, config: GenerationConfig) -> None:
+        self._engine = base.create(config)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
+        """Stream the answer; closing this stream closes the engine's."""
+        async with aclosing(self._engine.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def abort(self, tenant_id: str, query_id: str) -> bool:
+        return await self._engine.abort(tenant_id, query_id)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await self._engine.count_tokens(texts)
+
+    async def load(self) -> GenerationLoad:
+        return await self._engine.load()
+
+    async def status(self) -> StageStatus:
+        return await self._engine.status()
+
+    async def check_health(self) -> None:
+        """Raises StageUnavailable when the engine can no longer answer; Serve then replaces the replica."""
+        status = await self._engine.status()
+        if not status.ready:
+            raise StageUnavailable(f"generation: the {status.engine} engine is not ready: {status.detail}")

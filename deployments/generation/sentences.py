@@ -1,0 +1,199 @@
+"""A passage's sentences, ready to quote: Croatian and English, plain text, Markdown and statutes.
+
+A full stop ends a sentence only when what is around it says so: in Croatian it also follows every ordinal
+(15. dana, 27. travnja 2016., članak 5.) and many abbreviations. In doubt the sentence goes on: a quotation that is too
+long is still true, one that stops half-way may not be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deployments.types import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`text` without markup and with single spaces; `heading` is the nearest one above it, or empty."""
+
+    text: str
+    heading: str
+
+
+def split_sentences(text: str, language: Language) -> list[Sentence]:
+    """The sentences of a passage in reading order. Headings are not sentences; a list item or table row is one."""
+    found: list[Sentence] = []
+    heading = ""
+    for block in _blocks(text):
+        if block.is_heading:
+            heading = block.text
+            continue
+        found.extend(Sentence(sentence, heading) for sentence in _split(block.text, language))
+    return found
+
+
+def plain(text: str) -> str:
+    """Text without inline Markdown and with single spaces.
+
+    Bracketed numbers go too: they are some other text's references, and in an answer [n] cites our passage n.
+    """
+    for pattern, kept in _INLINE_MARKUP:
+        text = pattern.sub(kept, text)
+    # Again until nothing changes, or [1[2]] would leave a reference behind.
+    while (without := _REFERENCE_NUMBER.sub("", text)) != text:
+        text = without
+    return " ".join(text.split())
+
+
+_INLINE_MARKUP = [
+    (re.compile(r"!?\[([^\[\]]*[^\W\d][^\[\]]*)\]\([^()\s]*\)"), r"\1"),  # links and images
+    (re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*]+?)(?<=\S)\1(?![\w*])"), r"\2"),
+    (re.compile(r"(?<![\w_])(_{1,3})(?=\S)([^_]+?)(?<=\S)\1(?![\w_])"), r"\2"),
+    (re.compile(r"`+([^`]+)`+"), r"\1"),
+]
+_REFERENCE_NUMBER = re.compile(r"\s*\[[\s^]*\d+(?:\s*[,–-]\s*\d+)*\s*\](?:\([^()\s]*\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    text: str
+    is_heading: bool = False
+
+
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$")
+_LIST_ITEM = re.compile(r"\s*[-*+•]\s+(.*)")
+_NUMBERED_ITEM = re.compile(r"\s*\d{1,3}[.)]\s+\S")
+_QUOTE = re.compile(r"\s{0,3}(?:>\s?)+")
+_TABLE_ROW = re.compile(r"\s*\|(.*)\|\s*$")
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    """Paragraphs with their soft line breaks undone, list items, table rows and headings."""
+    lines: list[str] = []
+
+    def paragraph() -> Iterator[_Block]:
+        joined = plain(" ".join(lines))
+        lines.clear()
+        if joined:
+            yield _Block(joined)
+
+    for raw in text.splitlines():
+        line = _QUOTE.sub("", raw, count=1)
+        heading, item, row = _HEADING.match(line), _LIST_ITEM.match(line), _TABLE_ROW.match(line)
+        if not line.strip() or _is_rule(line):
+            yield from paragraph()
+        elif heading:
+            yield from paragraph()
+            yield _Block(plain(heading[1]), is_heading=True)
+        elif row:
+            yield from paragraph()
+            cells = plain(" | ".join(filter(None, (cell.strip() for cell in row[1].split("|")))))
+            if cells:
+                yield _Block(cells)
+        elif item or (_NUMBERED_ITEM.match(line) and _may_start_item(lines)):
+            yield from paragraph()
+            lines.append(item[1] if item else line)
+        else:
+            lines.append(line)
+    yield from paragraph()
+
+
+def _is_rule(line: str) -> bool:
+    """A horizontal rule, the line under a table's header, a code fence."""
+    stripped = line.strip()
+    return stripped.startswith(("```", "~~~")) or (len(stripped) >= 3 and set(stripped) <= set("-*_=|:+ "))
+
+
+def _may_start_item(lines: list[str]) -> bool:
+    """Whether a number at the start of a line numbers an item: not so in the middle of a wrapped sentence."""
+    return not lines or lines[-1].rstrip().endswith((".", ":", ";", "!", "?", ","))
+
+
+_BOUNDARY = re.compile(r"(?P<end>[.!?…]+)(?P<close>[»”“\"’')\]]*)\s+(?=(?P<next>\S+))")
+_OPENING = "«„“\"‘'([–—-"
+_LAW_PARAGRAPH = re.compile(r"\(\d{1,3}[a-z]?\)$")
+_LIST_NUMBER = re.compile(r"\d{1,3}[.)]$")
+_LOOK_BACK = 100
+"""Characters before a full stop that can tell what it is."""
+_LAST_WORD = re.compile(r"([^\s(\[„“\"'«]+)$")
+
+_ALWAYS_GO_ON = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        al bl br čl dipl doc dr gđa god gđ hrv ing inž jr kbr mil min mjes npr odn prof red sc sj spec st str sv tab
+        tj toč tč tel tzv ul usp vel vl vlč zak zv
+        art arts cf ch eg e.g fig i.e ie mr mrs ms no nos para paras pp rev sec sect sr vs vol
+        """,
+    )
+)
+"""Abbreviations after which a sentence goes on whatever follows: references, titles, "for example"."""
+
+_MAY_END = frozenset(re.findall(r"\S+", "d.o.o d.d j.d.o.o itd sl dr etc inc ltd co corp a.m p.m i.dr u.s u.k e.u n.n"))
+"""Abbreviations that may close a sentence: they do before a capital letter."""
+
+_REFERENCE = re.compile(
+    r"(?:član(?:ak|ka|ku|kom|ci|cima|aka)|stav(?:ak|ka|ku|kom|ci|cima|aka)|točk[aeiou]\w*|alinej\w*|poglavlj\w*|odjelj\w*"
+    r"|glav[aeiou]|prilog\w*|broj\w*|čl|st|toč|br|articles?|sections?|paragraphs?|points?|i|ili|do|od|and|or|to|-|–)[.,]?$",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d$")
+_ROMAN = re.compile(r"[IVXLC]+$")
+
+
+def _split(text: str, language: Language) -> Iterator[str]:
+    start = 0
+    for match in _BOUNDARY.finditer(text):
+        if _ends(text, start, match, language):
+            yield text[start : match.end()].strip()
+            start = match.end()
+    rest = text[start:].strip()
+    if rest and not (start and _is_stray_heading(rest)):
+        yield rest
+
+
+def _is_stray_heading(rest: str) -> bool:
+    """A few words without a full stop after a full sentence: the next section's heading, as statutes leave it."""
+    return not rest.endswith((".", "!", "?", "…", ";")) and len(rest.split()) <= 8 and not re.search(r"\d", rest)
+
+
+def _ends(text: str, start: int, match: re.Match[str], language: Language) -> bool:
+    following = match["next"]
+    opened = following.lstrip(_OPENING)
+    if _LAW_PARAGRAPH.match(following):
+        return True
+    starts_new = opened[:1].isupper() or opened[:1].isdigit()
+    if not starts_new:
+        return False
+    if match["end"] != ".":
+        # "..." and "?" inside a sentence are followed by a small letter.
+        return True
+
+    words = text[max(start, match.start() - _LOOK_BACK) : match.start()].split()
+    if not words:
+        return False
+    last = _LAST_WORD.search(words[-1])
+    word = last[1] if last else words[-1]
+    before = words[-2] if len(words) > 1 else ""
+    lowered = word.lower()
+    if lowered in _MAY_END:
+        # "i dr." closes an enumeration; "dr. Horvat" is a title.
+        return opened[:1].isupper() and (lowered != "dr" or before.lower() == "i")
+    if lowered in _ALWAYS_GO_ON or (len(word) == 1 and word.isalpha()):
+        return False
+    if word.isdigit():
+        return _number_ends(word, before, opened, language)
+    if _ROMAN.match(word) and language == "hr":
+        return False
+    return opened[:1].isupper() or (opened[:1].isdigit() and not match["close"])
+
+
+def _number_ends(number: str, before: str, following: str, language: Language) -> bool:
+    """Whether the stop after a number ends the sentence, or makes an ordinal, a date or a list number of it."""
+    if not before or following[:1].isdigit() or _REFERENCE.match(before):
+        return False
+    if language == "en":
+        return True
+    return _YEAR.match(number) is not None and not before[-1:].isdigit()

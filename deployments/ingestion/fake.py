@@ -1,0 +1,158 @@
+"""In-memory ports for tests of ingestion: deterministic, no files, no network."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from deployments.errors import NotFound
+from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument
+from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Matrix
+
+
+class MemoryBlobStore:
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    async def read(self, key: str) -> bytes:
+        if key not in self.blobs:
+            raise NotFound(f"there is no blob {key!r}")
+        return self.blobs[key]
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """What the store knows of one document. `history` are the states it has gone through."""
+
+    task: DocumentTask
+    state: DocumentState
+    history: list[DocumentState]
+    worker: str = ""
+    lease_until: float = 0.0
+    not_before: float = 0.0
+    error: tuple[str, str] | None = None
+    indexed: IndexedDocument | None = None
+
+
+class MemoryJobStore:
+    """`clock` gives seconds; tests hand in their own to let leases run out."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.records: dict[tuple[str, str], JobRecord] = {}
+        self._clock = clock
+
+    def submit(self, task: DocumentTask) -> JobRecord:
+        record = JobRecord(task=task, state="queued", history=["queued"])
+        self.records[task.job_id, task.document_id] = record
+        return record
+
+    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+        now = self._clock()
+        free = [record for record in self.records.values() if self._is_free(record, now)][:limit]
+        for record in free:
+            record.task = replace(record.task, attempts=record.task.attempts + 1)
+            record.worker, record.lease_until = worker, now + lease_s
+        return [record.task for record in free]
+
+    @staticmethod
+    def _is_free(record: JobRecord, now: float) -> bool:
+        unfinished = record.state in ("queued", "parsing", "embedding")
+        return unfinished and record.not_before <= now and record.lease_until <= now
+
+    async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
+        for task in tasks:
+            record = self._record(task)
+            if record.worker == worker:
+                record.lease_until = self._clock() + lease_s
+
+    async def progress(self, task: DocumentTask, state: DocumentState) -> None:
+        self._enter(self._record(task), state)
+
+    async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
+        record = self._record(task)
+        record.indexed = indexed
+        self._enter(record, "indexed")
+
+    async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
+        record = self._record(task)
+        record.error = (code, detail)
+        self._enter(record, "failed")
+
+    async def retry(self, task: DocumentTask, *, after_s: float) -> None:
+        record = self._record(task)
+        record.not_before, record.lease_until = self._clock() + after_s, 0.0
+        self._enter(record, "queued")
+
+    def _record(self, task: DocumentTask) -> JobRecord:
+        return self.records[task.job_id, task.document_id]
+
+    @staticmethod
+    def _enter(record: JobRecord, state: DocumentState) -> None:
+        record.state = state
+        record.history.append(state)
+
+
+class FakeEmbedder:
+    """Vectors from a text's hash. Its tokenizer counts words and punctuation, and two special tokens a text."""
+
+    def __init__(self, *, max_tokens: int = 256, dimension: int = 8, fingerprint: str = "fake-embedder") -> None:
+        self.info = EmbedderInfo(
+            model="fake",
+            fingerprint=fingerprint,
+            dimension=dimension,
+            max_tokens=max_tokens,
+            tokenizer_json=word_tokenizer().to_str(),
+        )
+        self.batches: list[list[str]] = []
+
+    async def describe(self) -> EmbedderInfo:
+        return self.info
+
+    async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+        self.batches.append(list(texts))
+        return Embeddings(vectors=self._vectors(texts), fingerprint=self.info.fingerprint)
+
+    def _vectors(self, texts: Sequence[str]) -> Matrix:
+        seeds = (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts)
+        rows = [np.random.default_rng(seed).standard_normal(self.info.dimension) for seed in seeds]
+        vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), self.info.dimension)
+        unit: Matrix = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+
+def word_tokenizer() -> Tokenizer:
+    """A tokenizer whose tokens are words and runs of punctuation, between [CLS] and [SEP]."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return tokenizer
+
+
+class MemoryIndex:
+    """`entries` by passage id. `largest_upsert` is the most passages that one call brought."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, IndexEntry] = {}
+        self.largest_upsert = 0
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        self.largest_upsert = max(self.largest_upsert, len(entries))
+        self.entries.update({entry.passage.id: entry for entry in entries})
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        gone = [
+            key
+            for key, entry in self.entries.items()
+            if (entry.passage.tenant_id, entry.passage.document_id) == (tenant_id, document_id)
+            and entry.passage.version != keep_version
+        ]
+        for key in gone:
+            del self.entries[key]
+        return len(gone)

@@ -1,0 +1,62 @@
+"""Document bytes → Markdown.
+
+Runs in a process of its own (`child.py`), which imports no more than the formats it meets need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.kinds import detect
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`text_characters`: of the parsed text. `inflation`: how many times its own size a document may unpack to."""
+
+    text_characters: int
+    inflation: int
+
+
+def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> ParsedDocument:
+    """Parse a document of a supported kind.
+
+    Raises UnsupportedDocument (unknown kind, or content that is not what its name says), DocumentTooLarge
+    (a limit), BrokenDocument (damaged, encrypted, or without text).
+    """
+    kind = detect(data, filename, media_type)
+    try:
+        match kind:
+            case "pdf":
+                from deployments.ingestion.parsers.pdf import parse_pdf
+
+                document = parse_pdf(data, limits.text_characters)
+            case "docx":
+                from deployments.ingestion.parsers.docx import parse_docx
+
+                document = parse_docx(data, limits.inflation)
+            case "html":
+                from deployments.ingestion.parsers.html import parse_html
+
+                document = parse_html(data)
+            case "markdown" | "text":
+                from deployments.ingestion.parsers.text import parse_text
+
+                document = parse_text(data, markdown=kind == "markdown")
+    except RecursionError:
+        raise BrokenDocument("the document's elements are nested too deeply; save it again in a simpler form") from None
+    if len(document.text) > limits.text_characters:
+        raise DocumentTooLarge(
+            f"the document holds {len(document.text):,} characters of text, "
+            f"the limit is {limits.text_characters:,}; split it"
+        )
+    if not any(character.isalnum() for character in document.text):
+        raise BrokenDocument("the document holds no text")
+    return document if document.title else replace(document, title=_first_heading(document.text))
+
+
+def _first_heading(text: str) -> str:
+    first = text.partition("\n")[0]
+    return first.removeprefix("# ").strip() if first.startswith("# ") else ""

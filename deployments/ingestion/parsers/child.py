@@ -1,0 +1,89 @@
+"""The process that parses: reads documents from its parent, one after another, answers with text or with what is wrong.
+
+`python -m deployments.ingestion.parsers.child FD PARENT_PID module:function`
+
+Answers are JSON, never pickles: whoever takes over a parser with a crafted document gains nothing over the parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from deployments.errors import BadInput, BrokenDocument
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers import Limits
+
+READY = b"ready"
+_PR_SET_PDEATHSIG = 1
+
+Parse = Callable[[bytes, str, str, Limits], ParsedDocument]
+
+
+def main(descriptor: int, parent: int, function: str) -> None:
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    module, _, name = function.partition(":")
+    parse: Parse = getattr(importlib.import_module(module), name)
+    connection = Connection(descriptor)
+    connection.send_bytes(READY)
+    with suppress(EOFError):
+        while True:
+            request = json.loads(connection.recv_bytes())
+            connection.send_bytes(_answer(parse, request, connection.recv_bytes()))
+
+
+def _answer(parse: Parse, request: dict[str, int | str], data: bytes) -> bytes:
+    memory_mb = int(request["memory_mb"])
+    _limit_memory(memory_mb)
+    limits = Limits(text_characters=int(request["text_characters"]), inflation=int(request["inflation"]))
+    try:
+        document = parse(data, str(request["filename"]), str(request["media_type"]), limits)
+        answer = {"title": document.title, "text": document.text}
+        return json.dumps(answer, ensure_ascii=False).encode()
+    except MemoryError:
+        error: BadInput = BrokenDocument(f"reading the document takes more than {memory_mb:,} MiB of memory; split it")
+    except BadInput as refused:
+        error = refused
+    finally:
+        _lift_memory_limit()
+    return json.dumps({"code": error.code, "message": error.message}).encode()
+
+
+def _limit_memory(megabytes: int) -> None:
+    """Allow that much address space on top of what the process has now."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return
+    used = int(statm.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _lift_memory_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however busy it is then."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

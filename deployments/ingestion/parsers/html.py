@@ -1,0 +1,83 @@
+"""HTML: the main part of a page as Markdown, without what surrounds it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+from bs4.element import Comment, Tag
+from markdownify import ATX, MarkdownConverter
+
+from deployments.errors import UnsupportedDocument
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.structure import mark_headings
+from deployments.ingestion.parsers.text import clean, decode
+
+_NOISE = "script, style, nav, footer, aside, noscript, template, form, iframe, svg, button, [hidden], [role=navigation]"
+_DECLARED = re.compile(
+    rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?([A-Za-z0-9_-]{2,30})", re.IGNORECASE
+)
+_MAIN_CHARACTERS = 200
+_MENU_ITEMS = 10
+_DISPLAY_NONE = re.compile(r"display\s*:\s*none")
+
+
+def parse_html(data: bytes) -> ParsedDocument:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
+        soup = BeautifulSoup(_decode(data), "lxml")
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    for noise in soup.select(_NOISE) + soup.find_all(style=_DISPLAY_NONE):
+        noise.decompose()
+    for menu in [items for items in soup.find_all(["ul", "ol"]) if _is_menu(items)]:
+        menu.decompose()
+    heading = soup.find("h1")
+    if not title and heading:
+        title = heading.get_text(" ", strip=True)
+    main = soup.select_one("main, [role=main]")
+    # Some pages have an empty <main> that a script fills in the browser.
+    root = main if main and len(main.get_text(strip=True)) >= _MAIN_CHARACTERS else soup.body or soup
+    return ParsedDocument(title=clean(title), text=to_markdown(root))
+
+
+def _is_menu(items: Tag) -> bool:
+    """Whether a list is navigation: long, and nothing in it but links."""
+    links = "".join(link.get_text() for link in items.find_all("a"))
+    return len(items.find_all("li")) >= _MENU_ITEMS and "".join(links.split()) == "".join(items.get_text().split())
+
+
+def to_markdown(root: Tag | BeautifulSoup) -> str:
+    """Markdown of an HTML tree: text only, so links keep their words and pictures go."""
+    for comment in root.find_all(string=lambda node: isinstance(node, Comment)):
+        comment.extract()
+    converter = MarkdownConverter(
+        heading_style=ATX,
+        strip=["a", "img"],
+        bullets="-",
+        escape_asterisks=False,
+        escape_underscores=False,
+        escape_misc=False,
+        table_infer_header=True,
+        wrap=True,
+        wrap_width=None,
+    )
+    text: str = converter.convert_soup(root)
+    return clean(mark_headings(clean(text)))
+
+
+def _decode(data: bytes) -> str:
+    """UTF-8 first, then what the page declares, then as any text."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        declared = _DECLARED.search(data[:2048])
+    if declared:
+        try:
+            return data.decode(declared[1].decode())
+        except (LookupError, UnicodeDecodeError):
+            pass
+    try:
+        return decode(data)
+    except UnsupportedDocument:
+        raise UnsupportedDocument("the page's text is not in the encoding it declares; save it as UTF-8") from None

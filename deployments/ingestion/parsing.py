@@ -1,0 +1,171 @@
+"""Parsing in processes that may hang, crash or eat memory without harm to this one.
+
+Not a `multiprocessing` pool: a spawned worker imports its parent's main module, which under Ray is Ray's own worker
+with everything in it, inherits the environment with its secrets, and answers with pickles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import deployments
+from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.config import IngestionConfig
+
+PARSE = "deployments.ingestion.parsers:parse"
+
+_START_S = 60.0
+_END_S = 5.0
+_ANSWER_BYTES = 2**20
+"""What an answer may be longer than its text."""
+_DOCUMENTS_PER_PROCESS = 100
+"""A process is replaced after so many documents, so that what parsers leak stays bounded."""
+_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
+_ERRORS = {error.code: error for error in (BrokenDocument, DocumentTooLarge, UnsupportedDocument)}
+
+
+class DocumentParser:
+    """At most `parse_processes` documents at once; further calls wait their turn.
+
+    Processes start when first needed, stay warm, and end with `close` or with this process.
+    `function` is the `module:function` that they run, in the form of `parsers.parse`.
+    """
+
+    def __init__(self, config: IngestionConfig, function: str = PARSE) -> None:
+        self._config = config
+        self._function = function
+        self._slots = asyncio.Semaphore(config.parse_processes)
+        self._threads = ThreadPoolExecutor(config.parse_processes, thread_name_prefix="parse")
+        self._idle: list[_ParserProcess] = []
+        self._busy: set[_ParserProcess] = set()
+
+    async def parse(self, data: bytes, filename: str, media_type: str) -> ParsedDocument:
+        """Raises UnsupportedDocument, BrokenDocument or DocumentTooLarge for what is wrong with the document,
+        StageUnavailable when the process could not start or was killed from outside."""
+        async with self._slots:
+            process = self._idle.pop() if self._idle else _ParserProcess(self._config, self._function)
+            self._busy.add(process)
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, process.parse, data, filename, media_type)
+            except asyncio.CancelledError:
+                process.kill()
+                raise
+            finally:
+                self._busy.discard(process)
+                if process.reusable:
+                    self._idle.append(process)
+                else:
+                    process.kill()
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        for process in (*self._idle, *self._busy):
+            process.kill()
+        self._idle.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _ParserProcess:
+    """One process, started by its first document. `parse` blocks; `kill` may come from any thread."""
+
+    def __init__(self, config: IngestionConfig, function: str) -> None:
+        self._config = config
+        self._function = function
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._ready = False
+        self._served = 0
+
+    @property
+    def reusable(self) -> bool:
+        alive = self._process is not None and self._process.poll() is None
+        return alive and not self._killed and self._served < _DOCUMENTS_PER_PROCESS
+
+    def parse(self, data: bytes, filename: str, media_type: str) -> ParsedDocument:
+        config = self._config
+        request = {
+            "filename": filename,
+            "media_type": media_type,
+            "memory_mb": config.parse_memory_mb,
+            "text_characters": config.max_text_characters,
+            "inflation": config.max_inflation,
+        }
+        try:
+            if self._process is None:
+                self._start()
+            self._connection.send_bytes(json.dumps(request).encode())
+            self._connection.send_bytes(data)
+            if not self._connection.poll(config.parse_timeout_s):
+                self.kill()
+                raise BrokenDocument(
+                    f"reading the document took more than {config.parse_timeout_s:g} s; "
+                    "split it, or save it in a simpler form"
+                )
+            answer = json.loads(self._connection.recv_bytes(_ANSWER_BYTES + 4 * config.max_text_characters))
+        except (EOFError, OSError) as error:
+            raise self._why_it_ended() from error
+        self._served += 1
+        return _document(answer)
+
+    def kill(self) -> None:
+        self._killed = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        root = str(Path(deployments.__file__).parents[1])
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join([root, *(path for path in sys.path if path)])
+        with theirs:
+            descriptor = theirs.fileno()
+            arguments = [str(descriptor), str(os.getpid()), self._function]
+            self._process = subprocess.Popen(
+                # -P: the working folder may hold modules that shadow the library's.
+                [sys.executable, "-P", "-m", "deployments.ingestion.parsers.child", *arguments],
+                pass_fds=[descriptor],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        if self._killed:  # cancelled while it started
+            self.kill()
+        if not self._connection.poll(_START_S):
+            self.kill()
+            raise StageUnavailable(f"the parsing process did not start within {_START_S:g} s")
+        self._connection.recv_bytes()
+        self._ready = True
+
+    def _why_it_ended(self) -> BadInput | StageUnavailable:
+        code = 1
+        if self._process is not None:
+            try:
+                code = self._process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self._killed or code == -signal.SIGKILL:
+            return StageUnavailable("the parsing process was killed; the machine may be out of memory")
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if not self._ready:
+            return StageUnavailable(f"the parsing process did not start ({cause}); its log says why")
+        return BrokenDocument(
+            f"reading the document crashed its parser ({cause}), or took more than "
+            f"{self._config.parse_memory_mb:,} MiB of memory; save it again, or split it"
+        )
+
+
+def _document(answer: dict[str, str]) -> ParsedDocument:
+    if "code" in answer:
+        raise _ERRORS.get(answer["code"], BrokenDocument)(answer["message"])
+    return ParsedDocument(title=answer["title"], text=answer["text"])

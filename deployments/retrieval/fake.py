@@ -1,0 +1,93 @@
+"""An index in memory: exact and deterministic, with the same meaning as the real one. For tests and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deployments.filters import matches
+from deployments.retrieval.bounds import check_entries, check_request, embedder_mismatch
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.fusion import dense_share, fuse
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope, Scores
+
+
+class FakeIndex:
+    def __init__(self, config: RetrievalConfig) -> None:
+        self._config = config
+        self._entries: dict[str, dict[tuple[str, str], IndexEntry]] = {}
+
+    async def open(self) -> None:
+        pass
+
+    async def search(self, request: RetrievalRequest) -> list[Candidate]:
+        check_request(request)
+        mine = request.dense.fingerprint
+        if not self._entries.get(mine):
+            if others := [name for name, entries in self._entries.items() if entries]:
+                raise embedder_mismatch(mine, others)
+            return []
+        visible = [entry for entry in self._entries[mine].values() if _visible(entry.passage, request.scope)]
+        scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
+        dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), c.passage.id))[: request.limit]
+        lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
+        lexical = sorted(lexical, key=lambda c: (-(c.scores.lexical or 0.0), c.passage.id))[: request.limit]
+        share = dense_share(
+            request.dense.languages,
+            request.language,
+            dense_weight=self._config.dense_weight,
+            dense_weight_other=self._config.dense_weight_other,
+        )
+        return fuse(dense, lexical, dense_weight=share)
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        check_entries(embedder, entries)
+        kept = self._entries.setdefault(embedder.fingerprint, {})
+        kept.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        removed = 0
+        for entries in self._entries.values():
+            doomed = [
+                key
+                for key, entry in entries.items()
+                if (entry.passage.tenant_id, entry.passage.document_id) == (tenant_id, document_id)
+                and (not keep_version or entry.passage.version != keep_version)
+            ]
+            for key in doomed:
+                del entries[key]
+            removed += len(doomed)
+        return removed
+
+    async def check(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _visible(passage: Passage, scope: Scope) -> bool:
+    return (
+        passage.tenant_id == scope.tenant_id
+        and passage.owner in ("", scope.user_id)
+        and (not scope.collections or passage.collection in scope.collections)
+        and (
+            scope.filter is None
+            or matches(
+                scope.filter,
+                document_id=passage.document_id,
+                language=passage.language,
+                collection=passage.collection,
+                metadata=passage.metadata,
+            )
+        )
+    )
+
+
+def _scores(entry: IndexEntry, request: RetrievalRequest) -> Scores:
+    lexical = sum(weight * entry.lexical.get(term, 0.0) for term, weight in request.lexical.items())
+    return Scores(
+        dense=float(np.dot(entry.dense, request.dense.vectors[0])),
+        lexical=float(lexical) if request.lexical else None,
+    )

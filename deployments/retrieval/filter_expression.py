@@ -1,0 +1,98 @@
+"""Scopes and filters as Milvus boolean expressions, with the same meaning on milvus-lite and on a server.
+
+Milvus disagrees with itself on JSON: whether `!=` or `not` hold for a missing key, or 1 equals true, depends on the
+engine and its version. So comparable metadata is written a second time as dynamic fields whose names carry the
+kind (`n_year`, `s_type`, `b_public`): all values under one name have one kind, `not` is pushed down to the
+comparisons, and each comparison that a missing key could pass names the key's existence. Dynamic fields are also what
+milvus-lite filters fastest (4 to 8 times faster than a path into a JSON field, on 5,000 rows).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from deployments.errors import InvalidRequest
+from deployments.filters import KEY, METADATA, And, Comparison, Filter, Kind, Literal_, Not, Or, typed
+from deployments.types import Scope
+
+_PREFIX: Mapping[Kind, str] = {"number": "n_", "text": "s_", "boolean": "b_"}
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_NEVER, _ALWAYS = 'tenant_id == ""', 'tenant_id != ""'
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def facets(metadata: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """The dynamic fields that make a passage's metadata comparable."""
+    found: dict[str, str | float | bool] = {}
+    for key, value in metadata.items():
+        if KEY.fullmatch(key) and (known := typed(value)) is not None:
+            kind, comparable = known
+            found[_PREFIX[kind] + key] = comparable
+    return found
+
+
+def scope_expression(scope: Scope) -> str:
+    """What the asker may see. Raises InvalidRequest for a value that no expression can hold."""
+    parts = [f"tenant_id == {_text(scope.tenant_id)}"]
+    parts.append(f'owner in ["", {_text(scope.user_id)}]' if scope.user_id else 'owner == ""')
+    if scope.collections:
+        parts.append(f"collection in [{', '.join(map(_text, scope.collections))}]")
+    if scope.filter is not None:
+        parts.append(f"({filter_expression(scope.filter)})")
+    return " and ".join(parts)
+
+
+def document_expression(tenant_id: str, document_id: str, keep_version: str = "") -> str:
+    """A document's passages, all but those of `keep_version`."""
+    expression = f"tenant_id == {_text(tenant_id)} and document_id == {_text(document_id)}"
+    return f"{expression} and version != {_text(keep_version)}" if keep_version else expression
+
+
+def filter_expression(filter: Filter, *, negated: bool = False) -> str:
+    """A filter as an expression that is true for the documents that `filters.matches` accepts (refuses, if negated)."""
+    match filter:
+        case Not(operand):
+            return filter_expression(operand, negated=not negated)
+        case And(operands) | Or(operands):
+            word = " and " if isinstance(filter, And) is not negated else " or "
+            return word.join(f"({filter_expression(operand, negated=negated)})" for operand in operands)
+        case Comparison(field, _, tuple() as values):
+            word = " and " if negated else " or "
+            equalities = [_comparison(field, "==", value, negated) for value in values]
+            return word.join(f"({equality})" for equality in equalities)
+        case Comparison(field, operator, value):
+            return _comparison(field, operator, value, negated)
+        case _:
+            assert_never(filter)
+
+
+def _comparison(field: str, operator: str, value: Literal_ | tuple[Literal_, ...], negated: bool) -> str:
+    known = typed(value)
+    comparable = known is not None and (known[0] != "boolean" or operator in ("==", "!="))
+    if known is None or not comparable or (known[0] != "text" and not field.startswith(METADATA)):
+        return _ALWAYS if negated else _NEVER
+    kind, literal = known
+    rendered = _literal(literal)
+    shown = _OPPOSITE[operator] if negated else operator
+    if not field.startswith(METADATA):
+        return f"{field} {shown} {rendered}"
+    name = f'$meta["{_PREFIX[kind]}{field.removeprefix(METADATA)}"]'
+    if negated:
+        return f"not exists {name} or {name} {shown} {rendered}"
+    return f"exists {name} and {name} {shown} {rendered}"
+
+
+def _literal(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _text(value) if isinstance(value, str) else repr(value)
+
+
+def _text(value: str) -> str:
+    """A quoted string literal. Both engines know these escapes and take everything else as it is."""
+    if (bad := _UNPRINTABLE.search(value.translate(_ESCAPES))) is not None:
+        raise InvalidRequest(f"the value {value!r} holds the control character {bad[0]!r}; remove it")
+    return f'"{value.translate(_ESCAPES)}"'

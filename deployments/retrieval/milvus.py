@@ -1,0 +1,304 @@
+"""The index on Milvus: a milvus-lite folder that this process owns, or a server.
+
+One collection per embedder, named by its fingerprint, so that vectors of different models never meet. The primary
+key is made of tenant and passage id, because two tenants may well index the same document under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import grpc
+import numpy as np
+from pymilvus import CollectionSchema, DataType, MilvusClient
+from pymilvus.client.types import ConsistencyLevel
+from pymilvus.exceptions import MilvusException
+
+from deployments.errors import StageUnavailable
+from deployments.lexical import NO_TERMS
+from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_request, embedder_mismatch
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.filter_expression import document_expression, facets, scope_expression
+from deployments.retrieval.fusion import dense_share, fuse
+from deployments.retrieval.lite import LiteFolder
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scores
+
+# It logs a traceback for every failed call, which is mapped to an error of ours anyway.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Half = Literal["dense", "lexical"]
+
+LOCK_POLL_S = 0.2
+CLOSE_TIMEOUT_S = 5.0
+PARTITIONS = 64
+"""Tenants share these partitions of a server's collection; milvus-lite always makes 16."""
+_NOT_LOADED = 101
+_STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
+
+
+class MilvusIndex:
+    """On milvus-lite one worker thread makes all calls: it gains nothing from more, and a search beside a flush
+    can miss rows that are on their way from memory to a file."""
+
+    def __init__(self, config: RetrievalConfig) -> None:
+        self._config = config
+        self._folder = LiteFolder(config.uri) if config.embedded else None
+        self._pool = ThreadPoolExecutor(1 if config.embedded else config.threads, thread_name_prefix="milvus")
+        self._client: MilvusClient | None = None
+        self._opening = asyncio.Lock()
+        self._loaded: set[str] = set()
+        self._closed = False
+
+    async def open(self) -> None:
+        async with self._opening:
+            if self._client is None:
+                uri = await self._own_folder(self._folder) if self._folder else self._config.uri
+                self._client = await self._run(self._connect, uri)
+
+    async def search(self, request: RetrievalRequest) -> list[Candidate]:
+        check_request(request)
+        expression = scope_expression(request.scope)
+        name = self._collection(request.dense.fingerprint)
+        if not await self._run(self._load, name):
+            await self._run(self._refuse_other_embedder, name)
+            return []
+        halves = [self._run(self._search, name, "dense", request, expression)]
+        if request.lexical:
+            halves.append(self._run(self._search, name, "lexical", request, expression))
+        dense, *lexical = await asyncio.gather(*halves)
+        if not dense:
+            await self._run(self._refuse_other_embedder, name)
+        share = dense_share(
+            request.dense.languages,
+            request.language,
+            dense_weight=self._config.dense_weight,
+            dense_weight_other=self._config.dense_weight_other,
+        )
+        return fuse(dense, lexical[0] if lexical else [], dense_weight=share)
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        check_entries(embedder, entries)
+        if entries:
+            # Milvus does not say which of two rows with one key it keeps.
+            rows = {row["pk"]: row for row in map(_row, entries)}
+            name = self._collection(embedder.fingerprint)
+            await self._run(self._upsert, name, embedder.dimension, list(rows.values()))
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        return await self._run(self._delete, document_expression(tenant_id, document_id, keep_version))
+
+    async def check(self) -> None:
+        await self._run(self._collections)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._pool.submit(self._release).result(CLOSE_TIMEOUT_S)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # What follows runs in the pool, except where it is async.
+
+    async def _own_folder(self, folder: LiteFolder) -> str:
+        deadline = time.monotonic() + self._config.lock_timeout_s
+        while (uri := await self._run(folder.try_start)) is None:
+            if time.monotonic() > deadline:
+                raise StageUnavailable(
+                    f"the index folder {folder.path} is still locked by another process after "
+                    f"{self._config.lock_timeout_s:g} s (retrieval.lock_timeout_s): stop that process"
+                )
+            await asyncio.sleep(LOCK_POLL_S)
+        return uri
+
+    async def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a blocking call in the pool; whatever goes wrong with Milvus becomes StageUnavailable."""
+        if self._closed:
+            raise StageUnavailable("the index is closed: this replica is stopping, ask another")
+        call = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                return await call
+        except TimeoutError:
+            raise StageUnavailable(
+                f"Milvus at {self._config.uri} did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)"
+            ) from None
+        except (MilvusException, grpc.RpcError, OSError) as error:
+            detail = str(getattr(error, "message", "") or error)[:300]
+            raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
+
+    def _connect(self, uri: str) -> MilvusClient:
+        return MilvusClient(
+            uri=uri,
+            token=os.environ.get("RAG_MILVUS_TOKEN", ""),
+            db_name="" if self._config.embedded else self._config.database,
+            timeout=self._config.timeout_s,
+        )
+
+    def _release(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        if self._folder is not None:
+            self._folder.stop()
+
+    @property
+    def _milvus(self) -> MilvusClient:
+        if self._client is None:
+            raise StageUnavailable("the index is not open yet: retry in a moment")
+        return self._client
+
+    def _collection(self, fingerprint: str) -> str:
+        """A collection's name. What follows the prefix has no underscore, so no prefix can be the start of another."""
+        if not re.fullmatch(r"[A-Za-z0-9]{1,64}", fingerprint):
+            fingerprint = hashlib.blake2b(fingerprint.encode(), digest_size=16).hexdigest()
+        return f"{self._config.collection_prefix}_{fingerprint}"
+
+    def _collections(self) -> list[str]:
+        names: list[str] = self._milvus.list_collections(timeout=self._config.timeout_s)
+        return [name for name in names if re.fullmatch(rf"{self._config.collection_prefix}_[A-Za-z0-9]+", name)]
+
+    def _load(self, name: str) -> bool:
+        """Whether the collection is there; if so it can be searched from now on."""
+        if name not in self._loaded:
+            if not self._milvus.has_collection(name, timeout=self._config.timeout_s):
+                return False
+            self._milvus.load_collection(name, timeout=self._config.timeout_s)
+            self._loaded.add(name)
+        return True
+
+    def _count(self, name: str, expression: str = "") -> int:
+        found = self._milvus.query(
+            name,
+            filter=expression,
+            output_fields=["count(*)"],
+            consistency_level=ConsistencyLevel.Strong,
+            timeout=self._config.timeout_s,
+        )
+        return int(found[0]["count(*)"])
+
+    def _refuse_other_embedder(self, name: str) -> None:
+        """Raises EmbedderMismatch if the collection has no passages and another embedder's has."""
+        filled = [each for each in self._collections() if self._load(each) and self._count(each)]
+        if filled and name not in filled:
+            mine, *others = (each.removeprefix(f"{self._config.collection_prefix}_") for each in (name, *filled))
+            raise embedder_mismatch(mine, others)
+
+    def _search(self, name: str, half: Half, request: RetrievalRequest, expression: str) -> list[Candidate]:
+        try:
+            return self._search_loaded(name, half, request, expression)
+        except MilvusException as error:
+            if error.code != _NOT_LOADED:
+                raise
+            # A restarted server has forgotten that the collection was loaded.
+            self._loaded.discard(name)
+            return self._search_loaded(name, half, request, expression) if self._load(name) else []
+
+    def _search_loaded(self, name: str, half: Half, request: RetrievalRequest, expression: str) -> list[Candidate]:
+        """One half's best candidates. The other half's vector comes with them, so that each has both its scores."""
+        question = request.dense.vectors[0]
+        other: Half = "lexical" if half == "dense" else "dense"
+        hits = self._milvus.search(
+            name,
+            [question.tolist() if half == "dense" else dict(request.lexical)],
+            anns_field=half,
+            filter=expression,
+            limit=request.limit,
+            output_fields=[*_STORED, "position", "metadata", other],
+            search_params={"metric_type": "IP"},
+            consistency_level=ConsistencyLevel.Strong,
+            timeout=self._config.timeout_s,
+        )[0]
+        candidates = []
+        for hit in hits:
+            entity, score = hit["entity"], float(hit["distance"])
+            if half == "dense":
+                lexical = _inner_product(request.lexical, entity["lexical"]) if request.lexical else None
+                candidates.append(Candidate(_passage(entity), Scores(dense=score, lexical=lexical)))
+            elif score > 0:
+                dense = float(np.dot(np.asarray(entity["dense"], dtype=np.float32), question))
+                candidates.append(Candidate(_passage(entity), Scores(dense=dense, lexical=score)))
+        return candidates
+
+    def _upsert(self, name: str, dimension: int, rows: list[dict[str, Any]]) -> None:
+        if not self._load(name):
+            self._create(name, dimension)
+        self._milvus.upsert(name, rows, timeout=self._config.timeout_s)
+        self._flush(name)
+
+    def _delete(self, expression: str) -> int:
+        removed = 0
+        for name in self._collections():
+            if self._load(name) and (found := self._count(name, expression)):
+                self._milvus.delete(name, filter=expression, timeout=self._config.timeout_s)
+                self._flush(name)
+                removed += found
+        return removed
+
+    def _flush(self, name: str) -> None:
+        """milvus-lite writes its log without fsync and searches rows in memory 30 times slower than those in a file. A
+        server's log is durable at once, and flushing it often is refused."""
+        if self._config.embedded:
+            self._milvus.flush(name, timeout=self._config.timeout_s)
+
+    def _create(self, name: str, dimension: int) -> None:
+        index = MilvusClient.prepare_index_params()
+        index.add_index("dense", index_type="FLAT" if self._config.embedded else "AUTOINDEX", metric_type="IP")
+        index.add_index("lexical", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+        try:
+            self._milvus.create_collection(
+                name,
+                schema=_schema(dimension),
+                index_params=index,
+                num_partitions=PARTITIONS,
+                consistency_level="Strong",
+                timeout=self._config.timeout_s,
+            )
+        except MilvusException:
+            # Another replica may have been first.
+            if not self._load(name):
+                raise
+
+
+def _schema(dimension: int) -> CollectionSchema:
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
+    schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=32)
+    for field in _STORED:
+        schema.add_field(field, DataType.VARCHAR, max_length=MAX_BYTES[field], is_partition_key=field == "tenant_id")
+    schema.add_field("position", DataType.INT64)
+    schema.add_field("metadata", DataType.JSON)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dimension)
+    schema.add_field("lexical", DataType.SPARSE_FLOAT_VECTOR)
+    return schema
+
+
+def _row(entry: IndexEntry) -> dict[str, Any]:
+    passage = entry.passage
+    key = hashlib.blake2b(f"{passage.tenant_id}\0{passage.id}".encode(), digest_size=16).hexdigest()
+    return {
+        **facets(passage.metadata),
+        **{field: getattr(passage, field) for field in _STORED},
+        "pk": key,
+        "position": passage.position,
+        "metadata": dict(passage.metadata),
+        "dense": entry.dense.tolist(),
+        "lexical": dict(entry.lexical) or {NO_TERMS: 1.0},
+    }
+
+
+def _passage(entity: Mapping[str, Any]) -> Passage:
+    return Passage(
+        **{field: entity[field] for field in _STORED}, position=int(entity["position"]), metadata=entity["metadata"]
+    )
+
+
+def _inner_product(question: Mapping[int, float], passage: Mapping[int, float]) -> float:
+    return sum(weight * passage.get(term, 0.0) for term, weight in question.items())

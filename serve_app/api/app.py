@@ -1,0 +1,31 @@
+"""The FastAPI application: routers, and one visible list of what wraps a request."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from serve_app.api import documents, errors, jobs, operations, query
+from serve_app.api.middleware import BodyLimit, RequestId
+from serve_app.api.services import Services
+
+
+def create_app(services: Services) -> FastAPI:
+    limits = services.limits
+
+    def body_limit(path: str) -> int:
+        return limits.max_body_bytes if path == "/v1/documents" else limits.max_query_body_bytes
+
+    app = FastAPI(
+        title="RAG service",
+        description="Ask questions of your own documents; answers stream with their sources.",
+        version="1",
+        middleware=[Middleware(RequestId), Middleware(BodyLimit, limit=body_limit)],
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    errors.install(app)
+    for router in (query.router, documents.router, jobs.router):
+        app.include_router(router, prefix="/v1")
+    app.include_router(operations.router)
+    return app

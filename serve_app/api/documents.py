@@ -1,0 +1,200 @@
+"""POST /documents: accept files or text for ingestion. 202 means that bytes and job are on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from deployments.errors import BrokenDocument, InvalidRequest, RagError, UnsupportedDocument
+from deployments.ingestion.parsers import kinds
+from deployments.types import Language
+from serve_app.api.schemas import DocumentRequest, Metadata, Name, Text, Wire
+from serve_app.api.services import Services, Serving, Writer
+from serve_app.platform.collections import DEFAULT
+from serve_app.platform.documents import NewDocument
+from serve_app.platform.keys import Principal
+
+router = APIRouter(tags=["documents"])
+
+M = TypeVar("M", bound=Wire)
+
+
+class _Form(Wire):
+    """The fields beside the files of a multipart upload; they hold for every file of it."""
+
+    id: Name | None = None
+    title: Text = ""
+    collection: Name = "default"
+    language: Language | None = None
+    user: Name | None = None
+    metadata: Metadata = {}
+
+
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": DocumentRequest.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "metadata": {"type": "string", "description": "a JSON object"},
+                    }
+                    | {name: {"type": "string"} for name in ("id", "title", "collection", "language", "user")},
+                }
+            },
+        },
+    }
+}
+
+
+@router.post("/documents", status_code=202, openapi_extra=_OPENAPI)
+async def accept(request: Request, response: Response, serving: Serving, caller: Writer) -> dict[str, Any]:
+    """Take one document as JSON text, or files as multipart/form-data, and queue them for indexing.
+
+    The same document id with the same content is no work; with new content it is a new version.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    match kind:
+        case "application/json":
+            documents = [await _text(await request.body(), serving, caller)]
+        case "multipart/form-data":
+            documents = await _files(request, serving, caller)
+        case _:
+            raise UnsupportedDocument(
+                f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
+            )
+    try:
+        job_id, ids = await serving.jobs.accept(caller.tenant_id, documents)
+    except RagError:
+        for document in documents:
+            await serving.blobs.delete(document.blob)
+        raise
+    serving.announce()
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return {
+        "job_id": job_id,
+        "document_id": ids[0] if len(ids) == 1 else None,
+        "documents": [
+            {"id": document_id, "filename": document.filename}
+            for document_id, document in zip(ids, documents, strict=True)
+        ],
+    }
+
+
+async def _text(body: bytes, serving: Services, caller: Principal) -> NewDocument:
+    document = _validated(lambda: DocumentRequest.model_validate_json(body))
+    if not document.text.strip():
+        raise InvalidRequest("text is empty; send the document's text")
+    _check_metadata(document.metadata, serving)
+    data = document.text.encode()
+    return NewDocument(
+        content_hash=hashlib.sha256(data).hexdigest(),
+        blob=await serving.blobs.write(caller.tenant_id, data),
+        id=document.id,
+        owner=document.user or "",
+        collection=document.collection,
+        language=document.language,
+        title=document.title,
+        media_type="text/markdown",
+        metadata=document.metadata,
+    )
+
+
+async def _files(request: Request, serving: Services, caller: Principal) -> list[NewDocument]:
+    limits = serving.limits
+    try:
+        form = await request.form(max_files=limits.max_files, max_fields=16, max_part_size=limits.max_metadata_bytes)
+    except HTTPException as error:
+        raise InvalidRequest(f"the multipart body cannot be read: {error.detail}") from None
+    try:
+        uploads = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+        unknown = sorted(
+            {name for name, part in form.multi_items() if name != "files" and isinstance(part, UploadFile)}
+        )
+        if unknown:
+            raise InvalidRequest(f"{unknown[0]}: files go in the field `files`")
+        if not uploads:
+            raise InvalidRequest("files is empty; send at least one file in the field `files`")
+        given = {name: value for name, value in form.multi_items() if name != "files"}
+        if isinstance(given.get("metadata"), str):
+            given["metadata"] = _json_object(str(given["metadata"]))
+        fields = _validated(lambda: _Form.model_validate(given))
+        if len(uploads) > 1 and (fields.id or fields.title):
+            raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
+        _check_metadata(fields.metadata, serving)
+        contents = [await _checked(upload) for upload in uploads]  # all of them before the first is kept
+        return [
+            NewDocument(
+                content_hash=hashlib.sha256(data).hexdigest(),
+                blob=await serving.blobs.write(caller.tenant_id, data),
+                id=fields.id or _file_id(upload.filename or "", fields),
+                owner=fields.user or "",
+                collection=fields.collection,
+                language=fields.language,
+                title=fields.title,
+                filename=upload.filename or "",
+                media_type=upload.content_type or "",
+                metadata=fields.metadata,
+            )
+            for upload, data in zip(uploads, contents, strict=True)
+        ]
+    finally:
+        await form.close()
+
+
+async def _checked(upload: UploadFile) -> bytes:
+    """A file's content, which the body's limit bounds, if its name and kind can be accepted."""
+    try:
+        filename = TypeAdapter(Name).validate_python(upload.filename)
+    except ValidationError:
+        raise InvalidRequest("files: each file needs a name of 1 to 256 characters") from None
+    data = await upload.read()
+    try:
+        await asyncio.to_thread(kinds.detect, data, filename, upload.content_type or "")
+    except (BrokenDocument, UnsupportedDocument) as error:
+        raise type(error)(f"files: {filename}: {error.message}") from None
+    return data
+
+
+def _file_id(filename: str, fields: _Form) -> str:
+    """A file sent again under its name is the same document; each collection and each user has names of its own."""
+    owner = f"~{fields.user}" if fields.user else ""
+    collection = fields.collection if fields.collection != DEFAULT else ""
+    return "/".join(part for part in (owner, collection, filename) if part)
+
+
+def _validated(parse: Callable[[], M]) -> M:
+    try:
+        return parse()
+    except ValidationError as error:
+        raise InvalidRequest(
+            "; ".join(f"{'.'.join(map(str, i['loc'])) or 'body'}: {i['msg']}" for i in error.errors())
+        ) from None
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidRequest("metadata must be a JSON object")
+    return value
+
+
+def _check_metadata(metadata: Metadata, serving: Services) -> None:
+    size = len(json.dumps(metadata, ensure_ascii=False).encode())
+    if size > serving.limits.max_metadata_bytes:
+        raise InvalidRequest(f"metadata takes {size} bytes; at most {serving.limits.max_metadata_bytes} are allowed")

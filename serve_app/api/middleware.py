@@ -1,0 +1,76 @@
+"""What wraps every request: its id, and the bound on its body. Plain ASGI, so that streams pass untouched."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import DocumentTooLarge
+from serve_app.api.errors import problem_of
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class RequestId:
+    """Takes the caller's X-Request-ID, or makes one; every answer carries it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        return await self.app(scope, receive, with_id)
+
+
+class BodyLimit:
+    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read."""
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        limit = self.limit(scope["path"])
+        declared = Headers(scope=scope).get("content-length", "0")
+        refusal = problem_of(Request(scope), DocumentTooLarge(f"body is limited to {limit} bytes; send less at once"))
+        if not declared.isdecimal() or int(declared) > limit:
+            return await refusal(scope, receive, send)
+        read, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise HTTPException(413)
+            return message
+
+        async def checked(message: Message) -> None:
+            # Whatever the app made of the interrupted body, the caller is told about its size.
+            nonlocal started
+            if started or read <= limit:
+                started = True
+                await send(message)
+
+        await self.app(scope, counted, checked)
+        if not started:
+            await refusal(scope, receive, send)
+        return None

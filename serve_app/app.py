@@ -1,0 +1,68 @@
+"""build_app: the only place where stages become deployments and are wired to each other.
+
+No `from __future__ import annotations` here: Serve reads the annotation of `args` as an object.
+"""
+
+from typing import Any
+
+from ray import serve
+from ray.serve.deployment import Application
+
+from deployments.embedding.deployment import Embedding
+from deployments.generation import availability
+from deployments.generation.config import GenerationConfig
+from deployments.generation.deployment import Generation
+from deployments.ingestion.deployment import Ingestion
+from deployments.reranking.deployment import Reranking
+from deployments.retrieval.deployment import Retrieval
+from serve_app.config import AppArgs
+from serve_app.handles import EmbeddingHandle, RetrievalHandle
+from serve_app.ingress import Ingress
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.database import Database
+from serve_app.platform.jobs import Jobs
+
+ON_THE_HEAD_NODE = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+"""Where the owners of embedded stores run: all on the one node that has the folder."""
+
+
+def build_app(args: AppArgs) -> Application:
+    """The graph of deployments. Each is bound to its own stage's config, so that a change restarts no other.
+
+    Scale and resources come from `deployments:` of the config file; only what the code itself needs is set here.
+    """
+    args = args.resolved()
+    owners = {owner for stage_owners in args.local_stores().values() for owner in stage_owners}
+
+    def options(name: str) -> dict[str, Any]:
+        return {"name": name} | ({"ray_actor_options": ON_THE_HEAD_NODE} if name in owners else {})
+
+    database, blobs = Database(args.store), Blobs(args.blobs)
+    embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
+    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval)
+    reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
+    generation = _generation(availability.resolve(args.generation))
+    ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
+        args.ingestion, EmbeddingHandle(embedding), RetrievalHandle(retrieval), Jobs(database), blobs
+    )
+    return serve.deployment(Ingress, **options("ingress")).bind(
+        args.api,
+        args.generation.context_tokens,
+        database,
+        blobs,
+        {
+            "embedding": embedding,
+            "retrieval": retrieval,
+            "reranking": reranking,
+            "generation": generation,
+            "ingestion": ingestion,
+        },
+    )
+
+
+def _generation(config: GenerationConfig) -> Application:
+    if config.engine == "vllm":
+        from deployments.generation import vllm  # imports ray.serve.llm, seconds that other engines need not wait
+
+        return vllm.build(config, {})
+    return serve.deployment(Generation, name="generation").bind(config)

@@ -1,0 +1,91 @@
+"""The HTTP ingress: builds the pipeline from handles and mounts the API on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.types import StageStatus
+from serve_app.api.app import create_app
+from serve_app.api.services import Services
+from serve_app.config import ApiConfig
+from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
+from serve_app.pipeline import Pipeline
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.collections import Collections
+from serve_app.platform.database import Database
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys
+from serve_app.platform.statistics import LexicalStatistics
+
+logger = logging.getLogger(__name__)
+
+
+class _Ingress:
+    """`handles`: the five stages by name. `context_tokens`: what the generating model reads, prompt and answer."""
+
+    def __init__(
+        self,
+        config: ApiConfig,
+        context_tokens: int,
+        database: Database,
+        blobs: Blobs,
+        handles: Mapping[str, DeploymentHandle[Any]],
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._handles = handles
+        self._announcements: set[asyncio.Task[None]] = set()
+        self._services = Services(
+            pipeline=Pipeline(
+                embed=EmbeddingHandle(handles["embedding"]),
+                lexical=LexicalStatistics(database),
+                retrieve=RetrievalHandle(handles["retrieval"]),
+                rerank=RerankingHandle(handles["reranking"]),
+                generate=GenerationHandle(handles["generation"]),
+                context_tokens=context_tokens,
+            ),
+            keys=Keys(database, cache_s=config.key_cache_s),
+            collections=Collections(database),
+            jobs=Jobs(database),
+            blobs=blobs,
+            limits=config,
+            stages=self._stages,
+            announce=self._announce,
+        )
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        await self._database.migrate()
+        return create_app(self._services)
+
+    async def check_health(self) -> None:
+        await self._database.check()
+
+    async def _stages(self) -> Mapping[str, list[StageStatus]]:
+        answers = await asyncio.gather(
+            *(ask_replicas(handle, self._config.status_timeout_s) for handle in self._handles.values())
+        )
+        return dict(zip(self._handles, answers, strict=True))
+
+    def _announce(self) -> None:
+        """Tell ingestion that a job waits. Only a hint: it also looks for itself."""
+        task = asyncio.get_running_loop().create_task(self._wake(), context=contextvars.Context())
+        self._announcements.add(task)
+        task.add_done_callback(self._announcements.discard)
+
+    async def _wake(self) -> None:
+        try:
+            async with asyncio.timeout(self._config.status_timeout_s):
+                await self._handles["ingestion"].broadcast("wake").results_async(return_exceptions=True)
+        except Exception:
+            logger.warning("ingestion was not told of a new job; it will find it by itself", exc_info=True)
+
+
+Ingress = serve.ingress()(_Ingress)

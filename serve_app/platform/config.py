@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from deployments.config import Config
+
+_SQLITE = "sqlite:///"
+
+
+class StoreConfig(Config):
+    url: str = Field(
+        "sqlite:///rag.db",
+        description="where keys, documents and jobs are kept: sqlite:///PATH or postgresql://USER@HOST/DATABASE; "
+        "the password comes from the environment variable RAG_DATABASE_PASSWORD",
+    )
+    pool_size: int = Field(5, ge=1, le=100, description="connections of one replica")
+    timeout_s: float = Field(10.0, gt=0, description="wait for a connection, SQLite's write lock, or one statement")
+
+    @field_validator("url")
+    @classmethod
+    def _supported(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("sqlite", "postgresql"):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        if parts.scheme == "sqlite" and url.removeprefix(_SQLITE) in (url, "", ":memory:"):
+            raise ValueError("must name a file: sqlite:///PATH")
+        if parts.password is not None:
+            raise ValueError("must not hold a password; set RAG_DATABASE_PASSWORD in the environment")
+        return url
+
+    @property
+    def embedded(self) -> bool:
+        """True for a SQLite file, which the processes of one machine share."""
+        return self.url.startswith(_SQLITE)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file of an embedded store."""
+        return Path(self.url.removeprefix(_SQLITE))
+
+    def resolved(self, folder: Path) -> StoreConfig:
+        """The same with a SQLite path made absolute, relative ones lying in `folder`."""
+        return self.model_copy(update={"url": f"{_SQLITE}{folder / self.path}"}) if self.embedded else self
+
+
+class BlobConfig(Config):
+    url: str = Field(
+        "blobs",
+        min_length=1,
+        description="where uploaded bytes are kept: a folder, or an fsspec URL such as s3://bucket/prefix",
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """True for a folder of this machine."""
+        return "://" not in self.url
+
+    def resolved(self, folder: Path) -> BlobConfig:
+        """The same with a folder made absolute, relative ones lying in `folder`."""
+        return self.model_copy(update={"url": str(folder / self.url)}) if self.embedded else self

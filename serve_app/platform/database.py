@@ -1,0 +1,208 @@
+"""Connections and transactions: SQLite for one machine, PostgreSQL for a cluster, the same SQL on both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from filelock import AsyncFileLock
+from sqlalchemy import URL, Connection, Table, event, exc, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from deployments.errors import Unavailable
+from serve_app.platform.config import StoreConfig
+from serve_app.platform.models import Base
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK: Final = 0x7261675F73657276
+"""PostgreSQL's advisory lock held by whoever migrates: any constant that no other application uses."""
+
+
+_T = TypeVar("_T")
+
+
+class SchemaTooNew(RuntimeError):
+    """The database was migrated by a later release of this code."""
+
+
+class Database:
+    """A configured database. Engines are made on first use, one for each event loop, so that an instance may be
+    pickled into a replica.
+
+    Raises Unavailable where the database cannot be reached, is locked beyond the timeout, or gives up on a deadlock.
+    """
+
+    def __init__(self, config: StoreConfig) -> None:
+        self.config = config
+        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[Database], tuple[StoreConfig]]:
+        return Database, (self.config,)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """For reading: one transaction, always rolled back."""
+        async with self._begin("DEFERRED") as session:
+            yield session
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """For writing: committed, and durable, when the block ends; rolled back if it raises."""
+        async with self._begin("IMMEDIATE") as session:
+            yield session
+            await session.commit()
+
+    @asynccontextmanager
+    async def _begin(self, mode: str) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self._engine(), expire_on_commit=False, autoflush=False) as session:
+            try:
+                await session.connection(execution_options={"sqlite_begin": mode})
+            except OSError as error:  # asyncpg's way of saying that nobody listens
+                raise Unavailable(f"the database does not answer: {error}") from error
+            except exc.DBAPIError as error:
+                raise _mapped(error) from error
+            except exc.TimeoutError as error:
+                raise Unavailable(
+                    "all connections to the database are busy; try again, or raise store.pool_size"
+                ) from error
+            try:
+                yield session
+            except exc.DBAPIError as error:
+                raise _mapped(error) from error
+            except TimeoutError as error:  # asyncpg's, which SQLAlchemy lets through
+                raise Unavailable(f"the database took longer than {self.config.timeout_s:g} s") from error
+
+    async def migrate(self) -> None:
+        """Bring the schema up to this code's, whoever else is doing so at the same moment. Raises SchemaTooNew."""
+        engine = create_engine(self.config, migrating=True)
+        try:
+            async with self._migration_lock(), engine.connect() as connection:
+                await connection.execution_options(sqlite_begin="IMMEDIATE")
+                async with connection.begin():
+                    if not self.config.embedded:
+                        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                    await connection.run_sync(upgrade)
+        except OSError as error:
+            raise Unavailable(f"the database cannot be opened: {error}") from error
+        except exc.DBAPIError as error:
+            raise _mapped(error) from error
+        finally:
+            await engine.dispose()
+
+    def _migration_lock(self) -> AbstractAsyncContextManager[Any]:
+        if not self.config.embedded:
+            return nullcontext()
+        self.config.path.parent.mkdir(parents=True, exist_ok=True)
+        return AsyncFileLock(f"{self.config.path}.migrate.lock")
+
+    async def close(self) -> None:
+        """Close this event loop's connections. Idempotent; the next use opens new ones."""
+        engine = self._engines.pop(asyncio.get_running_loop(), None)
+        if engine is not None:
+            await engine.dispose()
+
+    def _engine(self) -> AsyncEngine:
+        loop = asyncio.get_running_loop()
+        if loop not in self._engines:
+            self._engines[loop] = create_engine(self.config)
+        return self._engines[loop]
+
+
+def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, in the dialect of the session's database."""
+    table = cast(Table, model.__table__)
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def chunks(items: Sequence[_T], size: int = 900) -> Iterator[Sequence[_T]]:
+    """Pieces of a list small enough for one statement's IN: SQLite may be built for 999 parameters."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngine:
+    """An engine whose connections are set up as this code expects. One that migrates keeps no pool and checks no
+    foreign keys, because SQLite changes a table by dropping its old form."""
+    pool: dict[str, Any] = (
+        {"poolclass": NullPool}
+        if migrating
+        else {"pool_size": config.pool_size, "max_overflow": 0, "pool_timeout": config.timeout_s}
+    )
+    if not config.embedded:
+        return create_async_engine(
+            _postgresql_url(config),
+            **pool,
+            **({} if migrating else {"pool_pre_ping": True}),
+            connect_args={
+                "timeout": config.timeout_s,
+                "command_timeout": None if migrating else config.timeout_s,
+                # PgBouncer hands each transaction another server connection: no statement may outlive its transaction.
+                "statement_cache_size": 0,
+                "prepared_statement_cache_size": 0,
+                "prepared_statement_name_func": lambda: f"__{uuid4().hex}__",
+            },
+        )
+    url = URL.create("sqlite+aiosqlite", database=str(config.path))
+    engine = create_async_engine(url, **pool, connect_args={"timeout": config.timeout_s})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # else sqlite3 begins transactions by itself, and deferred
+        cursor = connection.cursor()
+        if migrating:  # a switch to WAL fails at once beside another connection: only under the migration's lock
+            cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # in WAL mode the default loses commits with the power
+        cursor.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads and then writes must hold the write lock from its start: upgrading a read lock
+        # fails at once, whatever the timeout, when another connection wrote in between.
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+
+    return engine
+
+
+def _postgresql_url(config: StoreConfig) -> URL:
+    url = make_url(config.url).set(drivername="postgresql+asyncpg", password=os.environ.get("RAG_DATABASE_PASSWORD"))
+    if mode := url.query.get("sslmode"):  # libpq's spelling, in which providers hand out their URLs
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return url
+
+
+def upgrade(connection: Connection) -> None:
+    """Run every migration that the connection's database has not seen, inside its transaction."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        if revision not in known:
+            raise SchemaTooNew(
+                f"the database {connection.engine.url.render_as_string()} is at revision {revision}, which this "
+                "release does not know; run the release that migrated it, or a later one"
+            )
+    command.upgrade(config, "head")
+
+
+def _mapped(error: exc.DBAPIError) -> Exception:
+    """What a driver's error means to callers: come again, or, for a defect of ours, the error itself."""
+    transient = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
+    if transient or getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03", "57014"):
+        return Unavailable(f"the database is busy or gone: {error.orig}")
+    return error

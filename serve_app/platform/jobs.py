@@ -1,0 +1,333 @@
+"""Jobs: documents accepted together, and the queue that workers take them from.
+
+    accept → queued → parsing → embedding → indexed | failed
+                ↑________ retry, lease lost _|          cancelled: its document was deleted
+
+Versions of one document are worked on strictly in the order in which they were accepted, one at a time. A claim is
+known by its attempt's number: once the lease ran out and another worker claimed the document, every call about the
+former claim changes nothing. Times are the workers' own, so their clocks must agree to well within a lease.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast, get_args
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from deployments.errors import InvalidRequest, NotFound
+from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument
+from deployments.types import Language
+from serve_app.platform import collections, documents, statistics
+from serve_app.platform.database import Database, chunks, insert
+from serve_app.platform.documents import NewDocument
+from serve_app.platform.models import Document, Job, JobDocument, of_tenant, utc_now
+
+JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
+_IN_WORK = ("parsing", "embedding")
+_UNFINISHED = ("queued", *_IN_WORK)
+_CARRIED = (
+    "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "metadata_",
+)  # fmt: skip
+"""What a document's row takes over from the version that becomes live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job's id, its documents' ids in the order they were handed in, and the blobs it had no use for, because
+    their documents are live as they are: the caller deletes those."""
+
+    id: str
+    documents: tuple[str, ...]
+    unused_blobs: tuple[str, ...]
+
+
+class Jobs:
+    """Implements the ingestion stage's JobStore."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.database = database
+        self.clock = clock
+
+    async def accept(self, tenant_id: str, new: Sequence[NewDocument]) -> Accepted:
+        """Take documents in, all or none, durably.
+
+        A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for a
+        document outside the rules, an id given twice for different documents, or one that belongs to someone else.
+        """
+        if not new:
+            raise InvalidRequest("documents: none given")
+        checked = [documents.checked(document) for document in new]
+        wanted: dict[str, NewDocument] = {}
+        for document_id, document in checked:
+            first = wanted.setdefault(document_id, document)
+            if documents.version_of(first) != documents.version_of(document):
+                raise InvalidRequest(f"id {document_id!r} is given to two different documents of this request")
+        job_id, now = f"job_{uuid4().hex}", self.clock()
+        async with self.database.transaction() as session:
+            await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
+            settled = await _lock_documents(session, tenant_id, wanted, now)
+            session.add(Job(tenant_id=tenant_id, id=job_id, created_at=now))
+            await session.flush()
+            rows = []
+            for document_id, document in wanted.items():
+                version = documents.version_of(document)
+                live = settled.get(document_id)
+                unchanged = live is not None and live.version == version
+                rows.append(
+                    {
+                        **_columns(document),
+                        "blob": live.blob if live is not None and unchanged else document.blob,
+                        "tenant_id": tenant_id,
+                        "job_id": job_id,
+                        "document_id": document_id,
+                        "version": version,
+                        "state": "indexed" if unchanged else "queued",
+                        "not_before": now,
+                        "updated_at": now,
+                    }
+                )
+            await session.execute(insert(session, JobDocument), rows)
+        used = {row["blob"] for row in rows}
+        return Accepted(
+            id=job_id,
+            documents=tuple(document_id for document_id, _ in checked),
+            unused_blobs=tuple(sorted({document.blob for document in new} - used)),
+        )
+
+    async def view(self, tenant_id: str, job_id: str) -> dict[str, Any]:
+        """A job as it stands, ready for JSON. Raises NotFound unless the tenant has it.
+
+        Its `state` is `queued` or `running` while documents wait or are worked on; then `succeeded` if all of them
+        are indexed, `partial` if some are, `failed` or `cancelled` if none is. `counts` has every state.
+        """
+        row = JobDocument
+        async with self.database.session() as session:
+            job = await session.scalar(select(Job).where(of_tenant(Job, tenant_id), Job.id == job_id))
+            if job is None:
+                raise NotFound(f"job {job_id[:80]!r} does not exist")
+            rows = (
+                await session.execute(
+                    select(row.document_id, row.state, row.error_code, row.error_detail, row.updated_at)
+                    .where(of_tenant(row, tenant_id), row.job_id == job_id)
+                    .order_by(row.sequence)
+                )
+            ).all()
+        counts = Counter(state for _, state, *_ in rows)
+        return {
+            "id": job_id,
+            "state": _job_state(set(counts)),
+            "counts": {state: counts[state] for state in get_args(DocumentState)},
+            "documents": [
+                {"id": document_id, "state": state, "error": {"code": code, "detail": detail} if code else None}
+                for document_id, state, code, detail, _ in rows
+            ],
+            "created_at": job.created_at.isoformat(),
+            "updated_at": max(updated_at for *_, updated_at in rows).isoformat(),
+        }
+
+    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+        now = self.clock()
+        row, earlier = JobDocument, aliased(JobDocument)
+        free = or_(
+            (row.state == "queued") & (row.not_before <= now),
+            row.state.in_(_IN_WORK) & (row.lease_until <= now),
+        )
+        behind_another = exists().where(
+            earlier.tenant_id == row.tenant_id,
+            earlier.document_id == row.document_id,
+            earlier.state.in_(_UNFINISHED),
+            earlier.sequence < row.sequence,
+        )
+        next_ones = (
+            select(row)
+            .where(free, ~behind_another)
+            .order_by(row.sequence)
+            .limit(limit)
+            .with_for_update(of=row, skip_locked=True)
+        )
+        async with self.database.transaction() as session:
+            claimed = (await session.scalars(next_ones)).all()
+            for each in claimed:
+                each.state = "parsing"
+                each.worker = worker
+                each.attempts += 1
+                each.lease_until = now + timedelta(seconds=lease_s)
+                each.updated_at = now
+            await session.flush()
+            return [_task(each) for each in claimed]
+
+    async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
+        lease_until = self.clock() + timedelta(seconds=lease_s)
+        async with self.database.transaction() as session:
+            for task in tasks:
+                await session.execute(
+                    update(JobDocument)
+                    .where(*_held(task), JobDocument.worker == worker)
+                    .values(lease_until=lease_until)
+                )
+
+    async def progress(self, task: DocumentTask, state: DocumentState) -> None:
+        if state not in _IN_WORK:
+            raise ValueError(f"progress to {state!r}: use finish, fail or retry")
+        await self._set(task, state=state)
+
+    async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
+        """Raises NotFound if the document was deleted meanwhile: remove its passages, then call `fail`."""
+        now = self.clock()
+        async with self.database.transaction() as session:
+            document = await session.scalar(  # locked before the task's row, the order that `Documents.delete` keeps
+                select(Document)
+                .where(of_tenant(Document, task.tenant_id), Document.id == task.document_id)
+                .with_for_update()
+            )
+            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
+            if row is None:
+                return
+            if document is None or row.deleted:
+                raise NotFound(f"document {task.document_id!r} was deleted while it was indexed")
+            terms = dict(indexed.document_frequency)
+            await statistics.move(
+                session,
+                task.tenant_id,
+                document.owner,
+                passages=indexed.passages - document.passages,
+                terms=statistics.difference(terms, statistics.unpack(document.terms)),
+            )
+            for name in _CARRIED:
+                setattr(document, name, getattr(row, name))
+            document.version = row.version
+            document.title = _storable(indexed.title)
+            document.language = indexed.language
+            document.passages = indexed.passages
+            document.terms = statistics.pack(terms)
+            document.updated_at = row.updated_at = now
+            row.state, row.lease_until = "indexed", None
+            await session.flush()
+
+    async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
+        now = self.clock()
+        async with self.database.transaction() as session:
+            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
+            if row is None:
+                return
+            row.state, row.lease_until, row.updated_at = "failed", None, now
+            row.error_code, row.error_detail = code, _storable(detail)
+            if row.deleted:
+                row.state, row.error_code, row.error_detail = "cancelled", None, None
+            await session.flush()
+
+    async def retry(self, task: DocumentTask, *, after_s: float) -> None:
+        await self._set(task, state="queued", lease_until=None, not_before=self.clock() + timedelta(seconds=after_s))
+
+    async def _set(self, task: DocumentTask, **values: Any) -> None:
+        async with self.database.transaction() as session:
+            await session.execute(update(JobDocument).where(*_held(task)).values(updated_at=self.clock(), **values))
+
+
+async def _lock_documents(
+    session: AsyncSession, tenant_id: str, wanted: Mapping[str, NewDocument], now: datetime
+) -> dict[str, Document]:
+    """Make and lock the documents' rows, in the order of their ids so that two callers cannot deadlock.
+
+    Returns those that have a live version and no later one on its way.
+    """
+    ids = sorted(wanted)
+    await session.execute(
+        insert(session, Document).on_conflict_do_nothing(),
+        [
+            {**_columns(wanted[each]), "tenant_id": tenant_id, "id": each, "created_at": now, "updated_at": now}
+            for each in ids
+        ],
+    )
+    settled: dict[str, Document] = {}
+    for some in chunks(ids):
+        found = await session.scalars(
+            select(Document)
+            .where(of_tenant(Document, tenant_id), Document.id.in_(some))
+            .order_by(Document.id)
+            .with_for_update()
+        )
+        for document in found:
+            new = wanted[document.id]
+            if document.owner != new.owner:
+                raise InvalidRequest(f"id {document.id!r} belongs to a document of another owner; choose another id")
+            if document.version:
+                settled[document.id] = document
+            else:
+                for name, value in _columns(new).items():
+                    setattr(document, "metadata_" if name == "metadata" else name, value)
+                document.updated_at = now
+        waiting = await session.scalars(
+            select(JobDocument.document_id).where(
+                of_tenant(JobDocument, tenant_id),
+                JobDocument.document_id.in_(some),
+                JobDocument.state.in_(_UNFINISHED),
+            )
+        )
+        for document_id in waiting:
+            settled.pop(document_id, None)
+    await session.flush()
+    return settled
+
+
+def _columns(document: NewDocument) -> dict[str, Any]:
+    return {
+        "owner": document.owner,
+        "collection": document.collection,
+        "language": document.language,
+        "title": document.title,
+        "filename": document.filename,
+        "media_type": document.media_type,
+        "content_hash": document.content_hash,
+        "blob": document.blob,
+        "metadata": dict(document.metadata),
+    }
+
+
+def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on the task's row as long as this claim of it stands."""
+    return (
+        of_tenant(JobDocument, task.tenant_id),
+        JobDocument.job_id == task.job_id,
+        JobDocument.document_id == task.document_id,
+        JobDocument.attempts == task.attempts,
+        JobDocument.state.in_(_IN_WORK),
+    )
+
+
+def _task(row: JobDocument) -> DocumentTask:
+    return DocumentTask(
+        job_id=row.job_id,
+        tenant_id=row.tenant_id,
+        document_id=row.document_id,
+        version=row.version,
+        owner=row.owner,
+        collection=row.collection,
+        language=cast(Language | None, row.language),
+        title=row.title,
+        filename=row.filename,
+        media_type=row.media_type,
+        blob=row.blob,
+        attempts=row.attempts,
+        metadata=row.metadata_,
+    )
+
+
+def _job_state(present: Set[str]) -> JobState:
+    if present & set(_UNFINISHED):
+        return "queued" if present == {"queued"} else "running"
+    if "indexed" in present:
+        return "succeeded" if present == {"indexed"} else "partial"
+    return "failed" if "failed" in present else "cancelled"
+
+
+def _storable(text: str, most: int = 2_000) -> str:
+    """Text from a parser or an error, without what databases refuse."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:most]

@@ -1,0 +1,147 @@
+"""Tenants and their bearer keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, cast
+from uuid import uuid4
+
+from sqlalchemy import select, update
+
+from deployments.errors import InvalidRequest, NotFound, Unauthenticated
+from serve_app.platform import collections
+from serve_app.platform.database import Database, insert
+from serve_app.platform.models import ApiKey, Tenant, of_tenant, utc_now
+
+Role = Literal["admin", "query"]
+_TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SECRET = re.compile(r"rag_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
+_MAX_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a key speaks for. An `admin` key may change documents, a `query` key only ask."""
+
+    tenant_id: str
+    role: Role
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key without its secret; `prefix` is the part of the secret that may be shown."""
+
+    id: str
+    tenant_id: str
+    name: str
+    prefix: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Keys:
+    """Keys are remembered for `cache_s` seconds after they were found good: so long may a key that another replica
+    revoked go on working here. Refusals are not remembered.
+    """
+
+    def __init__(self, database: Database, *, cache_s: float = 5.0, clock: Callable[[], datetime] = utc_now) -> None:
+        self.database = database
+        self.cache_s = cache_s
+        self.clock = clock
+        self._good: OrderedDict[str, tuple[Principal, datetime, datetime | None]] = OrderedDict()
+
+    async def ensure_tenant(self, tenant_id: str, name: str = "") -> None:
+        """Create a tenant and its default collection unless they are there."""
+        if not _TENANT_ID.fullmatch(tenant_id):
+            raise InvalidRequest(
+                f"tenant {tenant_id[:80]!r}: use 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', a letter or digit first"
+            )
+        now = self.clock()
+        async with self.database.transaction() as session:
+            await session.execute(
+                insert(session, Tenant).on_conflict_do_nothing(),
+                [{"id": tenant_id, "name": name or tenant_id, "created_at": now}],
+            )
+            await collections.add(session, tenant_id, [collections.DEFAULT], now)
+
+    async def create_key(
+        self, tenant_id: str, name: str, role: Role = "admin", *, expires_at: datetime | None = None
+    ) -> tuple[str, Key]:
+        """A new key of an existing tenant: its secret, stored nowhere and never shown again, and its record.
+
+        The secret holds 256 random bits, so a plain SHA-256 of it cannot be searched; a slow password hash would
+        only slow down every request.
+        """
+        prefix = secrets.token_hex(4)
+        secret = f"rag_{prefix}_{secrets.token_urlsafe(32)}"
+        key = Key(f"key_{uuid4().hex}", tenant_id, name, prefix, role, self.clock(), expires_at)
+        async with self.database.transaction() as session:
+            if await session.get(Tenant, tenant_id) is None:
+                raise NotFound(f"tenant {tenant_id!r} does not exist; create it first")
+            session.add(
+                ApiKey(
+                    id=key.id,
+                    tenant_id=tenant_id,
+                    name=name,
+                    prefix=prefix,
+                    hash=_hash(secret),
+                    role=role,
+                    created_at=key.created_at,
+                    expires_at=expires_at,
+                )
+            )
+            await session.flush()
+        return secret, key
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Whom a secret speaks for. Raises Unauthenticated if it is unknown, expired or revoked (not told apart)."""
+        match = _SECRET.fullmatch(secret)
+        if match is None:
+            raise Unauthenticated("the key is not valid")
+        digest, now = _hash(secret), self.clock()
+        if digest in self._good:
+            principal, found_at, expires_at = self._good[digest]
+            if timedelta() <= now - found_at < timedelta(seconds=self.cache_s) and not _over(expires_at, now):
+                return principal
+            del self._good[digest]
+        async with self.database.session() as session:
+            rows = (await session.scalars(select(ApiKey).where(ApiKey.prefix == match[1]))).all()
+        row = next((row for row in rows if hmac.compare_digest(row.hash, digest)), None)
+        if row is None or row.revoked_at is not None or _over(row.expires_at, now):
+            raise Unauthenticated("the key is not valid")
+        principal = Principal(row.tenant_id, cast(Role, row.role), row.id)
+        self._good[digest] = (principal, now, row.expires_at)
+        if len(self._good) > _MAX_CACHED:
+            self._good.popitem(last=False)
+        return principal
+
+    async def revoke(self, tenant_id: str, key_id: str) -> None:
+        """End a key: at once here, within `cache_s` in other replicas. Raises NotFound; twice is once."""
+        async with self.database.transaction() as session:
+            found = await session.scalar(select(ApiKey.id).where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id))
+            if found is None:
+                raise NotFound(f"key {key_id!r} does not exist")
+            await session.execute(
+                update(ApiKey)
+                .where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+                .values(revoked_at=self.clock())
+            )
+        for digest in [d for d, (principal, *_) in self._good.items() if principal.key_id == key_id]:
+            self._good.pop(digest, None)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _over(expires_at: datetime | None, now: datetime) -> bool:
+    return expires_at is not None and expires_at <= now

@@ -1,0 +1,200 @@
+"""The tables. Every row carries its tenant, and `of_tenant` is the one place that confines a query to a tenant."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored and returned as UTC; SQLite itself knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a naive datetime has no place in the database; pass an aware one")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, str: Text, bytes: LargeBinary}  # noqa: RUF012
+
+
+class Tenant(Base):
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class TenantOwned(Base):
+    """A row that belongs to one tenant."""
+
+    __abstract__ = True
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"))
+
+
+class ApiKey(TenantOwned):
+    """`hash` is the SHA-256 of the whole secret; `prefix` is the part of it that may be shown and logged."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    prefix: Mapped[str] = mapped_column(String(16), index=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Collection(TenantOwned):
+    __tablename__ = "collections"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]
+
+
+class Document(TenantOwned):
+    """A document as searches see it: its live version, or while none is live the version accepted last.
+
+    `version` is the live one, empty if none is. `owner` is empty for a document of the whole tenant.
+    `terms` holds the live version's document frequencies (see statistics.py).
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "collection"], ["collections.tenant_id", "collections.name"]),)
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(String(256), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(256))
+    collection: Mapped[str] = mapped_column(String(64))
+    language: Mapped[str | None] = mapped_column(String(8))
+    title: Mapped[str]
+    filename: Mapped[str]
+    media_type: Mapped[str]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[str]
+    version: Mapped[str] = mapped_column(String(64), default="")
+    passages: Mapped[int] = mapped_column(default=0)
+    terms: Mapped[bytes] = mapped_column(default=b"")
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Job(TenantOwned):
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]
+
+
+class JobDocument(TenantOwned):
+    """One version of a document on its way through a job, with all that a worker needs of it.
+
+    `sequence` is the order of acceptance: versions of one document are worked on in it. `deleted` marks a version
+    whose document was deleted while a worker had it. `attempts` counts claims, and so tells one claim from the next.
+    """
+
+    __tablename__ = "job_documents"
+    __table_args__ = (
+        Index(None, "job_id", "document_id", unique=True),
+        Index(None, "tenant_id", "document_id", "state"),
+        Index(None, "state", "sequence"),
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(64), ForeignKey("jobs.id"))
+    document_id: Mapped[str] = mapped_column(String(256))
+    version: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(256))
+    collection: Mapped[str] = mapped_column(String(64))
+    language: Mapped[str | None] = mapped_column(String(8))
+    title: Mapped[str]
+    filename: Mapped[str]
+    media_type: Mapped[str]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[str]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
+    state: Mapped[str] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_detail: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    deleted: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[datetime]
+
+
+class LexicalTerm(TenantOwned):
+    """How many live passages of a tenant's owner hold a term."""
+
+    __tablename__ = "lexical_terms"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(256), primary_key=True)
+    term_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    passages: Mapped[int] = mapped_column(BigInteger)
+
+
+class LexicalTotal(TenantOwned):
+    """How many live passages a tenant's owner has."""
+
+    __tablename__ = "lexical_totals"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(256), primary_key=True)
+    passages: Mapped[int] = mapped_column(BigInteger)
+
+
+def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:
+    """The condition that confines a query to a tenant's rows.
+
+    The only queries without it are those that come before a tenant is known (a key's) or serve all (a worker's claim).
+    """
+    if not tenant_id:
+        raise ValueError("tenant_id is empty")
+    return model.tenant_id == tenant_id

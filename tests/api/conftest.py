@@ -1,0 +1,70 @@
+"""The real API on scripted stages, with real SQLite and blobs in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.types import StageStatus
+from serve_app.api.app import create_app
+from serve_app.api.services import Services
+from serve_app.config import ApiConfig
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.collections import Collections
+from serve_app.platform.config import BlobConfig, StoreConfig
+from serve_app.platform.database import Database
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys
+from tests.support.pipeline import Stages
+
+LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5)
+
+
+@dataclass
+class Api:
+    client: httpx.AsyncClient
+    stages: Stages
+    services: Services
+    folder: Path
+    announced: list[None]
+    statuses: dict[str, list[StageStatus]] = field(default_factory=dict)
+
+    def stored_files(self) -> list[Path]:
+        return [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    database = Database(StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}"))
+    await database.migrate()
+    keys = Keys(database, cache_s=0)
+    await keys.ensure_tenant("t")
+    admin, _ = await keys.create_key("t", "test", role="admin")
+    stages, announced = Stages(), list[None]()
+    statuses: dict[str, list[StageStatus]] = {
+        name: [StageStatus(True, "fake")] for name in ("embedding", "retrieval", "reranking", "generation", "ingestion")
+    }
+
+    async def ask_stages() -> Mapping[str, list[StageStatus]]:
+        return statuses
+
+    services = Services(
+        pipeline=stages.pipeline(),
+        keys=keys,
+        collections=Collections(database),
+        jobs=Jobs(database),
+        blobs=Blobs(BlobConfig(url=str(tmp_path / "blobs"))),
+        limits=LIMITS,
+        stages=ask_stages,
+        announce=lambda: announced.append(None),
+    )
+    transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://rag.test", headers={"Authorization": f"Bearer {admin}"}
+    ) as client:
+        yield Api(client, stages, services, tmp_path, announced, statuses)
+    await database.close()

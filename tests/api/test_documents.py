@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import LIMITS, Api
+
+
+async def no_trace(api: Api) -> None:
+    assert api.stored_files() == []
+    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    assert api.announced == []
+
+
+async def test_text_is_accepted_with_its_bytes_and_job_on_disk(api: Api) -> None:
+    body = {
+        "id": "nn-30-18",
+        "title": "Zakon",
+        "text": "Članak 1. Žalba.",
+        "collection": "zakoni",
+        "language": "hr",
+        "user": "u1",
+        "metadata": {"year": 2018},
+    }
+    answer = await api.client.post("/v1/documents", json=body)
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert accepted["document_id"] == "nn-30-18"
+    assert answer.headers["location"] == f"/v1/jobs/{accepted['job_id']}"
+    assert len(api.announced) == 1
+    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    assert (task.document_id, task.owner, task.collection, task.language) == ("nn-30-18", "u1", "zakoni", "hr")
+    assert task.metadata == {"year": 2018}
+    assert (await api.services.blobs.read(task.blob)).decode() == body["text"]
+    job = (await api.client.get(answer.headers["location"])).json()
+    assert job["id"] == accepted["job_id"]
+    assert sum(job["counts"].values()) == 1
+    assert [d["id"] for d in job["documents"]] == ["nn-30-18"]
+
+
+async def test_files_are_accepted_together(api: Api) -> None:
+    files = [("files", ("a/jedan.md", b"# Jedan\n\ntekst")), ("files", ("dva.txt", b"tekst"))]
+    answer = await api.client.post("/v1/documents", files=files, data={"collection": "c", "metadata": '{"year": 2020}'})
+    assert answer.status_code == 202, answer.text
+    accepted = answer.json()
+    assert accepted["document_id"] is None
+    assert [d["filename"] for d in accepted["documents"]] == ["a/jedan.md", "dva.txt"]
+    tasks = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    assert {t.filename for t in tasks} == {"a/jedan.md", "dva.txt"}
+    assert all(t.metadata == {"year": 2020} for t in tasks)
+    assert len(api.stored_files()) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "names"),
+    [
+        ({}, 422, "invalid_request", "text"),
+        ({"text": ""}, 422, "invalid_request", "text"),
+        ({"text": " \n "}, 422, "invalid_request", "text"),
+        ({"text": "a\x00b"}, 422, "invalid_request", "text"),
+        ({"text": "a", "txt": "b"}, 422, "invalid_request", "txt"),
+        ({"text": "a", "id": ""}, 422, "invalid_request", "id"),
+        ({"text": "a", "id": "x" * 257}, 422, "invalid_request", "id"),
+        ({"text": "a", "id": "a\nb"}, 422, "invalid_request", "id"),
+        ({"text": "a", "language": "xx"}, 422, "invalid_request", "language"),
+        ({"text": "a", "collection": "a b/c"}, 422, "invalid_request", "collection"),
+        ({"text": "a", "metadata": [1]}, 422, "invalid_request", "metadata"),
+        ({"text": "a", "metadata": {"k": "x" * 16_384}}, 422, "invalid_request", "metadata"),
+        ({"text": "a" * (64 * 1024)}, 413, "document_too_large", "body"),
+    ],
+)
+async def test_bad_text_leaves_no_trace(api: Api, body: dict[str, Any], status: int, code: str, names: str) -> None:
+    answer = await api.client.post("/v1/documents", json=body)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code), problem
+    assert names in problem["detail"]
+    await no_trace(api)
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "status", "names"),
+    [
+        ([], {"collection": "c"}, 415, "Content-Type"),
+        ([("file", ("a.txt", b"x"))], {}, 422, "file"),
+        ([("files", ("a.txt", b"x")), ("files", ("b.txt", b""))], {}, 422, "b.txt"),
+        ([("files", ("a.txt", b"x")), ("files", ("b.exe", b"MZ\x90\x00"))], {}, 415, "b.exe"),
+        ([("files", ("x" * 300, b"x"))], {}, 422, "name"),
+        ([("files", (f"{n}.txt", b"x")) for n in range(4)], {}, 422, "files"),
+        ([("files", (f"{n}.txt", b"x")) for n in range(2)], {"id": "one"}, 422, "id"),
+        ([("files", ("a.txt", b"x"))], {"metadata": "nope"}, 422, "metadata"),
+        ([("files", ("a.txt", b"x"))], {"metadata": "[1]"}, 422, "metadata"),
+        ([("files", ("a.txt", b"x"))], {"colection": "c"}, 422, "colection"),
+        ([("files", ("a.txt", b"x" * 70_000))], {}, 413, "body"),
+    ],
+)
+async def test_bad_uploads_leave_no_trace(
+    api: Api, files: list[Any], data: dict[str, str], status: int, names: str
+) -> None:
+    answer = await api.client.post("/v1/documents", files=files, data=data)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert names in answer.json()["detail"]
+    await no_trace(api)
+
+
+async def test_a_body_without_a_length_is_counted_while_it_is_read(api: Api) -> None:
+    async def endless() -> Any:
+        yield b'{"text":"'
+        for _ in range(100):
+            yield b"a" * LIMITS.max_body_bytes
+        raise AssertionError("read far beyond the limit")
+
+    answer = await api.client.post("/v1/documents", content=endless(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "document_too_large")
+    await no_trace(api)
+
+
+async def test_other_content_types_are_named(api: Api) -> None:
+    answer = await api.client.post("/v1/documents", content=b"<x/>", headers={"Content-Type": "text/xml"})
+    assert answer.status_code == 415
+    assert "text/xml" in answer.json()["detail"]
+    await no_trace(api)
+
+
+async def test_a_job_of_another_tenant_is_not_found(api: Api) -> None:
+    accepted = (await api.client.post("/v1/documents", json={"text": "a"})).json()
+    await api.services.keys.ensure_tenant("other")
+    key, _ = await api.services.keys.create_key("other", "k", role="admin")
+    answer = await api.client.get(f"/v1/jobs/{accepted['job_id']}", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_document_of_another_user_is_refused_and_its_bytes_are_dropped(api: Api) -> None:
+    first = {"id": "d", "text": "a", "user": "u1"}
+    assert (await api.client.post("/v1/documents", json=first)).status_code == 202
+    kept = api.stored_files()
+    refused = await api.client.post("/v1/documents", json=first | {"user": "u2", "text": "a"})
+    assert refused.status_code == 422, refused.text
+    assert api.stored_files() == kept

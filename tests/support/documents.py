@@ -1,0 +1,81 @@
+"""Documents made for tests. The PDF font is made on the spot too: boxes for glyphs, but with Croatian letters."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import docx
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fpdf import FPDF
+
+_LETTERS = [*map(chr, range(0x20, 0x7F)), *"čćđšžČĆĐŠŽ–—„”•§"]
+
+
+def write_font(path: Path) -> Path:
+    """A TrueType font in which every letter is the same box: text is laid out, extracted and never looked at."""
+    names = [".notdef", *(f"u{ord(letter):04X}" for letter in _LETTERS)]
+    pen = TTGlyphPen(None)
+    for step, point in enumerate(((50, 0), (50, 700), (450, 700), (450, 0))):
+        (pen.lineTo if step else pen.moveTo)(point)
+    pen.closePath()
+    box = pen.glyph()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap({ord(letter): name for letter, name in zip(_LETTERS, names[1:], strict=True)})
+    font.setupGlyf(dict.fromkeys(names, box))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (500, 50)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Boxes", "styleName": "Regular"})
+    font.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    font.setupPost()
+    font.save(path)
+    return path
+
+
+def make_pdf(
+    paragraphs: Sequence[str], font: Path, *, title: str = "", password: str = "", running_head: str = ""
+) -> bytes:
+    """A PDF of paragraphs; one of `# …` is set large and centred, one of `> …` only centred."""
+
+    class Pages(FPDF):
+        def header(self) -> None:
+            if running_head:
+                self.set_font("Boxes", size=9)
+                self.cell(0, 6, f"{running_head} {self.page_no()}", align="R", new_x="LMARGIN", new_y="NEXT")
+
+    pdf = Pages()
+    pdf.add_font("Boxes", "", font)
+    if title:
+        pdf.set_title(title)
+    if password:
+        pdf.set_encryption(owner_password=password, user_password=password)
+    pdf.add_page()
+    for paragraph in paragraphs:
+        large, centred = paragraph.startswith("# "), paragraph.startswith(("# ", "> "))
+        pdf.set_font("Boxes", size=18 if large else 11)
+        text = paragraph[2:] if centred else paragraph
+        pdf.multi_cell(0, 9 if large else 6, text, align="C" if centred else "L", new_x="LMARGIN", new_y="NEXT")
+    return bytes(pdf.output())
+
+
+def make_docx(paragraphs: Sequence[str], *, title: str = "", table: Sequence[Sequence[str]] = ()) -> bytes:
+    """A DOCX of paragraphs; `# …` and `## …` become headings of level 1 and 2."""
+    document = docx.Document()
+    document.core_properties.title = title
+    for paragraph in paragraphs:
+        level = len(paragraph) - len(paragraph.lstrip("#"))
+        if level:
+            document.add_heading(paragraph[level:].strip(), level)
+        else:
+            document.add_paragraph(paragraph)
+    if table:
+        grid = document.add_table(rows=len(table), cols=len(table[0]))
+        for row, cells in enumerate(table):
+            for column, text in enumerate(cells):
+                grid.cell(row, column).text = text
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()

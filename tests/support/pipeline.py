@@ -1,0 +1,121 @@
+"""Scripted ports for pipeline and API tests: they record what they were asked and answer what they were told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from deployments.errors import RagError
+from deployments.types import (
+    Candidate,
+    Embeddings,
+    GenerationRequest,
+    Language,
+    Passage,
+    RetrievalRequest,
+    Scope,
+    Scores,
+    SparseVector,
+    StageStatus,
+    TextDelta,
+    Usage,
+)
+from serve_app.pipeline import Pipeline, Query
+
+
+def passage(number: int, text: str = "", title: str = "") -> Passage:
+    return Passage(
+        id=f"p{number}",
+        document_id=f"d{number}",
+        version="v1",
+        tenant_id="t",
+        owner="",
+        collection="default",
+        language="hr",
+        position=0,
+        title=title or f"Naslov {number}",
+        text=text or f"Tekst odlomka {number}.",
+        metadata={"year": 2000 + number},
+    )
+
+
+def query(text: str = "Koji je rok?", **changes: object) -> Query:
+    base = Query(
+        id="0" * 32,
+        text=text,
+        language="hr",
+        scope=Scope("t"),
+        top_k=3,
+        candidates=10,
+        max_tokens=64,
+        deadline_s=5,
+        first_token_s=5,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class Stages:
+    """All five ports at once. `delays` and `failures` are by stage name."""
+
+    passages: int = 5
+    answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
+    delays: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, RagError] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    aborted: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[GenerationRequest] = field(default_factory=list)
+    retrievals: list[RetrievalRequest] = field(default_factory=list)
+    tokens_per_text: int | None = None
+    streams_closed: int = 0
+
+    async def _enter(self, stage: str) -> None:
+        self.asked.append(stage)
+        await asyncio.sleep(self.delays.get(stage, 0))
+        if stage in self.failures:
+            raise self.failures[stage]
+
+    async def embed_query(self, text: str) -> Embeddings:
+        await self._enter("embedding")
+        return Embeddings(np.ones((1, 2), np.float32), "f")
+
+    async def query_weights(self, text: str, language: Language, scope: Scope) -> SparseVector:
+        await self._enter("lexical")
+        return {1: 1.0}
+
+    async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
+        self.retrievals.append(request)
+        await self._enter("retrieval")
+        return [Candidate(passage(n), Scores(fused=1 / n)) for n in range(1, self.passages + 1)]
+
+    async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
+        await self._enter("reranking")
+        return [replace(c, scores=replace(c.scores, rerank=c.scores.fused)) for c in candidates]
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        self.requests.append(request)
+        try:
+            await self._enter("generation")
+            for text in self.answer:
+                await asyncio.sleep(self.delays.get("token", 0))
+                yield TextDelta(text)
+            if "ending" in self.failures:
+                raise self.failures["ending"]
+            yield TextDelta("", "stop", Usage(10, len(self.answer)))
+        finally:
+            self.streams_closed += 1
+
+    def abort(self, tenant_id: str, query_id: str) -> None:
+        self.aborted.append((tenant_id, query_id))
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [self.tokens_per_text if self.tokens_per_text is not None else len(t.split()) for t in texts]
+
+    async def status(self) -> StageStatus:
+        return StageStatus(True, "fake", "none")
+
+    def pipeline(self, context_tokens: int = 100_000) -> Pipeline:
+        return Pipeline(self, self, self, self, self, context_tokens)

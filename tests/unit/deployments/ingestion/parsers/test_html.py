@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from deployments.errors import UnsupportedDocument
+from deployments.ingestion.parsers.html import parse_html
+
+PAGE = """<!doctype html><html><head><title>Zakon &amp; red</title><style>p{color:red}</style></head><body>
+<nav>Izbornik</nav><script>alert(1)</script><!-- skriveno -->
+<h1>Zakon</h1><p>Rok za <a href="/x">žalbu</a> je
+15 dana.</p><p style="display:none">Nevidljivo</p>
+<ul><li>prvo</li><li>drugo</li></ul>
+<table><tr><th>Rok</th><th>Dana</th></tr><tr><td>žalba</td><td>15</td></tr></table>
+<p>Članak 5.</p><p>a_b * c</p>
+<aside>Oglas</aside><footer>Podnožje</footer></body></html>"""
+
+
+def test_a_page_becomes_markdown_without_what_surrounds_it() -> None:
+    document = parse_html(PAGE.encode())
+    assert document.title == "Zakon & red"
+    assert document.text == (
+        "# Zakon\n\nRok za žalbu je 15 dana.\n\n- prvo\n- drugo\n\n"
+        "| Rok | Dana |\n| --- | --- |\n| žalba | 15 |\n\n## Članak 5.\n\na_b * c"
+    )
+
+
+def test_main_is_taken_where_it_holds_text() -> None:
+    body = "Odluka o žalbi. " * 20
+    page = f"<body><div>Kolačići</div><main><p>{body}</p></main></body>"
+    assert parse_html(page.encode()).text == body.strip()
+    assert "Kolačići" in parse_html(b"<body><div>Kola\xc4\x8di\xc4\x87i</div><main></main></body>").text
+
+
+def test_a_long_list_of_links_is_navigation_and_a_short_one_is_not() -> None:
+    links = "".join(f"<li><a href='#'>veza {n}</a></li>" for n in range(12))
+    page = f"<body><p>Tekst</p><ul>{links}</ul><ul><li><a href='#'>kratko</a></li></ul></body>"
+    assert parse_html(page.encode()).text == "Tekst\n\n- kratko"
+
+
+def test_the_declared_encoding_is_used_where_utf8_fails() -> None:
+    page = '<meta charset="windows-1250"><p>Žalba šest đaka</p>'
+    assert parse_html(page.encode("cp1250")).text == "Žalba šest đaka"
+
+
+def test_a_binary_file_named_html_is_refused() -> None:
+    with pytest.raises(UnsupportedDocument):
+        parse_html(b"\xff\0\x81\x01")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.parsers.pdf import parse_pdf
+from tests.support.documents import make_pdf
+
+LONG = "Žalba se podnosi u roku od 15 dana od dana dostave rješenja, a o njoj odlučuje ministarstvo nadležno za poslove."
+TWICE = f"{LONG} {LONG}"
+
+
+def test_wrapped_lines_become_paragraphs_under_their_headings(font: Path) -> None:
+    data = make_pdf(
+        ["# Zakon o čemu", "> Žalba", "> Članak 5.", f"(1) {TWICE}", f"(2) {TWICE}", "• prvo", "• drugo"],
+        font,
+        title="Zakon o čemu",
+    )
+    document = parse_pdf(data, 10_000)
+    assert document.title == "Zakon o čemu"
+    assert document.text == (
+        f"# Zakon o čemu\n\n# Žalba\n\n## Članak 5.\n\n(1) {TWICE}\n\n(2) {TWICE}\n\n- prvo\n\n- drugo"
+    )
+
+
+def test_paragraphs_go_on_over_pages_and_running_heads_go(font: Path) -> None:
+    paragraph = " ".join(f"{LONG[:-1]} broj {n}," for n in range(150)) + " kraj."
+    document = parse_pdf(make_pdf([paragraph], font, running_head="Narodne novine, stranica"), 1_000_000)
+    assert document.text == paragraph
+
+
+def test_short_lines_stay_apart(font: Path) -> None:
+    assert parse_pdf(make_pdf(["Ivan Horvat", "Ilica 1", TWICE], font), 10_000).text == f"Ivan Horvat\n\nIlica 1\n\n{TWICE}"
+
+
+def test_the_text_limit_holds_while_reading(font: Path) -> None:
+    with pytest.raises(DocumentTooLarge, match="more than 100 characters"):
+        parse_pdf(make_pdf([TWICE], font), 100)
+
+
+def test_a_password_is_named(font: Path) -> None:
+    with pytest.raises(BrokenDocument, match="password"):
+        parse_pdf(make_pdf([LONG], font, password="tajna"), 10_000)
+
+
+def test_pages_without_text_are_called_a_scan(font: Path) -> None:
+    with pytest.raises(BrokenDocument, match="scan"):
+        parse_pdf(make_pdf([], font), 10_000)
+
+
+@pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"%PDF-1.7\n" + bytes(range(256)) * 8])
+def test_damage_is_named(data: bytes) -> None:
+    with pytest.raises(BrokenDocument, match="damaged or cut off"):
+        parse_pdf(data, 10_000)
+
+
+def test_a_cut_off_pdf_never_gives_less_text_in_silence(font: Path) -> None:
+    whole = make_pdf([TWICE] * 60, font)
+    with pytest.raises(BrokenDocument):
+        parse_pdf(whole[: len(whole) // 2], 1_000_000)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from deployments.ingestion.parsers.structure import mark_headings
+from deployments.ingestion.parsers.text import clean
+
+
+@pytest.mark.parametrize("line", ["Članak 12.", "Članak 12", "ČLANAK 3.", "Članak 5.a", "Članak 5a.", "Article 7"])
+def test_an_article_alone_on_its_line_is_a_heading(line: str) -> None:
+    assert clean(mark_headings(f"Prije.\n{line}\nPoslije.")) == f"Prije.\n\n## {line}\n\nPoslije."
+
+
+def test_emphasis_around_an_article_goes() -> None:
+    assert clean(mark_headings("**Članak  4.**")) == "## Članak 4."
+
+
+@pytest.mark.parametrize(
+    "line", ["Članak 12. ovoga Zakona primjenjuje se.", "U smislu članka 5.", "članak 5.", "| Članak 5. |"]
+)
+def test_an_article_inside_a_sentence_is_not(line: str) -> None:
+    assert mark_headings(line) == line
+
+
+def test_chapters_and_the_title_above_an_article_are_headings_above_it() -> None:
+    text = "GLAVA II.\n\nPojmovi\n\nČlanak 2.\n\nTekst drugog.\n\nČlanak 3.\n\nTekst trećeg."
+    assert clean(mark_headings(text)) == (
+        "# GLAVA II.\n\n# Pojmovi\n\n## Članak 2.\n\nTekst drugog.\n\n## Članak 3.\n\nTekst trećeg."
+    )
+
+
+def test_a_sentence_above_an_article_is_no_title() -> None:
+    assert "# Ovaj" not in mark_headings("Ovaj Zakon stupa na snagu.\n\nČlanak 3.\n\nTekst.")
+
+
+def test_code_is_left_alone() -> None:
+    code = "```\nČlanak 3.\n```"
+    assert mark_headings(code) == code

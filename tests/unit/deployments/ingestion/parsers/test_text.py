@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from deployments.errors import UnsupportedDocument
+from deployments.ingestion.parsers.text import clean, decode, parse_text
+
+CROATIAN = (
+    "Žalba se podnosi u roku od petnaest dana od dana dostave rješenja. O žalbi odlučuje ministarstvo nadležno za "
+    "elektroničke komunikacije, koje može žalbu odbiti, a rješenje poništiti ili ukinuti. Šteta se nadoknađuje."
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1250", "iso8859_2"])
+def test_croatian_survives_every_supported_encoding(encoding: str) -> None:
+    assert decode(CROATIAN.encode(encoding)) == CROATIAN
+
+
+def test_utf16_with_a_big_endian_mark() -> None:
+    assert decode(b"\xfe\xff" + CROATIAN.encode("utf-16-be")) == CROATIAN
+
+
+@pytest.mark.parametrize("data", [random.Random(2).randbytes(2048), b"\xff\xfea", b"abc\0def"])
+def test_bytes_that_are_no_text_are_refused(data: bytes) -> None:
+    with pytest.raises(UnsupportedDocument):
+        decode(data)
+
+
+def test_clean_composes_letters_and_drops_what_cannot_be_seen() -> None:
+    decomposed = "c\u030calopis"
+    assert clean(f"\ufeff{decomposed}\u200b in\u00adfor\u00admacija\x07 \r\n\r\n\r\n\r\nkraj\u00a0dana ") == (
+        "čalopis informacija\n\nkraj dana"
+    )
+
+
+def test_clean_replaces_half_a_surrogate_pair() -> None:
+    clean("a\ud835b").encode()
+
+
+def test_plain_text_gets_article_headings_and_markdown_is_left_alone() -> None:
+    text = "Članak 1.\nPrvi.\nČlanak 2.\nDrugi."
+    assert parse_text(text.encode(), markdown=False).text == "## Članak 1.\n\nPrvi.\n\n## Članak 2.\n\nDrugi."
+    assert parse_text(text.encode(), markdown=True).text == text

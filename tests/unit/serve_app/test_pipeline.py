@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from deployments.errors import DeadlineExceeded, PromptTooLong, RagError, StageUnavailable
+from serve_app.messages import Chunk, Citation, Complete, Message, Sources
+from tests.support.pipeline import Stages, query
+
+
+async def collect(stages: Stages, **changes: object) -> list[Message]:
+    async with aclosing(stages.pipeline().answer(query(**changes))) as messages:  # type: ignore[arg-type]
+        return [message async for message in messages]
+
+
+async def test_an_answer_is_sources_then_chunks_with_citations_then_complete() -> None:
+    stages = Stages()
+    messages = await collect(stages)
+    assert [type(m) for m in messages] == [Sources, Chunk, Chunk, Citation, Complete]
+    sources, first, second, citation, complete = messages
+    assert isinstance(sources, Sources)
+    assert [s.id for s in sources.sources] == ["p1", "p2", "p3"]  # top_k
+    assert isinstance(first, Chunk)
+    assert isinstance(second, Chunk)
+    answer = first.content + second.content
+    assert isinstance(citation, Citation)
+    assert citation.sources == ("p1",)
+    assert answer[citation.start : citation.end] == "Rok je 15 dana."
+    assert isinstance(complete, Complete)
+    assert (complete.finish_reason, complete.engine, complete.usage.completion_tokens) == ("stop", "fake", 2)
+    assert set(complete.timings) == {
+        "embedding", "retrieval", "reranking", "prompt", "sources", "first_token", "total",
+    }  # fmt: skip
+    assert stages.aborted == []
+
+
+async def test_embedding_and_the_lexical_half_run_at_the_same_time() -> None:
+    stages = Stages()
+    started = asyncio.Event()
+
+    async def lexical_waits_for_embedding(*_: object) -> dict[int, float]:
+        await asyncio.wait_for(started.wait(), 5)
+        return {}
+
+    async def embedding_starts(text: str) -> object:
+        started.set()
+        return await Stages.embed_query(stages, text)
+
+    stages.query_weights = lexical_waits_for_embedding  # type: ignore[method-assign, assignment]
+    stages.embed_query = embedding_starts  # type: ignore[method-assign, assignment]
+    assert isinstance((await collect(stages))[-1], Complete)
+
+
+@pytest.mark.parametrize("stage", ["embedding", "lexical", "retrieval", "reranking", "generation"])
+async def test_a_stage_that_fails_ends_the_answer_with_its_error_and_an_abort(stage: str) -> None:
+    stages = Stages(failures={stage: StageUnavailable(f"{stage} is gone")})
+    with pytest.raises(StageUnavailable, match=f"{stage} is gone"):
+        await collect(stages)
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+@pytest.mark.parametrize("stage", ["embedding", "lexical", "retrieval", "reranking", "generation"])
+async def test_a_stage_that_outlasts_the_deadline_is_named(stage: str) -> None:
+    stages = Stages(delays={stage: 30})
+    with pytest.raises(DeadlineExceeded, match=stage):
+        await collect(stages, deadline_s=0.05)
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+async def test_the_first_token_has_a_limit_of_its_own() -> None:
+    stages = Stages(delays={"token": 30})
+    with pytest.raises(DeadlineExceeded, match="generation"):
+        await collect(stages, first_token_s=0.05)
+
+
+async def test_a_stream_that_ends_without_finishing_is_an_error_not_an_answer() -> None:
+    stages = Stages()
+
+    async def broken(request: object) -> object:
+        yield next(iter([]), None) or __import__("deployments.types", fromlist=["TextDelta"]).TextDelta("pola")
+
+    stages.generate = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(StageUnavailable, match="before it finished"):
+        await collect(stages)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_a_reader_that_leaves_aborts_the_query_and_closes_the_stream(after: int) -> None:
+    stages = Stages(answer=["a "] * 100)
+    answer = stages.pipeline().answer(query())
+    for _ in range(after):
+        await anext(answer)
+    await answer.aclose()
+    # A generator that never started has nothing to stop.
+    assert stages.aborted == ([("t", "0" * 32)] if after else [])
+    assert stages.streams_closed == (1 if after > 1 else 0)
+
+
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "reranking", "generation"])
+async def test_cancelling_in_any_stage_aborts_the_query(stage: str) -> None:
+    stages = Stages(delays={stage: 30})
+    task = asyncio.create_task(collect(stages))
+    while stage not in stages.asked:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_shown() -> None:
+    stages = Stages(tokens_per_text=100)
+    # 64 for the answer, 64 for the template, 2 x 100 for system and question: room for one passage of 100.
+    async with aclosing(stages.pipeline(context_tokens=64 + 64 + 200 + 150).answer(query())) as messages:
+        sources = await anext(messages)
+    assert isinstance(sources, Sources)
+    assert [s.id for s in sources.sources] == ["p1"]
+
+
+async def test_a_question_larger_than_the_context_is_refused() -> None:
+    stages = Stages(tokens_per_text=1000)
+    with pytest.raises(PromptTooLong, match="query"):
+        async with aclosing(stages.pipeline(context_tokens=500).answer(query())) as messages:
+            await anext(messages)
+
+
+async def test_search_reranks_and_cuts_to_top_k() -> None:
+    found = await Stages().pipeline().search(query(top_k=2))
+    assert [c.passage.id for c in found.candidates] == ["p1", "p2"]
+    assert set(found.timings) == {"embedding", "retrieval", "reranking"}
+
+
+async def test_an_unexpected_error_of_one_half_cancels_the_other() -> None:
+    stages = Stages(delays={"lexical": 30}, failures={"embedding": RagError("x")})
+    with pytest.raises(RagError):
+        await asyncio.wait_for(stages.pipeline().search(query()), 5)
