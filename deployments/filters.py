@@ -75,7 +75,7 @@ _AND.2: /and\b/
 _NOT.2: /not\b/
 _IN.2: /in\b/
 BOOLEAN.2: /(true|false)\b/
-FIELD: /[A-Za-z_][A-Za-z0-9_.-]*/
+FIELD: /[^\W0-9][\w.-]*/
 COMPARATOR: /[=!<>]=|[<>]/
 NUMBER: /-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])/
 STRING: /"([^"\\\x00-\x1f\x7f]|\\["'\\nrt])*"|'([^'\\\x00-\x1f\x7f]|\\["'\\nrt])*'/
@@ -195,7 +195,7 @@ class _Builder(Transformer[Token, Filter]):
         return int(token) if token.lstrip("-").isdigit() else float(token)
 
     def BOOLEAN(self, token: Token) -> bool:
-        return token == "true"
+        return str(token) == "true"
 
     def STRING(self, token: Token) -> str:
         return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), token[1:-1])

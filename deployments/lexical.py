@@ -184,13 +184,12 @@ def _fold(text: str, language: Language) -> str:
 
 @cache
 def _stop_words(language: Language) -> frozenset[str]:
-    """A language's function words, with their accents and without."""
-    words = _STOP_WORDS[language].split()
-    return frozenset(words) | frozenset(_fold(word, language) for word in words)
+    """A language's function words, without accents."""
+    return frozenset(_fold(word, language) for word in _STOP_WORDS[language].split())
 
 
 def _is_stop_word(token: str, language: Language) -> bool:
-    return token in _stop_words(language)
+    return _fold(token, language) in _stop_words(language)
 
 
 _stemmers = threading.local()

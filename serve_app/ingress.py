@@ -65,9 +65,6 @@ class _Ingress:
         await self._database.migrate()
         return create_app(self._services)
 
-    async def check_health(self) -> None:
-        await self._database.check()
-
     async def _stages(self) -> Mapping[str, list[StageStatus]]:
         answers = await asyncio.gather(
             *(ask_replicas(handle, self._config.status_timeout_s) for handle in self._handles.values())

@@ -52,7 +52,7 @@ class GenerationConfig(Config):
     )
     max_sentences: int = Field(3, ge=1, le=10, description="sentences the extractive engine may quote")
     min_coverage: float = Field(
-        0.3, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold"
+        0.4, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold"
     )
     tombstone_s: float = Field(30.0, gt=0, description="how long an abort that came before its request is remembered")
     max_tombstones: int = Field(10_000, ge=1)

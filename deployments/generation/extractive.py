@@ -18,6 +18,12 @@ NO_ANSWER: Mapping[Language, str] = {
     "en": "The available documents do not answer that question.",
 }
 
+ASKING_WORDS: Mapping[Language, frozenset[str]] = {
+    "hr": frozenset({"dugo", "često", "cesto", "puno", "daleko", "velik", "velika", "veliko"}),
+    "en": frozenset({"long", "many", "much", "often", "far", "old", "big"}),
+}
+"""Words that with "koliko" or "how" only ask: "how long" is not about what is long."""
+
 MIN_SAMPLE = 8
 """Passages that document frequencies are taken to come from at least: with two or three, every word looks common."""
 
@@ -25,10 +31,10 @@ HEADING_SHARE = 0.5
 """What a question's term counts when it is in the heading above a sentence and not in the sentence."""
 
 RANK_SHARE = 0.3
-"""How much of a sentence's score is its passage's rank; the rest is coverage."""
+"""What the first passage's rank adds to the coverage of its sentences; the n-th passage's adds an n-th of it."""
 
 RELATIVE_FLOOR = 0.6
-"""A further sentence must score at least this share of the best one."""
+"""A further sentence must cover at least this share of what the best one covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,19 @@ def quote(request: GenerationRequest, config: GenerationConfig) -> list[Quotatio
         if question.coverage(passage, f"{passage.title} {passage.text}") < config.min_coverage:
             continue
         for sentence in split_sentences(passage.text, passage.language):
-            score = question.score(passage, number, sentence.text, sentence.heading)
-            candidates.append((score, Quotation(sentence.text, number)))
-    candidates.sort(key=lambda candidate: -candidate[0])
+            coverage = question.coverage(passage, sentence.text, sentence.heading)
+            # A question in a document does not answer ours.
+            if coverage > 0 and not sentence.text.endswith("?"):
+                candidates.append((coverage, Quotation(sentence.text, number)))
+    # A stable sort: of equals, the one read first.
+    candidates.sort(key=lambda candidate: -(candidate[0] + RANK_SHARE / candidate[1].number))
 
     chosen: list[Quotation] = []
-    for score, quotation in candidates:
-        if len(chosen) == config.max_sentences or score <= 0 or score < RELATIVE_FLOOR * candidates[0][0]:
+    for coverage, quotation in candidates:
+        if len(chosen) == config.max_sentences:
             break
-        if all(quotation.text not in other.text for other in chosen):
+        is_new = all(quotation.text not in other.text for other in chosen)
+        if is_new and coverage >= RELATIVE_FLOOR * candidates[0][0]:
             chosen.append(quotation)
     return chosen
 
@@ -123,16 +133,11 @@ class _Question:
             self._weights.append(math.log1p((sample - frequency + 0.5) / (frequency + 0.5)))
         self._total = sum(self._weights)
 
-    def coverage(self, passage: Passage, text: str) -> float:
-        return self._share(self._held(passage, text))
-
-    def score(self, passage: Passage, number: int, sentence: str, heading: str) -> float:
-        inside = self._held(passage, sentence)
+    def coverage(self, passage: Passage, text: str, heading: str = "") -> float:
+        """The share of the question's weight that a text of the passage holds, and half of what its heading adds."""
+        inside = self._held(passage, text)
         above = self._held(passage, heading) - inside
-        if not inside and not above:
-            return 0.0
-        coverage = self._share(inside) + HEADING_SHARE * self._share(above)
-        return (1 - RANK_SHARE) * coverage + RANK_SHARE / number
+        return self._share(inside) + HEADING_SHARE * self._share(above)
 
     def _held(self, passage: Passage, text: str) -> set[int]:
         found = set(terms(text, passage.language))
@@ -147,6 +152,8 @@ def _question_terms(question: str, language: Language) -> list[frozenset[str]]:
     other: Language = "en" if language == "hr" else "hr"
     found: dict[str, frozenset[str]] = {}
     for word in question.split():
+        if word.casefold().strip("?!.,") in ASKING_WORDS[language]:
+            continue
         own, foreign = terms(word, language), terms(word, other)
         for index, term in enumerate(own):
             found.setdefault(term, frozenset({term, foreign[index]} if len(own) == len(foreign) else {term}))

@@ -7,7 +7,9 @@ long is still true, one that stops half-way may not be.
 
 from __future__ import annotations
 
+import itertools
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -64,7 +66,7 @@ class _Block:
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$")
 _LIST_ITEM = re.compile(r"\s*[-*+•]\s+(.*)")
-_NUMBERED_ITEM = re.compile(r"\s*\d{1,3}[.)]\s+\S")
+_NUMBERED_ITEM = re.compile(r"\s*(\d{1,3})[.)]\s+\S")
 _QUOTE = re.compile(r"\s{0,3}(?:>\s?)+")
 _TABLE_ROW = re.compile(r"\s*\|(.*)\|\s*$")
 
@@ -79,7 +81,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         if joined:
             yield _Block(joined)
 
-    for raw in text.splitlines():
+    for raw in _without_code(text):
         line = _QUOTE.sub("", raw, count=1)
         heading, item, row = _HEADING.match(line), _LIST_ITEM.match(line), _TABLE_ROW.match(line)
         if not line.strip() or _is_rule(line):
@@ -92,7 +94,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             cells = plain(" | ".join(filter(None, (cell.strip() for cell in row[1].split("|")))))
             if cells:
                 yield _Block(cells)
-        elif item or (_NUMBERED_ITEM.match(line) and _may_start_item(lines)):
+        elif item or _is_numbered_item(line, lines):
             yield from paragraph()
             lines.append(item[1] if item else line)
         else:
@@ -100,15 +102,41 @@ def _blocks(text: str) -> Iterator[_Block]:
     yield from paragraph()
 
 
+def _without_code(text: str) -> list[str]:
+    """The lines outside fenced and indented code; code leaves an empty line.
+
+    A fence without a partner, as at the edge of a chunk, hides nothing.
+    """
+    lines = textwrap.dedent(text).splitlines()
+    fences = [index for index, line in enumerate(lines) if line.lstrip().startswith(("```", "~~~"))]
+    if len(fences) % 2:
+        lines[fences.pop()] = ""
+    for first, last in zip(fences[::2], fences[1::2], strict=True):
+        lines[first : last + 1] = [""] * (last + 1 - first)
+
+    kept: list[str] = []
+    for has_text, block in itertools.groupby(lines, key=lambda line: bool(line.strip())):
+        block_lines = list(block)
+        is_code = has_text and all(line.startswith(("    ", "\t")) for line in block_lines)
+        kept.extend([""] if is_code and not _LIST_ITEM.match(block_lines[0]) else block_lines)
+    return kept
+
+
 def _is_rule(line: str) -> bool:
-    """A horizontal rule, the line under a table's header, a code fence."""
+    """A horizontal rule, or the line under a table's header."""
     stripped = line.strip()
-    return stripped.startswith(("```", "~~~")) or (len(stripped) >= 3 and set(stripped) <= set("-*_=|:+ "))
+    return len(stripped) >= 3 and set(stripped) <= set("-*_=|:+ ")
 
 
-def _may_start_item(lines: list[str]) -> bool:
-    """Whether a number at the start of a line numbers an item: not so in the middle of a wrapped sentence."""
-    return not lines or lines[-1].rstrip().endswith((".", ":", ";", "!", "?", ","))
+def _is_numbered_item(line: str, before: list[str]) -> bool:
+    """Whether a line's first number numbers an item, rather than going on with the wrapped sentence before it."""
+    number = _NUMBERED_ITEM.match(line)
+    if number is None:
+        return False
+    if not before or before[-1].rstrip().endswith((".", ":", ";", "!", "?", ",")):
+        return True
+    last_item = _NUMBERED_ITEM.match(before[0])
+    return last_item is not None and int(number[1]) == int(last_item[1]) + 1
 
 
 _BOUNDARY = re.compile(r"(?P<end>[.!?…]+)(?P<close>[»”“\"’')\]]*)\s+(?=(?P<next>\S+))")

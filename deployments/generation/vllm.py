@@ -51,11 +51,15 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Applica
     """
     if "ray_actor_options" in serve_options:
         raise ValueError("generation: ray_actor_options is refused; set cpus, accelerator_type or tensor_parallel_size")
+    options = {"name": "generation", **serve_options}
+    if "autoscaling_config" not in options:
+        # Else ray.serve.llm switches autoscaling on, at most one replica, and a config file's num_replicas is ignored.
+        options.setdefault("num_replicas", 1)
     return build_llm_deployment(
         llm_config(config),
         deployment_cls=VllmGeneration,
         bind_kwargs={"config": config},
-        override_serve_options={"name": "generation", **serve_options},
+        override_serve_options=options,
     )
 
 

@@ -21,9 +21,9 @@ class RerankingConfig(Config):
     )
     weight_other: float = Field(0.2, ge=0, le=1, description="the same where it does not")
     max_candidates: int = Field(
-        30, ge=1, description="candidates scored in one call; the rest keep their fused order behind them"
+        20, ge=1, description="candidates scored in one call; the rest keep their fused order behind them"
     )
     max_query_characters: int = Field(8_000, ge=1, description="length of one query")
     max_text_characters: int = Field(100_000, ge=1, description="length of one passage with its title")
-    batch_size: int = Field(16, ge=1, le=1024, description="texts in one forward pass")
+    batch_size: int = Field(8, ge=1, le=1024, description="texts in one forward pass")
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")

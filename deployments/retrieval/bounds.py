@@ -71,14 +71,35 @@ def _check_passage(passage: Passage) -> None:
             raise _refusal(passage, field, "is not valid Unicode; send it as UTF-8") from None
         if size > limit:
             raise _refusal(passage, field, f"takes {size} bytes; at most {limit} fit, so shorten it")
-    try:
-        size = len(json.dumps(dict(passage.metadata), allow_nan=False).encode())
-    except (TypeError, ValueError):
-        raise _refusal(
-            passage, "metadata", "is not JSON; use text, finite numbers, booleans, lists and objects"
-        ) from None
+    size = _json_size(passage.metadata)
+    if size is None:
+        problem = "is not JSON; use text, finite numbers of 64 bits, booleans, null, lists and objects"
+        raise _refusal(passage, "metadata", problem)
     if size > MAX_METADATA_BYTES:
         raise _refusal(passage, "metadata", f"takes {size} bytes; at most {MAX_METADATA_BYTES} fit, so shorten it")
+
+
+def _json_size(value: object) -> int | None:
+    """Bytes of a value as JSON, or None for what is not JSON as Milvus takes it."""
+    try:
+        return len(json.dumps(_checked(value), allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _checked(value: object) -> object:
+    """The value. Raises TypeError for what json.dumps would let through: keys that are not text, integers too large."""
+    match value:
+        case Mapping():
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError("a key is not text")
+            return {key: _checked(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_checked(each) for each in value]
+        case int() if not -(2**63) <= value < 2**63:
+            raise TypeError("an integer does not fit 64 bits")
+        case _:
+            return value
 
 
 def _refusal(passage: Passage, field: str, problem: str) -> InvalidRequest:

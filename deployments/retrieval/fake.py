@@ -1,4 +1,4 @@
-"""An index in memory: exact and deterministic, with the same meaning as the real one. For tests and for trying things out."""
+"""An index in memory: exact, deterministic, with the same meaning as the real one. For tests and for trying things."""
 
 from __future__ import annotations
 

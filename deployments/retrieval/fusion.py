@@ -22,8 +22,8 @@ def dense_share(
 def fuse(dense: Sequence[Candidate], lexical: Sequence[Candidate], *, dense_weight: float) -> list[Candidate]:
     """Merge both halves' candidates by passage id, best first, ties by id.
 
-    fused = w · cosine + (1 - w) · lexical / (best lexical), so at most 1. A candidate may carry the score of the half that
-    did not return it; where it does not, its cosine counts as that half's lowest, which bounds it, and its
+    fused = w · cosine + (1 - w) · lexical / (best lexical), so at most 1. A candidate may carry the score of the half
+    that did not return it; where it does not, its cosine counts as that half's lowest, which bounds it, and its
     lexical score as 0. If one half is empty the other takes all the weight.
     """
     if not dense or not lexical:

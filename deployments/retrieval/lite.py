@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 from pathlib import Path
+from typing import Any
 
-import grpc
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError
@@ -19,7 +19,7 @@ class LiteFolder:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser().absolute()
-        self._running: tuple[grpc.Server, MilvusLite, int] | None = None
+        self._running: tuple[Any, MilvusLite, int] | None = None
 
     def try_start(self) -> str | None:
         """Take the folder's lock and serve it; returns the engine's URI, or None while another process has the lock."""

@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import numpy as np
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.client.types import ConsistencyLevel
 from pymilvus.exceptions import MilvusException
+from pymilvus.milvus_client.index import IndexParams
 
 from deployments.errors import StageUnavailable
 from deployments.lexical import NO_TERMS
@@ -55,6 +56,7 @@ class MilvusIndex:
         self._folder = LiteFolder(config.uri) if config.embedded else None
         self._pool = ThreadPoolExecutor(1 if config.embedded else config.threads, thread_name_prefix="milvus")
         self._client: MilvusClient | None = None
+        self._lite = False
         self._opening = asyncio.Lock()
         self._loaded: set[str] = set()
         self._closed = False
@@ -63,7 +65,7 @@ class MilvusIndex:
         async with self._opening:
             if self._client is None:
                 uri = await self._own_folder(self._folder) if self._folder else self._config.uri
-                self._client = await self._run(self._connect, uri)
+                await self._run(self._connect, uri)
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
@@ -103,8 +105,13 @@ class MilvusIndex:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._pool.submit(self._release).result(CLOSE_TIMEOUT_S)
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            try:
+                self._pool.submit(self._release).result(CLOSE_TIMEOUT_S)
+            except RuntimeError:
+                # The interpreter is ending and takes no more work; the folder has its own exit handler.
+                pass
+            finally:
+                self._pool.shutdown(wait=False, cancel_futures=True)
 
     # What follows runs in the pool, except where it is async.
 
@@ -135,13 +142,11 @@ class MilvusIndex:
             detail = str(getattr(error, "message", "") or error)[:300]
             raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
 
-    def _connect(self, uri: str) -> MilvusClient:
-        return MilvusClient(
-            uri=uri,
-            token=os.environ.get("RAG_MILVUS_TOKEN", ""),
-            db_name="" if self._config.embedded else self._config.database,
-            timeout=self._config.timeout_s,
-        )
+    def _connect(self, uri: str) -> None:
+        token = os.environ.get("RAG_MILVUS_TOKEN", "")
+        client = MilvusClient(uri=uri, token=token, db_name=self._config.database, timeout=self._config.timeout_s)
+        self._lite = "lite" in client.get_server_version(timeout=self._config.timeout_s)
+        self._client = client
 
     def _release(self) -> None:
         client, self._client = self._client, None
@@ -171,6 +176,9 @@ class MilvusIndex:
         if name not in self._loaded:
             if not self._milvus.has_collection(name, timeout=self._config.timeout_s):
                 return False
+            if len(self._milvus.list_indexes(name, timeout=self._config.timeout_s)) < 2:
+                # Not waited for: the client polls every half second, and loading waits anyway.
+                self._milvus.create_index(name, self._indexes(), sync=False, timeout=self._config.timeout_s)
             self._milvus.load_collection(name, timeout=self._config.timeout_s)
             self._loaded.add(name)
         return True
@@ -187,8 +195,9 @@ class MilvusIndex:
 
     def _refuse_other_embedder(self, name: str) -> None:
         """Raises EmbedderMismatch if the collection has no passages and another embedder's has."""
-        filled = [each for each in self._collections() if self._load(each) and self._count(each)]
-        if filled and name not in filled:
+        if self._load(name) and self._count(name):
+            return
+        if filled := [each for each in self._collections() if self._load(each) and self._count(each)]:
             mine, *others = (each.removeprefix(f"{self._config.collection_prefix}_") for each in (name, *filled))
             raise embedder_mismatch(mine, others)
 
@@ -231,7 +240,10 @@ class MilvusIndex:
     def _upsert(self, name: str, dimension: int, rows: list[dict[str, Any]]) -> None:
         if not self._load(name):
             self._create(name, dimension)
-        self._milvus.upsert(name, rows, timeout=self._config.timeout_s)
+        # On milvus-lite upsert keeps the old row's dynamic fields, and insert replaces the row. On a server insert
+        # would leave two rows with one key.
+        write = self._milvus.insert if self._lite else self._milvus.upsert
+        write(name, rows, timeout=self._config.timeout_s)
         self._flush(name)
 
     def _delete(self, expression: str) -> int:
@@ -246,26 +258,29 @@ class MilvusIndex:
     def _flush(self, name: str) -> None:
         """milvus-lite writes its log without fsync and searches rows in memory 30 times slower than those in a file. A
         server's log is durable at once, and flushing it often is refused."""
-        if self._config.embedded:
+        if self._lite:
             self._milvus.flush(name, timeout=self._config.timeout_s)
 
     def _create(self, name: str, dimension: int) -> None:
-        index = MilvusClient.prepare_index_params()
-        index.add_index("dense", index_type="FLAT" if self._config.embedded else "AUTOINDEX", metric_type="IP")
-        index.add_index("lexical", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
         try:
             self._milvus.create_collection(
                 name,
                 schema=_schema(dimension),
-                index_params=index,
                 num_partitions=PARTITIONS,
-                consistency_level="Strong",
+                consistency_level=ConsistencyLevel.Strong,
                 timeout=self._config.timeout_s,
             )
         except MilvusException:
             # Another replica may have been first.
             if not self._load(name):
                 raise
+        self._load(name)
+
+    def _indexes(self) -> IndexParams:
+        indexes = MilvusClient.prepare_index_params()
+        indexes.add_index("dense", index_type="FLAT" if self._lite else "AUTOINDEX", metric_type="IP")
+        indexes.add_index("lexical", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+        return indexes
 
 
 def _schema(dimension: int) -> CollectionSchema:

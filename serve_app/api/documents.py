@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -76,21 +76,27 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
                 f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
             )
     try:
-        job_id, ids = await serving.jobs.accept(caller.tenant_id, documents)
+        job = await serving.jobs.accept(caller.tenant_id, documents)
     except RagError:
-        for document in documents:
-            await serving.blobs.delete(document.blob)
+        await _drop(serving, [document.blob for document in documents])
         raise
     serving.announce()
-    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    await _drop(serving, job.unused_blobs)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
     return {
-        "job_id": job_id,
-        "document_id": ids[0] if len(ids) == 1 else None,
+        "job_id": job.id,
+        "document_id": job.documents[0] if len(job.documents) == 1 else None,
         "documents": [
             {"id": document_id, "filename": document.filename}
-            for document_id, document in zip(ids, documents, strict=True)
+            for document_id, document in zip(job.documents, documents, strict=True)
         ],
     }
+
+
+async def _drop(serving: Services, blobs: Iterable[str]) -> None:
+    """Bytes that no document came to need."""
+    for blob in blobs:
+        await serving.blobs.delete(blob)
 
 
 async def _text(body: bytes, serving: Services, caller: Principal) -> NewDocument:
@@ -101,7 +107,7 @@ async def _text(body: bytes, serving: Services, caller: Principal) -> NewDocumen
     data = document.text.encode()
     return NewDocument(
         content_hash=hashlib.sha256(data).hexdigest(),
-        blob=await serving.blobs.write(caller.tenant_id, data),
+        blob=(await serving.blobs.write(caller.tenant_id, data)).key,
         id=document.id,
         owner=document.user or "",
         collection=document.collection,
@@ -138,7 +144,7 @@ async def _files(request: Request, serving: Services, caller: Principal) -> list
         return [
             NewDocument(
                 content_hash=hashlib.sha256(data).hexdigest(),
-                blob=await serving.blobs.write(caller.tenant_id, data),
+                blob=(await serving.blobs.write(caller.tenant_id, data)).key,
                 id=fields.id or _file_id(upload.filename or "", fields),
                 owner=fields.user or "",
                 collection=fields.collection,

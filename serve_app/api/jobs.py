@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Path
@@ -15,4 +14,4 @@ router = APIRouter(tags=["jobs"])
 @router.get("/jobs/{job_id}")
 async def get(serving: Serving, caller: Caller, job_id: str = Path(max_length=64)) -> dict[str, Any]:
     """The job's state, counts by state, and each document's state with its error if it has one."""
-    return asdict(await serving.jobs.get(caller.tenant_id, job_id))
+    return await serving.jobs.view(caller.tenant_id, job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
@@ -27,6 +28,9 @@ _INVISIBLE = dict.fromkeys(
     )
 )
 _SPACES = {0xA0: " ", 0x2007: " ", 0x202F: " ", 0x2028: "\n", 0x2029: "\n\n"}
+_ONLY_CP1250 = re.compile(rb"[\x80-\x9f]")
+"""Here windows-1250 has š, ž and quotation marks, ISO-8859-2 control characters; its š and ž are ą and ľ there. The
+two differ in little else that Croatian uses, which is why guessing by letter frequency confuses them."""
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _GAP = re.compile(r"\n{3,}")
@@ -40,7 +44,7 @@ def parse_text(data: bytes, *, markdown: bool) -> ParsedDocument:
 
 
 def decode(data: bytes) -> str:
-    """UTF-8, UTF-16 with a byte order mark, else windows-1250 or ISO-8859-2, whichever reads as language.
+    """UTF-8, UTF-16 with a byte order mark, else windows-1250 or ISO-8859-2, if they read as language.
 
     Raises UnsupportedDocument for bytes that are no text.
     """
@@ -53,13 +57,12 @@ def decode(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        pass
-    best = from_bytes(data, cp_isolation=["cp1250", "iso8859_2"]).best()
-    if best is None or encoding == "utf-16":
-        raise UnsupportedDocument(
-            "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, ISO-8859-2); save it as UTF-8"
-        )
-    return str(best)
+        if encoding != "utf-16" and from_bytes(data, cp_isolation=["cp1250", "iso8859_2"]).best():
+            with suppress(UnicodeDecodeError):
+                return data.decode("cp1250" if _ONLY_CP1250.search(data) else "iso8859_2")
+    raise UnsupportedDocument(
+        "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, ISO-8859-2); save it as UTF-8"
+    )
 
 
 def clean(text: str) -> str:

@@ -8,7 +8,9 @@ from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.parsers.pdf import parse_pdf
 from tests.support.documents import make_pdf
 
-LONG = "Žalba se podnosi u roku od 15 dana od dana dostave rješenja, a o njoj odlučuje ministarstvo nadležno za poslove."
+LONG = (
+    "Žalba se podnosi u roku od 15 dana od dana dostave rješenja, a o njoj odlučuje ministarstvo nadležno za poslove."
+)
 TWICE = f"{LONG} {LONG}"
 
 
@@ -32,7 +34,10 @@ def test_paragraphs_go_on_over_pages_and_running_heads_go(font: Path) -> None:
 
 
 def test_short_lines_stay_apart(font: Path) -> None:
-    assert parse_pdf(make_pdf(["Ivan Horvat", "Ilica 1", TWICE], font), 10_000).text == f"Ivan Horvat\n\nIlica 1\n\n{TWICE}"
+    assert (
+        parse_pdf(make_pdf(["Ivan Horvat", "Ilica 1", TWICE], font), 10_000).text
+        == f"Ivan Horvat\n\nIlica 1\n\n{TWICE}"
+    )
 
 
 def test_the_text_limit_holds_while_reading(font: Path) -> None:

@@ -1,0 +1,34 @@
+"""What tests of the platform's storage share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deployments.ingestion.base import IndexedDocument
+from serve_app.platform.documents import NewDocument
+
+
+@dataclass
+class Clock:
+    """Time that passes only when a test says so."""
+
+    now: datetime = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def document(id: str | None = None, content: str = "text", **fields: Any) -> NewDocument:
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return NewDocument(id=id, content_hash=digest, blob=f"blob of {content}", **fields)
+
+
+def indexed(frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov") -> IndexedDocument:
+    return IndexedDocument(title=title, language="hr", passages=passages, document_frequency=frequencies)

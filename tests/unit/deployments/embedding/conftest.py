@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployments.embedding.base import Embedder, create
+from deployments.embedding.config import EmbeddingConfig
+from deployments.models import BUNDLED_MODEL, locate
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Embedder:
+    return create(EmbeddingConfig())
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
+    """A folder with the bundled model whose own configuration names these prompts."""
+
+    def make(prompts: dict[str, str]) -> Path:
+        bundled, folder = locate(BUNDLED_MODEL, None, "test"), tmp_path / "prompted-minilm"
+        folder.mkdir()
+        for file in bundled.iterdir():
+            (folder / file.name).symlink_to(file)
+        config = folder / "config_sentence_transformers.json"
+        config.unlink()
+        config.write_text(json.dumps({"prompts": prompts}))
+        return folder
+
+    return make

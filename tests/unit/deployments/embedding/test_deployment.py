@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from deployments.embedding import deployment
+from deployments.embedding.base import TextKind
+from deployments.embedding.config import EmbeddingConfig
+from deployments.embedding.deployment import Embedding
+from deployments.embedding.fake import FakeEmbedder
+from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.types import Embeddings, StageStatus
+
+
+class Watched(FakeEmbedder):
+    """Records what it is asked, on which thread; can be made to wait or to fail."""
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        super().__init__(config)
+        self.calls: list[list[str]] = []
+        self.threads: set[threading.Thread] = set()
+        self.entered = threading.Semaphore(0)
+        self.may_go = threading.Event()
+        self.may_go.set()
+        self.failure: Exception | None = None
+
+    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        self.calls.append(list(texts))
+        self.threads.add(threading.current_thread())
+        self.entered.release()
+        assert self.may_go.wait(30)
+        if self.failure:
+            raise self.failure
+        return super().embed(texts, kind)
+
+
+@pytest.fixture
+def config() -> EmbeddingConfig:
+    return EmbeddingConfig(backend="fake", batch_size=2, max_texts=6, max_text_characters=20)
+
+
+@pytest.fixture
+def watched(config: EmbeddingConfig, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    embedder = Watched(config)
+    monkeypatch.setattr(deployment, "create", lambda _: embedder)
+    return embedder
+
+
+@pytest.fixture
+def embedding(config: EmbeddingConfig, watched: Watched) -> Embedding:
+    stage = Embedding(config)
+    assert watched.calls == [["warm up"]]
+    watched.calls.clear()
+    watched.threads.clear()
+    watched.entered = threading.Semaphore(0)
+    return stage
+
+
+async def test_vectors_come_in_the_order_of_the_texts_whatever_the_slices(
+    embedding: Embedding, watched: Watched, config: EmbeddingConfig
+) -> None:
+    texts = ["five words fit here", "one", "two words", "čuvanje i rok", ""]
+    found = await embedding.embed(texts, "passage")
+    assert np.array_equal(found.vectors, FakeEmbedder(config).embed(texts, "passage").vectors)
+    assert [len(call) for call in watched.calls] == [2, 2, 1]
+
+
+async def test_the_model_runs_beside_the_event_loop(embedding: Embedding, watched: Watched) -> None:
+    await embedding.embed(["one", "two", "three"], "query")
+    assert len(watched.threads) == 1
+    assert threading.current_thread() not in watched.threads
+
+
+async def test_a_question_waits_for_one_slice_of_the_passages_only(embedding: Embedding, watched: Watched) -> None:
+    watched.may_go.clear()
+    ingesting = [
+        asyncio.create_task(embedding.embed([f"{name}{number}" for number in range(4)], "passage")) for name in "ab"
+    ]
+    await asyncio.to_thread(watched.entered.acquire)
+    asking = asyncio.create_task(embedding.embed(["question"], "query"))
+    await asyncio.sleep(0)
+    watched.may_go.set()
+    await asyncio.gather(asking, *ingesting)
+    assert watched.calls == [["a0", "a1"], ["question"], ["b0", "b1"], ["a2", "a3"], ["b2", "b3"]]
+
+
+async def test_passages_whose_asker_is_gone_are_not_embedded_further(embedding: Embedding, watched: Watched) -> None:
+    watched.may_go.clear()
+    ingesting = asyncio.create_task(embedding.embed(["a", "b", "c", "d"], "passage"))
+    await asyncio.to_thread(watched.entered.acquire)
+    ingesting.cancel()
+    watched.may_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await ingesting
+    await embedding.embed(["next"], "passage")
+    assert watched.calls == [["a", "b"], ["next"]]
+
+
+async def test_no_texts_are_fine(embedding: Embedding, watched: Watched) -> None:
+    assert (await embedding.embed([], "passage")).vectors.shape == (0, 64)
+    assert watched.calls == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        (["x"] * 7, "texts: 7 given, at most 6"),
+        (["x", "y" * 21], r"texts\[1\]: 21 characters, at most 20"),
+        (["\udfff"], r"texts\[0\]: half of a surrogate pair"),
+    ],
+)
+async def test_what_is_out_of_bounds_is_refused_before_any_work(
+    embedding: Embedding, watched: Watched, texts: list[str], reason: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        await embedding.embed(texts, "passage")
+    assert watched.calls == []
+
+
+async def test_it_describes_itself(embedding: Embedding, watched: Watched) -> None:
+    assert await embedding.describe() == watched.info
+    assert await embedding.status() == StageStatus(ready=True, engine="fake", model="fake")
+
+
+async def test_a_failure_is_unavailable_and_unhealthy_until_a_call_succeeds(
+    embedding: Embedding, watched: Watched
+) -> None:
+    await embedding.check_health()
+    assert watched.calls == [], "a healthy stage costs nothing"
+
+    watched.failure = RuntimeError("CUDA error: device-side assert triggered")
+    with pytest.raises(StageUnavailable, match=r"embedding\.model 'fake' failed: CUDA error"):
+        await embedding.embed(["one"], "query")
+    assert not (await embedding.status()).ready
+    with pytest.raises(StageUnavailable):
+        await embedding.check_health()
+
+    watched.failure = None
+    await embedding.check_health()
+    assert (await embedding.status()).ready

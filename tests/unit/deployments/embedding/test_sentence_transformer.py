@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from deployments import windows
+from deployments.embedding.base import Embedder, create
+from deployments.embedding.config import EmbeddingConfig
+from deployments.errors import StageUnavailable
+
+LONG = "The register of data subjects is kept by the controller for ten years. " * 60
+
+
+def test_vectors_are_unit_float32_in_the_order_of_the_texts(minilm: Embedder) -> None:
+    texts = ["a cat sits on the mat, and it does so all day long", "tax law", "kitten"]
+    found = minilm.embed(texts, "passage")
+    assert found.vectors.dtype == np.float32
+    assert found.vectors.shape == (3, 384)
+    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert found.fingerprint == minilm.info.fingerprint
+    for at, text in enumerate(texts):
+        assert found.vectors[at] == pytest.approx(minilm.embed([text], "passage").vectors[0], abs=1e-5)
+
+
+def test_meaning_is_near(minilm: Embedder) -> None:
+    asked = minilm.embed(["How do I give my money back to the bank?"], "query").vectors[0]
+    loan, dog = minilm.embed(["Repayment of a loan", "Walking a dog in the rain"], "passage").vectors
+    assert asked @ loan > asked @ dog + 0.2
+
+
+def test_no_texts_have_no_vectors(minilm: Embedder) -> None:
+    assert minilm.embed([], "passage").vectors.shape == (0, 384)
+
+
+def test_an_empty_text_has_a_vector(minilm: Embedder) -> None:
+    assert np.linalg.norm(minilm.embed([""], "passage").vectors) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_tail_far_beyond_what_the_model_reads_moves_the_vector(minilm: Embedder) -> None:
+    banana, volcano = minilm.embed([LONG + "bananas " * 80, LONG + "volcanoes " * 80], "passage").vectors
+    assert banana @ volcano < 0.999
+
+
+def test_a_long_text_is_the_mean_of_its_windows_by_tokens(minilm: Embedder) -> None:
+    tokenizer = Tokenizer.from_str(minilm.info.tokenizer_json)
+    ((*parts,),) = windows.split(tokenizer, [LONG], minilm.info.max_tokens - 2)
+    assert len(parts) > 2
+    vectors = minilm.embed([part.text for part in parts], "passage").vectors
+    mean = np.average(vectors, axis=0, weights=[part.tokens for part in parts])
+    assert minilm.embed([LONG], "passage").vectors[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+
+
+def test_what_it_says_of_itself(minilm: Embedder) -> None:
+    info = minilm.info
+    assert (info.model, info.dimension, info.max_tokens, info.languages) == ("all-MiniLM-L6-v2", 384, 256, ("en",))
+    assert re.fullmatch(r"[a-z0-9]{12,16}", info.fingerprint)
+    tokenizer = Tokenizer.from_str(info.tokenizer_json)
+    assert len(tokenizer.encode(LONG).ids) > 256, "the tokenizer must count all of a text"
+
+
+def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: Callable[..., Path]) -> None:
+    folder = model_folder({"query": "Question: ", "document": "Statement: "})
+    prompted = create(EmbeddingConfig(model=str(folder)))
+    plain = minilm.embed(["Question: who pays?", "Statement: who pays?"], "passage").vectors
+    assert prompted.embed(["who pays?"], "query").vectors[0] == pytest.approx(plain[0], abs=1e-5)
+    assert prompted.embed(["who pays?"], "passage").vectors[0] == pytest.approx(plain[1], abs=1e-5)
+    assert prompted.info.fingerprint != minilm.info.fingerprint
+    assert prompted.info.model == "prompted-minilm"
+
+    silenced = create(EmbeddingConfig(model=str(folder), query_prompt="", passage_prompt=""))
+    assert silenced.embed(["who pays?"], "query").vectors == pytest.approx(minilm.embed(["who pays?"], "query").vectors)
+    assert silenced.info.fingerprint == minilm.info.fingerprint, "the same files elsewhere, used the same way"
+
+
+def test_a_long_prompt_counts_in_every_window() -> None:
+    embedder = create(EmbeddingConfig(passage_prompt="one word after another " * 50))
+    text = "The register is kept. " * 20
+    first, other = embedder.embed([text + "bananas " * 10, text + "volcanoes " * 10], "passage").vectors
+    assert first @ other < 0.9999
+
+
+def test_a_prompt_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(StageUnavailable, match=r"embedding\.query_prompt leaves no room"):
+        create(EmbeddingConfig(query_prompt="word " * 250))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageUnavailable, match=r"embedding\.model .* cannot be loaded"):
+        create(EmbeddingConfig(model=str(tmp_path)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(StageUnavailable, match=r"embedding\.device is cuda"):
+        create(EmbeddingConfig(device="cuda"))
+
+
+def test_threads_are_as_configured() -> None:
+    before = torch.get_num_threads()
+    try:
+        create(EmbeddingConfig(threads=3))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

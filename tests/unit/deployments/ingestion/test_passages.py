@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tokenizers import Tokenizer
+
+from deployments.ingestion.base import Chunk, DocumentTask
+from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
+from deployments.ingestion.passages import chunk_size, load_tokenizer, passage_id, passages
+
+CHUNK = Chunk(3, "Rok je 15 dana.", ("Zakon o žalbi", "Žalba", "Članak 5."))
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return word_tokenizer()
+
+
+def test_what_is_embedded_is_the_text_below_title_and_headings(task: DocumentTask, tokenizer: Tokenizer) -> None:
+    (each,) = passages(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, 256)
+    assert each.text == "Zakon o žalbi › Žalba › Članak 5.\nRok je 15 dana."
+    assert each.passage.text == CHUNK.text
+    assert (each.passage.position, each.passage.title, each.passage.language) == (3, "Zakon o žalbi", "hr")
+    assert (each.passage.tenant_id, each.passage.document_id, each.passage.version) == ("tenant", "doc", "v1")
+    assert each.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings)}
+
+
+def test_the_prefix_is_cut_from_its_left_and_never_the_chunk(task: DocumentTask, tokenizer: Tokenizer) -> None:
+    for room in range(20):
+        max_tokens = len(tokenizer.encode(CHUNK.text)) + room
+        (each,) = passages(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, max_tokens)
+        assert len(tokenizer.encode(each.text)) <= max_tokens
+        prefix, _, text = each.text.rpartition("\n")
+        assert text == CHUNK.text
+        assert "Zakon o žalbi › Žalba › Članak 5.".endswith(prefix)
+        assert not prefix.startswith("›")
+        if room >= 3:
+            assert prefix.endswith("Članak 5.")
+
+
+def test_a_callers_own_headings_key_is_kept(task: DocumentTask, tokenizer: Tokenizer) -> None:
+    (each,) = passages(replace(task, metadata={"headings": "mine"}), "", "hr", [CHUNK], tokenizer, 256)
+    assert each.passage.metadata == {"headings": "mine"}
+
+
+def test_without_title_and_headings_the_text_stands_alone(task: DocumentTask, tokenizer: Tokenizer) -> None:
+    (each,) = passages(task, "", "hr", [Chunk(0, "Tekst", ())], tokenizer, 256)
+    assert each.text == "Tekst"
+    assert "headings" not in each.passage.metadata
+
+
+def test_ids_are_stable_and_differ_by_tenant_document_version_and_position(task: DocumentTask) -> None:
+    variants = [
+        passage_id(task, 0),
+        passage_id(task, 1),
+        passage_id(replace(task, tenant_id="other"), 0),
+        passage_id(replace(task, document_id="other"), 0),
+        passage_id(replace(task, version="other"), 0),
+        passage_id(replace(task, tenant_id="ten", document_id="antdoc"), 0),
+    ]
+    assert len(set(variants)) == len(variants)
+    assert passage_id(replace(task, job_id="another", attempts=3), 0) == variants[0]
+    assert all(len(each) <= 64 for each in variants)
+
+
+@pytest.mark.parametrize(("max_tokens", "expected"), [(256, 220), (8192, 220), (128, 110), (16, 12)])
+def test_the_chunk_size_leaves_room_for_the_prefix(max_tokens: int, expected: int) -> None:
+    embedder = FakeEmbedder(max_tokens=max_tokens).info
+    assert chunk_size(embedder, load_tokenizer(embedder), 220) == expected
+
+
+def test_the_tokenizer_counts_whole_texts(tokenizer: Tokenizer) -> None:
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    info = replace(FakeEmbedder().info, tokenizer_json=tokenizer.to_str())
+    assert len(load_tokenizer(info).encode("a b c d e f g h")) == 10

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.retrieval.base import Index, create
+from deployments.retrieval.config import RetrievalConfig
+from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
+
+Entry = Callable[..., IndexEntry]
+Request = Callable[..., RetrievalRequest]
+
+
+@pytest.fixture
+def embedder() -> EmbedderInfo:
+    return EmbedderInfo(model="m", fingerprint="f1", dimension=4, max_tokens=128, tokenizer_json="{}")
+
+
+@pytest.fixture
+def entry() -> Entry:
+    """A passage of tenant `t` with a vector that is made unit length, and any field given by name."""
+
+    def make(
+        id: str, dense: tuple[float, ...] = (1, 0, 0, 0), lexical: Mapping[int, float] | None = None, **fields: Any
+    ) -> IndexEntry:
+        passage = {
+            "id": id,
+            "document_id": f"doc-{id}",
+            "version": "v1",
+            "tenant_id": "t",
+            "owner": "",
+            "collection": "c",
+            "language": "hr",
+            "position": 0,
+            "title": f"Naslov {id}",
+            "text": f"Tekst „{id}” s čćšžđ",
+            **fields,
+        }
+        vector = np.asarray(dense, dtype=np.float32)
+        return IndexEntry(
+            Passage(**passage), vector / np.linalg.norm(vector), {10: 1.0} if lexical is None else lexical
+        )
+
+    return make
+
+
+@pytest.fixture
+def request_for() -> Request:
+    """A question of tenant `t`; fields of the scope by name."""
+
+    def make(
+        dense: tuple[float, ...] = (1, 0, 0, 0),
+        lexical: Mapping[int, float] | None = None,
+        limit: int = 50,
+        fingerprint: str = "f1",
+        languages: tuple[str, ...] = (),
+        **scope: Any,
+    ) -> RetrievalRequest:
+        vector = np.asarray([dense], dtype=np.float32)
+        return RetrievalRequest(
+            scope=Scope(**{"tenant_id": "t", **scope}),
+            dense=Embeddings(vector / np.linalg.norm(vector), fingerprint, languages),
+            lexical=lexical or {},
+            language="hr",
+            limit=limit,
+        )
+
+    return make
+
+
+class LiteServer:
+    """`milvus-lite server` in a process of its own, which can be stopped and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        arguments = ["server", "--data-dir", str(self._folder), "--port", str(self.port)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "milvus_lite", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process.poll() is None, "milvus-lite server ended"
+            time.sleep(0.1)
+        raise AssertionError("milvus-lite server did not start")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="module")
+def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
+    server = LiteServer(tmp_path_factory.mktemp("server") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["fake", "milvus-lite", "milvus-server"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> RetrievalConfig:
+    """Each engine, empty: a folder of its own, or a prefix of its own on the shared server."""
+    match request.param:
+        case "fake":
+            return RetrievalConfig(backend="fake")
+        case "milvus-lite":
+            return RetrievalConfig(uri=str(tmp_path / "index"))
+        case _:
+            server: LiteServer = request.getfixturevalue("lite_server")
+            return RetrievalConfig(uri=server.uri, collection_prefix=f"p{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+async def index(config: RetrievalConfig) -> AsyncIterator[Index]:
+    index = create(config)
+    await index.open()
+    yield index
+    await asyncio.to_thread(index.close)

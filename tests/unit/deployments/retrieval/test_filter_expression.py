@@ -1,0 +1,155 @@
+"""Rendered filters mean on a real engine what `filters.matches` says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.errors import InvalidRequest
+from deployments.filters import And, Comparison, Filter, Not, Or, matches
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.filter_expression import document_expression, facets, filter_expression, scope_expression
+from deployments.retrieval.milvus import MilvusIndex
+from deployments.types import EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope
+
+TEXTS = ["", "a", "A", "č", '"', "'", "\\", '\\"', '" or "" == "', "%", "_", "a\nb\tc\r", "true", "1", "[1]", "$meta", "😀"]
+NUMBERS = [0, 1, -1, 1.0, 1.5, -2.5e-7, 2018, 1e16, 1.7e308, 2**53 + 1, 2**63 - 1]
+VALUES = [*TEXTS, *NUMBERS, True, False, None, ["a"], {"a": 1}, float("1e-320")]
+KEYS = ["k", "a-b", "n_k"]
+LITERALS: list[Any] = [value for value in VALUES if isinstance(value, str | int | float)]
+
+comparisons = st.one_of(
+    st.builds(
+        Comparison,
+        st.sampled_from([*(f"metadata.{key}" for key in [*KEYS, "nowhere"]), "document_id", "collection", "language"]),
+        st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+        st.sampled_from(LITERALS),
+    ),
+    st.builds(
+        Comparison,
+        st.sampled_from([*(f"metadata.{key}" for key in KEYS), "document_id", "collection"]),
+        st.just("in"),
+        st.lists(st.sampled_from(LITERALS), min_size=1, max_size=4).map(tuple),
+    ),
+)
+filters = st.recursive(
+    comparisons,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+    ),
+    max_leaves=5,
+)
+
+
+def metadata_of_every_kind() -> Iterator[dict[str, Any]]:
+    yield {}
+    for key, value in itertools.product(KEYS, VALUES):
+        yield {key: value}
+    for first, second in itertools.combinations(VALUES, 2):
+        yield {"k": first, "a-b": second}
+
+
+class Corpus:
+    """Passages whose metadata holds every kind of value, in a milvus-lite folder."""
+
+    def __init__(self, folder: Path, entry: Callable[..., IndexEntry], embedder: EmbedderInfo) -> None:
+        self.entries = [
+            entry(
+                str(n),
+                metadata=metadata,
+                document_id=TEXTS[n % len(TEXTS)] or "d",
+                collection=TEXTS[n // 2 % len(TEXTS)],
+                language=("hr", "en")[n % 2],
+            )
+            for n, metadata in enumerate(metadata_of_every_kind())
+        ]
+        self.runner = asyncio.Runner()
+        self.index = MilvusIndex(RetrievalConfig(uri=str(folder)))
+        self.runner.run(self.index.open())
+        self.runner.run(self.index.upsert(embedder, self.entries))
+
+    def found(self, request: RetrievalRequest) -> set[str]:
+        return {candidate.passage.id for candidate in self.runner.run(self.index.search(request))}
+
+    def expected(self, filter: Filter) -> set[str]:
+        return {entry.passage.id for entry in self.entries if accepts(filter, entry.passage)}
+
+    def close(self) -> None:
+        self.index.close()
+        self.runner.close()
+
+
+def accepts(filter: Filter, passage: Passage) -> bool:
+    return matches(
+        filter,
+        document_id=passage.document_id,
+        language=passage.language,
+        collection=passage.collection,
+        metadata=passage.metadata,
+    )
+
+
+def test_an_engine_agrees_with_matches(
+    tmp_path: Path,
+    entry: Callable[..., IndexEntry],
+    embedder: EmbedderInfo,
+    request_for: Callable[..., RetrievalRequest],
+) -> None:
+    corpus = Corpus(tmp_path / "index", entry, embedder)
+    limit = len(corpus.entries)
+
+    @settings(deadline=None, max_examples=120)
+    @given(filters)
+    def agree(filter: Filter) -> None:
+        assert corpus.found(request_for(filter=filter, limit=limit)) == corpus.expected(filter)
+
+    try:
+        agree()
+        widest = Comparison("metadata.k", "in", tuple(range(400)))
+        for filter in (widest, Not(widest)):
+            assert corpus.found(request_for(filter=filter, limit=limit)) == corpus.expected(filter)
+    finally:
+        corpus.close()
+
+
+@pytest.mark.parametrize("value", TEXTS)
+def test_a_value_stays_inside_its_quotes(value: str) -> None:
+    rendered = filter_expression(Comparison("document_id", "==", value)).removeprefix("document_id == ")
+    assert (rendered[0], rendered[-1]) == ('"', '"')
+    inner = rendered[1:-1].replace("\\\\", "").replace('\\"', "")
+    assert '"' not in inner
+    assert not inner.endswith("\\")
+
+
+def test_scope_expression() -> None:
+    assert scope_expression(Scope("t")) == 'tenant_id == "t" and owner == ""'
+    scope = Scope("t", "u", ("a", "b"), Or((Comparison("metadata.y", ">", 1), Comparison("metadata.y", "==", "x"))))
+    assert scope_expression(scope) == (
+        'tenant_id == "t" and owner in ["", "u"] and collection in ["a", "b"] and '
+        '((exists $meta["n_y"] and $meta["n_y"] > 1.0) or (exists $meta["s_y"] and $meta["s_y"] == "x"))'
+    )
+
+
+def test_document_expression() -> None:
+    assert document_expression("t", 'd"') == 'tenant_id == "t" and document_id == "d\\""'
+    assert document_expression("t", "d", "v") == 'tenant_id == "t" and document_id == "d" and version != "v"'
+
+
+@pytest.mark.parametrize("value", ["\x00", "a\x1b", "\x7f", "\ud800"])
+def test_what_no_literal_can_hold_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="control character"):
+        scope_expression(Scope(value))
+
+
+def test_facets_are_the_comparable_values_under_names_of_their_kind() -> None:
+    metadata = {"year": 2018, "type": "x", "open": True, "tags": ["a"], "none": None, "odd key": 1, "nan": float("nan")}
+    assert facets(metadata) == {"n_year": 2018.0, "s_type": "x", "b_open": True}

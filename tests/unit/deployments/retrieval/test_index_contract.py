@@ -1,0 +1,277 @@
+"""What every index must do, run against the fake, a milvus-lite folder and a Milvus server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.errors import EmbedderMismatch, InvalidRequest
+from deployments.filters import parse
+from deployments.retrieval.base import Index
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest
+
+Entry = Callable[..., IndexEntry]
+Request = Callable[..., RetrievalRequest]
+
+
+def ids(candidates: list[Candidate]) -> list[str]:
+    return [candidate.passage.id for candidate in candidates]
+
+
+async def test_a_passage_comes_back_whole(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    metadata: dict[str, Any] = {"year": 2018, "tags": ["a", {"b": None}], "odd key/€": 'q"\\', "public": True, "x": 1.5}
+    stored = entry(
+        "p1", document_id="d", version="v9", owner="ana", collection="zakoni", language="en", position=7,
+        title="Žalba", text="Rok je 15 dana.\n„Đ”", metadata=metadata,
+    )  # fmt: skip
+    await index.upsert(embedder, [stored])
+    (found,) = await index.search(request_for(user_id="ana"))
+    assert found.passage == stored.passage
+
+
+async def test_an_empty_index_finds_nothing(index: Index, request_for: Request) -> None:
+    assert await index.search(request_for()) == []
+
+
+async def test_both_halves_are_fused_and_scored(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(
+        embedder,
+        [
+            entry("near", (1, 0.1, 0, 0), {7: 1.0}),
+            entry("far", (0.1, 1, 0, 0), {8: 2.0}),
+            entry("other", (0, 0, 1, 0), {9: 2.0}),
+        ],
+    )
+    found = await index.search(request_for((1, 0, 0, 0), {8: 1.0, 7: 0.2}, limit=2))
+    by_id = {candidate.passage.id: candidate.scores for candidate in found}
+    assert ids(found) == ["near", "far"]
+    assert by_id["near"].dense == pytest.approx(0.995, abs=1e-3)
+    assert by_id["near"].lexical == pytest.approx(0.2)
+    assert by_id["near"].fused == pytest.approx(0.7 * 0.995 + 0.3 * 0.1, abs=1e-3)
+    assert by_id["far"].lexical == pytest.approx(2.0)
+    assert by_id["far"].fused == pytest.approx(0.7 * 0.0995 + 0.3, abs=1e-3)
+
+
+async def test_each_half_brings_its_own_candidates_with_the_other_halfs_score(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("d", (1, 0, 0, 0), {7: 1.0}), entry("l", (0.6, 0.8, 0, 0), {8: 1.0})])
+    found = {c.passage.id: c.scores for c in await index.search(request_for((1, 0, 0, 0), {8: 1.0}, limit=1))}
+    assert found["d"].lexical == 0
+    assert found["l"].dense == pytest.approx(0.6)
+
+
+async def test_the_lexical_half_leads_in_a_language_that_the_embedder_does_not_know(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("d", (1, 0, 0, 0), {7: 1.0}), entry("l", (0.1, 1, 0, 0), {8: 1.0})])
+    assert ids(await index.search(request_for((1, 0, 0, 0), {8: 1.0}, languages=("hr",)))) == ["d", "l"]
+    assert ids(await index.search(request_for((1, 0, 0, 0), {8: 1.0}, languages=("en",)))) == ["l", "d"]
+
+
+async def test_without_lexical_terms_the_dense_half_stands_alone(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("a", (0.6, 0.8, 0, 0))])
+    (found,) = await index.search(request_for((1, 0, 0, 0), languages=("en",)))
+    assert found.scores.lexical is None
+    assert found.scores.fused == pytest.approx(0.6)
+
+
+async def test_a_passage_without_terms_is_found_by_its_vector(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("a", (1, 0, 0, 0), {})])
+    (found,) = await index.search(request_for((1, 0, 0, 0), {8: 1.0}))
+    assert found.scores.lexical == 0
+
+
+async def test_tenants_never_meet_even_under_the_same_ids(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("p", tenant_id="a", text="a's"), entry("p", tenant_id="b", text="b's")])
+    for tenant in ("a", "b"):
+        (found,) = await index.search(request_for(lexical={10: 1.0}, tenant_id=tenant))
+        assert found.passage.text == f"{tenant}'s"
+    assert await index.search(request_for(tenant_id="c")) == []
+    assert await index.delete("a", "doc-p") == 1
+    assert ids(await index.search(request_for(tenant_id="b"))) == ["p"]
+
+
+async def test_private_passages_are_their_owners_alone(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("shared"), entry("ana's", owner="ana"), entry("ivo's", owner="ivo")])
+    assert set(ids(await index.search(request_for(user_id="ana")))) == {"shared", "ana's"}
+    assert ids(await index.search(request_for())) == ["shared"]
+    assert ids(await index.search(request_for(user_id='" or owner != "'))) == ["shared"]
+
+
+async def test_collections_narrow(index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request) -> None:
+    await index.upsert(embedder, [entry(c, collection=c) for c in ("x", "y", "z")])
+    assert set(ids(await index.search(request_for(collections=("x", "z", 'q"]'))))) == {"x", "z"}
+
+
+async def test_a_filter_narrows(index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request) -> None:
+    await index.upsert(
+        embedder,
+        [
+            entry("old", metadata={"year": 1999, "type": "zakon"}),
+            entry("new", metadata={"year": 2019, "type": "zakon"}),
+            entry("none"),
+        ],
+    )
+    found = await index.search(request_for(filter=parse("metadata.year >= 2018 and metadata.type == 'zakon'")))
+    assert ids(found) == ["new"]
+    found = await index.search(request_for(filter=parse("not metadata.year >= 2018"), lexical={10: 1.0}))
+    assert set(ids(found)) == {"old", "none"}
+
+
+async def test_the_same_id_replaces(index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request) -> None:
+    first = entry("p", (1, 0, 0, 0), {7: 1.0}, text="old", metadata={"a": 1, "b": 1})
+    await index.upsert(embedder, [first])
+    await index.upsert(embedder, [entry("p", (0, 1, 0, 0), {8: 1.0}, text="new", metadata={"b": "x"})])
+    (found,) = await index.search(request_for((0, 1, 0, 0), {8: 1.0}))
+    assert (found.passage.text, found.passage.metadata) == ("new", {"b": "x"})
+    assert found.scores.dense == pytest.approx(1)
+    assert found.scores.lexical == pytest.approx(1)
+    assert await index.search(request_for(filter=parse("metadata.a == 1"))) == []
+    assert await index.delete("t", "doc-p") == 1
+
+
+async def test_the_last_of_two_entries_with_one_id_wins(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("p", text="first"), entry("p", text="last")])
+    (found,) = await index.search(request_for())
+    assert found.passage.text == "last"
+
+
+async def test_delete_removes_a_document_and_counts(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(
+        embedder, [entry("1", document_id="d"), entry("2", document_id="d"), entry("3", document_id="e")]
+    )
+    assert await index.delete("t", "d") == 2
+    assert await index.delete("t", "d") == 0
+    assert ids(await index.search(request_for(lexical={10: 1.0}))) == ["3"]
+    await index.upsert(embedder, [entry("1", document_id="d")])
+    assert set(ids(await index.search(request_for(lexical={10: 1.0})))) == {"1", "3"}
+
+
+async def test_delete_keeps_one_version(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry(v, document_id="d", version=v) for v in ("v1", "v2", "v3")])
+    assert await index.delete("t", "d", keep_version="v2") == 2
+    assert ids(await index.search(request_for())) == ["v2"]
+
+
+async def test_delete_reaches_every_embedders_passages(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("1", document_id="d")])
+    await index.upsert(replace(embedder, fingerprint="f2"), [entry("1", document_id="d")])
+    assert await index.delete("t", "d") == 2
+    assert await index.search(request_for(fingerprint="f2")) == []
+
+
+async def test_another_embedders_index_is_refused_and_both_are_named(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("1")])
+    with pytest.raises(EmbedderMismatch, match=r"(?s)f1.*f2"):
+        await index.search(request_for(fingerprint="f2"))
+    await index.upsert(replace(embedder, fingerprint="f2", dimension=2), [entry("new", (0, 1))])
+    assert ids(await index.search(request_for((0, 1), fingerprint="f2"))) == ["new"]
+    assert ids(await index.search(request_for())) == ["1"]
+
+
+async def test_an_index_emptied_of_our_embedders_passages_refuses_too(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("1", document_id="d")])
+    await index.upsert(replace(embedder, fingerprint="f2"), [entry("2", document_id="e")])
+    assert await index.delete("t", "d") == 1
+    with pytest.raises(EmbedderMismatch):
+        await index.search(request_for())
+
+
+async def test_fingerprints_of_any_form_are_kept_apart(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    for fingerprint in ("org/model@1:mean", "org_model_1_mean"):
+        await index.upsert(replace(embedder, fingerprint=fingerprint), [entry(fingerprint)])
+    for fingerprint in ("org/model@1:mean", "org_model_1_mean"):
+        assert ids(await index.search(request_for(fingerprint=fingerprint))) == [fingerprint]
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("text", "č" * 40_000),
+        ("title", "x" * 5_000),
+        ("tenant_id", ""),
+        ("id", ""),
+        ("document_id", "\ud800"),
+        ("metadata", {"x": "y" * 40_000}),
+        ("metadata", {"x": float("nan")}),
+        ("metadata", {"x": object()}),
+        ("metadata", {"x": [2**63]}),
+        ("metadata", {"x": {1: "a"}}),
+        ("metadata", {"x": "\ud800"}),
+    ],
+)
+async def test_what_does_not_fit_is_refused_by_name_and_nothing_is_written(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request, field: str, bad: Any
+) -> None:
+    good = entry("good")
+    broken = entry("bad")
+    broken = replace(broken, passage=replace(broken.passage, **{field: bad}))
+    with pytest.raises(InvalidRequest, match=f"{field} "):
+        await index.upsert(embedder, [good, broken])
+    assert await index.search(request_for()) == []
+
+
+async def test_vectors_that_do_not_fit_are_refused(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    with pytest.raises(InvalidRequest, match="dense"):
+        await index.upsert(embedder, [entry("a", (1, 0))])
+    with pytest.raises(InvalidRequest, match="dense"):
+        await index.upsert(embedder, [replace(entry("a"), dense=np.full(4, np.nan, np.float32))])
+    for lexical in ({0: 1.0}, {2**32 - 1: 1.0}, {5: 0.0}, {5: float("inf")}):
+        with pytest.raises(InvalidRequest, match="lexical"):
+            await index.upsert(embedder, [entry("a", lexical=lexical)])
+    assert await index.search(request_for()) == []
+
+
+async def test_the_greatest_term_id_is_stored(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(embedder, [entry("a", lexical={2**32 - 2: 1.5})])
+    (found,) = await index.search(request_for(lexical={2**32 - 2: 2.0}))
+    assert found.scores.lexical == pytest.approx(3)
+
+
+async def test_an_impossible_question_is_refused(index: Index, request_for: Request) -> None:
+    with pytest.raises(InvalidRequest, match="limit"):
+        await index.search(request_for(limit=0))
+    several = replace(request_for().dense, vectors=np.eye(4, dtype=np.float32))
+    with pytest.raises(InvalidRequest, match="one question"):
+        await index.search(replace(request_for(), dense=several))
+
+
+async def test_check_passes_and_close_is_idempotent(index: Index) -> None:
+    await index.check()
+    index.close()
+    index.close()

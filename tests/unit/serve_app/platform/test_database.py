@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from deployments.errors import Unavailable
+from serve_app.platform.config import StoreConfig
+from serve_app.platform.database import Database, SchemaTooNew, create_engine
+from serve_app.platform.models import Base, Collection, Tenant, of_tenant, utc_now
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}", timeout_s=0.2))
+    await database.migrate()
+    yield database
+    await database.close()
+
+
+async def add_tenant(database: Database, tenant_id: str, created_at: datetime | None = None) -> None:
+    async with database.transaction() as session:
+        session.add(Tenant(id=tenant_id, name=tenant_id, created_at=created_at or utc_now()))
+
+
+async def test_the_migrations_make_what_the_models_say(database: Database) -> None:
+    def differences(connection: Connection) -> object:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, Base.metadata)
+
+    async with database.session() as session:
+        assert await (await session.connection()).run_sync(differences) == []
+
+
+async def test_several_starting_at_once_migrate_once(store: StoreConfig) -> None:
+    starting = [Database(store) for _ in range(4)]
+    await asyncio.gather(*(database.migrate() for database in starting))
+    await starting[0].migrate()
+    async with starting[0].session() as session:
+        assert (await session.scalars(text("SELECT version_num FROM alembic_version"))).all() == ["0001"]
+    await starting[0].close()
+
+
+def test_several_processes_starting_at_once_migrate_once(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys; from serve_app.platform.config import StoreConfig;"
+        "from serve_app.platform.database import Database;"
+        "asyncio.run(Database(StoreConfig(url=sys.argv[1])).migrate())"
+    )
+    url = f"sqlite:///{tmp_path / 'folder' / 'rag.db'}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    starting = [subprocess.Popen([sys.executable, "-c", script, url], env=environment) for _ in range(2)]
+    assert [process.wait() for process in starting] == [0, 0]
+
+
+async def test_a_database_of_a_later_release_is_refused(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaTooNew, match=r"revision 9999.*later"):
+        await database.migrate()
+
+
+async def test_sqlite_is_durable_and_checks_foreign_keys(sqlite: Database) -> None:
+    async with sqlite.session() as session:
+        settings = [
+            await session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert settings == ["wal", 2, 1]
+
+
+async def test_a_row_of_an_unknown_tenant_is_refused(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.transaction() as session:
+            session.add(Collection(tenant_id="nobody", name="c", created_at=utc_now()))
+
+
+async def test_reading_and_then_writing_never_collides(database: Database) -> None:
+    """Lost updates or `database is locked` would show if a transaction began without the write lock."""
+    await add_tenant(database, "counter")
+
+    async def count(other: Database) -> None:
+        for _ in range(10):
+            async with other.transaction() as session:
+                tenant = await session.scalar(select(Tenant).where(Tenant.id == "counter").with_for_update())
+                assert tenant is not None
+                tenant.name = str(int(tenant.name.removeprefix("counter") or 0) + 1)
+        await other.close()
+
+    await asyncio.gather(*(count(Database(database.config)) for _ in range(4)))
+    async with database.session() as session:
+        assert await session.scalar(select(Tenant.name).where(Tenant.id == "counter")) == "40"
+
+
+async def test_a_failed_block_leaves_nothing(database: Database) -> None:
+    async def fail() -> None:
+        async with database.transaction() as session:
+            session.add(Tenant(id="t", name="t", created_at=utc_now()))
+            await session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    async with database.session() as session:
+        session.add(Tenant(id="u", name="u", created_at=utc_now()))
+        await session.flush()
+    async with database.session() as session:
+        assert await session.scalar(select(func.count()).where(Tenant.id.in_(["t", "u"]))) == 0
+
+
+async def test_a_lock_held_too_long_is_unavailable(sqlite: Database) -> None:
+    async with sqlite.transaction():
+        with pytest.raises(Unavailable, match="locked"):
+            await add_tenant(sqlite, "t")
+
+
+async def test_a_pool_in_use_is_unavailable(store: StoreConfig) -> None:
+    database = Database(store.model_copy(update={"pool_size": 1, "timeout_s": 0.2}))
+    await database.migrate()
+    async with database.session():
+        with pytest.raises(Unavailable, match="pool_size"):
+            async with database.session():
+                pass
+    await database.close()
+
+
+async def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    database = Database(StoreConfig(url="postgresql://rag@127.0.0.1:1/rag", timeout_s=1))
+    with pytest.raises(Unavailable):
+        async with database.session():
+            pass
+    with pytest.raises(Unavailable):
+        await database.migrate()
+    await database.close()
+
+
+async def test_a_cancelled_writer_leaves_no_lock(sqlite: Database) -> None:
+    writer: asyncio.Task[None]
+    async with sqlite.transaction():
+        writer = asyncio.create_task(add_tenant(sqlite, "t"))
+        await asyncio.sleep(0.05)  # by now it waits for the lock in its thread
+        writer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer
+    await add_tenant(sqlite, "u")
+
+
+async def test_it_travels_to_a_replica_after_use(database: Database) -> None:
+    copy = pickle.loads(pickle.dumps(database))
+    await add_tenant(copy, "t")
+    await copy.close()
+    async with database.session() as session:
+        assert await session.get(Tenant, "t") is not None
+
+
+def test_each_event_loop_has_its_own_connections(tmp_path: Path) -> None:
+    database = Database(StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}"))
+
+    async def use(tenant: str) -> None:
+        await database.migrate()
+        await add_tenant(database, tenant)
+        await database.close()
+
+    asyncio.run(use("t"))
+    asyncio.run(use("u"))
+
+
+async def test_times_are_kept_in_utc_and_naive_ones_refused(database: Database) -> None:
+    await add_tenant(database, "t", datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))))
+    async with database.session() as session:
+        created_at = await session.scalar(select(Tenant.created_at).where(Tenant.id == "t"))
+    assert created_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert created_at is not None
+    assert created_at.utcoffset() == timedelta()
+    with pytest.raises(StatementError, match="naive"):
+        await add_tenant(database, "u", datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_no_query_is_confined_to_an_empty_tenant() -> None:
+    with pytest.raises(ValueError, match="tenant_id is empty"):
+        of_tenant(Collection, "")
+
+
+async def test_the_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_DATABASE_PASSWORD", "hunter2")
+    engine = create_engine(StoreConfig(url="postgresql://rag@db/rag?sslmode=require"))
+    assert engine.url.password == "hunter2"
+    assert dict(engine.url.query) == {"ssl": "require"}
+    assert "hunter2" not in str(engine.url)

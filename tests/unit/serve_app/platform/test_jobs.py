@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from deployments.errors import InvalidRequest, NotFound
+from deployments.ingestion.base import DocumentTask
+from serve_app.platform.collections import Collections
+from serve_app.platform.database import Database
+from serve_app.platform.documents import Documents
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
+from tests.support.platform import Clock, document, indexed
+
+LEASE_S = 30.0
+
+
+async def claim(jobs: Jobs, worker: str = "w", limit: int = 10) -> list[DocumentTask]:
+    return await jobs.claim(worker, lease_s=LEASE_S, limit=limit)
+
+
+async def claim_one(jobs: Jobs, worker: str = "w") -> DocumentTask:
+    [task] = await claim(jobs, worker)
+    return task
+
+
+async def states(jobs: Jobs, job_id: str, tenant: str = "a") -> dict[str, str]:
+    return {each["id"]: each["state"] for each in (await jobs.view(tenant, job_id))["documents"]}
+
+
+async def live(database: Database, document_id: str) -> Document | None:
+    async with database.session() as session:
+        return await session.get(Document, ("a", document_id))
+
+
+async def statistics(database: Database) -> tuple[dict[Any, int], dict[Any, int]]:
+    async with database.session() as session:
+        terms = (await session.scalars(select(LexicalTerm))).all()
+        totals = (await session.scalars(select(LexicalTotal))).all()
+    return (
+        {(row.tenant_id, row.owner, row.term_id): row.passages for row in terms},
+        {(row.tenant_id, row.owner): row.passages for row in totals},
+    )
+
+
+async def test_a_task_carries_what_was_accepted(jobs: Jobs) -> None:
+    new = document(
+        "d", owner="u", collection="zakoni", language="hr", title="Žalba", filename="ž.pdf", metadata={"godina": 2018}
+    )
+    job = await jobs.accept("a", [new])
+    task = await claim_one(jobs)
+    assert (task.job_id, task.tenant_id, task.document_id, task.attempts) == (job.id, "a", "d", 1)
+    for name in ("owner", "collection", "language", "title", "filename", "media_type", "blob", "metadata"):
+        assert getattr(task, name) == getattr(new, name)
+
+
+async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
+    job = await jobs.accept("a", [document("x"), document("y"), document("z")])
+    assert (await jobs.view("a", job.id))["state"] == "queued"
+    x, y, z = await claim(jobs)
+    clock.advance(5)
+    await jobs.progress(y, "embedding")
+    await jobs.finish(x, indexed({1: 1}))
+    await jobs.fail(z, "broken_document", "not a PDF")
+    assert await jobs.view("a", job.id) == {
+        "id": job.id,
+        "state": "running",
+        "counts": {"queued": 0, "parsing": 0, "embedding": 1, "indexed": 1, "failed": 1, "cancelled": 0},
+        "documents": [
+            {"id": "x", "state": "indexed", "error": None},
+            {"id": "y", "state": "embedding", "error": None},
+            {"id": "z", "state": "failed", "error": {"code": "broken_document", "detail": "not a PDF"}},
+        ],
+        "created_at": "2026-01-31T12:00:00+00:00",
+        "updated_at": "2026-01-31T12:00:05+00:00",
+    }
+    await jobs.finish(y, indexed({1: 1}))
+    assert (await jobs.view("a", job.id))["state"] == "partial"
+
+
+@pytest.mark.parametrize(("ends", "state"), [("finish", "succeeded"), ("fail", "failed")])
+async def test_a_job_that_ended_one_way(jobs: Jobs, ends: str, state: str) -> None:
+    job = await jobs.accept("a", [document("x"), document("y")])
+    for task in await claim(jobs):
+        if ends == "finish":
+            await jobs.finish(task, indexed({}))
+        else:
+            await jobs.fail(task, "broken_document", "")
+    assert (await jobs.view("a", job.id))["state"] == state
+
+
+async def test_a_job_is_its_tenants_alone(jobs: Jobs) -> None:
+    job = await jobs.accept("a", [document("d")])
+    for tenant, job_id in (("b", job.id), ("a", "job_unknown")):
+        with pytest.raises(NotFound, match="does not exist"):
+            await jobs.view(tenant, job_id)
+
+
+async def test_each_document_is_claimed_once_by_workers_that_contend(jobs: Jobs, database: Database) -> None:
+    documents = [document(f"d{n}") for n in range(40)]
+    await jobs.accept("a", documents[:20])
+    await jobs.accept("b", documents[20:])
+    claimed: list[tuple[str, str]] = []
+
+    async def work(name: str) -> None:
+        mine = Jobs(Database(database.config))
+        while tasks := await mine.claim(name, lease_s=LEASE_S, limit=3):
+            claimed.extend((task.tenant_id, task.document_id) for task in tasks)
+            for task in tasks:
+                await mine.finish(task, indexed({1: 1, 2: 1}))
+        await mine.database.close()
+
+    await asyncio.gather(*(work(f"w{n}") for n in range(4)))
+    assert Counter(claimed) == Counter([("a", f"d{n}") for n in range(20)] + [("b", f"d{n}") for n in range(20, 40)])
+    terms, totals = await statistics(database)
+    assert terms == {(tenant, "", term): 20 for tenant in ("a", "b") for term in (1, 2)}
+    assert totals == {("a", ""): 20, ("b", ""): 20}
+
+
+async def test_a_lost_lease_hands_the_document_on(jobs: Jobs, clock: Clock) -> None:
+    job = await jobs.accept("a", [document("d")])
+    first = await claim_one(jobs, "first")
+    clock.advance(LEASE_S - 1)
+    assert await claim(jobs, "second") == []
+    clock.advance(1)
+    second = await claim_one(jobs, "second")
+    assert second == replace(first, attempts=2)
+
+    await jobs.progress(first, "embedding")
+    await jobs.renew("first", [first], lease_s=1000)
+    await jobs.finish(first, indexed({1: 1}))
+    await jobs.fail(first, "broken_document", "")
+    await jobs.retry(first, after_s=0)
+    assert await states(jobs, job.id) == {"d": "parsing"}, "the first worker's calls must change nothing any more"
+
+    clock.advance(LEASE_S)
+    assert (await claim_one(jobs, "third")).attempts == 3, "nor must they have renewed the lease"
+
+
+async def test_a_renewed_lease_lasts(jobs: Jobs, clock: Clock) -> None:
+    await jobs.accept("a", [document("d")])
+    task = await claim_one(jobs)
+    clock.advance(LEASE_S - 1)
+    await jobs.renew("w", [task], lease_s=LEASE_S)
+    clock.advance(LEASE_S - 1)
+    assert await claim(jobs, "other") == []
+
+
+async def test_a_retry_waits_its_time(jobs: Jobs, clock: Clock) -> None:
+    job = await jobs.accept("a", [document("d")])
+    await jobs.retry(await claim_one(jobs), after_s=60)
+    assert await states(jobs, job.id) == {"d": "queued"}
+    clock.advance(59)
+    assert await claim(jobs) == []
+    clock.advance(1)
+    assert (await claim_one(jobs)).attempts == 2
+
+
+async def test_finishing_twice_is_finishing_once(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d")])
+    task = await claim_one(jobs)
+    for _ in range(2):
+        await jobs.finish(task, indexed({1: 2}, passages=3))
+    assert await statistics(database) == ({("a", "", 1): 2}, {("a", ""): 3})
+
+
+async def test_a_finished_document_shows_its_live_version(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", "one", title="", metadata={"n": 1})])
+    await jobs.finish(await claim_one(jobs), indexed({1: 1}, title="Naslov\0 \ud800"))
+    await jobs.accept("a", [document("d", "two", collection="zakoni", metadata={"n": 2})])
+    before = await live(database, "d")
+    assert before is not None
+    assert (before.blob, before.collection, before.metadata_, before.title) == (
+        "blob of one",
+        "default",
+        {"n": 1},
+        "Naslov ?",
+    )
+    task = await claim_one(jobs)
+    await jobs.finish(task, indexed({2: 1}, passages=4))
+    after = await live(database, "d")
+    assert after is not None
+    assert (after.version, after.blob, after.collection, after.metadata_, after.passages, after.language) == (
+        task.version,
+        "blob of two",
+        "zakoni",
+        {"n": 2},
+        4,
+        "hr",
+    )
+
+
+async def test_a_failed_version_leaves_the_one_before_live(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", "one")])
+    await jobs.finish(await claim_one(jobs), indexed({1: 1}))
+    await jobs.accept("a", [document("d", "two")])
+    await jobs.fail(await claim_one(jobs), "broken_document", "bad\0 \ud800")
+    row = await live(database, "d")
+    assert row is not None
+    assert row.blob == "blob of one"
+    assert (await statistics(database))[0] == {("a", "", 1): 1}
+    again = await jobs.accept("a", [document("d", "one")])
+    assert await states(jobs, again.id) == {"d": "indexed"}
+
+
+async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, database: Database, clock: Clock) -> None:
+    old = await jobs.accept("a", [document("d", "one")])
+    new = await jobs.accept("a", [document("d", "two"), document("e")])
+    first, other = await claim(jobs)
+    assert (first.blob, other.document_id) == ("blob of one", "e")
+    assert await claim(jobs) == []
+    await jobs.retry(first, after_s=60)
+    assert await claim(jobs) == [], "a version that waits for its next try keeps its place"
+    await jobs.renew("w", [other], lease_s=1000)
+    clock.advance(60)
+    first = await claim_one(jobs)
+    await jobs.finish(first, indexed({1: 1}))
+    second = await claim_one(jobs)
+    assert second.blob == "blob of two"
+    await jobs.finish(second, indexed({2: 1}))
+    await jobs.finish(first, indexed({1: 1}))
+    row = await live(database, "d")
+    assert row is not None
+    assert row.version == second.version
+    assert (await statistics(database))[0] == {("a", "", 2): 1}
+    assert await states(jobs, old.id) == {"d": "indexed"}
+    assert await states(jobs, new.id) == {"d": "indexed", "e": "parsing"}
+
+
+async def test_the_same_document_again_is_no_work(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", title="T", metadata={"x": 1, "y": 2})])
+    await jobs.finish(await claim_one(jobs), indexed({1: 1}))
+    same = replace(document("d", title="T", metadata={"y": 2, "x": 1}), blob="another upload")
+    again = await jobs.accept("a", [same])
+    assert (await jobs.view("a", again.id))["state"] == "succeeded"
+    assert again.unused_blobs == ("another upload",)
+    assert await claim(jobs) == []
+    assert await Documents(database).delete("a", "d") == ["blob of text"], "the job must not name a blob nobody keeps"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content_hash": "0" * 64},
+        {"title": "other"},
+        {"collection": "other"},
+        {"language": "en"},
+        {"filename": "other"},
+        {"media_type": "text/html"},
+        {"metadata": {"x": 1}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_any_change_is_a_new_version(jobs: Jobs, change: dict[str, Any]) -> None:
+    await jobs.accept("a", [document("d")])
+    await jobs.finish(await claim_one(jobs), indexed({}))
+    again = await jobs.accept("a", [replace(document("d"), **change)])
+    assert again.unused_blobs == ()
+    assert await states(jobs, again.id) == {"d": "queued"}
+
+
+async def test_going_back_to_the_live_version_while_another_waits_is_work(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", "one")])
+    await jobs.finish(await claim_one(jobs), indexed({}))
+    await jobs.accept("a", [document("d", "two")])
+    await jobs.accept("a", [document("d", "one")])
+    for content in ("two", "one"):
+        task = await claim_one(jobs)
+        assert task.blob == f"blob of {content}"
+        await jobs.finish(task, indexed({}))
+    row = await live(database, "d")
+    assert row is not None
+    assert row.blob == "blob of one"
+
+
+async def test_a_document_that_never_became_live_shows_what_was_accepted_last(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", "one")])
+    await jobs.fail(await claim_one(jobs), "broken_document", "")
+    await jobs.accept("a", [document("d", "two", title="Drugi", metadata={"n": 2})])
+    row = await live(database, "d")
+    assert row is not None
+    assert (row.version, row.title, row.blob, row.metadata_) == ("", "Drugi", "blob of two", {"n": 2})
+
+
+async def test_ids_are_made_of_owner_name_and_content(jobs: Jobs) -> None:
+    new = [
+        document(content="x", filename="f"),
+        document(content="x", filename="f"),
+        document(content="y", filename="f"),
+        document(content="x", filename="g"),
+        document(content="x", filename="f", owner="u"),
+    ]
+    first, again, *others = (await jobs.accept("a", new)).documents
+    assert first == again
+    assert len({first, *others}) == 4
+    assert (await jobs.accept("a", new[:1])).documents == (first,)
+
+
+async def test_a_job_is_accepted_whole_or_not_at_all(jobs: Jobs, database: Database) -> None:
+    await jobs.accept("a", [document("d", owner="ana")])
+    await claim(jobs)
+    with pytest.raises(InvalidRequest, match="'d' belongs to a document of another owner"):
+        await jobs.accept("a", [document("e", collection="nova"), document("d", owner="ivo")])
+    assert await live(database, "e") is None
+    assert await claim(jobs) == []
+    assert await Collections(database).names("a") == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        ([], "documents: none given"),
+        ([document("d", "one"), document("d", "two")], "'d' is given to two different documents"),
+        ([document("")], "use 1 to 256 characters"),
+        ([document("x" * 257)], "use 1 to 256 characters"),
+        ([document("a\nb")], "none of them a control character"),
+        ([document("\ud800")], "none of them a control character"),
+        ([document(collection="a b")], "collection 'a b'"),
+        ([document(title="x" * 1001)], "title: 1001 characters"),
+        ([document(title="a\0")], "title: holds a NUL"),
+        ([document(owner="\udfff")], "owner: holds a NUL or an unpaired surrogate"),
+        ([document(metadata={"x": ["\0"]})], "metadata: holds a NUL"),
+        ([document(metadata={"\ud800": 1})], "metadata: holds a NUL or an unpaired surrogate"),
+        ([document(metadata={"x": float("nan")})], "metadata: not a JSON object"),
+    ],
+)
+async def test_documents_outside_the_rules_are_refused(jobs: Jobs, new: list[Any], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        await jobs.accept("a", new)
+
+
+async def test_odd_but_lawful_text_is_kept(jobs: Jobs) -> None:
+    metadata = {"put": "C:\\u0000", "ključ 🔑": [True, None, 1.5, {"ž": "đ"}]}
+    await jobs.accept("a", [document("čćšžđ 🔑/..", title="\u2028", metadata=metadata)])
+    task = await claim_one(jobs)
+    assert (task.document_id, task.title, task.metadata) == ("čćšžđ 🔑/..", "\u2028", metadata)
+
+
+async def test_two_jobs_with_the_same_new_documents_do_not_deadlock(
+    jobs: Jobs, database: Database, clock: Clock
+) -> None:
+    ids = [f"d{n}" for n in range(20)]
+
+    async def accept(order: list[str]) -> None:
+        mine = Jobs(Database(database.config), clock=clock)
+        for round_ in range(3):
+            await mine.accept("a", [document(each, str(round_), collection=f"c-{each}") for each in order])
+        await mine.database.close()
+
+    await asyncio.gather(accept(ids), accept(ids[::-1]))
+    assert len(await claim(jobs, limit=100)) == 20
+
+
+async def test_progress_goes_only_between_states_of_work(jobs: Jobs) -> None:
+    await jobs.accept("a", [document("d")])
+    task = await claim_one(jobs)
+    with pytest.raises(ValueError, match="use finish, fail or retry"):
+        await jobs.progress(task, "indexed")
