@@ -21,6 +21,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
+from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.statistics import LexicalStatistics
@@ -54,7 +55,9 @@ class _Ingress:
             ),
             keys=Keys(database, cache_s=config.key_cache_s),
             collections=Collections(database),
+            documents=Documents(database),
             jobs=Jobs(database),
+            passages=RetrievalHandle(handles["retrieval"]),
             blobs=blobs,
             limits=config,
             stages=self._stages,

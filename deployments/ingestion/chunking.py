@@ -19,50 +19,84 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, 
     """Split a document into chunks of at most `chunk_tokens` tokens (special ones not counted), in order.
 
     Every heading with text below it starts a chunk, so that a text never comes with the heading of the text
-    before; within a section, chunks end where the text's structure does and share up to `overlap` tokens.
-    The tokenizer must neither truncate nor pad. Blocks for seconds on a long text, without the interpreter's lock.
+    before, and no chunk is headings alone where they and some text fit together; within a section, chunks end
+    where the text's structure does and share up to `overlap` tokens. The tokenizer must neither truncate nor pad.
+    Blocks for seconds on a long text, without the interpreter's lock.
     """
-    splitter = MarkdownSplitter.from_huggingface_tokenizer(
-        tokenizer, chunk_tokens, overlap=min(overlap, chunk_tokens // 2)
-    )
-    pieces = (
-        (text, section.headings) for section in _sections(document.text) for text in splitter.chunks(section.text)
-    )
+    split = _Splitter(tokenizer, chunk_tokens, overlap)
+    pieces = ((text, section.headings) for section in _sections(document.text) for text in split(section))
     return [Chunk(position, text, headings) for position, (text, headings) in enumerate(pieces)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """Headings that follow one another and the text below the last of them. `headings` is the path to that text."""
+    """Headings that follow one another and the text below the last of them, which begins at `body`.
+    `headings` is the path to that text."""
 
     text: str
+    body: int
     headings: tuple[str, ...]
+
+
+class _Splitter:
+    """Splits sections. Splitters are kept by size, because each copies the tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, chunk_tokens: int, overlap: int) -> None:
+        self._tokenizer = tokenizer
+        self._chunk_tokens = chunk_tokens
+        self._overlap = overlap
+        self._by_size: dict[int, MarkdownSplitter] = {}
+
+    def __call__(self, section: _Section) -> list[str]:
+        chunks: list[str] = self._sized(self._chunk_tokens).chunks(section.text)
+        heading = section.text[: section.body].strip()
+        if len(chunks) < 2 or chunks[0] != heading:
+            return chunks
+        size = self._chunk_tokens - self._count(heading)
+        if size < self._chunk_tokens // 2:
+            return chunks
+        # All of the section is split for what the heading leaves, a little smaller than it could be.
+        body: list[tuple[int, str]] = self._sized(size).chunk_indices(section.text[section.body :])
+        start, first = body[0]
+        joined = section.text[: section.body + start + len(first)].strip()
+        return [joined, *(text for _, text in body[1:])] if self._count(joined) <= self._chunk_tokens else chunks
+
+    def _sized(self, size: int) -> MarkdownSplitter:
+        if size not in self._by_size:
+            self._by_size[size] = MarkdownSplitter.from_huggingface_tokenizer(
+                self._tokenizer, size, overlap=min(self._overlap, size // 2)
+            )
+        return self._by_size[size]
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
 
 
 def _sections(text: str) -> Iterator[_Section]:
     path: list[tuple[int, str]] = []
-    lines: list[str] = []
-    has_body = False
+    heads: list[str] = []
+    body: list[str] = []
     fence = ""
     for line in text.splitlines(keepends=True):
         bare = line.rstrip("\r\n")
         heading = None if fence else _HEADING.fullmatch(bare)
         if heading:
-            if has_body:
-                yield _Section("".join(lines), _names(path))
-                lines, has_body = [], False
+            if body:
+                yield _section(heads, body, path)
+                heads, body = [], []
             level = len(heading[1])
             path = [*((above, name) for above, name in path if above < level), (level, heading[2])]
+            heads.append(line)
         else:
             fence = _fence_after(bare, fence)
-            has_body = has_body or bool(bare.strip())
-        lines.append(line)
-    if lines:
-        yield _Section("".join(lines), _names(path))
+            (body if body or bare.strip() else heads).append(line)
+    if heads or body:
+        yield _section(heads, body, path)
 
 
-def _names(path: list[tuple[int, str]]) -> tuple[str, ...]:
-    return tuple(name for _, name in path if name)
+def _section(heads: list[str], body: list[str], path: list[tuple[int, str]]) -> _Section:
+    above = "".join(heads)
+    return _Section(above + "".join(body), len(above), tuple(name for _, name in path if name))
 
 
 def _fence_after(line: str, fence: str) -> str:

@@ -71,12 +71,13 @@ def _check_passage(passage: Passage) -> None:
             raise _refusal(passage, field, "is not valid Unicode; send it as UTF-8") from None
         if size > limit:
             raise _refusal(passage, field, f"takes {size} bytes; at most {limit} fit, so shorten it")
-    size = _json_size(passage.metadata)
-    if size is None:
+    metadata_size = _json_size(passage.metadata)
+    if metadata_size is None:
         problem = "is not JSON; use text, finite numbers of 64 bits, booleans, null, lists and objects"
         raise _refusal(passage, "metadata", problem)
-    if size > MAX_METADATA_BYTES:
-        raise _refusal(passage, "metadata", f"takes {size} bytes; at most {MAX_METADATA_BYTES} fit, so shorten it")
+    if metadata_size > MAX_METADATA_BYTES:
+        problem = f"takes {metadata_size} bytes; at most {MAX_METADATA_BYTES} fit, so shorten it"
+        raise _refusal(passage, "metadata", problem)
 
 
 def _json_size(value: object) -> int | None:

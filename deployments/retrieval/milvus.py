@@ -43,6 +43,9 @@ LOCK_POLL_S = 0.2
 CLOSE_TIMEOUT_S = 5.0
 PARTITIONS = 64
 """Tenants share these partitions of a server's collection; milvus-lite always makes 16."""
+GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 2_000}
+"""pymilvus meets an outage with a new channel; by default that shares the old one's back-off of up to two minutes, and a
+server that is back long since would go unnoticed."""
 _NOT_LOADED = 101
 _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 
@@ -144,7 +147,13 @@ class MilvusIndex:
 
     def _connect(self, uri: str) -> None:
         token = os.environ.get("RAG_MILVUS_TOKEN", "")
-        client = MilvusClient(uri=uri, token=token, db_name=self._config.database, timeout=self._config.timeout_s)
+        client = MilvusClient(
+            uri=uri,
+            token=token,
+            db_name=self._config.database,
+            timeout=self._config.timeout_s,
+            grpc_options=GRPC_OPTIONS,
+        )
         self._lite = "lite" in client.get_server_version(timeout=self._config.timeout_s)
         self._client = client
 

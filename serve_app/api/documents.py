@@ -93,6 +93,14 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     }
 
 
+@router.delete("/documents/{document_id:path}", status_code=204)
+async def delete(document_id: str, serving: Serving, caller: Writer) -> None:
+    """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
+    # The index first: if a later step fails, the same call still finds the document and ends the work.
+    await serving.passages.delete(caller.tenant_id, document_id)
+    await _drop(serving, await serving.documents.delete(caller.tenant_id, document_id))
+
+
 async def _drop(serving: Services, blobs: Iterable[str]) -> None:
     """Bytes that no document came to need."""
     for blob in blobs:

@@ -10,11 +10,13 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from deployments.errors import Forbidden, InvalidRequest, Unauthenticated
+from deployments.ingestion.base import IndexPort
 from deployments.types import StageStatus
 from serve_app.config import ApiConfig
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.collections import Collections
+from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys, Principal
 
@@ -26,7 +28,9 @@ class Services:
     pipeline: Pipeline
     keys: Keys
     collections: Collections
+    documents: Documents
     jobs: Jobs
+    passages: IndexPort
     blobs: Blobs
     limits: ApiConfig
     stages: Callable[[], Awaitable[Mapping[str, list[StageStatus]]]]

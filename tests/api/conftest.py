@@ -17,6 +17,7 @@ from serve_app.platform.blobs import Blobs
 from serve_app.platform.collections import Collections
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
+from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from tests.support.pipeline import Stages
@@ -56,7 +57,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         pipeline=stages.pipeline(),
         keys=keys,
         collections=Collections(database),
+        documents=Documents(database),
         jobs=Jobs(database),
+        passages=stages,
         blobs=Blobs(BlobConfig(url=str(tmp_path / "blobs"))),
         limits=LIMITS,
         stages=ask_stages,

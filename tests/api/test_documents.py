@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from deployments.errors import StageUnavailable
+from deployments.ingestion.base import IndexedDocument
 from tests.api.conftest import LIMITS, Api
 
 
@@ -138,3 +140,32 @@ async def test_a_document_of_another_user_is_refused_and_its_bytes_are_dropped(a
     refused = await api.client.post("/v1/documents", json=first | {"user": "u2", "text": "a"})
     assert refused.status_code == 422, refused.text
     assert api.stored_files() == kept
+
+
+async def test_deleting_a_document_takes_its_passages_its_row_and_its_bytes(api: Api) -> None:
+    assert (await api.client.post("/v1/documents", json={"id": "a/b", "text": "a"})).status_code == 202
+    assert (await api.client.delete("/v1/documents/a/b")).status_code == 204
+    assert api.stages.deleted == [("t", "a/b")]
+    assert api.stored_files() == []
+    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    again = await api.client.delete("/v1/documents/a/b")
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
+
+
+async def test_a_deletion_that_the_index_could_not_do_can_be_repeated(api: Api) -> None:
+    assert (await api.client.post("/v1/documents", json={"id": "d", "text": "a"})).status_code == 202
+    api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
+    assert (await api.client.delete("/v1/documents/d")).status_code == 503
+    del api.stages.failures["delete"]
+    assert (await api.client.delete("/v1/documents/d")).status_code == 204
+
+
+async def test_the_same_document_again_is_no_work_and_leaves_no_second_copy(api: Api) -> None:
+    body = {"id": "d", "text": "a"}
+    await api.client.post("/v1/documents", json=body)
+    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    await api.services.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    again = await api.client.post("/v1/documents", json=body)
+    job = (await api.client.get(again.headers["location"])).json()
+    assert job["counts"]["indexed"] == 1
+    assert len(api.stored_files()) == 1

@@ -11,8 +11,10 @@ import numpy as np
 from deployments.errors import RagError
 from deployments.types import (
     Candidate,
+    EmbedderInfo,
     Embeddings,
     GenerationRequest,
+    IndexEntry,
     Language,
     Passage,
     RetrievalRequest,
@@ -71,6 +73,7 @@ class Stages:
     retrievals: list[RetrievalRequest] = field(default_factory=list)
     tokens_per_text: int | None = None
     streams_closed: int = 0
+    deleted: list[tuple[str, str]] = field(default_factory=list)
 
     async def _enter(self, stage: str) -> None:
         self.asked.append(stage)
@@ -94,6 +97,14 @@ class Stages:
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         await self._enter("reranking")
         return [replace(c, scores=replace(c.scores, rerank=c.scores.fused)) for c in candidates]
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        raise AssertionError("the ingress does not index")
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        await self._enter("delete")
+        self.deleted.append((tenant_id, document_id))
+        return 1
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         self.requests.append(request)

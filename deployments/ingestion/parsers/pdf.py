@@ -25,7 +25,7 @@ _NO_TITLE = re.compile(r"\(anonymous\)|untitled\b.*|Microsoft \w+ - .*|.*\.(?:do
 _ENDS = (".", ":", ";", "!", "?")
 _MARGIN_LINES = 2
 _MARGIN_SHARE = 0.6
-_HEADING_CHARACTERS = 200
+_HEADING_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)

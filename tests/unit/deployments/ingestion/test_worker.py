@@ -52,7 +52,7 @@ class Bench:
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.005)
 
     async def done(self, *records: JobRecord) -> None:

@@ -118,6 +118,20 @@ def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer
     server.stop()
 
 
+@pytest.fixture
+def lite_server_at() -> Iterator[Callable[[Path], LiteServer]]:
+    """Makes servers of a test's own, not yet started, and stops them after it."""
+    made: list[LiteServer] = []
+
+    def make(folder: Path) -> LiteServer:
+        made.append(LiteServer(folder))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
 @pytest.fixture(params=["fake", "milvus-lite", "milvus-server"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> RetrievalConfig:
     """Each engine, empty: a folder of its own, or a prefix of its own on the shared server."""

@@ -19,7 +19,25 @@ from deployments.retrieval.filter_expression import document_expression, facets,
 from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope
 
-TEXTS = ["", "a", "A", "č", '"', "'", "\\", '\\"', '" or "" == "', "%", "_", "a\nb\tc\r", "true", "1", "[1]", "$meta", "😀"]
+TEXTS = [
+    "",
+    "a",
+    "A",
+    "č",
+    '"',
+    "'",
+    "\\",
+    '\\"',
+    '" or "" == "',
+    "%",
+    "_",
+    "a\nb\tc\r",
+    "true",
+    "1",
+    "[1]",
+    "$meta",
+    "😀",
+]
 NUMBERS = [0, 1, -1, 1.0, 1.5, -2.5e-7, 2018, 1e16, 1.7e308, 2**53 + 1, 2**63 - 1]
 VALUES = [*TEXTS, *NUMBERS, True, False, None, ["a"], {"a": 1}, float("1e-320")]
 KEYS = ["k", "a-b", "n_k"]
@@ -54,7 +72,7 @@ def metadata_of_every_kind() -> Iterator[dict[str, Any]]:
     yield {}
     for key, value in itertools.product(KEYS, VALUES):
         yield {key: value}
-    for first, second in itertools.combinations(VALUES, 2):
+    for first, second in itertools.islice(itertools.combinations(VALUES, 2), 0, None, 6):
         yield {"k": first, "a-b": second}
 
 
@@ -107,7 +125,7 @@ def test_an_engine_agrees_with_matches(
     corpus = Corpus(tmp_path / "index", entry, embedder)
     limit = len(corpus.entries)
 
-    @settings(deadline=None, max_examples=120)
+    @settings(deadline=None, max_examples=100)
     @given(filters)
     def agree(filter: Filter) -> None:
         assert corpus.found(request_for(filter=filter, limit=limit)) == corpus.expected(filter)

@@ -33,6 +33,17 @@ def test_a_sentence_above_an_article_is_no_title() -> None:
     assert "# Ovaj" not in mark_headings("Ovaj Zakon stupa na snagu.\n\nČlanak 3.\n\nTekst.")
 
 
+def test_a_title_at_the_end_of_the_paragraph_above_its_article_is_one_too() -> None:
+    text = "Članak 110.\n\nTko ubije drugoga, kaznit će se. Teško ubojstvo\n\nČlanak 111.\n\nTekst."
+    assert clean(mark_headings(text)) == (
+        "## Članak 110.\n\nTko ubije drugoga, kaznit će se.\n\n# Teško ubojstvo\n\n## Članak 111.\n\nTekst."
+    )
+
+
+def test_all_that_an_article_says_is_no_title_of_the_next() -> None:
+    assert "# Brisan" not in mark_headings("Članak 3.\n\nBrisan\n\nČlanak 4.\n\nTekst.")
+
+
 def test_code_is_left_alone() -> None:
     code = "```\nČlanak 3.\n```"
     assert mark_headings(code) == code

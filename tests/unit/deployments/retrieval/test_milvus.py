@@ -1,0 +1,281 @@
+"""What only the real engine has: a folder's lock, other processes, a server that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.errors import StageUnavailable
+from deployments.retrieval.base import Index
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.lite import LiteFolder
+from deployments.retrieval.milvus import MilvusIndex
+from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest
+
+Entry = Callable[..., IndexEntry]
+Request = Callable[..., RetrievalRequest]
+
+HOLDER = """
+import sys
+from deployments.retrieval.lite import LiteFolder
+folder = LiteFolder(sys.argv[1])
+assert folder.try_start()
+print("held", flush=True)
+sys.stdin.read()
+folder.stop()
+"""
+
+
+class Holder:
+    """Another process that holds a folder until it is told to let go, or killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"held\n"
+
+    def release(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def holder(folder: Path) -> Iterator[Holder]:
+    holder = Holder(folder)
+    yield holder
+    holder.end()
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Callable[[RetrievalConfig], Any]]:
+    """Opens indexes and closes them after the test."""
+    made: list[Index] = []
+
+    async def open(config: RetrievalConfig) -> MilvusIndex:
+        index = MilvusIndex(config)
+        made.append(index)
+        await index.open()
+        return index
+
+    yield open
+    for index in made:
+        await asyncio.to_thread(index.close)
+
+
+@pytest.mark.parametrize("end", [Holder.release, Holder.kill], ids=["released", "killed"])
+async def test_opening_waits_for_the_holder_of_the_folder(
+    folder: Path, holder: Holder, opened: Callable[[RetrievalConfig], Any], end: Callable[[Holder], None]
+) -> None:
+    opening = asyncio.ensure_future(opened(RetrievalConfig(uri=str(folder))))
+    await asyncio.sleep(0.5)
+    assert not opening.done()
+    end(holder)
+    index = await opening
+    await index.check()
+
+
+async def test_a_folder_that_stays_locked_is_named(
+    folder: Path, holder: Holder, opened: Callable[[RetrievalConfig], Any]
+) -> None:
+    with pytest.raises(StageUnavailable) as caught:
+        await opened(RetrievalConfig(uri=str(folder), lock_timeout_s=0.3))
+    assert str(folder) in caught.value.message
+    assert "lock_timeout_s" in caught.value.message
+
+
+async def test_an_attempt_after_a_failed_one_succeeds(folder: Path, holder: Holder) -> None:
+    index = MilvusIndex(RetrievalConfig(uri=str(folder), lock_timeout_s=0.3))
+    with pytest.raises(StageUnavailable):
+        await index.open()
+    holder.release()
+    holder.process.wait()
+    await index.open()
+    await index.check()
+    index.close()
+
+
+async def test_closing_releases_the_folder_and_keeps_its_passages(
+    folder: Path,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+) -> None:
+    config = RetrievalConfig(uri=str(folder), lock_timeout_s=0.3)
+    first = await opened(config)
+    await first.upsert(embedder, [entry("a")])
+    with pytest.raises(StageUnavailable, match="locked"):
+        await opened(config)
+    first.close()
+    second = await opened(config)
+    assert len(await second.search(request_for())) == 1
+    with pytest.raises(StageUnavailable, match="closed"):
+        await first.search(request_for())
+
+
+async def test_what_was_written_outlives_a_killed_process(
+    folder: Path,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+) -> None:
+    script = """
+import asyncio, os, signal, sys, pickle
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.milvus import MilvusIndex
+embedder, entries = pickle.load(sys.stdin.buffer)
+async def main():
+    index = MilvusIndex(RetrievalConfig(uri=sys.argv[1]))
+    await index.open()
+    await index.upsert(embedder, entries)
+    await index.delete("t", "doc-1")
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script, str(folder)],
+        input=pickle.dumps((embedder, [entry("1"), entry("2")])),
+        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL
+    index = await opened(RetrievalConfig(uri=str(folder)))
+    assert [c.passage.id for c in await index.search(request_for())] == ["2"]
+
+
+async def test_searches_beside_writes_always_see_every_passage(
+    folder: Path,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+) -> None:
+    index = await opened(RetrievalConfig(uri=str(folder)))
+    await index.upsert(embedder, [entry(str(n)) for n in range(20)])
+    writes = asyncio.gather(*(index.upsert(embedder, [entry(f"new-{n}")]) for n in range(10)))
+    while not writes.done():
+        found = {c.passage.id for c in await index.search(request_for(lexical={10: 1.0}))}
+        assert {str(n) for n in range(20)} <= found
+    await writes
+
+
+async def test_a_call_that_takes_too_long_is_given_up(
+    folder: Path, opened: Callable[[RetrievalConfig], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = await opened(RetrievalConfig(uri=str(folder), timeout_s=0.5))
+    stuck = threading.Event()
+    monkeypatch.setattr(index, "_collections", stuck.wait)
+    with pytest.raises(StageUnavailable, match=r"0\.5 s \(retrieval\.timeout_s\)"):
+        await index.check()
+    stuck.set()
+
+
+async def test_before_open_nothing_is_served(folder: Path, request_for: Request) -> None:
+    index = MilvusIndex(RetrievalConfig(uri=str(folder)))
+    with pytest.raises(StageUnavailable, match="not open"):
+        await index.search(request_for())
+    index.close()
+
+
+async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    index = MilvusIndex(RetrievalConfig(uri=str(tmp_path / "file" / "index")))
+    with pytest.raises(StageUnavailable, match="file"):
+        await index.open()
+    index.close()
+
+
+def test_a_lite_folder_is_served_once(folder: Path) -> None:
+    first, second = LiteFolder(str(folder)), LiteFolder(str(folder))
+    uri = first.try_start()
+    assert uri is not None
+    assert first.try_start() == uri
+    assert second.try_start() is None
+    first.stop()
+    first.stop()
+    assert second.try_start() is not None
+    second.stop()
+
+
+async def test_an_unreachable_server_is_unavailable_and_named() -> None:
+    index = MilvusIndex(RetrievalConfig(uri="http://127.0.0.1:1", timeout_s=2))
+    with pytest.raises(StageUnavailable, match=r"127\.0\.0\.1:1"):
+        await index.open()
+    index.close()
+
+
+async def test_a_server_that_restarts_is_found_again(
+    tmp_path: Path,
+    lite_server_at: Callable[[Path], Any],
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+) -> None:
+    server = lite_server_at(tmp_path / "data")
+    await asyncio.to_thread(server.start)
+    index = await opened(RetrievalConfig(uri=server.uri, timeout_s=5))
+    await index.upsert(embedder, [entry("a")])
+    server.stop()
+    # More attempts than one, so that the client's back-off has grown.
+    for call in (index.search(request_for()), index.upsert(embedder, [entry("b")]), index.check()):
+        with pytest.raises(StageUnavailable, match=str(server.port)):
+            await call
+    await asyncio.to_thread(server.start)
+    assert [c.passage.id for c in await index.search(request_for())] == ["a"]
+    await index.upsert(embedder, [entry("b")])
+    assert await index.delete("t", "doc-a") == 1
+
+
+async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.retrieval import milvus
+
+    seen: dict[str, Any] = {}
+
+    class Client:
+        def __init__(self, **settings: Any) -> None:
+            seen.update(settings)
+
+        def get_server_version(self, timeout: float) -> str:
+            return "v2.6.0"
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(milvus, "MilvusClient", Client)
+    monkeypatch.setenv("RAG_MILVUS_TOKEN", "secret")
+    index = MilvusIndex(RetrievalConfig(uri="http://host:19530", database="rag"))
+    await index.open()
+    index.close()
+    assert (seen["token"], seen["db_name"], seen["uri"]) == ("secret", "rag", "http://host:19530")
