@@ -27,7 +27,7 @@ def locate(model: str, revision: str | None, field: str) -> Path:
 def display_name(model: str) -> str:
     """A model's name as callers may see it: a local folder shows only its last part."""
     folder = Path(model).expanduser()
-    return folder.resolve().name if folder.is_dir() else model
+    return folder.absolute().name if folder.is_dir() else model
 
 
 def _bundled_folder(field: str) -> Path:

@@ -17,10 +17,8 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
 from deployments.types import Language
+from serve_app.home import HOME
 from serve_app.platform.config import BlobConfig, StoreConfig
-
-HOME = Path(__file__).parents[1] if (Path(__file__).parents[1] / "pyproject.toml").exists() else Path.cwd()
-"""What a relative `data_dir` is relative to: the checkout, or the working folder of an installed copy."""
 
 
 class ApiConfig(Config):

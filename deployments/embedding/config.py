@@ -10,7 +10,7 @@ from deployments.models import BUNDLED_MODEL
 
 class EmbeddingConfig(Config):
     backend: Literal["sentence_transformers", "fake"] = "sentence_transformers"
-    model: str = Field(BUNDLED_MODEL, description="the bundled model's name, a hub id, or a local folder")
+    model: str = Field(BUNDLED_MODEL, min_length=1, description="the bundled model's name, a hub id, or a local folder")
     revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

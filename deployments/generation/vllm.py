@@ -51,7 +51,8 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Applica
     """
     if "ray_actor_options" in serve_options:
         raise ValueError("generation: ray_actor_options is refused; set cpus, accelerator_type or tensor_parallel_size")
-    options = {"name": "generation", **serve_options}
+    # The check only looks at a flag, and three have to fail before a replica whose engine died is replaced.
+    options = {"name": "generation", "health_check_period_s": 2, **serve_options}
     if "autoscaling_config" not in options:
         # Else ray.serve.llm switches autoscaling on, at most one replica, and a config file's num_replicas is ignored.
         options.setdefault("num_replicas", 1)

@@ -17,7 +17,8 @@ class DocumentTask:
     """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected.
 
     `attempts` counts the times it was claimed, this one included, so that one that its worker died of
-    counts too.
+    counts too. `live_version` is the version that searches are to find until this one is finished, empty for none:
+    a worker that gives this one up removes the passages of every version but that.
     """
 
     job_id: str
@@ -33,6 +34,7 @@ class DocumentTask:
     blob: str
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    live_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,9 @@ class JobStore(Protocol):
     async def progress(self, task: DocumentTask, state: DocumentState) -> None: ...
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Mark the version live, move its tenant's and owner's lexical statistics from the version before to it."""
+        """Mark the version live, move its tenant's and owner's lexical statistics from the version before to it.
+
+        Raises NotFound if the document was deleted meanwhile."""
         ...
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None: ...

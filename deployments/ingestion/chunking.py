@@ -48,18 +48,20 @@ class _Splitter:
         self._by_size: dict[int, MarkdownSplitter] = {}
 
     def __call__(self, section: _Section) -> list[str]:
-        chunks: list[str] = self._sized(self._chunk_tokens).chunks(section.text)
-        heading = section.text[: section.body].strip()
-        if len(chunks) < 2 or chunks[0] != heading:
+        whole = section.text.strip()
+        if whole and self._count(whole) <= self._chunk_tokens:
+            return [whole]
+        heading, body = section.text[: section.body].strip(), section.text[section.body :]
+        room = self._chunk_tokens - self._count(heading)
+        if not heading or not body or room < self._chunk_tokens // 2:
+            chunks: list[str] = self._sized(self._chunk_tokens).chunks(section.text)
             return chunks
-        size = self._chunk_tokens - self._count(heading)
-        if size < self._chunk_tokens // 2:
-            return chunks
-        # All of the section is split for what the heading leaves, a little smaller than it could be.
-        body: list[tuple[int, str]] = self._sized(size).chunk_indices(section.text[section.body :])
-        start, first = body[0]
+        # A splitter would leave the heading alone above a paragraph that fills a chunk: split the text for
+        # what the heading leaves, and put them together.
+        (start, first), *rest = self._sized(room - room % _size_step(self._chunk_tokens)).chunk_indices(body)
         joined = section.text[: section.body + start + len(first)].strip()
-        return [joined, *(text for _, text in body[1:])] if self._count(joined) <= self._chunk_tokens else chunks
+        above = [joined] if self._count(joined) <= self._chunk_tokens else [heading, first]
+        return [*above, *(text for _, text in rest)]
 
     def _sized(self, size: int) -> MarkdownSplitter:
         if size not in self._by_size:
@@ -70,6 +72,11 @@ class _Splitter:
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _size_step(chunk_tokens: int) -> int:
+    """What sizes are rounded down to, so that there are at most nine splitters however many headings there are."""
+    return max(1, chunk_tokens // 16)
 
 
 def _sections(text: str) -> Iterator[_Section]:

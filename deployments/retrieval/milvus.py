@@ -44,8 +44,8 @@ CLOSE_TIMEOUT_S = 5.0
 PARTITIONS = 64
 """Tenants share these partitions of a server's collection; milvus-lite always makes 16."""
 GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 2_000}
-"""pymilvus meets an outage with a new channel; by default that shares the old one's back-off of up to two minutes, and a
-server that is back long since would go unnoticed."""
+"""pymilvus meets an outage with a new channel; by default that shares the old one's back-off of up to two minutes, in
+which a server that is back goes unnoticed."""
 _NOT_LOADED = 101
 _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 

@@ -165,7 +165,7 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
         cursor = connection.cursor()
         if migrating:  # a switch to WAL fails at once beside another connection: only under the migration's lock
             cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")  # in WAL mode the default loses commits with the power
+        cursor.execute("PRAGMA synchronous = FULL")  # NORMAL, some builds' default, loses commits with the power
         cursor.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
         cursor.close()
 

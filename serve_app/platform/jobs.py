@@ -145,23 +145,28 @@ class Jobs:
             earlier.state.in_(_UNFINISHED),
             earlier.sequence < row.sequence,
         )
+        live_version = (
+            select(Document.version)
+            .where(Document.tenant_id == row.tenant_id, Document.id == row.document_id)
+            .scalar_subquery()
+        )
         next_ones = (
-            select(row)
+            select(row, live_version)
             .where(free, ~behind_another)
             .order_by(row.sequence)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)
         )
         async with self.database.transaction() as session:
-            claimed = (await session.scalars(next_ones)).all()
-            for each in claimed:
+            claimed = (await session.execute(next_ones)).all()
+            for each, _ in claimed:
                 each.state = "parsing"
                 each.worker = worker
                 each.attempts += 1
                 each.lease_until = now + timedelta(seconds=lease_s)
                 each.updated_at = now
             await session.flush()
-            return [_task(each) for each in claimed]
+            return [_task(each, live_version or "") for each, live_version in claimed]
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
         lease_until = self.clock() + timedelta(seconds=lease_s)
@@ -302,7 +307,7 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _task(row: JobDocument) -> DocumentTask:
+def _task(row: JobDocument, live_version: str) -> DocumentTask:
     return DocumentTask(
         job_id=row.job_id,
         tenant_id=row.tenant_id,
@@ -317,6 +322,7 @@ def _task(row: JobDocument) -> DocumentTask:
         blob=row.blob,
         attempts=row.attempts,
         metadata=row.metadata_,
+        live_version=live_version,
     )
 
 

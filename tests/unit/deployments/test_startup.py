@@ -21,5 +21,5 @@ def test_the_collector_is_off_inside_and_on_again_after_a_failure() -> None:
 def test_what_was_made_inside_is_not_looked_at_again() -> None:
     before = gc.get_freeze_count()
     with collector_paused():
-        made = [[] for _ in range(1000)]
+        made: list[list[int]] = [[] for _ in range(1000)]
     assert gc.get_freeze_count() >= before + len(made)

@@ -14,7 +14,7 @@ from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import StageUnavailable
 
-LONG = "The register of data subjects is kept by the controller for ten years. " * 60
+LONG = "The register of data subjects is kept by the controller for ten years. " * 40
 
 
 def test_vectors_are_unit_float32_in_the_order_of_the_texts(minilm: Embedder) -> None:

@@ -36,13 +36,17 @@ def misbehave(data, filename, media_type, limits):
             os.kill(os.getpid(), signal.SIGKILL)
         case b"raise":
             raise ValueError("a parser's defect")
+        case b"leak":
+            sys.leaked = bytearray(200 * 2**20)
         case b"modules":
             for kind in ("pdf", "docx", "html", "text"):
                 __import__("deployments.ingestion.parsers." + kind)
             return ParsedDocument("", " ".join(sys.modules))
         case b"environment":
             return ParsedDocument("", " ".join(os.environ))
-    return ParsedDocument(str(os.getpid()), data.decode())
+    if data.startswith(b"allocate"):
+        bytearray(int(data.split()[1]) * 2**20)
+    return ParsedDocument(str(os.getpid()), data[:100].decode())
 """
 
 MakeParser = Callable[..., DocumentParser]
@@ -125,6 +129,22 @@ async def test_a_parser_that_eats_memory_is_stopped(make_injected: MakeParser) -
     with pytest.raises(BrokenDocument, match="more than 256 MiB"):
         await parser.parse(b"eat memory", "", "")
     assert (await parser.parse(b"good", "", "")).text == "good"
+
+
+async def test_memory_is_counted_from_what_the_process_has(make_injected: MakeParser) -> None:
+    parser = make_injected(parse_memory_mb=256)
+    assert (await parser.parse(b"allocate 200", "", "")).text == "allocate 200"
+    first = await parser.parse(b"leak", "", "")
+    with pytest.raises(BrokenDocument, match="more than 256 MiB"):
+        await parser.parse(b"allocate 300", "", "")
+    after = await parser.parse(b"allocate 200", "", "")
+    assert after.title == first.title
+
+
+async def test_a_document_is_received_outside_of_the_memory_limit(make_injected: MakeParser) -> None:
+    parser = make_injected(parse_memory_mb=256)
+    first = await parser.parse(b"leak", "", "")
+    assert (await parser.parse(b"x" * 100 * 2**20, "", "")).title == first.title
 
 
 @pytest.mark.parametrize(

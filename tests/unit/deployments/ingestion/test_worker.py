@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 
 import numpy as np
@@ -182,6 +183,26 @@ async def test_a_bad_document_does_not_hold_up_the_others(make_bench: MakeBench,
     bench.start()
     await bench.done(bad, good)
     assert (bad.state, good.state) == ("failed", "indexed")
+
+
+async def test_the_work_does_not_run_in_the_context_of_the_call_that_started_it(
+    make_bench: MakeBench, task: DocumentTask
+) -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen: set[str] = set()
+
+    class Recording(FakeEmbedder):
+        async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+            seen.add(request.get())
+            return await super().embed_passages(texts)
+
+    bench = make_bench()
+    bench.embedder = Recording()
+    record = bench.submit(task)
+    request.set("a request")
+    bench.start()
+    await bench.done(record)
+    assert seen == {"none"}
 
 
 class FailingEmbedder(FakeEmbedder):

@@ -15,7 +15,7 @@ from deployments.reranking import encoder
 from deployments.reranking.base import Reranker, create
 from deployments.reranking.config import RerankingConfig
 
-LONG = "The register of data subjects is kept by the controller for ten years. " * 60
+LONG = "The register of data subjects is kept by the controller for ten years. " * 24
 
 
 @pytest.fixture(scope="module")

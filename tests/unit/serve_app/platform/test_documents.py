@@ -8,7 +8,7 @@ from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
-from tests.support.platform import document, indexed
+from tests.support.platform import Clock, document, indexed
 
 
 @pytest.fixture
@@ -53,7 +53,23 @@ async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Docum
     assert (await jobs.view("a", old.id))["documents"] == [{"id": "d", "state": "cancelled", "error": None}]
     assert await rows(database) == [1, 0, 0]
     [task] = await jobs.claim("w", lease_s=30, limit=1)
-    assert task.blob == "blob of two"
+    assert (task.blob, task.live_version) == ("blob of two", "")
+
+
+async def test_a_version_in_work_whose_worker_died_is_cleared_up_by_the_next(
+    jobs: Jobs, documents: Documents, clock: Clock
+) -> None:
+    await jobs.accept("a", [document("d", "one")])
+    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    await jobs.finish(task, indexed({1: 1}))
+    await jobs.accept("a", [document("d", "two")])
+    await jobs.claim("w", lease_s=30, limit=1)
+    await documents.delete("a", "d")
+    clock.advance(30)
+    [task] = await jobs.claim("other", lease_s=30, limit=1)
+    assert (task.blob, task.live_version) == ("blob of two", "")
+    with pytest.raises(NotFound):
+        await jobs.finish(task, indexed({1: 1}))
 
 
 async def test_another_tenants_document_is_not_there(jobs: Jobs, documents: Documents, database: Database) -> None:

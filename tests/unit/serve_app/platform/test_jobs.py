@@ -221,6 +221,7 @@ async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, databas
     first = await claim_one(jobs)
     await jobs.finish(first, indexed({1: 1}))
     second = await claim_one(jobs)
+    assert (first.live_version, second.live_version) == ("", first.version)
     assert second.blob == "blob of two"
     await jobs.finish(second, indexed({2: 1}))
     await jobs.finish(first, indexed({1: 1}))

@@ -1,0 +1,59 @@
+"""Serve on a running Ray node: deploy a config file's application, follow it, take it down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray import serve
+from ray.serve._private.api import serve_start  # what `serve run FILE` calls; there is no public equivalent
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ServeDeploySchema
+
+STARTED = "HEALTHY"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`deployments`: name → Serve's state, and what it says of it. `failure` is set when Serve has given up."""
+
+    deployments: Mapping[str, tuple[str, str]]
+    running: bool
+    failure: str | None
+
+
+def deploy(raw: Mapping[str, Any]) -> None:
+    """Start Serve as the file says and hand it the file's application. Returns before the replicas are up."""
+    config = ServeDeploySchema.model_validate(raw)
+    client = serve_start(
+        http_options=config.http_options.model_dump(),
+        proxy_location=config.proxy_location,
+        grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
+        controller_options=config.controller_options,
+        global_logging_config=config.logging_config,
+    )
+    client.deploy_apps(config)
+
+
+def progress() -> Progress:
+    """How far the application's start has come."""
+    applications = serve.status().applications.values()
+    deployments = {
+        name: (deployment.status.value, deployment.message)
+        for application in applications
+        for name, deployment in application.deployments.items()
+    }
+    running = bool(applications) and all(application.status.value == "RUNNING" for application in applications)
+    failures = [a.message for a in applications if a.status.value == "DEPLOY_FAILED"]
+    failures += [message for status, message in deployments.values() if status == "DEPLOY_FAILED" and failures]
+    return Progress(deployments, running, "\n".join(dict.fromkeys(failures)) or None)
+
+
+def shut_down(*, within_s: float) -> bool:
+    """Let the replicas finish and close their stores; False if that took longer than `within_s`."""
+    stopping = threading.Thread(target=serve.shutdown, daemon=True)
+    stopping.start()
+    stopping.join(within_s)
+    return not stopping.is_alive()

@@ -1,0 +1,184 @@
+"""The whole graph on real parts: MiniLM, milvus-lite, SQLite, and vLLM on a tiny model that is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.types import GenerationLoad, Passage
+from serve_app import prompt
+from tests.support.service import Running, service
+
+DOCUMENTS = [
+    {
+        "id": f"zakon-{number}",
+        "title": f"Zakon o rokovima {number}",
+        "text": f"# Članak {number}\n\nŽalba se podnosi u roku od {number + 10} dana od dana dostave rješenja. "
+        f"O žalbi odlučuje povjerenstvo broj {number}, a odluka se dostavlja podnositelju.",
+        "metadata": {"year": 2000 + number},
+    }
+    for number in range(1, 7)
+]
+QUESTION = "U kojem roku se podnosi žalba?"
+ANSWER_TOKENS = 48
+LONG = 4_000
+"""More tokens than 1,500 are still to come at whatever moment a client leaves."""
+SETTLED_S = 2.0
+ROUNDS = 20
+
+REFERENCE = """
+import json, sys
+from vllm import LLM, SamplingParams
+model, messages, max_tokens, context = json.loads(sys.stdin.read())
+llm = LLM(model=model, max_model_len=context, enforce_eager=True)
+output = llm.chat(messages, SamplingParams(temperature=0, max_tokens=max_tokens), use_tqdm=False)[0]
+print("REFERENCE" + json.dumps(output.outputs[0].text))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.tiny_model import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", context_tokens=16_384)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Running]:
+    generation = {
+        "engine": "vllm",
+        "model": str(model),
+        "context_tokens": 16_384,
+        "max_num_seqs": 16,
+        "engine_kwargs": {"enforce_eager": True},
+    }
+    with service(tmp_path_factory.mktemp("service"), {"generation": generation}) as started:
+        assert {d["state"] for d in started.ingest(DOCUMENTS)} == {"indexed"}
+        yield started
+
+
+async def engine_load() -> GenerationLoad:
+    from ray import serve
+
+    load: GenerationLoad = await serve.get_deployment_handle("generation", "rag").load.remote()
+    return load
+
+
+def test_what_serves_is_said(running: Running, model: Path) -> None:
+    ready = running.wait_ready(10)
+    assert ready["stages"]["generation"]["engine"] == "vllm"
+    assert ready["stages"]["embedding"]["model"] == "all-MiniLM-L6-v2"
+
+
+async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running, model: Path) -> None:
+    async with running.stream(QUESTION, max_tokens=ANSWER_TOKENS) as stream:
+        messages = [message async for message in stream]
+    assert [m["type"] for m in messages if m["type"] not in ("chunk", "citation")] == ["sources", "complete"]
+    sources, complete = messages[0]["sources"], messages[-1]
+    streamed = "".join(m["content"] for m in messages if m["type"] == "chunk")
+    assert (complete["engine"], complete["finish_reason"]) == ("vllm", "length")
+    assert complete["usage"]["completion_tokens"] == ANSWER_TOKENS
+    assert len([m for m in messages if m["type"] == "chunk"]) > 1
+
+    async def uncounted(texts: Any) -> list[int]:
+        raise AssertionError("this prompt fits by its bytes")
+
+    shown = [
+        Passage(s["id"], s["document_id"], "", "", "", "", "hr", 0, s["title"], s["text"], s["metadata"])
+        for s in sources
+    ]
+    built = await prompt.build(QUESTION, "hr", shown, budget=16_384 - ANSWER_TOKENS, count_tokens=uncounted)
+    messages_in = [{"role": m.role, "content": m.content} for m in built.messages]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", REFERENCE],
+        input=json.dumps([str(model), messages_in, ANSWER_TOKENS, 16_384]),
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(model.parent), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("REFERENCE")]
+    assert lines, done.stderr[-3000:]
+    assert streamed == json.loads(lines[0].removeprefix("REFERENCE"))
+
+
+async def test_a_client_that_stays_keeps_the_engine_busy_longer_than_the_limit(running: Running) -> None:
+    """What the tests below would see if nothing was aborted."""
+    async with running.stream(QUESTION, max_tokens=LONG) as stream:
+        await anext(stream)
+        await anext(stream)
+        await asyncio.sleep(SETTLED_S)
+        load = await engine_load()
+        assert load.running + load.waiting == 1
+
+
+async def test_clients_that_hang_up_leave_nothing_in_the_engine(running: Running) -> None:
+    left = []
+    for _ in range(ROUNDS):
+        await asyncio.gather(
+            *(hang_up_after(running, delay) for delay in (0, 0.02, 0.1, 0.4)), hang_up_in_mid_stream(running)
+        )
+        await asyncio.sleep(SETTLED_S)
+        load = await engine_load()
+        left.append(load.running + load.waiting)
+    assert left == [0] * ROUNDS
+    await asyncio.sleep(SETTLED_S)
+    assert await engine_load() == GenerationLoad(0, 0)
+
+
+async def test_a_query_is_cancelled_by_its_id(running: Running) -> None:
+    async with running.stream(QUESTION, max_tokens=LONG) as stream:
+        query_id = (await anext(stream))["query_id"]
+        await anext(stream)
+        with running.client() as client:
+            assert client.delete(f"/v1/query/{query_id}").status_code == 202
+        began = time.monotonic()
+        last = [message async for message in stream][-1]
+        assert (last["type"], last["finish_reason"]) == ("complete", "cancelled")
+        assert time.monotonic() - began < SETTLED_S
+    load = await engine_load()
+    assert load.running + load.waiting == 0
+
+
+def request_bytes(running: Running) -> bytes:
+    body = json.dumps({"query": QUESTION, "max_tokens": LONG}).encode()
+    return (
+        b"POST /v1/query HTTP/1.1\r\nHost: rag\r\nContent-Type: application/json\r\n"
+        + f"Authorization: Bearer {running.key}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+
+
+async def connect(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_bytes(running))
+    await writer.drain()
+    return reader, writer
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+async def hang_up_after(running: Running, delay_s: float) -> None:
+    _, writer = await connect(running)
+    await asyncio.sleep(delay_s)
+    await hang_up(writer)
+
+
+async def hang_up_in_mid_stream(running: Running) -> None:
+    reader, writer = await connect(running)
+    await asyncio.wait_for(reader.readuntil(b"event: chunk"), 30)
+    load = await engine_load()
+    assert load.running + load.waiting >= 1
+    await hang_up(writer)

@@ -1,0 +1,176 @@
+"""The service as its users meet it: an owned Ray node, the application deployed from a Serve config, HTTP in front."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from cluster.node import OwnedNode
+from serve_app.config import AppArgs
+from serve_app.platform.database import Database
+from serve_app.platform.keys import Keys
+
+STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
+BOUNDS = {"max_ongoing_requests": 64, "max_queued_requests": 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    url: str
+    key: str
+    args: AppArgs
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def client(self, timeout_s: float = 60) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s, trust_env=False)
+
+    def ingest(self, documents: Sequence[Mapping[str, Any]], timeout_s: float = 60) -> list[dict[str, Any]]:
+        """Hand in documents and wait until each is indexed or failed; their final states."""
+        with self.client() as client:
+            jobs = [client.post("/v1/documents", json=document).raise_for_status().headers["location"] for document in documents]
+            states: list[dict[str, Any]] = []
+            for job in jobs:
+                end = time.monotonic() + timeout_s
+                while (view := client.get(job).raise_for_status().json())["state"] in ("queued", "running"):
+                    assert time.monotonic() < end, f"not indexed in time: {view}"
+                    time.sleep(0.1)
+                states += view["documents"]
+            return states
+
+    def ask(self, query: str, **fields: Any) -> dict[str, Any]:
+        with self.client() as client:
+            answer: dict[str, Any] = client.post("/v1/query", json={"query": query, "stream": False, **fields}).json()
+            return answer
+
+    @asynccontextmanager
+    async def stream(self, query: str, **fields: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        async with (
+            httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=60, trust_env=False) as client,
+            client.stream("POST", "/v1/query", json={"query": query, **fields}) as response,
+        ):
+            assert response.status_code == 200, (await response.aread()).decode()
+
+            async def messages() -> AsyncIterator[dict[str, Any]]:
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        yield json.loads(line[6:])
+
+            yield messages()
+
+    def wait_ready(self, timeout_s: float) -> dict[str, Any]:
+        end, answer = time.monotonic() + timeout_s, ""
+        with self.client(timeout_s=10) as client:
+            while time.monotonic() < end:
+                try:
+                    response = client.get("/readyz")
+                except httpx.HTTPError as error:
+                    answer = repr(error)
+                else:
+                    answer = response.text
+                    if response.status_code == 200:
+                        ready: dict[str, Any] = response.json()
+                        return ready
+                time.sleep(0.2)
+        raise AssertionError(f"not ready within {timeout_s} s: {answer}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def replicas(stage: str) -> list[psutil.Process]:
+    """The processes of a stage's replicas on this machine that are descendants of this one."""
+    title = f"ServeReplica:rag:{stage}"
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(stage: str) -> None:
+    """SIGKILL every replica of a stage."""
+    victims = replicas(stage)
+    assert victims, f"{stage} has no replica to kill"
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+
+
+def app_config(args: Mapping[str, Any], port: int, scale: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A Serve config as in the shipped files; `scale` overrides a deployment's options by name."""
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [
+            {
+                "name": "rag",
+                "route_prefix": "/",
+                "import_path": "serve_app.app:build_app",
+                "args": dict(args),
+                "deployments": [{"name": stage, **BOUNDS, **scale.get(stage, {})} for stage in STAGES],
+            }
+        ],
+    }
+
+
+@contextmanager
+def deployed(
+    config: dict[str, Any], *, ready_within_s: float = 240
+) -> Iterator[Running]:
+    """Deploy a config on the Ray that this process is connected to, with a key for tenant `default`."""
+    from ray import serve
+    from ray.serve._private.api import serve_start
+    from ray.serve.schema import ServeDeploySchema
+
+    args = AppArgs.model_validate(config["applications"][0]["args"]).resolved()
+    key = asyncio.run(_make_key(args))
+    client = serve_start(http_options=config["http_options"])
+    try:
+        client.deploy_apps(ServeDeploySchema.model_validate(config))
+        running = Running(f"http://127.0.0.1:{config['http_options']['port']}", key, args)
+        running.wait_ready(ready_within_s)
+        yield running
+    finally:
+        serve.shutdown()
+
+
+@contextmanager
+def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -> Iterator[Running]:
+    """A node of its own and the application on it, everything under `folder`."""
+    node = OwnedNode.start(folder / "ray-token")
+    try:
+        with deployed(app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)) as running:
+            yield running
+    finally:
+        node.stop()
+
+
+async def _make_key(args: AppArgs) -> str:
+    database = Database(args.store)
+    await database.migrate()
+    keys = Keys(database)
+    await keys.ensure_tenant("default")
+    secret, _ = await keys.create_key("default", "test")
+    await database.close()
+    return secret
