@@ -10,6 +10,8 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import psutil
 LOGICAL_CPUS = 16
 """More than the cores of a small machine: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
+FOLDER_PREFIX = "rag-"
 LONGEST_TEMP_ROOT = 32
 """A socket's path may have 107 characters, and Ray's own part of it takes some 70."""
 
@@ -50,49 +53,64 @@ def set_flags() -> None:
 def read_or_make_secret(path: Path) -> str:
     """The secret kept in a file that only its owner may read; made on the first call."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    path.chmod(0o600)
+        write_secret(path, secrets.token_hex(32))
     return path.read_text(encoding="ascii").strip()
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Replace a file whole with one that only its owner may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secret)
+    Path(temporary).replace(path)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedNode:
-    """A running head node, this process connected to it. `dashboard_url` listens on loopback and asks for `token`."""
+    """A running head node, this process connected to it. The dashboard listens on loopback and asks for the token."""
 
     dashboard_url: str
-    token: str
     folder: Path
+    processes: tuple[psutil.Process, ...]
 
-    @classmethod
-    def start(cls, token_file: Path) -> OwnedNode:
-        """Start a node and connect to it. Raises what Ray raises; nothing is left running then."""
-        token = read_or_make_secret(token_file)
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
-        folder = Path(tempfile.mkdtemp(prefix="rag-", dir=_temp_root()))
-        import ray
+    def alive(self) -> bool:
+        """Whether Ray's own processes still run."""
+        return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
 
-        try:
-            context = ray.init(
-                address="local",
-                num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                namespace="serve",
-                _temp_dir=str(folder),
-            )
-        except BaseException:
-            _end(folder)
-            raise
-        return cls(f"http://{context.dashboard_url}", token, folder)
 
-    def stop(self) -> None:
-        """End the node's processes, those of its replicas included, and remove its folder."""
-        _end(self.folder)
+@contextmanager
+def owned_node(token_file: Path) -> Iterator[OwnedNode]:
+    """Start a node and connect to it; on leaving, end its processes, replicas included, and remove its folder."""
+    read_or_make_secret(token_file)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temp_root()))
+    import ray
+
+    try:
+        context = ray.init(
+            address="local",
+            num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace="serve",
+            _temp_dir=str(folder),
+        )
+        processes = tuple(psutil.Process().children())
+        yield OwnedNode(f"http://{context.dashboard_url}", folder, processes)
+    finally:
+        descendants = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        _end(descendants)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_children() -> None:
+    """End every process below this one at once."""
+    _end(psutil.Process().children(recursive=True), grace_s=0)
 
 
 def _temp_root() -> str:
@@ -100,13 +118,9 @@ def _temp_root() -> str:
     return root if len(root) <= LONGEST_TEMP_ROOT else "/tmp"
 
 
-def _end(folder: Path, *, grace_s: float = 3.0) -> None:
-    import ray
-
-    mine = psutil.Process().children(recursive=True)
-    ray.shutdown()
-    _, alive = psutil.wait_procs(mine, timeout=grace_s)
+def _end(processes: Sequence[psutil.Process], *, grace_s: float = 3.0) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
     for process in alive:
-        process.kill()  # psutil compares start times: a reused id is not ours
-    psutil.wait_procs(alive, timeout=grace_s)
-    shutil.rmtree(folder, ignore_errors=True)
+        with suppress(psutil.NoSuchProcess):
+            process.kill()  # psutil compares start times: a reused id is not ours
+    psutil.wait_procs(alive, timeout=3.0)

@@ -57,6 +57,13 @@ class ConfigFile:
     raw: dict[str, Any]
     args: AppArgs
 
+    def with_data_dir(self, folder: Path) -> ConfigFile:
+        """The same with another data folder, for Serve and for the reader alike."""
+        raw = copy.deepcopy(self.raw)
+        application = raw["applications"][0]
+        application["args"] = {**(application.get("args") or {}), "data_dir": str(folder)}
+        return ConfigFile(self.path, raw, self.args.model_copy(update={"data_dir": str(folder)}))
+
 
 def load(path: Path) -> ConfigFile:
     """Read and check a config file. Raises ConfigError with every problem found."""

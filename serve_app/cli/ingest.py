@@ -133,7 +133,9 @@ def find(paths: Iterable[Path]) -> Found:
                 taken[name] = file
                 found.files.append(LocalFile(file, name))
             elif not taken[name].samefile(file):
-                raise CliError(f"{file} and {taken[name]} would both be the document {name}; ingest a folder above them")
+                raise CliError(
+                    f"{file} and {taken[name]} would both be the document {name}; ingest a folder above them"
+                )
     return found
 
 

@@ -103,11 +103,15 @@ class Service:
         try:
             yield
         except httpx.ConnectError:
-            raise CliError(f"no service answers at {self.url}; start one with `rag up`, or name another with --url") from None
+            raise CliError(
+                f"no service answers at {self.url}; start one with `rag up`, or name another with --url"
+            ) from None
         except httpx.TimeoutException:
             raise CliError(f"the service at {self.url} is silent; look at `rag status` and the Ray dashboard") from None
         except httpx.TransportError as error:
-            raise CliError(f"the connection to {self.url} broke off ({error or type(error).__name__}); try again") from None
+            raise CliError(
+                f"the connection to {self.url} broke off ({error or type(error).__name__}); try again"
+            ) from None
 
 
 def connect(context: typer.Context, url: str | None, key: str | None, data_dir: Path) -> Service:
@@ -139,4 +143,3 @@ def _read_key(path: Path) -> str:
 def _retry_after(response: httpx.Response) -> float:
     given = response.headers.get("Retry-After", "")
     return min(float(given), 10.0) if given.isdecimal() else 1.0
-

@@ -62,7 +62,9 @@ def owned(data_dir: Path) -> Iterator[None]:
             f"{data_dir} is in use by a service that runs{where}; stop that one, or start with another --data-dir"
         ) from None
     except OSError as error:
-        raise CliError(f"{data_dir} cannot be used as the data folder: {error.strerror}; name another --data-dir") from None
+        raise CliError(
+            f"{data_dir} cannot be used as the data folder: {error.strerror}; name another --data-dir"
+        ) from None
     try:
         _remove_leftovers(data_dir)
         yield

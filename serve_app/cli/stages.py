@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from serve_app.cli.errors import CliError
+
 
 class Stage:
-    """What a running stage may say of itself: `now` while it works, `result` for the line that remains."""
+    """A running stage. `result` is what the line that remains says of it."""
 
     def __init__(self, console: Console, title: str, status: Status) -> None:
         self.result = ""
@@ -21,6 +23,7 @@ class Stage:
         self._status = status
 
     def now(self, text: str) -> None:
+        """What it is doing, until it does something else."""
         self._status.update(f"{self._title}  [dim]{escape(text)}[/dim]")
 
     def line(self, text: str) -> None:
@@ -30,13 +33,16 @@ class Stage:
 
 @contextmanager
 def stage(console: Console, title: str) -> Iterator[Stage]:
+    """Whatever fails inside becomes a CliError that names the stage."""
     started = time.monotonic()
-    with console.status(title) as status:
-        running = Stage(console, title, status)
-        try:
+    try:
+        with console.status(title) as status:
+            running = Stage(console, title, status)
             yield running
-        except BaseException:
-            console.print(f"[red]✗[/red] {title}", highlight=False)
+    except Exception as error:
+        console.print(f"[red]✗[/red] {title}", highlight=False)
+        if isinstance(error, CliError):
             raise
+        raise CliError(f"{title}: {error or type(error).__name__}") from error
     took = time.monotonic() - started
     console.print(f"[green]✓[/green] {title}  {escape(running.result)} [dim]{took:.1f} s[/dim]", highlight=False)

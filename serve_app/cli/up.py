@@ -1,43 +1,40 @@
-"""`rag up`: a Ray node, the application of a config file, the documents that come with it; and all of it down again."""
+"""`rag up`: a Ray node, a config file's application on it, the documents that come with it; and all of it down again."""
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from serve_app.cli.configs import LOCAL_CONFIG, checked
 from serve_app.cli.errors import CliError
-from serve_app.cli.service import Service
 from serve_app.cli.service_file import KEY, MODELS, RAY_TOKEN, RunningService, owned
+from serve_app.cli.signals import Signals
 from serve_app.cli.stages import Stage, stage
 
 if TYPE_CHECKING:
     from cluster.node import OwnedNode
     from serve_app.config import AppArgs
-    from serve_app.config_file import ConfigFile
 
-LOCAL_CONFIG = Path(__file__).parents[2] / "cluster" / "local.yaml"
-TENANT = "default"
 CORPUS_COLLECTION = "rag-docs"
 SHUTDOWN_S = 5.0
 """Replicas get this long to finish and close their stores, before their processes are ended."""
-POLL_S = 0.25
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+POLL_S = 0.3
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def up(
@@ -48,69 +45,220 @@ def up(
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that the deployments may take to start.")] = 1800,
 ) -> None:
     """Start the service on this machine and keep it until Ctrl-C."""
-    console = Console()
     from cluster import node as ray_node
 
     ray_node.set_flags()  # before anything imports ray
-    with stage(console, "Configuration") as running:
-        file = _checked(config, data_dir)
-        running.result = f"{config}"
-    with interruptible() as signals, owned(file.args.data_path), ExitStack() as stopping:
-        http_port, note = _http_port(file.raw["http_options"], port)
-        if note:
-            console.print(note, style="yellow")
-        raw = _to_deploy(file, http_port)
-        with stage(console, "Models") as running:
-            running.result = _models(file.args)
-        stopping.callback(signals.stopping)
-        with stage(console, "Ray node") as running:
-            node = ray_node.OwnedNode.start(file.args.data_path / RAY_TOKEN)
-            signals.install()  # ray.init puts its own handler on SIGTERM
-            stopping.callback(node.stop)
-            signals.on_force = node.kill
-            running.result = node.dashboard_url
-        with stage(console, "Database and key") as running:
-            key_file = _key(file.args)
-            running.result = str(key_file) if key_file else file.args.store.url
-        host = file.raw["http_options"]["host"]
-        url = f"http://{_bracketed(LOOPBACK.get(host, host))}:{http_port}"
-        with stage(console, "Deployments") as running:
-            _deploy(raw, running, stopping, start_timeout)
-        with stage(console, "HTTP") as running:
-            ready = _ready(url, start_timeout)
-            running.result = url
-        RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(file.args.data_path)
-        _remember_models(file.args)
-        if corpus and key_file:
-            with stage(console, "Documents about this service") as running:
-                running.result = _ingest_corpus(url, key_file, running)
-        _final_screen(console, url, key_file, node, file.args.data_path / RAY_TOKEN, ready)
-        with suppress(KeyboardInterrupt):
+    console, signals = Console(), Signals()
+    serving = False
+    with ExitStack() as things:
+        try:
+            with stage(console, "Configuration") as running:
+                file = checked(config, data_dir)
+                running.result = str(config)
+            folder = file.args.data_path
+            things.enter_context(owned(folder))
+            with stage(console, "Models") as running:
+                running.result = _check_models(file.args)
+            keys = things.enter_context(ThreadPoolExecutor(1)).submit(_prepare_database, file.args)
+            with stage(console, "Ray node") as running:
+                node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
+                signals.install()  # ray.init has put its own in place
+                running.result = node.dashboard_url
+            with stage(console, "Database and key") as running:
+                key_file = keys.result()
+                running.result = str(key_file or file.args.store.url)
+            raw, url = _on_free_port(file.raw, port, console)
+            with stage(console, "Deployments") as running:
+                _deploy(raw, file.args, running, things, start_timeout)
+            with stage(console, "HTTP") as running:
+                ready = _ready(url, start_timeout)
+                running.result = url
+            RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
+            if corpus and key_file:
+                with stage(console, "Documents about this service") as running:
+                    running.result = _ingest_corpus(url, key_file, running)
+            _final_screen(console, url, key_file, node, folder / RAY_TOKEN, ready)
+            serving = True
             _wait(node)
-        console.print("\nStopping …")
+        except KeyboardInterrupt:
+            console.print("\nStopping …")
+        finally:
+            signals.force_with(ray_node.kill_children)
     console.print("Stopped.")
+    if not serving:
+        raise typer.Exit(130)
 
 
-# --- Signals.
+def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) -> tuple[dict[str, Any], str]:
+    """The file with a port that nobody listens on, and the address it will be reached at."""
+    options = dict(raw["http_options"])
+    host, wanted = options["host"], port or options.get("port", 8000)
+    options["port"] = wanted
+    if not _is_free(host, wanted):
+        if port is not None:
+            raise CliError(f"--port {port} is in use on {host}; name another, or leave it out and a free one is taken")
+        options["port"] = _free_port(host)
+        console.print(f"  Port {wanted} is in use; taking {options['port']}.", style="yellow", highlight=False)
+    reached = _REACHED_AT.get(host, host)
+    reached = f"[{reached}]" if ":" in reached else reached
+    return {**copy.deepcopy(dict(raw)), "http_options": options}, f"http://{reached}:{options['port']}"
 
 
-class Interruptible:
-    """Ctrl-C and SIGTERM interrupt what runs, once; a second one, while things are being stopped, ends them at once."""
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port), family=_family(host)):
+            return True
+    except OSError:
+        return False
 
-    def __init__(self) -> None:
-        self.on_force = lambda: None
-        self._stopping = False
 
-    def install(self) -> None:
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=_family(host)) as server:
+        return int(server.getsockname()[1])
 
-    def stopping(self) -> None:
-        self._stopping = False
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
-            self.on_force()
-            os._exit(130)
-        self._stopping = True
-        raise KeyboardInterrupt
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _check_models(args: AppArgs) -> str:
+    """The models of the stages that load them at once are on this machine, and the index was made by this embedder."""
+    from deployments.errors import StageUnavailable
+    from deployments.models import locate
+
+    try:
+        for name, stage_config in (("embedding", args.embedding), ("reranking", args.reranking)):
+            if stage_config.backend != "fake":
+                locate(stage_config.model, stage_config.revision, f"{name}.model")
+    except StageUnavailable as error:
+        raise CliError(error.message) from None
+    if args.retrieval.embedded:
+        _keep_embedder(args)
+    return f"{args.embedding.model}, {args.reranking.model}"
+
+
+def _keep_embedder(args: AppArgs) -> None:
+    """Remember what made the index, and refuse to open it with anything else: the vectors could not be compared."""
+    record = args.data_path / MODELS
+    configured = args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
+    if not record.exists():
+        record.write_text(json.dumps({"embedding": configured}, indent=2), encoding="utf-8")
+        return
+    try:
+        former = json.loads(record.read_text(encoding="utf-8"))["embedding"]
+    except (ValueError, KeyError, TypeError):
+        raise CliError(
+            f"{record} is damaged; if this data folder was indexed with {args.embedding.model}, remove it"
+        ) from None
+    for name, value in configured.items():
+        if former.get(name) != value:
+            raise CliError(
+                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and vectors of "
+                f"the two cannot be compared; set embedding.{name} back, or start with another --data-dir and ingest again"
+            )
+
+
+def _prepare_database(args: AppArgs) -> Path | None:
+    """Migrate; on this machine's own database also make the key that the commands use. Its file, if there is one."""
+    import asyncio
+
+    from serve_app.cli.keys import local_key, migrate
+
+    resolved = args.resolved()
+    if not args.store.embedded:
+        asyncio.run(migrate(resolved.store))
+        return None
+    key_file = args.data_path / KEY
+    asyncio.run(local_key(resolved.store, key_file))
+    return key_file
+
+
+def _deploy(raw: Mapping[str, Any], args: AppArgs, running: Stage, things: ExitStack, timeout_s: float) -> None:
+    """Start the application and follow its deployments until all are up. Raises CliError with Serve's reason."""
+    from cluster import application
+
+    running.now("starting Serve")
+    things.callback(application.shut_down, within_s=SHUTDOWN_S)
+    application.deploy(raw)
+    until = time.monotonic() + timeout_s
+    up_already: set[str] = set()
+    while True:
+        progress = application.progress()
+        if progress.failure:
+            raise CliError(f"the deployments failed to start:\n{progress.failure.strip()}")
+        for name, (state, _) in progress.deployments.items():
+            if state == application.STARTED and name not in up_already:
+                up_already.add(name)
+                running.line(f"{name} is up")
+        if progress.running:
+            return
+        waiting = {n: message for n, (_, message) in progress.deployments.items() if n not in up_already}
+        running.now("waiting for " + (", ".join(waiting) if waiting else "the application to be built"))
+        if time.monotonic() > until:
+            reasons = "\n".join(f"  {name}: {message or 'no reason given'}" for name, message in waiting.items())
+            raise CliError(f"not up after {timeout_s:.0f} s (--start-timeout):\n{reasons}")
+        time.sleep(POLL_S)
+
+
+def _ready(url: str, timeout_s: float) -> dict[str, Any]:
+    """What /readyz says once every stage is ready."""
+    until = time.monotonic() + timeout_s
+    said = "no answer"
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as http:
+        while True:
+            try:
+                response = http.get("/readyz")
+                view: dict[str, Any] = response.json()
+                if response.status_code == 200:
+                    return view
+                said = ", ".join(f"{n}: {s['detail']}" for n, s in view["stages"].items() if not s["ready"])
+            except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
+                said = str(error) or type(error).__name__
+            if time.monotonic() > until:
+                raise CliError(f"{url}/readyz is not ready after {timeout_s:.0f} s: {said}")
+            time.sleep(POLL_S)
+
+
+def _ingest_corpus(url: str, key_file: Path, running: Stage) -> str:
+    """Hand in the documents that ship with the project, as any client would; unchanged ones are no work."""
+    from serve_app.cli.ingest import LocalFile, send
+    from serve_app.cli.service import Service
+
+    count = 0
+    with as_file(files("corpus")) as root, Service(url, key_file.read_text(encoding="ascii").strip()) as service:
+        for language in ("hr", "en"):
+            documents = [LocalFile(path, f"{language}/{path.name}") for path in sorted((root / language).glob("*.md"))]
+            count += len(documents)
+            running.now(language)
+            fields = {"collection": CORPUS_COLLECTION, "language": language}
+            for failed in send(service, documents, fields):
+                running.line(f"{failed.name}: {failed.reason}")
+    return f"{count} in collection {CORPUS_COLLECTION}"
+
+
+def _final_screen(
+    console: Console, url: str, key_file: Path | None, node: OwnedNode, token_file: Path, ready: Mapping[str, Any]
+) -> None:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("Service", f"[bold]{url}[/bold]")
+    facts.add_row("API page", f"{url}/docs")
+    if key_file:
+        facts.add_row("Key", f"{escape(key_file.read_text(encoding='ascii').strip())}")
+        facts.add_row("", f"[dim]kept in {escape(str(key_file))}[/dim]")
+    else:
+        facts.add_row("Key", "make one: rag keys create --config FILE")
+    facts.add_row("Ray dashboard", node.dashboard_url)
+    facts.add_row("", f"[dim]log in with the token in[/dim] {escape(str(token_file))}")
+    for name, serves in ready["stages"].items():
+        facts.add_row(name.capitalize(), escape(" · ".join(str(v) for v in (serves["engine"], serves["model"]) if v)))
+    console.print()
+    console.print(facts, highlight=False, soft_wrap=True)
+    console.print("\nTry, in another terminal:", highlight=False)
+    console.print('  rag ask "Koliko dugo se čuvaju dokumenti?"\n  rag ingest PATH', style="bold", highlight=False)
+    console.print("\nCtrl-C stops everything.", highlight=False)
+
+
+def _wait(node: OwnedNode) -> None:
+    while node.alive():
+        time.sleep(1)
+    raise CliError("the Ray node has ended by itself; start again, and look at the machine's memory")

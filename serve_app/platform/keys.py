@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
@@ -46,6 +46,7 @@ class Key:
     role: Role
     created_at: datetime
     expires_at: datetime | None
+    revoked_at: datetime | None = None
 
 
 class Keys:
@@ -123,6 +124,15 @@ class Keys:
         if len(self._good) > _MAX_CACHED:
             self._good.popitem(last=False)
         return principal
+
+    async def list(self, tenant_id: str) -> Sequence[Key]:
+        """A tenant's keys, the oldest first, those that have ended too."""
+        async with self.database.session() as session:
+            rows = await session.scalars(select(ApiKey).where(of_tenant(ApiKey, tenant_id)).order_by(ApiKey.created_at))
+            return [
+                Key(r.id, r.tenant_id, r.name, r.prefix, cast(Role, r.role), r.created_at, r.expires_at, r.revoked_at)
+                for r in rows
+            ]
 
     async def revoke(self, tenant_id: str, key_id: str) -> None:
         """End a key: at once here, within `cache_s` in other replicas. Raises NotFound; twice is once."""

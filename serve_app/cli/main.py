@@ -1,0 +1,21 @@
+"""`rag`: the command line. Each command imports what it needs when it runs, so that the small ones start at once."""
+
+from __future__ import annotations
+
+import typer
+
+from serve_app.cli import configs, keys
+from serve_app.cli.ingest import ingest
+from serve_app.cli.up import up
+
+app = typer.Typer(
+    help="Ask questions of your own documents.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(up)
+app.command()(ingest)
+app.add_typer(keys.app, name="keys")
+app.add_typer(configs.app, name="config")
