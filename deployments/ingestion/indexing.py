@@ -62,6 +62,10 @@ class DocumentIndexer:
         self._blobs = blobs
         self._tokenizer: tuple[str, Tokenizer] | None = None
 
+    async def take_back(self, task: DocumentTask) -> None:
+        """Remove what was written of a version that will not become live."""
+        await self._index.delete(task.tenant_id, task.document_id, keep_version=task.live_version)
+
     async def index(self, task: DocumentTask) -> IndexedDocument:
         """Nothing is written before the document is parsed. The versions before it go when all of it is there; a
         try that ends half-way leaves passages that the next try replaces, because their ids are the same."""

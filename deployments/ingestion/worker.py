@@ -143,21 +143,26 @@ class Worker:
                 raise StageUnavailable("its worker ended each time before it was done")
             await self._jobs.finish(task, await self._indexer.index(task))
         except BadInput as error:
-            await self._record(task, self._jobs.fail(task, error.code, error.message))
+            await self._record(task, self._give_up(task, error.code, error.message))
         except Unavailable as error:
             await self._record(task, self._retry_or_fail(task, error))
         except Exception:
             logger.exception("document %s of tenant %s failed", task.document_id, task.tenant_id)
             detail = f"an unexpected error; the log of the ingestion stage has it under document {task.document_id}"
-            await self._record(task, self._jobs.fail(task, "internal_error", detail))
+            await self._record(task, self._give_up(task, "internal_error", detail))
 
     def _retry_or_fail(self, task: DocumentTask, error: Unavailable) -> Awaitable[None]:
         if task.attempts >= self._config.max_attempts:
             detail = f"given up after {self._config.max_attempts} tries; the last: {error.message}"
-            return self._jobs.fail(task, error.code, detail)
+            return self._give_up(task, error.code, detail)
         delay_s = min(self._config.retry_delay_s * 2 ** max(task.attempts - 1, 0), _LONGEST_RETRY_S)
         logger.warning("document %s is tried again in %g s: %s", task.document_id, delay_s, error.message)
         return self._jobs.retry(task, after_s=delay_s)
+
+    async def _give_up(self, task: DocumentTask, code: str, detail: str) -> None:
+        # First the passages: were they left behind, the job would call failed what searches still find.
+        await self._indexer.take_back(task)
+        await self._jobs.fail(task, code, detail)
 
     async def _record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
         try:

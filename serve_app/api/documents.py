@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from deployments.errors import BrokenDocument, InvalidRequest, RagError, UnsupportedDocument
+from deployments.errors import BadInput, BrokenDocument, InvalidRequest, UnsupportedDocument
 from deployments.ingestion.parsers import kinds
 from deployments.types import Language
 from serve_app.api.schemas import DocumentRequest, Metadata, Name, Text, Wire
@@ -77,7 +77,7 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
             )
     try:
         job = await serving.jobs.accept(caller.tenant_id, documents)
-    except RagError:
+    except BadInput:  # after any other error it may have been committed
         await _drop(serving, [document.blob for document in documents])
         raise
     serving.announce()
@@ -98,7 +98,10 @@ async def delete(document_id: str, serving: Serving, caller: Writer) -> None:
     """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
     # The index first: if a later step fails, the same call still finds the document and ends the work.
     await serving.passages.delete(caller.tenant_id, document_id)
-    await _drop(serving, await serving.documents.delete(caller.tenant_id, document_id))
+    blobs = await serving.documents.delete(caller.tenant_id, document_id)
+    # A worker may have finished a version between the two; from now on none can.
+    await serving.passages.delete(caller.tenant_id, document_id)
+    await _drop(serving, blobs)
 
 
 async def _drop(serving: Services, blobs: Iterable[str]) -> None:

@@ -145,7 +145,7 @@ async def test_a_document_of_another_user_is_refused_and_its_bytes_are_dropped(a
 async def test_deleting_a_document_takes_its_passages_its_row_and_its_bytes(api: Api) -> None:
     assert (await api.client.post("/v1/documents", json={"id": "a/b", "text": "a"})).status_code == 202
     assert (await api.client.delete("/v1/documents/a/b")).status_code == 204
-    assert api.stages.deleted == [("t", "a/b")]
+    assert set(api.stages.deleted) == {("t", "a/b")}
     assert api.stored_files() == []
     assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
     again = await api.client.delete("/v1/documents/a/b")

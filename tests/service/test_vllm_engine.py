@@ -69,7 +69,7 @@ def generation(config: GenerationConfig, reference: list[dict[str, Any]]) -> Ite
     folder = tempfile.mkdtemp(prefix="rag", dir="/tmp")
     ray.init(num_cpus=16, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
     try:
-        serve.start(http_options={"location": "NoServer"})
+        serve.start(proxy_location="Disabled")
         yield serve.run(build(config, {"max_ongoing_requests": 64}), name="generation", route_prefix=None)
     finally:
         serve.shutdown()
@@ -212,7 +212,9 @@ async def test_what_the_engine_cannot_take_is_the_callers_to_mend(generation: An
 
 
 async def test_an_answer_ends_where_the_context_does(generation: Any) -> None:
-    _, last = await collect(generation, ask("edge", max_tokens=4_096))
+    (tokens,) = await generation.count_tokens.remote(["dugo " * 100])
+    messages = (Message("user", "dugo " * (100 * 2_000 // tokens)),)
+    _, last = await collect(generation, ask("edge", messages=messages, max_tokens=4_096))
     assert last.finish_reason == "length"
     assert last.usage is not None
     assert last.usage.prompt_tokens + last.usage.completion_tokens == 2048

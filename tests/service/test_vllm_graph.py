@@ -103,7 +103,12 @@ async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running
         input=json.dumps([str(model), messages_in, ANSWER_TOKENS, 16_384]),
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(model.parent), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(model.parent),
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+        },
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("REFERENCE")]
     assert lines, done.stderr[-3000:]

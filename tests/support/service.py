@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from cluster.node import OwnedNode
+from cluster.node import owned_node
 from serve_app.config import AppArgs
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys
@@ -42,7 +42,10 @@ class Running:
     def ingest(self, documents: Sequence[Mapping[str, Any]], timeout_s: float = 60) -> list[dict[str, Any]]:
         """Hand in documents and wait until each is indexed or failed; their final states."""
         with self.client() as client:
-            jobs = [client.post("/v1/documents", json=document).raise_for_status().headers["location"] for document in documents]
+            jobs = [
+                client.post("/v1/documents", json=document).raise_for_status().headers["location"]
+                for document in documents
+            ]
             states: list[dict[str, Any]] = []
             for job in jobs:
                 end = time.monotonic() + timeout_s
@@ -135,9 +138,7 @@ def app_config(args: Mapping[str, Any], port: int, scale: Mapping[str, Mapping[s
 
 
 @contextmanager
-def deployed(
-    config: dict[str, Any], *, ready_within_s: float = 240
-) -> Iterator[Running]:
+def deployed(config: dict[str, Any], *, ready_within_s: float = 240) -> Iterator[Running]:
     """Deploy a config on the Ray that this process is connected to, with a key for tenant `default`."""
     from ray import serve
     from ray.serve._private.api import serve_start
@@ -158,12 +159,9 @@ def deployed(
 @contextmanager
 def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -> Iterator[Running]:
     """A node of its own and the application on it, everything under `folder`."""
-    node = OwnedNode.start(folder / "ray-token")
-    try:
-        with deployed(app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)) as running:
-            yield running
-    finally:
-        node.stop()
+    config = app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)
+    with owned_node(folder / "ray-token"), deployed(config) as running:
+        yield running
 
 
 async def _make_key(args: AppArgs) -> str:

@@ -460,3 +460,31 @@ async def test_a_job_store_that_fails_in_the_middle_does_not_end_the_worker(
     expected: DocumentState = "failed" if broken == "fail" else "indexed"
     assert record.state == expected
     assert calls >= 1
+
+
+async def test_what_a_failed_document_left_in_the_index_is_taken_back(
+    make_bench: MakeBench, task: DocumentTask
+) -> None:
+    bench = make_bench(max_attempts=1, embed_batch=1)
+    live = bench.submit(task)
+    bench.start()
+    await bench.done(live)
+    before = set(bench.index.entries)
+    embed, calls = bench.embedder.embed_passages, 0
+
+    async def fails_at_the_second(texts: Sequence[str]) -> Embeddings:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise StageUnavailable("embedding is gone")
+        return await embed(texts)
+
+    bench.embedder.embed_passages = fails_at_the_second  # type: ignore[method-assign]
+    changed = bench.submit(
+        replace(task, job_id="job-2", version="v2", blob="blob-2", live_version=task.version),
+        ACT + "\n\nČlanak 3.\n\nNovo.",
+    )
+    await bench.done(changed)
+    assert changed.state == "failed"
+    assert calls > 1
+    assert set(bench.index.entries) == before
