@@ -77,16 +77,21 @@ async def local_key(store: StoreConfig, key_file: Path) -> None:
     from cluster.node import write_secret
     from deployments.errors import Unauthenticated
 
+    kept = await asyncio.to_thread(_read, key_file)
     async with _opened(store) as keys:
-        if key_file.exists():
+        if kept is not None:
             try:
-                await keys.authenticate(key_file.read_text(encoding="ascii", errors="replace").strip())
+                await keys.authenticate(kept)
                 return
             except Unauthenticated:
                 pass  # the database was removed, or the key revoked
         await keys.ensure_tenant(TENANT)
         secret, _ = await keys.create_key(TENANT, "local start", "admin")
         write_secret(key_file, secret)
+
+
+def _read(key_file: Path) -> str | None:
+    return key_file.read_text(encoding="ascii", errors="replace").strip() if key_file.exists() else None
 
 
 def _with_keys(config: Path | None, work: Callable[[Keys], Awaitable[T]]) -> T:

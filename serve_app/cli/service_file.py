@@ -1,4 +1,4 @@
-"""What a running local service leaves in its data folder, so that other commands find it and a second start is refused."""
+"""What a running service leaves in its data folder: other commands find it, and a second start is refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunningService:
     def alive(self) -> bool:
         import psutil
 
-        return psutil.pid_exists(self.pid)
+        return bool(psutil.pid_exists(self.pid))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`rag up`: a Ray node, a config file's application on it, the documents that come with it; and all of it down again."""
+"""`rag up`: a Ray node, a config file's application, the documents about it; and all of it down again."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def up(
                 running.result = str(config)
             folder = file.args.data_path
             things.enter_context(owned(folder))
+            raw, url = _on_free_port(file.raw, port, console)
             with stage(console, "Models") as running:
                 running.result = _check_models(file.args)
             keys = things.enter_context(ThreadPoolExecutor(1)).submit(_prepare_database, file.args)
@@ -67,16 +68,16 @@ def up(
             with stage(console, "Database and key") as running:
                 key_file = keys.result()
                 running.result = str(key_file or file.args.store.url)
-            raw, url = _on_free_port(file.raw, port, console)
             with stage(console, "Deployments") as running:
-                _deploy(raw, file.args, running, things, start_timeout)
+                _deploy(raw, running, things, start_timeout)
             with stage(console, "HTTP") as running:
                 ready = _ready(url, start_timeout)
                 running.result = url
-            RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
+            _remember_embedder(file.args)
             if corpus and key_file:
                 with stage(console, "Documents about this service") as running:
                     running.result = _ingest_corpus(url, key_file, running)
+            RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
             _final_screen(console, url, key_file, node, folder / RAY_TOKEN, ready)
             serving = True
             _wait(node)
@@ -133,28 +134,36 @@ def _check_models(args: AppArgs) -> str:
     except StageUnavailable as error:
         raise CliError(error.message) from None
     if args.retrieval.embedded:
-        _keep_embedder(args)
+        _check_embedder(args)
     return f"{args.embedding.model}, {args.reranking.model}"
 
 
-def _keep_embedder(args: AppArgs) -> None:
-    """Remember what made the index, and refuse to open it with anything else: the vectors could not be compared."""
+def _embedder(args: AppArgs) -> dict[str, Any]:
+    """What shapes the vectors of the index."""
+    return args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
+
+
+def _remember_embedder(args: AppArgs) -> None:
     record = args.data_path / MODELS
-    configured = args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
+    if args.retrieval.embedded and not record.exists():
+        record.write_text(json.dumps({"embedding": _embedder(args)}, indent=2), encoding="utf-8")
+
+
+def _check_embedder(args: AppArgs) -> None:
+    """Refuse to open an index with another embedder than made it: every question would be refused."""
+    record = args.data_path / MODELS
     if not record.exists():
-        record.write_text(json.dumps({"embedding": configured}, indent=2), encoding="utf-8")
         return
     try:
         former = json.loads(record.read_text(encoding="utf-8"))["embedding"]
     except (ValueError, KeyError, TypeError):
-        raise CliError(
-            f"{record} is damaged; if this data folder was indexed with {args.embedding.model}, remove it"
-        ) from None
-    for name, value in configured.items():
+        raise CliError(f"{record} is damaged; remove it if {args.embedding.model} made the index beside it") from None
+    for name, value in _embedder(args).items():
         if former.get(name) != value:
             raise CliError(
-                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and vectors of "
-                f"the two cannot be compared; set embedding.{name} back, or start with another --data-dir and ingest again"
+                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and vectors "
+                f"of the two cannot be compared; set embedding.{name} back, or start with another --data-dir and "
+                "ingest again"
             )
 
 
@@ -173,7 +182,7 @@ def _prepare_database(args: AppArgs) -> Path | None:
     return key_file
 
 
-def _deploy(raw: Mapping[str, Any], args: AppArgs, running: Stage, things: ExitStack, timeout_s: float) -> None:
+def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float) -> None:
     """Start the application and follow its deployments until all are up. Raises CliError with Serve's reason."""
     from cluster import application
 
@@ -240,13 +249,12 @@ def _final_screen(
     console: Console, url: str, key_file: Path | None, node: OwnedNode, token_file: Path, ready: Mapping[str, Any]
 ) -> None:
     facts = Table.grid(padding=(0, 2))
+    key_row = key_file.read_text(encoding="ascii").strip() if key_file else "make one: rag keys create --config FILE"
     facts.add_row("Service", f"[bold]{url}[/bold]")
     facts.add_row("API page", f"{url}/docs")
+    facts.add_row("Key", escape(key_row))
     if key_file:
-        facts.add_row("Key", f"{escape(key_file.read_text(encoding='ascii').strip())}")
         facts.add_row("", f"[dim]kept in {escape(str(key_file))}[/dim]")
-    else:
-        facts.add_row("Key", "make one: rag keys create --config FILE")
     facts.add_row("Ray dashboard", node.dashboard_url)
     facts.add_row("", f"[dim]log in with the token in[/dim] {escape(str(token_file))}")
     for name, serves in ready["stages"].items():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from deployments.types import GenerationLoad, Passage
 from serve_app import prompt
 from tests.support.service import Running, service
+from tests.support.vllm_reference import greedy_answers
 
 DOCUMENTS = [
     {
@@ -33,16 +32,6 @@ LONG = 4_000
 """More tokens than 1,500 are still to come at whatever moment a client leaves."""
 SETTLED_S = 2.0
 ROUNDS = 20
-
-REFERENCE = """
-import json, sys
-from vllm import LLM, SamplingParams
-model, messages, max_tokens, context = json.loads(sys.stdin.read())
-llm = LLM(model=model, max_model_len=context, enforce_eager=True)
-output = llm.chat(messages, SamplingParams(temperature=0, max_tokens=max_tokens), use_tqdm=False)[0]
-print("REFERENCE" + json.dumps(output.outputs[0].text))
-"""
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,7 +67,7 @@ def test_what_serves_is_said(running: Running, model: Path) -> None:
     assert ready["stages"]["embedding"]["model"] == "all-MiniLM-L6-v2"
 
 
-async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running, model: Path) -> None:
+async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running, tmp_path: Path) -> None:
     async with running.stream(QUESTION, max_tokens=ANSWER_TOKENS) as stream:
         messages = [message async for message in stream]
     assert [m["type"] for m in messages if m["type"] not in ("chunk", "citation")] == ["sources", "complete"]
@@ -96,23 +85,11 @@ async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running
         for s in sources
     ]
     built = await prompt.build(QUESTION, "hr", shown, budget=16_384 - ANSWER_TOKENS, count_tokens=uncounted)
-    messages_in = [{"role": m.role, "content": m.content} for m in built.messages]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", REFERENCE],
-        input=json.dumps([str(model), messages_in, ANSWER_TOKENS, 16_384]),
-        capture_output=True,
-        text=True,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(model.parent),
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-        },
+    [reference] = await asyncio.to_thread(
+        greedy_answers, running.args.generation, [built.messages], max_tokens=ANSWER_TOKENS, log=tmp_path / "vllm.log"
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("REFERENCE")]
-    assert lines, done.stderr[-3000:]
-    assert streamed == json.loads(lines[0].removeprefix("REFERENCE"))
+    assert streamed == reference["text"]
+    assert complete["usage"]["prompt_tokens"] == reference["prompt_tokens"]
 
 
 async def test_a_client_that_stays_keeps_the_engine_busy_longer_than_the_limit(running: Running) -> None:

@@ -44,7 +44,7 @@ def greedy_answers(
     answers = log.with_suffix(".json")
     with log.open("w") as output:
         subprocess.run(
-            # -P: this folder's platform.py must not hide the standard library's.
+            # -P: no file of this folder may hide a library's module.
             [sys.executable, "-P", __file__, str(answers)],
             input=json.dumps(job),
             text=True,

@@ -15,7 +15,7 @@ from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import Database, create_engine
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
-from tests.support.platform import Clock
+from tests.support.storage import Clock
 
 POSTGRESQL = os.environ.get("RAG_TEST_POSTGRESQL")
 

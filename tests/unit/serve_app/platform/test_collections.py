@@ -9,7 +9,7 @@ from deployments.errors import InvalidRequest, UnknownCollection
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.jobs import Jobs
-from tests.support.platform import document
+from tests.support.storage import document
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
-from tests.support.platform import Clock, document, indexed
+from tests.support.storage import Clock, document, indexed
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy import event, text
 from deployments.errors import InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Principal
-from tests.support.platform import Clock
+from tests.support.storage import Clock
 
 
 @pytest.fixture

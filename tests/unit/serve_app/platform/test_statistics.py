@@ -22,7 +22,7 @@ from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.models import LexicalTerm, LexicalTotal
 from serve_app.platform.statistics import LexicalStatistics, difference, pack, unpack
-from tests.support.platform import document, indexed
+from tests.support.storage import document, indexed
 
 Frequencies = dict[int, int]
 frequencies = st.dictionaries(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
