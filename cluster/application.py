@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Progress:
 
 def deploy(raw: Mapping[str, Any]) -> None:
     """Start Serve as the file says and hand it the file's application. Returns before the replicas are up."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the terminal is for the caller
     config = ServeDeploySchema.model_validate(raw)
     client = serve_start(
         http_options=config.http_options.model_dump(),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 
 from serve_app.cli import configs, keys
+from serve_app.cli.errors import Commands
 from serve_app.cli.ingest import ingest
 from serve_app.cli.up import up
 
 app = typer.Typer(
+    cls=Commands,
     help="Ask questions of your own documents.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from cluster.node import OwnedNode
     from serve_app.config import AppArgs
 
+CORPUS = Path(__file__).parents[2] / "corpus"
 CORPUS_COLLECTION = "rag-docs"
 SHUTDOWN_S = 5.0
 """Replicas get this long to finish and close their stores, before their processes are ended."""
@@ -93,7 +93,8 @@ def up(
 def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) -> tuple[dict[str, Any], str]:
     """The file with a port that nobody listens on, and the address it will be reached at."""
     options = dict(raw["http_options"])
-    host, wanted = options["host"], port or options.get("port", 8000)
+    host: str = options["host"]
+    wanted: int = port or options.get("port", 8000)
     options["port"] = wanted
     if not _is_free(host, wanted):
         if port is not None:
@@ -161,8 +162,8 @@ def _check_embedder(args: AppArgs) -> None:
     for name, value in _embedder(args).items():
         if former.get(name) != value:
             raise CliError(
-                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and vectors "
-                f"of the two cannot be compared; set embedding.{name} back, or start with another --data-dir and "
+                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and "
+                f"vectors of the two cannot be compared; set embedding.{name} back, or start with another --data-dir and "
                 "ingest again"
             )
 
@@ -234,9 +235,11 @@ def _ingest_corpus(url: str, key_file: Path, running: Stage) -> str:
     from serve_app.cli.service import Service
 
     count = 0
-    with as_file(files("corpus")) as root, Service(url, key_file.read_text(encoding="ascii").strip()) as service:
+    with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
         for language in ("hr", "en"):
-            documents = [LocalFile(path, f"{language}/{path.name}") for path in sorted((root / language).glob("*.md"))]
+            documents = [
+                LocalFile(path, f"{language}/{path.name}") for path in sorted((CORPUS / language).glob("*.md"))
+            ]
             count += len(documents)
             running.now(language)
             fields = {"collection": CORPUS_COLLECTION, "language": language}

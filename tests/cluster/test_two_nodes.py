@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from cluster import node
 from tests.support.service import Running, deployed, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +48,10 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
                 }
                 if name == "generation":
                     deployment["ray_actor_options"] = {"num_cpus": 0, "num_gpus": 1}
+            case "reranking":
+                pass
             case _:
-                # The stores of this test have one owner each; the fakes keep theirs in memory.
+                # The stores of this test have one owner each; the fake index keeps its own in memory.
                 deployment.pop("autoscaling_config", None)
                 deployment.pop("ray_actor_options", None)
                 deployment |= {"num_replicas": 1}
@@ -56,20 +59,29 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Any]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    token = tmp_path / "ray-token"
+    node.read_or_make_secret(token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    size = {"num_cpus": 4, "object_store_memory": 100 * 1024 * 1024}
     nodes = Cluster(
-        initialize_head=True,
-        connect=True,
-        head_node_args={"num_cpus": 4, "num_gpus": 1, "object_store_memory": 100 * 1024 * 1024},
+        initialize_head=True, connect=True, head_node_args={**size, "num_gpus": 1, "include_dashboard": False}
     )
-    nodes.add_node(num_cpus=4, num_gpus=2, object_store_memory=100 * 1024 * 1024)
+    nodes.add_node(**size, num_gpus=2)
     nodes.wait_for_nodes()
     yield nodes
     ray.shutdown()
     nodes.shutdown()
+
+
+@pytest.fixture
+def running(cluster: Any, tmp_path: Path) -> Iterator[Running]:
+    with deployed(production_on_fakes(tmp_path), ready_within_s=120) as started:
+        started.ingest([{"id": "d", "language": "en", "text": "A question of ten words, answered."}])
+        yield started
 
 
 def replica_counts() -> dict[str, int]:
@@ -98,20 +110,16 @@ async def load(running: Running, stop: asyncio.Event) -> int:
     return answers
 
 
-async def test_load_drives_embedding_and_generation_to_two_replicas_and_back(cluster: Any, tmp_path: Path) -> None:
+async def test_load_drives_embedding_and_generation_to_two_replicas_and_back(running: Running) -> None:
     import ray
 
-    assert len([node for node in ray.nodes() if node["Alive"]]) == 2
-    with deployed(production_on_fakes(tmp_path), ready_within_s=120) as running:
-        await asyncio.to_thread(
-            running.ingest, [{"id": "d", "language": "en", "text": "A question of ten words, answered."}]
-        )
-        await wait_for(dict.fromkeys(SCALED, 1), 30)
-        stop = asyncio.Event()
-        callers = [asyncio.create_task(load(running, stop)) for _ in range(16)]
-        try:
-            await wait_for(dict.fromkeys(SCALED, 2), 90)
-        finally:
-            stop.set()
-        assert sum(await asyncio.gather(*callers)) > 0
-        await wait_for(dict.fromkeys(SCALED, 1), 90)
+    assert len([each for each in ray.nodes() if each["Alive"]]) == 2
+    await wait_for(dict.fromkeys(SCALED, 1), 30)
+    stop = asyncio.Event()
+    callers = [asyncio.create_task(load(running, stop)) for _ in range(16)]
+    try:
+        await wait_for(dict.fromkeys(SCALED, 2), 90)
+    finally:
+        stop.set()
+    assert sum(await asyncio.gather(*callers)) > 0
+    await wait_for(dict.fromkeys(SCALED, 1), 90)

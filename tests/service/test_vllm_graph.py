@@ -33,6 +33,7 @@ LONG = 4_000
 SETTLED_S = 2.0
 ROUNDS = 20
 
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.tiny_model import make_tiny_model
