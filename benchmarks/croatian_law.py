@@ -1,7 +1,7 @@
 """Ten Croatian acts as PDF and as DOCX through `rag ingest`: is the right act among the first three sources?
 
-The acts are rendered twice, each way into a collection of its own, and every answerable question is asked of each. No baseline:
-the figures are counts.
+The acts are rendered twice, each way into a collection of its own, and every answerable question is asked of each.
+No baseline: the figures are counts.
 """
 
 from __future__ import annotations

@@ -32,18 +32,25 @@ def build_app(args: AppArgs) -> Application:
     Scale and resources come from `deployments:` of the config file; only what the code itself needs is set here.
     """
     args = args.resolved()
-    owners = {owner for stage_owners in args.local_stores().values() for owner in stage_owners}
+
+    def owned(name: str) -> str:
+        return " and ".join(field for field, owners in args.local_stores().items() if name in owners)
 
     def options(name: str) -> dict[str, Any]:
-        return {"name": name} | ({"ray_actor_options": ON_THE_HEAD_NODE} if name in owners else {})
+        return {"name": name} | ({"ray_actor_options": ON_THE_HEAD_NODE} if owned(name) else {})
 
     database, blobs = Database(args.store), Blobs(args.blobs)
     embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
-    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval)
+    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
     generation = _generation(availability.resolve(args.generation))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
-        args.ingestion, EmbeddingHandle(embedding), RetrievalHandle(retrieval), Jobs(database), blobs
+        args.ingestion,
+        EmbeddingHandle(embedding),
+        RetrievalHandle(retrieval),
+        Jobs(database),
+        blobs,
+        owned("ingestion"),
     )
     return serve.deployment(Ingress, **options("ingress")).bind(
         args.api,
@@ -57,6 +64,7 @@ def build_app(args: AppArgs) -> Application:
             "generation": generation,
             "ingestion": ingestion,
         },
+        owned("ingress"),
     )
 
 

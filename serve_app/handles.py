@@ -1,7 +1,7 @@
 """DeploymentHandle → port adapters: the only place where the service calls its stages.
 
 Errors come back as a mix of RayTaskError and the stage's own class, whose text is a remote traceback; here they
-become plain RagErrors. Deadlines are the pipeline's: it cancels the awaits in here, and Serve cancels the replica's task.
+become plain RagErrors. Deadlines are the pipeline's: it cancels the awaits in here, and Serve the replica's task.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.ownership import refuse_company
 from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.api.services import Services
@@ -39,7 +40,9 @@ class _Ingress:
         database: Database,
         blobs: Blobs,
         handles: Mapping[str, DeploymentHandle[Any]],
+        owned: str = "",
     ) -> None:
+        refuse_company(owned)
         self._config = config
         self._database = database
         self._handles = handles

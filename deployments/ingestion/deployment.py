@@ -8,6 +8,7 @@ import uuid
 from deployments.ingestion.base import BlobStore, EmbedderPort, IndexPort, JobStore
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
+from deployments.ownership import refuse_company
 from deployments.types import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,15 @@ class Ingestion:
     replica counts as running."""
 
     def __init__(
-        self, config: IngestionConfig, embedder: EmbedderPort, index: IndexPort, jobs: JobStore, blobs: BlobStore
+        self,
+        config: IngestionConfig,
+        embedder: EmbedderPort,
+        index: IndexPort,
+        jobs: JobStore,
+        blobs: BlobStore,
+        owned: str = "",
     ) -> None:
+        refuse_company(owned)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 
     async def wake(self) -> None:

@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Sequence
 
 from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.ownership import refuse_company
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
 from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
@@ -18,7 +19,8 @@ class Retrieval:
     call, and calls wait for it.
     """
 
-    def __init__(self, config: RetrievalConfig) -> None:
+    def __init__(self, config: RetrievalConfig, owned: str = "") -> None:
+        refuse_company(owned)
         self._config = config
         self._index = create(config)
         self._opening: asyncio.Task[None] | None = None

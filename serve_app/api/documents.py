@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -35,7 +35,7 @@ class _Form(Wire):
     collection: Name = "default"
     language: Language | None = None
     user: Name | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 _OPENAPI: dict[str, Any] = {
@@ -144,7 +144,7 @@ async def _files(request: Request, serving: Services, caller: Principal) -> list
             raise InvalidRequest(f"{unknown[0]}: files go in the field `files`")
         if not uploads:
             raise InvalidRequest("files is empty; send at least one file in the field `files`")
-        given = {name: value for name, value in form.multi_items() if name != "files"}
+        given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
         if isinstance(given.get("metadata"), str):
             given["metadata"] = _json_object(str(given["metadata"]))
         fields = _validated(lambda: _Form.model_validate(given))

@@ -163,8 +163,8 @@ def _check_embedder(args: AppArgs) -> None:
         if former.get(name) != value:
             raise CliError(
                 f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and "
-                f"vectors of the two cannot be compared; set embedding.{name} back, or start with another --data-dir and "
-                "ingest again"
+                f"vectors of the two cannot be compared; set embedding.{name} back, or start with another --data-dir "
+                "and ingest again"
             )
 
 

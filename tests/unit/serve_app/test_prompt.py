@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from deployments.types import Language
 from serve_app import prompt
 from tests.support.pipeline import passage
 
@@ -13,13 +14,13 @@ async def no_counting(texts: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.parametrize(("language", "word"), [("hr", "Pitanje: "), ("en", "Question: ")])
-async def test_system_first_passages_numbered_best_first_question_last(language: str, word: str) -> None:
+async def test_system_first_passages_numbered_best_first_question_last(language: Language, word: str) -> None:
     built = await prompt.build(
         "Koji je rok?",
         language,
         [passage(1), passage(2)],
         budget=100_000,
-        count_tokens=no_counting,  # type: ignore[arg-type]
+        count_tokens=no_counting,
     )
     system, user = built.messages
     assert (system.role, user.role) == ("system", "user")
