@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +24,11 @@ class Progress:
     failure: str | None
 
 
-def deploy(raw: Mapping[str, Any]) -> None:
-    """Start Serve as the file says and hand it the file's application. Returns before the replicas are up."""
+def deploy(raw: Mapping[str, Any]) -> Callable[[float], object]:
+    """Start Serve as the file says and hand it the file's application. Returns before the replicas are up.
+
+    What it returns shuts Serve down: replicas get so many seconds to finish and close their stores.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the terminal is for the caller
     config = ServeDeploySchema.model_validate(raw)
     client = serve_start(
@@ -37,6 +39,9 @@ def deploy(raw: Mapping[str, Any]) -> None:
         global_logging_config=config.logging_config,
     )
     client.deploy_apps(config)
+    # Not serve.shutdown, which waits for 30 s: and nobody may wait on Ray when the node is stopped next.
+    shut_down: Callable[[float], object] = client.shutdown
+    return shut_down
 
 
 def progress() -> Progress:
@@ -51,11 +56,3 @@ def progress() -> Progress:
     failures = [a.message for a in applications if a.status.value == "DEPLOY_FAILED"]
     failures += [message for status, message in deployments.values() if status == "DEPLOY_FAILED" and failures]
     return Progress(deployments, running, "\n".join(dict.fromkeys(failures)) or None)
-
-
-def shut_down(*, within_s: float) -> bool:
-    """Let the replicas finish and close their stores; False if that took longer than `within_s`."""
-    stopping = threading.Thread(target=serve.shutdown, daemon=True)
-    stopping.start()
-    stopping.join(within_s)
-    return not stopping.is_alive()

@@ -24,6 +24,11 @@ def locate(model: str, revision: str | None, field: str) -> Path:
     return _cached_folder(model, revision, field)
 
 
+def is_here(model: str) -> bool:
+    """Whether a model needs no cache: it is bundled, or a local folder."""
+    return model in _BUNDLED_NAMES or Path(model).expanduser().is_dir()
+
+
 def display_name(model: str) -> str:
     """A model's name as callers may see it: a local folder shows only its last part."""
     folder = Path(model).expanduser()

@@ -111,18 +111,18 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}; name an existing config file"]) from None
+        raise ConfigError([f"file: {error.strerror}; name an existing one"]) from None
     except UnicodeDecodeError:
-        raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
+        raise ConfigError(["file: not UTF-8 text; save it as UTF-8"]) from None
     try:
         raw = yaml.load(text, _StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([f"{path}, line {line}: not valid YAML: {error.problem or error.context}"]) from None
+        raise ConfigError([f"line {line}: not valid YAML: {error.problem or error.context}"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not valid YAML: {error}"]) from None
+        raise ConfigError([f"file: not valid YAML: {error}"]) from None
     if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: must be a mapping of Serve's config keys; see cluster/local.yaml"])
+        raise ConfigError(["file: must be a mapping of Serve's config keys; see cluster/local.yaml"])
     return raw
 
 

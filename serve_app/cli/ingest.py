@@ -83,7 +83,9 @@ def ingest(
             on_done=lambda count: bars.update(done, completed=count),
         )
     if failures:
-        table = Table("document", "why it failed", title=f"{len(failures)} of {total} failed", title_justify="left")
+        table = Table(title=f"{len(failures)} of {total} failed", title_justify="left")
+        for column in ("document", "why it failed"):
+            table.add_column(column, overflow="fold")
         for failed in failures:
             table.add_row(plain(failed.name), plain(failed.reason))
         console.print(table)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from serve_app.cli import configs, keys
+from serve_app.cli import configs, keys, models
+from serve_app.cli.ask import ask, search
 from serve_app.cli.errors import Commands
 from serve_app.cli.ingest import ingest
+from serve_app.cli.status import status
 from serve_app.cli.up import up
 
 app = typer.Typer(
@@ -18,6 +20,10 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(up)
+app.command()(ask)
+app.command()(search)
 app.command()(ingest)
+app.command()(status)
+app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(configs.app, name="config")

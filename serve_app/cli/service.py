@@ -56,6 +56,7 @@ class Service:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=_TIMEOUT,
             transport=transport,
+            verify=self.url.startswith("https:"),  # loading the machine's certificates takes a while
             trust_env=urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy to this machine
         )
 

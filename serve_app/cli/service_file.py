@@ -14,6 +14,7 @@ from serve_app.cli.errors import CliError
 SERVICE = "service.json"
 KEY = "key"
 RAY_TOKEN = "ray_token"
+RAY_LOG = "ray.log"
 MODELS = "models.json"
 _LOCK = "service.lock"
 

@@ -6,10 +6,11 @@ import copy
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from serve_app.cli.configs import LOCAL_CONFIG, checked
 from serve_app.cli.errors import CliError
-from serve_app.cli.service_file import KEY, MODELS, RAY_TOKEN, RunningService, owned
+from serve_app.cli.service_file import KEY, MODELS, RAY_LOG, RAY_TOKEN, RunningService, owned
 from serve_app.cli.signals import Signals
 from serve_app.cli.stages import Stage, stage
 
@@ -48,7 +49,7 @@ def up(
     from cluster import node as ray_node
 
     ray_node.set_flags()  # before anything imports ray
-    console, signals = Console(), Signals()
+    console, signals = Console(file=sys.stdout), Signals()
     serving = False
     with ExitStack() as things:
         try:
@@ -60,6 +61,8 @@ def up(
             raw, url = _on_free_port(file.raw, port, console)
             with stage(console, "Models") as running:
                 running.result = _check_models(file.args)
+            # Ray prints what it has to say of dying workers, whatever it is told; the terminal is for the stages.
+            things.enter_context(redirect_stdout(things.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))))
             keys = things.enter_context(ThreadPoolExecutor(1)).submit(_prepare_database, file.args)
             with stage(console, "Ray node") as running:
                 node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
@@ -188,8 +191,7 @@ def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s
     from cluster import application
 
     running.now("starting Serve")
-    things.callback(application.shut_down, within_s=SHUTDOWN_S)
-    application.deploy(raw)
+    things.callback(application.deploy(raw), SHUTDOWN_S)
     until = time.monotonic() + timeout_s
     up_already: set[str] = set()
     while True:
@@ -214,7 +216,7 @@ def _ready(url: str, timeout_s: float) -> dict[str, Any]:
     """What /readyz says once every stage is ready."""
     until = time.monotonic() + timeout_s
     said = "no answer"
-    with httpx.Client(base_url=url, timeout=10, trust_env=False) as http:
+    with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
         while True:
             try:
                 response = http.get("/readyz")
