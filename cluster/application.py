@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray import serve
-from ray.serve._private.api import serve_start  # what `serve run FILE` calls; there is no public equivalent
+from ray.serve._private.api import _create_controller_and_proxy_refs
+from ray.serve._private.client import ServeControllerClient
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
@@ -24,35 +24,46 @@ class Progress:
     failure: str | None
 
 
-def deploy(raw: Mapping[str, Any]) -> Callable[[float], object]:
-    """Start Serve as the file says and hand it the file's application. Returns before the replicas are up.
+class Application:
+    def __init__(self, client: Any) -> None:
+        self._client = client
 
-    What it returns shuts Serve down: replicas get so many seconds to finish and close their stores.
-    """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the terminal is for the caller
-    config = ServeDeploySchema.model_validate(raw)
-    client = serve_start(
-        http_options=config.http_options.model_dump(),
-        proxy_location=config.proxy_location,
-        grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
-        controller_options=config.controller_options,
-        global_logging_config=config.logging_config,
-    )
-    client.deploy_apps(config)
-    # Not serve.shutdown, which waits for 30 s: and nobody may wait on Ray when the node is stopped next.
-    shut_down: Callable[[float], object] = client.shutdown
-    return shut_down
+    @classmethod
+    def deploy(cls, raw: Mapping[str, Any]) -> Application:
+        """Start Serve as the file says and hand it the file's application. Returns before the replicas are up."""
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the terminal is for the caller
+        config = ServeDeploySchema.model_validate(raw)
+        # What `serve run FILE` does, without its wait for the HTTP proxies: they start while the application is built.
+        controller, _ = _create_controller_and_proxy_refs(
+            http_options=config.http_options.model_dump(),
+            grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
+            global_logging_config=config.logging_config,
+            global_tracing_config=config.tracing_config,
+            controller_options=config.controller_options,
+            proxy_location=config.proxy_location,
+        )
+        client = ServeControllerClient(controller)
+        client.deploy_apps(config)
+        return cls(client)
 
+    def progress(self) -> Progress:
+        """How far the start has come. (`serve.status` tells the same at fifty times the cost.)"""
+        applications = self._client.list_serve_statuses()
+        states = {
+            deployment.name: (str(deployment.status.value), str(deployment.message))
+            for application in applications
+            for deployment in application.deployment_statuses
+        }
+        running = bool(applications) and all(each.app_status.status == "RUNNING" for each in applications)
+        if not any(each.app_status.status == "DEPLOY_FAILED" for each in applications):
+            return Progress(states, running, None)
+        reasons = [each.app_status.message for each in applications]
+        reasons += [message for state, message in states.values() if state in ("DEPLOY_FAILED", "UNHEALTHY")]
+        return Progress(states, running, "\n".join(dict.fromkeys(filter(None, reasons))) or "Serve gives no reason")
 
-def progress() -> Progress:
-    """How far the application's start has come."""
-    applications = serve.status().applications.values()
-    deployments = {
-        name: (deployment.status.value, deployment.message)
-        for application in applications
-        for name, deployment in application.deployments.items()
-    }
-    running = bool(applications) and all(application.status.value == "RUNNING" for application in applications)
-    failures = [a.message for a in applications if a.status.value == "DEPLOY_FAILED"]
-    failures += [message for status, message in deployments.values() if status == "DEPLOY_FAILED" and failures]
-    return Progress(deployments, running, "\n".join(dict.fromkeys(failures)) or None)
+    def shut_down(self, within_s: float) -> None:
+        """Let the replicas finish and close their stores, but for no longer than `within_s`.
+
+        Not serve.shutdown, which waits for 30 s: nobody may be waiting on Ray when the node is stopped next.
+        """
+        self._client.shutdown(timeout_s=within_s)

@@ -188,10 +188,11 @@ def _prepare_database(args: AppArgs) -> Path | None:
 
 def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float) -> None:
     """Start the application and follow its deployments until all are up. Raises CliError with Serve's reason."""
-    from cluster import application
+    from cluster.application import STARTED, Application
 
     running.now("starting Serve")
-    things.callback(application.deploy(raw), SHUTDOWN_S)
+    application = Application.deploy(raw)
+    things.callback(application.shut_down, SHUTDOWN_S)
     until = time.monotonic() + timeout_s
     up_already: set[str] = set()
     while True:
@@ -199,7 +200,7 @@ def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s
         if progress.failure:
             raise CliError(f"the deployments failed to start:\n{progress.failure.strip()}")
         for name, (state, _) in progress.deployments.items():
-            if state == application.STARTED and name not in up_already:
+            if state == STARTED and name not in up_already:
                 up_already.add(name)
                 running.line(f"{name} is up")
         if progress.running:
