@@ -68,14 +68,27 @@ def write_secret(path: Path, secret: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OwnedNode:
-    """A running head node, this process connected to it. The dashboard listens on loopback and asks for the token."""
+    """A running head node, this process connected to it."""
 
-    dashboard_url: str
     folder: Path
     processes: tuple[psutil.Process, ...]
 
+    def start_dashboard(self) -> str:
+        """Start Ray's dashboard, on loopback and behind the token, and return its address once it listens.
+
+        Ray would start it first of all; its ten processes then compete with the replicas for what cores there are.
+        """
+        from ray._private import ray_constants, worker  # there is no public way to start it later
+
+        node = worker._global_node
+        node.kill_dashboard(check_alive=False)  # the stand-in that Ray starts without one
+        where = ray_constants.KV_NAMESPACE_DASHBOARD
+        node.get_gcs_client().internal_kv_del(ray_constants.DASHBOARD_ADDRESS.encode(), False, where)
+        node.start_api_server(include_dashboard=True, raise_on_failure=True)
+        return f"http://{node._webui_url}"
+
     def alive(self) -> bool:
-        """Whether Ray's own processes still run."""
+        """Whether the processes without which there is no node still run."""
         return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
 
 
@@ -88,19 +101,19 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     import ray
 
     try:
-        context = ray.init(
+        ray.init(
             address="local",
             num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
             object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=True,
+            include_dashboard=False,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.ERROR,
             namespace="serve",
             _temp_dir=str(folder),
         )
-        processes = tuple(psutil.Process().children())
-        yield OwnedNode(f"http://{context.dashboard_url}", folder, processes)
+        processes = tuple(each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet"))
+        yield OwnedNode(folder, processes)
     finally:
         descendants = psutil.Process().children(recursive=True)
         ray.shutdown()

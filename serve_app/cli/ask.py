@@ -104,7 +104,7 @@ def _body(
 
 def _stream(service: Service, body: Mapping[str, Any]) -> None:
     """Print the answer as it comes; Ctrl-C stops it in the service too."""
-    from httpx_sse import EventSource, SSEError
+    from httpx_sse import EventSource
 
     console = Console()
     sources: list[dict[str, Any]] = []
@@ -117,6 +117,8 @@ def _stream(service: Service, body: Mapping[str, Any]) -> None:
             service.http.stream("POST", "/v1/query", json=dict(body), timeout=timeout) as response,
         ):
             service.check(response)
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise CliError(f"{service.url} answered something that is not a stream; check --url")
             query_id = response.headers.get("X-Query-ID", "")
             for message in _messages(EventSource(response)):
                 match message["type"]:
@@ -137,8 +139,6 @@ def _stream(service: Service, body: Mapping[str, Any]) -> None:
                         return
         console.print()
         raise CliError("the answer broke off before its end; ask again")
-    except SSEError:
-        raise CliError(f"{service.url} answered something that is not a stream; check --url") from None
     except KeyboardInterrupt:
         console.print()
         if query_id:
@@ -149,6 +149,8 @@ def _stream(service: Service, body: Mapping[str, Any]) -> None:
 
 def _messages(events: Any) -> Iterator[dict[str, Any]]:
     for event in events.iter_sse():
+        if not event.data:
+            continue  # a heartbeat: httpx-sse makes an event of a comment that follows an id
         try:
             message = json.loads(event.data)
         except ValueError:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -87,7 +88,7 @@ def ingest(
         for column in ("document", "why it failed"):
             table.add_column(column, overflow="fold")
         for failed in failures:
-            table.add_row(plain(failed.name), plain(failed.reason))
+            table.add_row(escape(plain(failed.name)), escape(plain(failed.reason)))
         console.print(table)
         raise typer.Exit(1)
     console.print(f"{total} {'document' if total == 1 else 'documents'} indexed.")

@@ -111,7 +111,7 @@ class Service:
             raise CliError(f"the service at {self.url} is silent; look at `rag status` and the Ray dashboard") from None
         except httpx.TransportError as error:
             raise CliError(
-                f"the connection to {self.url} broke off ({error or type(error).__name__}); try again"
+                f"the connection to {self.url} broke off ({str(error) or type(error).__name__}); try again"
             ) from None
 
 

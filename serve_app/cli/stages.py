@@ -43,6 +43,6 @@ def stage(console: Console, title: str) -> Iterator[Stage]:
         console.print(f"[red]✗[/red] {title}", highlight=False)
         if isinstance(error, CliError):
             raise
-        raise CliError(f"{title}: {error or type(error).__name__}") from error
+        raise CliError(f"{title}: {str(error) or type(error).__name__}") from error
     took = time.monotonic() - started
     console.print(f"[green]✓[/green] {title}  {escape(running.result)} [dim]{took:.1f} s[/dim]", highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -67,7 +68,7 @@ def up(
             with stage(console, "Ray node") as running:
                 node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
                 signals.install()  # ray.init has put its own in place
-                running.result = node.dashboard_url
+                running.result = f"{os.cpu_count()} cores"
             with stage(console, "Database and key") as running:
                 key_file = keys.result()
                 running.result = str(key_file or file.args.store.url)
@@ -80,8 +81,10 @@ def up(
             if corpus and key_file:
                 with stage(console, "Documents about this service") as running:
                     running.result = _ingest_corpus(url, key_file, running)
+            with stage(console, "Ray dashboard") as running:
+                running.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
-            _final_screen(console, url, key_file, node, folder / RAY_TOKEN, ready)
+            _final_screen(console, url, key_file, dashboard_url, folder / RAY_TOKEN, ready)
             serving = True
             _wait(node)
         except KeyboardInterrupt:
@@ -252,8 +255,9 @@ def _ingest_corpus(url: str, key_file: Path, running: Stage) -> str:
 
 
 def _final_screen(
-    console: Console, url: str, key_file: Path | None, node: OwnedNode, token_file: Path, ready: Mapping[str, Any]
+    console: Console, url: str, key_file: Path | None, dashboard_url: str, token_file: Path, ready: Mapping[str, Any]
 ) -> None:
+    rag = "rag" if shutil.which("rag") == sys.argv[0] else os.path.relpath(sys.argv[0])
     facts = Table.grid(padding=(0, 2))
     key_row = key_file.read_text(encoding="ascii").strip() if key_file else "make one: rag keys create --config FILE"
     facts.add_row("Service", f"[bold]{url}[/bold]")
@@ -261,14 +265,15 @@ def _final_screen(
     facts.add_row("Key", escape(key_row))
     if key_file:
         facts.add_row("", f"[dim]kept in {escape(str(key_file))}[/dim]")
-    facts.add_row("Ray dashboard", node.dashboard_url)
+    facts.add_row("Ray dashboard", dashboard_url)
     facts.add_row("", f"[dim]log in with the token in[/dim] {escape(str(token_file))}")
     for name, serves in ready["stages"].items():
         facts.add_row(name.capitalize(), escape(" · ".join(str(v) for v in (serves["engine"], serves["model"]) if v)))
     console.print()
     console.print(facts, highlight=False, soft_wrap=True)
     console.print("\nTry, in another terminal:", highlight=False)
-    console.print('  rag ask "Koliko dugo se čuvaju dokumenti?"\n  rag ingest PATH', style="bold", highlight=False)
+    tries = f'  {rag} ask "Koliko dugo se čuvaju dokumenti?"\n  {rag} ingest PATH'
+    console.print(tries, style="bold", highlight=False, markup=False)
     console.print("\nCtrl-C stops everything.", highlight=False)
 
 

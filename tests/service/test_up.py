@@ -1,0 +1,166 @@
+"""`rag up` as a person uses it: started, asked, interrupted, started again; and nothing of it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from serve_app.config_file import load
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
+RAG = str(Path(sys.executable).with_name("rag"))
+LOCAL = Path(__file__).parents[2] / "cluster/local.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    log: Path
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, path: Path, within_s: float = 300) -> None:
+        end = time.monotonic() + within_s
+        while not path.exists():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < end, self.text()
+            time.sleep(0.1)
+
+    def rag(self, *arguments: str) -> str:
+        command = [RAG, *arguments, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@contextmanager
+def up(folder: Path, *arguments: str) -> Iterator[Up]:
+    """A `rag up` in a process group of its own, as a terminal has it; killed if the test leaves it running."""
+    log = folder / "up.log"
+    data_dir = folder / "var"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [RAG, "up", "--data-dir", str(data_dir), *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "COLUMNS": "200"},
+        )
+    descendants: list[psutil.Process] = []
+    try:
+        yield Up(process, data_dir, log)
+    finally:
+        if process.poll() is None:
+            descendants = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+        for each in descendants:
+            if each.is_running():
+                each.kill()
+
+
+def interrupt(running: Up) -> int:
+    """Ctrl-C, which a terminal sends to the whole group; then nothing may be left. The exit code."""
+    descendants = psutil.Process(running.process.pid).children(recursive=True)
+    os.killpg(running.process.pid, signal.SIGINT)
+    code = running.process.wait(60)
+    _, alive = psutil.wait_procs(descendants, timeout=10)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+    return code
+
+
+def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        raw = load(LOCAL).raw
+        raw["http_options"]["port"] = port
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump(raw))
+        with up(tmp_path, "--config", str(config)) as running:
+            running.wait_for(tmp_path / "var/service.json")
+            assert f"Port {port} is in use" in running.text()
+            service = json.loads((tmp_path / "var/service.json").read_text())
+            ray_folder = Path(service["ray_folder"])
+            assert ray_folder.is_dir()
+
+            answer = running.rag("ask", "Koliko dugo se čuvaju dokumenti?")
+            assert "[1]" in answer
+            assert "cuvanje-i-brisanje.md" in answer
+            assert "yes" in running.rag("status")
+
+            key = (tmp_path / "var/key").read_text()
+            screen = running.text()
+            assert all(part in screen for part in (service["url"], key, "rag ask", "rag ingest", "extractive"))
+
+            dashboard = next(line.split()[-1] for line in screen.splitlines() if line.startswith("Ray dashboard"))
+            assert httpx.get(f"{dashboard}/api/version", trust_env=False).status_code == 401
+            token = (tmp_path / "var/ray_token").read_text()
+            headers = {"Authorization": f"Bearer {token}"}
+            assert httpx.get(f"{dashboard}/api/version", headers=headers, trust_env=False).status_code == 200
+            assert listening_elsewhere(running) == []
+
+            second = subprocess.run([RAG, "up", "--data-dir", str(running.data_dir)], capture_output=True, text=True)
+            assert second.returncode == 1
+            assert f"is in use by a service that runs at {service['url']}" in second.stderr
+
+            assert interrupt(running) == 0, running.text()
+    assert not ray_folder.exists()
+    assert not (tmp_path / "var/service.json").exists()
+
+    with up(tmp_path, "--no-corpus") as again:
+        again.wait_for(tmp_path / "var/service.json")
+        assert (tmp_path / "var/key").read_text() == key
+        assert "cuvanje-i-brisanje.md" in again.rag("ask", "Koliko dugo se čuvaju dokumenti?")
+        again.process.terminate()
+        assert again.process.wait(60) == 0
+
+
+def listening_elsewhere(running: Up) -> list[object]:
+    """Ports that the service's processes hold on anything but loopback."""
+    root = psutil.Process(running.process.pid)
+    return [
+        connection.laddr
+        for process in [root, *root.children(recursive=True)]
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")
+    ]
+
+
+def test_a_stage_that_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    model = tmp_path / "no-model"
+    model.mkdir()
+    raw = load(LOCAL).raw
+    raw["applications"][0]["args"]["embedding"]["model"] = str(model)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(raw))
+    with up(tmp_path, "--config", str(config)) as running:
+        assert running.process.wait(300) == 1
+        assert "the deployments failed to start" in running.text()
+        assert "no-model" in running.text()
+    assert not (tmp_path / "var/service.json").exists()
+    assert not (tmp_path / "var/models.json").exists()
+
+
+def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_for(tmp_path / "var/key")  # the Ray node is starting
+        time.sleep(1)
+        assert interrupt(running) == 130, running.text()
+    assert not (tmp_path / "var/service.json").exists()

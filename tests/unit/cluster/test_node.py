@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster import node
+
+
+def test_flags_lead_to_no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in node._FLAGS:
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what is set here is undone
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "another's")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    node.set_flags()
+    assert "RAY_ADDRESS" not in os.environ
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "var/token"
+    secret = node.read_or_make_secret(path)
+    assert len(secret) == 64
+    assert node.read_or_make_secret(path) == secret
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["token"]
+
+
+def test_a_secret_that_is_replaced_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("old")
+    path.chmod(0o644)
+    node.write_secret(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("configured", "used"), [("/tmp/x", "/tmp/x"), ("/" + "long" * 20, "/tmp")])
+def test_rays_sockets_fit_into_the_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, configured: str, used: str
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: configured)
+    assert node._temp_root() == used

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+SOURCES: dict[str, Any] = {
+    "type": "sources",
+    "query_id": "q1",
+    "sources": [
+        {"id": "p1", "document_id": "zakoni/a.md", "title": "Zakon [1]", "text": "…", "score": 0.91, "metadata": {}},
+        {"id": "p2", "document_id": "b.md", "title": "Drugi", "text": "…", "score": 0.5, "metadata": {}},
+    ],
+}
+COMPLETE = {
+    "type": "complete",
+    "query_id": "q1",
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    "timings": {"total": 1234.0},
+    "finish_reason": "stop",
+    "engine": "vllm",
+    "model": "Qwen/Qwen3-0.6B",
+    "degraded": [],
+}
+
+
+def chunk(content: str) -> dict[str, Any]:
+    return {"type": "chunk", "query_id": "q1", "content": content}
+
+
+Sse = Callable[..., httpx.Response]
+Problem = Callable[..., httpx.Response]
+
+
+def test_the_answer_streams_and_its_sources_follow(service: Any, rag: Any, sse: Sse) -> None:
+    citation = {"type": "citation", "query_id": "q1", "sources": ["p1"], "start": 0, "end": 8}
+    service["POST /v1/query"] = sse(SOURCES, b": ping\n\n", chunk("Rok je 15 "), chunk("dana. [1]"), citation, COMPLETE)
+    result = rag("ask", "Koji je rok?", "--key", "k")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("Rok je 15 dana. [1]\n")
+    first, second = [line for line in result.stdout.splitlines() if line.startswith("[")]
+    assert first.split() == ["[1]", "Zakon", "[1]", "zakoni/a.md", "0.910"]
+    assert second.split() == ["[2]", "Drugi", "b.md", "0.500"]
+    assert result.stdout.rstrip().endswith("answered by vllm · Qwen/Qwen3-0.6B in 1.2 s")
+    assert service.requests[0].headers["Authorization"] == "Bearer k"
+    assert service.bodies() == [{"query": "Koji je rok?"}]
+
+
+def test_every_option_reaches_the_service(service: Any, rag: Any, sse: Sse) -> None:
+    service["POST /v1/query"] = sse(SOURCES, COMPLETE)
+    options = ["--language", "en", "--collection", "a", "--collection", "b", "--user", "u1", "--top-k", "3"]
+    assert rag("ask", "q", *options, "--filter", "metadata.year >= 2018").exit_code == 0
+    assert service.bodies() == [
+        {
+            "query": "q",
+            "language": "en",
+            "collections": ["a", "b"],
+            "user": "u1",
+            "filter": "metadata.year >= 2018",
+            "top_k": 3,
+        }
+    ]
+
+
+def test_json_is_the_services_own(service: Any, rag: Any) -> None:
+    answer = {"answer": "Čaj.", "sources": []}
+    service["POST /v1/query"] = httpx.Response(200, json=answer)
+    result = rag("ask", "q", "--json")
+    assert json.loads(result.stdout) == answer
+    assert "Čaj" in result.stdout
+    assert service.bodies() == [{"query": "q", "stream": False}]
+
+
+def test_what_was_left_out_is_told(service: Any, rag: Any, sse: Sse) -> None:
+    service["POST /v1/query"] = sse(SOURCES, chunk("x"), COMPLETE | {"degraded": ["reranking"], "model": None})
+    assert rag("ask", "q").stdout.rstrip().endswith("answered by vllm in 1.2 s; without reranking")
+
+
+def test_no_sources_no_table(service: Any, rag: Any, sse: Sse) -> None:
+    service["POST /v1/query"] = sse(SOURCES | {"sources": []}, chunk("Ne znam."), COMPLETE)
+    assert "document" not in rag("ask", "q").stdout
+
+
+def test_control_characters_never_reach_the_terminal(service: Any, rag: Any, sse: Sse) -> None:
+    evil = {**SOURCES["sources"][0], "title": "\x1b]0;evil\x07"}
+    service["POST /v1/query"] = sse(SOURCES | {"sources": [evil]}, chunk("a\x1b[2Jb\x9bc\n"), COMPLETE)
+    result = rag("ask", "q")
+    assert result.exit_code == 0
+    assert not set(result.stdout) & set("\x1b\x07\x9b")
+
+
+def test_an_error_in_the_stream(service: Any, rag: Any, sse: Sse) -> None:
+    error = {"type": "error", "query_id": "q1", "error": "generation died", "code": "x", "retryable": True}
+    service["POST /v1/query"] = sse(SOURCES, chunk("Pola"), error)
+    result = rag("ask", "q")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("Pola\n")
+    assert result.stderr == "Error: generation died; ask again\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ((), "the answer broke off before its end"),
+        ((httpx.RemoteProtocolError("peer closed connection"),), "broke off (peer closed connection)"),
+        ((httpx.ReadTimeout("silence"),), "is silent"),
+        ((b"data: {half\n\n",), "cannot be read"),
+    ],
+)
+def test_a_stream_that_breaks_off(service: Any, rag: Any, sse: Sse, ending: tuple[Any, ...], told: str) -> None:
+    service["POST /v1/query"] = sse(SOURCES, chunk("Pola"), *ending)
+    result = rag("ask", "q")
+    assert result.exit_code == 1
+    assert "Pola" in result.stdout
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_stops_the_answer_in_the_service(service: Any, rag: Any, sse: Sse) -> None:
+    service["POST /v1/query"] = sse(SOURCES, chunk("Pola"), KeyboardInterrupt(), query_id="ab12")
+    service["DELETE /v1/query/ab12"] = httpx.Response(202, json={"state": "cancelling"})
+    result = rag("ask", "q", "--key", "k")
+    assert result.exit_code == 130
+    assert [(request.method, request.url.path) for request in service.requests] == [
+        ("POST", "/v1/query"),
+        ("DELETE", "/v1/query/ab12"),
+    ]
+    assert service.requests[1].headers["Authorization"] == "Bearer k"
+
+
+def test_ctrl_c_before_the_service_answered_cancels_nothing(service: Any, rag: Any) -> None:
+    def interrupted(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    service["POST /v1/query"] = interrupted
+    assert rag("ask", "q").exit_code == 130
+    assert len(service.requests) == 1
+
+
+def test_a_refusal_is_one_line(service: Any, rag: Any, problem: Problem) -> None:
+    service["POST /v1/query"] = problem(422, "Invalid filter", "filter: unknown field 'foo'")
+    result = rag("ask", "q", "--filter", "foo == 1")
+    assert (result.exit_code, result.stderr) == (1, "Error: Invalid filter: filter: unknown field 'foo'\n")
+    assert result.stdout == ""
+
+
+def test_an_answer_that_is_no_stream(service: Any, rag: Any) -> None:
+    service["POST /v1/query"] = httpx.Response(200, text="<html>")
+    result = rag("ask", "q")
+    assert result.exit_code == 1
+    assert "check --url" in result.stderr
+
+
+def test_search_lists_passages_with_their_scores(service: Any, rag: Any) -> None:
+    found = {"id": "p1", "document_id": "a.md", "title": "Zakon", "text": "Rok [x] je\x1b 15 dana.", "score": 0.25}
+    service["POST /v1/search"] = httpx.Response(200, json={"query_id": "q", "results": [found], "timings": {}})
+    result = rag("search", "rok", "--collection", "zakoni", "--top-k", "2")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["[1] Zakon  a.md  0.250", "Rok [x] je 15 dana.", ""]
+    assert service.bodies() == [{"query": "rok", "collections": ["zakoni"], "top_k": 2}]
+    assert json.loads(rag("search", "rok", "--json").stdout)["results"] == [found]
+
+
+def test_search_that_finds_nothing(service: Any, rag: Any) -> None:
+    service["POST /v1/search"] = httpx.Response(200, json={"query_id": "q", "results": [], "timings": {}})
+    assert rag("search", "rok").stdout == "Nothing found.\n"
