@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -62,6 +63,11 @@ class Service:
         return total / 2**20
 
 
+def ordinary_environment() -> dict[str, str]:
+    """This process's, without the switch that makes Python compile every module anew in every process."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextmanager
 def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
     """`rag up` with an empty data folder and `arguments`, stopped with SIGINT as a person would."""
@@ -77,7 +83,7 @@ def running(*arguments: str, environment: dict[str, str] | None = None) -> Itera
                 [RAG, "up", "--data-dir", str(data_dir), "--port", str(port), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=environment or ordinary_environment(),
             )
             try:
                 yield Service(process, data_dir, port, started)

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ray import serve
 from ray.serve._private.api import _create_controller_and_proxy_refs
 from ray.serve._private.client import ServeControllerClient
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
+
+from serve_app.app import compose
+from serve_app.config import AppArgs
 
 STARTED = "HEALTHY"
 
@@ -43,7 +47,19 @@ class Application:
             proxy_location=config.proxy_location,
         )
         client = ServeControllerClient(controller)
-        client.deploy_apps(config)
+        # Built here, not by a task of Serve's, which would first have to start a process and import everything.
+        [application] = raw["applications"]
+        scale = {
+            deployment["name"]: {option: value for option, value in deployment.items() if option != "name"}
+            for deployment in application.get("deployments", [])
+        }
+        target = serve.RunTarget(
+            compose(AppArgs.model_validate(application.get("args", {})), scale),
+            name=application.get("name", "default"),
+            route_prefix=application.get("route_prefix", "/"),
+            logging_config=application.get("logging_config"),
+        )
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         return cls(client)
 
     def progress(self) -> Progress:

@@ -3,6 +3,7 @@
 No `from __future__ import annotations` here: Serve reads the annotation of `args` as an object.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -27,9 +28,14 @@ ON_THE_HEAD_NODE = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001
 
 
 def build_app(args: AppArgs) -> Application:
+    """The graph, for `serve run` and `serve deploy`: they lay `deployments:` of the config file over it."""
+    return compose(args, {})
+
+
+def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Application:
     """The graph of deployments. Each is bound to its own stage's config, so that a change restarts no other.
 
-    Scale and resources come from `deployments:` of the config file; only what the code itself needs is set here.
+    `scale` is `deployments:` of a config file, options by name; beside it, only what the code itself needs is set.
     """
     args = args.resolved()
 
@@ -37,13 +43,14 @@ def build_app(args: AppArgs) -> Application:
         return " and ".join(field for field, owners in args.local_stores().items() if name in owners)
 
     def options(name: str) -> dict[str, Any]:
-        return {"name": name} | ({"ray_actor_options": ON_THE_HEAD_NODE} if owned(name) else {})
+        needed = {"ray_actor_options": ON_THE_HEAD_NODE} if owned(name) else {}
+        return {"name": name, **needed, **scale.get(name, {})}
 
     database, blobs = Database(args.store), Blobs(args.blobs)
     embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
-    generation = _generation(availability.resolve(args.generation))
+    generation = _generation(availability.resolve(args.generation), scale.get("generation", {}))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
         EmbeddingHandle(embedding),
@@ -68,9 +75,9 @@ def build_app(args: AppArgs) -> Application:
     )
 
 
-def _generation(config: GenerationConfig) -> Application:
+def _generation(config: GenerationConfig, scale: Mapping[str, Any]) -> Application:
     if config.engine == "vllm":
         from deployments.generation import vllm  # imports ray.serve.llm, seconds that other engines need not wait
 
-        return vllm.build(config, {})
-    return serve.deployment(Generation, name="generation").bind(config)
+        return vllm.build(config, scale)
+    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config)

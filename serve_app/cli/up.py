@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ from serve_app.cli.stages import Stage, stage
 
 if TYPE_CHECKING:
     from cluster.node import OwnedNode
+    from serve_app.cli.ingest import Failed
     from serve_app.config import AppArgs
 
 CORPUS = Path(__file__).parents[2] / "corpus"
@@ -64,7 +66,9 @@ def up(
                 running.result = _check_models(file.args)
             # Ray prints what it has to say of dying workers, whatever it is told; the terminal is for the stages.
             things.enter_context(redirect_stdout(things.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))))
-            keys = things.enter_context(ThreadPoolExecutor(1)).submit(_prepare_database, file.args)
+            beside = things.enter_context(ThreadPoolExecutor(1))
+            keys = beside.submit(_prepare_database, file.args)
+            beside.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
             with stage(console, "Ray node") as running:
                 node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
                 signals.install()  # ray.init has put its own in place
@@ -72,15 +76,22 @@ def up(
             with stage(console, "Database and key") as running:
                 key_file = keys.result()
                 running.result = str(key_file or file.args.store.url)
+            documents: Future[tuple[int, list[Failed]]] | None = None
             with stage(console, "Deployments") as running:
-                _deploy(raw, running, things, start_timeout)
+                for name in _deploy(raw, running, things, start_timeout):
+                    # Documents are parsed while the embedder still loads; the job waits for it.
+                    if name == "ingress" and corpus and key_file:
+                        documents = beside.submit(_ingest_corpus, url, key_file)
             with stage(console, "HTTP") as running:
                 ready = _ready(url, start_timeout)
                 running.result = url
             _remember_embedder(file.args)
-            if corpus and key_file:
+            if documents is not None:
                 with stage(console, "Documents about this service") as running:
-                    running.result = _ingest_corpus(url, key_file, running)
+                    count, failures = documents.result()
+                    for failed in failures:
+                        running.line(f"{failed.name}: {failed.reason}")
+                    running.result = f"{count} in collection {CORPUS_COLLECTION}"
             with stage(console, "Ray dashboard") as running:
                 running.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
@@ -189,8 +200,8 @@ def _prepare_database(args: AppArgs) -> Path | None:
     return key_file
 
 
-def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float) -> None:
-    """Start the application and follow its deployments until all are up. Raises CliError with Serve's reason."""
+def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float) -> Iterator[str]:
+    """Start the application and name its deployments as they come up. Raises CliError with Serve's reason."""
     from cluster.application import STARTED, Application
 
     running.now("starting Serve")
@@ -206,6 +217,7 @@ def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s
             if state == STARTED and name not in up_already:
                 up_already.add(name)
                 running.line(f"{name} is up")
+                yield name
         if progress.running:
             return
         waiting = {n: message for n, (_, message) in progress.deployments.items() if n not in up_already}
@@ -235,23 +247,21 @@ def _ready(url: str, timeout_s: float) -> dict[str, Any]:
             time.sleep(POLL_S)
 
 
-def _ingest_corpus(url: str, key_file: Path, running: Stage) -> str:
+def _ingest_corpus(url: str, key_file: Path) -> tuple[int, list[Failed]]:
     """Hand in the documents that ship with the project, as any client would; unchanged ones are no work."""
     from serve_app.cli.ingest import LocalFile, send
     from serve_app.cli.service import Service
 
     count = 0
+    failures: list[Failed] = []
     with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
         for language in ("hr", "en"):
             documents = [
                 LocalFile(path, f"{language}/{path.name}") for path in sorted((CORPUS / language).glob("*.md"))
             ]
             count += len(documents)
-            running.now(language)
-            fields = {"collection": CORPUS_COLLECTION, "language": language}
-            for failed in send(service, documents, fields):
-                running.line(f"{failed.name}: {failed.reason}")
-    return f"{count} in collection {CORPUS_COLLECTION}"
+            failures += send(service, documents, {"collection": CORPUS_COLLECTION, "language": language})
+    return count, failures
 
 
 def _final_screen(

