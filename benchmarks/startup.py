@@ -44,7 +44,7 @@ def first_sourced_answer(service: Service) -> float:
                     if answer.json()["engine"] == "vllm":
                         raise SystemExit("vllm serves; empty the model cache, the figure is for the extractive engine")
                     return time.monotonic() - service.started
-        time.sleep(0.25)
+        time.sleep(0.5)
     raise SystemExit(f"no sourced answer:\n{(service.data_dir / 'up.log').read_text(errors='replace')}")
 
 
