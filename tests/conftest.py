@@ -1,7 +1,22 @@
-"""Ray reads its flags when it is imported, so they are set before any test module is."""
+"""Ray reads its flags when it is imported, so they are set before any test module is.
+
+A process keeps the token that it used first, so all nodes of a test run share one.
+"""
 
 from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 from cluster import node
 
 node.set_flags()
+_FOLDER = Path(tempfile.mkdtemp(prefix="rag-tests-"))
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(_FOLDER / "ray-token")
+node.read_or_make_secret(_FOLDER / "ray-token")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_FOLDER, ignore_errors=True)

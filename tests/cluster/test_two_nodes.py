@@ -12,7 +12,6 @@ import httpx
 import pytest
 import yaml
 
-from cluster import node
 from tests.support.service import Running, deployed, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -59,13 +58,10 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    token = tmp_path / "ray-token"
-    node.read_or_make_secret(token)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     size = {"num_cpus": 4, "object_store_memory": 100 * 1024 * 1024}
     nodes = Cluster(
         initialize_head=True, connect=True, head_node_args={**size, "num_gpus": 1, "include_dashboard": False}

@@ -160,7 +160,7 @@ def deployed(config: dict[str, Any], *, ready_within_s: float = 240) -> Iterator
 def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -> Iterator[Running]:
     """A node of its own and the application on it, everything under `folder`."""
     config = app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)
-    with owned_node(folder / "ray-token"), deployed(config) as running:
+    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])), deployed(config) as running:
         yield running
 
 
