@@ -24,6 +24,7 @@ DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "croatian-law"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--kinds", nargs="+", choices=["pdf", "docx"], default=["pdf", "docx"])
     parser.add_argument("--verbose", action="store_true", help="print each miss")
     arguments = parser.parse_args()
     acts = [json.loads(path.read_text()) for path in sorted(arguments.data.glob("*.json"))]
@@ -32,7 +33,8 @@ def main() -> None:
     figures: dict[str, object] = {"acts": len(acts), "questions": len(questions)}
     with tempfile.TemporaryDirectory(prefix="rag-law-") as folder, running("--no-corpus") as service:
         service.wait_ready()
-        for kind, render in (("pdf", render_pdf), ("docx", render_docx)):
+        for kind in arguments.kinds:
+            render = {"pdf": render_pdf, "docx": render_docx}[kind]
             files = Path(folder) / kind
             files.mkdir()
             for act in acts:
