@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from deployments.embedding.base import TextKind
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
-from deployments.models import display_name, locate
+from deployments.loading import load
+from deployments.models import display_name
 from deployments.types import EmbedderInfo, Embeddings, Matrix
 
 _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage": ("passage", "document")}
@@ -26,23 +28,8 @@ _SMALLEST_WINDOW = 16
 class SentenceTransformerEmbedder:
     def __init__(self, config: EmbeddingConfig) -> None:
         """Load the model from this machine's files. Raises StageUnavailable if they are missing or can't be used."""
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise StageUnavailable("embedding.device is cuda, but this node has no usable GPU; set it to cpu")
-        if config.threads:
-            torch.set_num_threads(config.threads)
         transformers_logging.disable_progress_bar()
-        folder = locate(config.model, config.revision, "embedding.model")
-        try:
-            self._model = SentenceTransformer(
-                str(folder),
-                device=config.device,
-                local_files_only=True,
-                model_kwargs={"dtype": getattr(torch, config.dtype)},
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise StageUnavailable(
-                f"embedding.model {config.model!r} cannot be loaded from {folder}: {error}"
-            ) from error
+        self._model, folder = load("embedding", config, lambda folder: (_model(folder, config), folder))
         self._batch_size = config.batch_size
         self._prompts: dict[TextKind, str] = {
             "query": self._prompt("query", config.query_prompt),
@@ -97,6 +84,11 @@ class SentenceTransformerEmbedder:
         if configured is not None:
             return configured
         return next((prompt for name in _PROMPT_NAMES[kind] if (prompt := self._model.prompts.get(name))), "")
+
+
+def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:
+    dtype = getattr(torch, config.dtype)
+    return SentenceTransformer(str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype})
 
 
 def _unit(vectors: Matrix) -> Matrix:

@@ -7,9 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from deployments.generation.config import GenerationConfig
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
@@ -39,6 +36,9 @@ def weights_available(model: str, revision: str | None = None) -> bool:
     """
     folder = Path(model)
     if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
         try:
             folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
         except (LocalEntryNotFoundError, ValueError):  # ValueError: not a hub id, as a path that is not there

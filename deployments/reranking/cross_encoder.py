@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from sentence_transformers import CrossEncoder
@@ -10,7 +11,8 @@ from transformers.utils import logging as transformers_logging
 
 from deployments import windows
 from deployments.errors import StageUnavailable
-from deployments.models import display_name, locate
+from deployments.loading import load
+from deployments.models import display_name
 from deployments.reranking.config import RerankingConfig
 
 _USUAL_MAX_TOKENS = 512
@@ -23,23 +25,8 @@ class CrossEncoderReranker:
 
     def __init__(self, config: RerankingConfig) -> None:
         """Load the model from this machine's files. Raises StageUnavailable if they are missing or can't be used."""
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise StageUnavailable("reranking.device is cuda, but this node has no usable GPU; set it to cpu")
-        if config.threads:
-            torch.set_num_threads(config.threads)
         transformers_logging.disable_progress_bar()
-        folder = locate(config.model, config.revision, "reranking.model")
-        try:
-            self._model = CrossEncoder(
-                str(folder),
-                device=config.device,
-                local_files_only=True,
-                model_kwargs={"dtype": getattr(torch, config.dtype)},
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise StageUnavailable(
-                f"reranking.model {config.model!r} cannot be loaded from {folder}: {error}"
-            ) from error
+        self._model = load("reranking", config, lambda folder: _model(folder, config))
         if self._model.num_labels != 1:
             raise StageUnavailable(
                 f"reranking.model {config.model!r} gives {self._model.num_labels} scores a text, a reranker gives one; "
@@ -72,3 +59,8 @@ class CrossEncoderReranker:
             .tolist()
         )
         return [max(next(scores) for _ in each) for each in cut]
+
+
+def _model(folder: Path, config: RerankingConfig) -> CrossEncoder:
+    dtype = getattr(torch, config.dtype)
+    return CrossEncoder(str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype})

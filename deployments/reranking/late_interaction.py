@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from deployments import windows
-from deployments.errors import StageUnavailable
-from deployments.models import display_name, locate
+from deployments.loading import load
+from deployments.models import display_name
 from deployments.reranking import encoder
 from deployments.reranking.config import RerankingConfig
 
@@ -38,19 +38,7 @@ class LateInteractionReranker:
 
     def __init__(self, config: RerankingConfig) -> None:
         """Load the model from this machine's files. Raises StageUnavailable if they are missing or can't be used."""
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise StageUnavailable("reranking.device is cuda, but this node has no usable GPU; set it to cpu")
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        folder = locate(config.model, config.revision, "reranking.model")
-        try:
-            self._encode = encoder.load(folder, config.device, getattr(torch, config.dtype))
-            self._tokenizer = windows.untruncated((folder / "tokenizer.json").read_text("utf-8"))
-            max_tokens = _max_tokens(folder)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise StageUnavailable(
-                f"reranking.model {config.model!r} cannot be loaded from {folder}: {error}"
-            ) from error
+        self._encode, self._tokenizer, max_tokens = load("reranking", config, lambda folder: _parts(folder, config))
         self.model = display_name(config.model)
         self._capacity = max_tokens - self._tokenizer.num_special_tokens_to_add(False)
         self._device = config.device
@@ -89,6 +77,12 @@ class LateInteractionReranker:
         special = _padded([encoding.special_tokens_mask for encoding in encodings]).bool()
         hidden = self._encode(ids.to(self._device), mask.to(self._device)).float()
         return torch.nn.functional.normalize(hidden, dim=-1), (mask & ~special).to(self._device)
+
+
+def _parts(folder: Path, config: RerankingConfig) -> tuple[encoder.Encode, Tokenizer, int]:
+    """The encoder, its tokenizer, and how many tokens it reads."""
+    encode = encoder.load(folder, config.device, getattr(torch, config.dtype))
+    return encode, windows.untruncated((folder / "tokenizer.json").read_text("utf-8")), _max_tokens(folder)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

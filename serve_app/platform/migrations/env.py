@@ -1,4 +1,4 @@
-"""Run by Alembic inside `database.upgrade`, which hands over the connection and owns its transaction."""
+"""Run by Alembic inside `migrations.upgrade`, which hands over the connection and owns its transaction."""
 
 from __future__ import annotations
 

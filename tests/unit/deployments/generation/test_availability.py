@@ -58,7 +58,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Files],
     def with_cache(*args: object, **kwargs: object) -> str:
         return str(real(*args, cache_dir=cache, **kwargs))
 
-    monkeypatch.setattr(availability, "snapshot_download", with_cache)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", with_cache)
 
     def put(files: Files) -> None:
         repository = cache / "models--org--model"

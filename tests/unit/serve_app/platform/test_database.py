@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from deployments.errors import Unavailable
 from serve_app.platform.config import StoreConfig
-from serve_app.platform.database import Database, SchemaTooNew, create_engine
+from serve_app.platform.database import SCHEMA, Database, create_engine
+from serve_app.platform.migrations import SchemaTooNew, configuration
 from serve_app.platform.models import Base, Collection, Tenant, of_tenant, utc_now
 
 
@@ -43,12 +45,16 @@ async def test_the_migrations_make_what_the_models_say(database: Database) -> No
         assert await (await session.connection()).run_sync(differences) == []
 
 
+def test_the_schema_expected_is_the_newest_migrations() -> None:
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == SCHEMA
+
+
 async def test_several_starting_at_once_migrate_once(store: StoreConfig) -> None:
     starting = [Database(store) for _ in range(4)]
     await asyncio.gather(*(database.migrate() for database in starting))
     await starting[0].migrate()
     async with starting[0].session() as session:
-        assert (await session.scalars(text("SELECT version_num FROM alembic_version"))).all() == ["0001"]
+        assert (await session.scalars(text("SELECT version_num FROM alembic_version"))).all() == [SCHEMA]
     await starting[0].close()
 
 
