@@ -52,7 +52,7 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Applica
     if "ray_actor_options" in serve_options:
         raise ValueError("generation: ray_actor_options is refused; set cpus, accelerator_type or tensor_parallel_size")
     # The check only looks at a flag, and three have to fail before a replica whose engine died is replaced.
-    options = {"name": "generation", "health_check_period_s": 2, **serve_options}
+    options = {"name": "generation", "health_check_period_s": 1, **serve_options}
     if "autoscaling_config" not in options:
         # Else ray.serve.llm switches autoscaling on, at most one replica, and a config file's num_replicas is ignored.
         options.setdefault("num_replicas", 1)
@@ -138,6 +138,10 @@ class VllmGeneration(LLMServer):
         self._config = config
         self._queries = RunningQueries(config)
         self._scheduler = SchedulerReport()
+        if config.accelerator == "cpu" and "://" not in config.model:
+            # One node, and vLLM finds or downloads the files itself. A task that does so first would start a process
+            # and import everything once more, six seconds of each start.
+            llm_config.get_or_create_callback().ctx.run_init_node = False
         await super().__init__(llm_config, **kwargs)
         self._client = self.engine._engine_client
         self._client.logger_manager.stat_loggers.append(self._scheduler)

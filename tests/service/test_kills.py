@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.support.recovery import RECOVERY_S, is_retryable, until_answered, until_end
 from tests.support.service import STAGES, Running, kill, service
 
 QUESTION = "How long does an appeal take?"
-RECOVERY_S = 30.0
-RETRYABLE = {"stage_unavailable", "overloaded", "deadline_exceeded", "unavailable"}
+LONG = " ".join([QUESTION] * 20)
 DOCUMENT = {"id": "d", "title": "Appeals", "language": "en", "text": "An appeal takes 15 days from delivery."}
 
 
@@ -28,43 +27,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-async def until_end(running: Running, opened: asyncio.Event) -> dict[str, Any]:
-    """Read one long stream to its last message."""
-    last: dict[str, Any] = {}
-    async with running.stream(" ".join([QUESTION] * 20), max_tokens=200) as stream:
-        async for message in stream:
-            last = message
-            if message["type"] == "chunk":
-                opened.set()
-    return last
-
-
-async def until_answered(running: Running) -> float:
-    """Seconds until a whole answer with its source comes again."""
-    began = time.monotonic()
-    async with httpx.AsyncClient(base_url=running.url, headers=running.headers, timeout=10, trust_env=False) as client:
-        while time.monotonic() - began < RECOVERY_S:
-            try:
-                answer = await client.post("/v1/query", json={"query": QUESTION, "stream": False, "max_tokens": 3})
-            except httpx.HTTPError:
-                await asyncio.sleep(0.2)
-                continue
-            if answer.status_code == 200 and answer.json()["sources"]:
-                return time.monotonic() - began
-            assert answer.status_code in (500, 502, 503, 504), answer.text
-            await asyncio.sleep(0.2)
-    raise AssertionError(f"no answer within {RECOVERY_S} s")
-
-
 async def test_killing_generation_ends_its_open_streams_with_a_retryable_error(running: Running) -> None:
     opened = [asyncio.Event() for _ in range(3)]
-    streams = [asyncio.create_task(until_end(running, each)) for each in opened]
+    streams = [asyncio.create_task(until_end(running, LONG, each)) for each in opened]
     await asyncio.gather(*(asyncio.wait_for(each.wait(), 30) for each in opened))
     kill("generation")
     for last in await asyncio.wait_for(asyncio.gather(*streams), 20):
-        assert (last["type"], last["retryable"]) == ("error", True), last
-        assert last["code"] in RETRYABLE
-    await until_answered(running)
+        assert is_retryable(last), last
+    await until_answered(running, QUESTION)
 
 
 @pytest.mark.parametrize("stage", ["embedding", "retrieval", "reranking"])
@@ -72,7 +42,7 @@ async def test_a_query_in_a_stage_that_is_killed_ends_retryably_and_the_next_is_
     running: Running, stage: str
 ) -> None:
     async def ask_again_and_again() -> list[dict[str, Any]]:
-        return [await until_end(running, asyncio.Event()) for _ in range(2)]
+        return [await until_end(running, LONG, asyncio.Event()) for _ in range(2)]
 
     asking = [asyncio.create_task(ask_again_and_again()) for _ in range(4)]
     await asyncio.sleep(0.3)
@@ -81,8 +51,8 @@ async def test_a_query_in_a_stage_that_is_killed_ends_retryably_and_the_next_is_
     assert len(lasts) == 8
     for last in lasts:
         assert last["type"] in ("complete", "error"), last
-        assert last["type"] == "complete" or (last["retryable"] and last["code"] in RETRYABLE), last
-    await until_answered(running)
+        assert last["type"] == "complete" or is_retryable(last), last
+    await until_answered(running, QUESTION)
 
 
 async def test_documents_go_in_again_after_ingestion_is_killed(running: Running) -> None:
@@ -91,9 +61,9 @@ async def test_documents_go_in_again_after_ingestion_is_killed(running: Running)
     states = await asyncio.to_thread(running.ingest, [DOCUMENT | {"id": "after", "text": "Another appeal."}])
     assert [s["state"] for s in states] == ["indexed"]
     assert time.monotonic() - began < 2 * RECOVERY_S
-    await until_answered(running)
+    await until_answered(running, QUESTION)
 
 
 async def test_the_service_answers_again_after_the_ingress_is_killed(running: Running) -> None:
     kill("ingress")
-    await until_answered(running)
+    await until_answered(running, QUESTION)
