@@ -4,10 +4,10 @@
     ├── BadInput                the caller's to mend, never retried as it is
     │   ├── InvalidRequest        InvalidFilter  UnknownCollection  PromptTooLong  EmbedderMismatch
     │   ├── DocumentTooLarge      UnsupportedDocument  BrokenDocument
-    │   ├── NotFound
-    │   └── Unauthenticated       Forbidden
+    │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
+    │   └── Unauthenticated       Forbidden  TenantSuspended
     └── Unavailable             retryable
-        ├── StageUnavailable      Overloaded
+        ├── StageUnavailable      Overloaded  RequestInProgress
         └── DeadlineExceeded
 
 Each takes one positional message, so that it survives pickling between replicas; everything else is a
@@ -79,6 +79,21 @@ class NotFound(BadInput):
     title = "Not found"
 
 
+class Conflict(BadInput):
+    code = "conflict"
+    title = "In conflict with what is there"
+
+
+class QuotaExceeded(BadInput):
+    code = "quota_exceeded"
+    title = "Over the tenant's quota"
+
+
+class IdempotencyMismatch(BadInput):
+    code = "idempotency_mismatch"
+    title = "Idempotency key used for another request"
+
+
 class Unauthenticated(BadInput):
     code = "unauthenticated"
     title = "Missing or unknown key"
@@ -87,6 +102,11 @@ class Unauthenticated(BadInput):
 class Forbidden(BadInput):
     code = "forbidden"
     title = "Not allowed"
+
+
+class TenantSuspended(BadInput):
+    code = "tenant_suspended"
+    title = "The tenant is suspended"
 
 
 class Unavailable(RagError):
@@ -103,6 +123,11 @@ class StageUnavailable(Unavailable):
 class Overloaded(Unavailable):
     code = "overloaded"
     title = "Too many requests at once"
+
+
+class RequestInProgress(Unavailable):
+    code = "request_in_progress"
+    title = "The same request is being worked on"
 
 
 class DeadlineExceeded(Unavailable):

@@ -126,7 +126,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to generate. `passages` are those in the prompt, in the order of their numbers from 1."""
+    """One answer to generate. `passages` are those in the prompt, in the order of their numbers from 1.
+
+    `model` empty is the deployment's own, else the name of one of its adapters.
+    """
 
     query_id: str
     tenant_id: str
@@ -137,6 +140,7 @@ class GenerationRequest:
     max_tokens: int
     temperature: float = 0.0
     seed: int | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from serve_app.handles import EmbeddingHandle, RetrievalHandle
 from serve_app.ingress import Ingress
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.database import Database
+from serve_app.platform.events import Events
 from serve_app.platform.jobs import Jobs
+from serve_app.platform.logs import AuditLog
 
 ON_THE_HEAD_NODE = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 """Where the owners of embedded stores run: all on the one node that has the folder."""
@@ -55,13 +57,13 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.ingestion,
         EmbeddingHandle(embedding),
         RetrievalHandle(retrieval),
-        Jobs(database),
+        Jobs(database, Events((AuditLog(database),))),
         blobs,
         owned("ingestion"),
     )
     return serve.deployment(Ingress, **options("ingress")).bind(
         args.api,
-        args.generation.context_tokens,
+        args.generation,
         database,
         blobs,
         {
@@ -71,6 +73,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
             "generation": generation,
             "ingestion": ingestion,
         },
+        args.ingestion.lease_s,
         owned("ingress"),
     )
 

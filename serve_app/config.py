@@ -43,6 +43,9 @@ class ApiConfig(Config):
     first_token_s: float = Field(20, gt=0)
     heartbeat_s: float = Field(5, gt=0, description="silence after which a stream sends a comment")
     status_timeout_s: float = Field(5, gt=0, description="how long /readyz waits for one stage")
+    page: int = Field(100, ge=1, description="rows of a list where none are asked for")
+    max_page: int = Field(1_000, ge=1)
+    max_key_overlap_s: float = Field(30 * 86_400, ge=0, description="how long a rotated key may go on working")
     key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica remembers that a key was good")
 
     @model_validator(mode="after")
@@ -51,6 +54,7 @@ class ApiConfig(Config):
             ("top_k", "max_top_k"),
             ("max_tokens", "max_max_tokens"),
             ("deadline_s", "max_deadline_s"),
+            ("page", "max_page"),
         ):
             if getattr(self, default) > getattr(self, limit):
                 raise ValueError(f"{default} is larger than {limit}")

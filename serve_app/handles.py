@@ -95,6 +95,9 @@ class RetrievalHandle:
     async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
         return await call("retrieval", self.handle.delete.remote(tenant_id, document_id, keep_version))
 
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        return await call("retrieval", self.handle.purge.remote(tenant_id, collection))
+
 
 @dataclass(frozen=True, slots=True)
 class RerankingHandle:
@@ -107,16 +110,20 @@ class RerankingHandle:
 class GenerationHandle:
     """Streams from one replica; aborts go to all, since only one of them knows the query."""
 
-    def __init__(self, handle: DeploymentHandle[Any], *, status_ttl_s: float = 10.0) -> None:
+    def __init__(
+        self, handle: DeploymentHandle[Any], *, adapters: Sequence[str] = (), status_ttl_s: float = 10.0
+    ) -> None:
         self._handle = handle
         self._stream = handle.options(stream=True)
+        # Serve sends requests for an adapter to a replica that has it loaded.
+        self._adapted = {name: self._stream.options(multiplexed_model_id=name) for name in adapters}
         self._status_ttl_s = status_ttl_s
         self._status: tuple[float, StageStatus] | None = None
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         try:
-            async for delta in self._stream.generate.remote(request):
+            async for delta in self._adapted.get(request.model, self._stream).generate.remote(request):
                 yield delta
         except (RagError, RayError, RayServeException) as error:
             raise translate("generation", error) from None

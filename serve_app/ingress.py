@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.generation.config import GenerationConfig
 from deployments.ownership import refuse_company
 from deployments.types import StageStatus
 from serve_app.api.app import create_app
-from serve_app.api.services import Services
 from serve_app.config import ApiConfig
 from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
 from serve_app.pipeline import Pipeline
@@ -23,23 +23,29 @@ from serve_app.platform.blobs import Blobs
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
+from serve_app.platform.events import Events
+from serve_app.platform.idempotency import Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
+from serve_app.platform.logs import AuditLog, QueryLog
 from serve_app.platform.statistics import LexicalStatistics
+from serve_app.platform.tenants import Tenants
+from serve_app.services import Services
 
 logger = logging.getLogger(__name__)
 
 
 class _Ingress:
-    """`handles`: the five stages by name. `context_tokens`: what the generating model reads, prompt and answer."""
+    """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last."""
 
     def __init__(
         self,
         config: ApiConfig,
-        context_tokens: int,
+        generation: GenerationConfig,
         database: Database,
         blobs: Blobs,
         handles: Mapping[str, DeploymentHandle[Any]],
+        settle_s: float,
         owned: str = "",
     ) -> None:
         refuse_company(owned)
@@ -47,22 +53,30 @@ class _Ingress:
         self._database = database
         self._handles = handles
         self._announcements: set[asyncio.Task[None]] = set()
+        events = Events((AuditLog(database), QueryLog(database)))
         self._services = Services(
             pipeline=Pipeline(
                 embed=EmbeddingHandle(handles["embedding"]),
                 lexical=LexicalStatistics(database),
                 retrieve=RetrievalHandle(handles["retrieval"]),
                 rerank=RerankingHandle(handles["reranking"]),
-                generate=GenerationHandle(handles["generation"]),
-                context_tokens=context_tokens,
+                generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
+                context_tokens=generation.context_tokens,
             ),
-            keys=Keys(database, cache_s=config.key_cache_s),
-            collections=Collections(database),
-            documents=Documents(database),
-            jobs=Jobs(database),
+            tenants=Tenants(
+                database, events, cache_s=config.key_cache_s, models=(generation.model, *generation.adapters)
+            ),
+            keys=Keys(database, events, cache_s=config.key_cache_s),
+            collections=Collections(database, events),
+            documents=Documents(database, events),
+            jobs=Jobs(database, events),
             passages=RetrievalHandle(handles["retrieval"]),
             blobs=blobs,
+            events=events,
+            audit=AuditLog(database),
+            idempotency=Idempotency(database, lease_s=config.max_deadline_s),
             limits=config,
+            settle_s=settle_s,
             stages=self._stages,
             announce=self._announce,
         )

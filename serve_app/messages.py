@@ -1,9 +1,9 @@
-"""The messages of an answer's stream, as plain values. `api/` writes them to the wire; the keys never change."""
+"""The messages of an answer's stream, as plain values and as they are on the wire; the keys never change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deployments.types import Usage
@@ -67,3 +67,16 @@ class Failure:
 
 
 Message = Sources | Chunk | Citation | Complete | Failure
+
+TYPES: Mapping[type[Message], str] = {
+    Sources: "sources",
+    Chunk: "chunk",
+    Citation: "citation",
+    Complete: "complete",
+    Failure: "error",
+}
+
+
+def wire(message: Message) -> dict[str, Any]:
+    """The message as its JSON object, `type` first."""
+    return {"type": TYPES[type(message)], **asdict(message)}

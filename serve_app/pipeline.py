@@ -26,7 +26,10 @@ from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question, validated and authenticated: whatever reaches the pipeline may be worked on."""
+    """One question, validated and authenticated: whatever reaches the pipeline may be worked on.
+
+    `preamble` goes before the system part; `model` empty takes the deployment's own.
+    """
 
     id: str
     text: str
@@ -39,6 +42,8 @@ class Query:
     first_token_s: float
     temperature: float = 0.0
     seed: int | None = None
+    preamble: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Pipeline:
                     [candidate.passage for candidate in candidates],
                     budget=self.context_tokens - query.max_tokens,
                     count_tokens=self.generate.count_tokens,
+                    preamble=query.preamble,
                 )
             status = await deadline.wait("generation", self.generate.status())
             shown = candidates[: len(built.passages)]
@@ -124,6 +130,7 @@ class Pipeline:
             max_tokens=query.max_tokens,
             temperature=query.temperature,
             seed=query.seed,
+            model=query.model,
         )
         async with aclosing(self.generate.generate(request)) as stream:
             async for delta in deadline.iterate("generation", stream, first_within=query.first_token_s):
@@ -148,5 +155,5 @@ def _complete(query: Query, last: TextDelta, status: StageStatus, watch: Stopwat
         timings=watch.timings,
         finish_reason=last.finish_reason or "stop",
         engine=status.engine,
-        model=status.model,
+        model=query.model or status.model,
     )

@@ -40,14 +40,21 @@ class Prompt:
 
 
 async def build(
-    question: str, language: Language, passages: Sequence[Passage], *, budget: int, count_tokens: CountTokens
+    question: str,
+    language: Language,
+    passages: Sequence[Passage],
+    *,
+    budget: int,
+    count_tokens: CountTokens,
+    preamble: str = "",
 ) -> Prompt:
-    """The system part, the passages best first, the question last, within `budget` tokens.
+    """The tenant's preamble and the system part, the passages best first, the question last, within `budget` tokens.
 
     Passages that do not fit are left out, worst first. Raises PromptTooLong if the question alone does not fit.
     """
     blocks = [_fence(number, passage) for number, passage in enumerate(passages, 1)]
-    frame = [_SYSTEM[language], _ask(question, language)]
+    system = f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
+    frame = [system, _ask(question, language)]
     # No tokenizer makes more tokens of a text than it has bytes, so most prompts need no counting.
     if sum(len(part.encode()) for part in (*frame, *blocks)) + _TEMPLATE_TOKENS > budget:
         counts = await count_tokens([*frame, *blocks])

@@ -43,6 +43,9 @@ class GenerationConfig(Config):
     cpu_kv_cache_gb: int = Field(1, ge=1, description="vLLM's KV cache on CPU")
     cpus: float = Field(1, gt=0, description="logical CPUs of one replica")
     lora: dict[str, Any] | None = Field(None, description="ray.serve.llm LoraConfig fields; None switches LoRA off")
+    adapters: tuple[str, ...] = Field(
+        (), description="LoRA adapters that a tenant's settings may choose, beside the model itself"
+    )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=lambda: {"enable_thinking": False},
         description="variables of the model's chat template; a template that does not know one ignores it",
@@ -72,4 +75,6 @@ class GenerationConfig(Config):
     def _hardware_fits(self) -> Self:
         if self.accelerator == "cpu" and self.accelerator_type is not None:
             raise ValueError("generation.accelerator_type needs accelerator: gpu")
+        if self.adapters and self.lora is None:
+            raise ValueError("generation.adapters needs generation.lora, which says where they are loaded from")
         return self

@@ -18,7 +18,7 @@ class Index(Protocol):
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         """The fused candidates of both halves inside the scope, best first, at most 2 x limit.
 
-        Raises EmbedderMismatch when the only index with passages was made by another embedder.
+        Raises EmbedderMismatch when all passages that the asker may see were indexed by another embedder.
         """
         ...
 
@@ -29,6 +29,11 @@ class Index(Protocol):
     async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
         """Remove a document's passages, all but those of `keep_version`, from every embedder's
         collection; returns how many were removed."""
+        ...
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        """Remove every passage of a tenant, or of one of its collections, from every embedder's collection; returns
+        how many were removed."""
         ...
 
     async def check(self) -> None:

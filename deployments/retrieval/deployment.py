@@ -40,6 +40,9 @@ class Retrieval:
     async def delete(self, tenant_id: str, document_id: str, keep_version: str = "") -> int:
         return await (await self._opened()).delete(tenant_id, document_id, keep_version=keep_version)
 
+    async def purge(self, tenant_id: str, collection: str = "") -> int:
+        return await (await self._opened()).purge(tenant_id, collection=collection)
+
     async def status(self) -> StageStatus:
         """What serves this stage; asks the store, and never raises or waits for a lock."""
         engine = "fake" if self._config.backend == "fake" else "milvus-lite" if self._config.embedded else "milvus"

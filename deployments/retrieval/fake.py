@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,12 +23,11 @@ class FakeIndex:
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
-        mine = request.dense.fingerprint
-        if not self._entries.get(mine):
-            if others := [name for name, entries in self._entries.items() if entries]:
-                raise embedder_mismatch(mine, others)
-            return []
-        visible = [entry for entry in self._entries[mine].values() if _visible(entry.passage, request.scope)]
+        mine, asker = request.dense.fingerprint, Scope(request.scope.tenant_id, request.scope.user_id)
+        seen = [name for name, kept in self._entries.items() if any(_visible(e.passage, asker) for e in kept.values())]
+        if seen and mine not in seen:
+            raise embedder_mismatch(mine, seen)
+        visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, request.scope)]
         scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
         dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), c.passage.id))[: request.limit]
         lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
@@ -47,17 +46,23 @@ class FakeIndex:
         kept.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
 
     async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        return self._remove(
+            lambda passage: (
+                (passage.tenant_id, passage.document_id) == (tenant_id, document_id)
+                and (not keep_version or passage.version != keep_version)
+            )
+        )
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        return self._remove(lambda passage: passage.tenant_id == tenant_id and collection in ("", passage.collection))
+
+    def _remove(self, doomed: Callable[[Passage], bool]) -> int:
         removed = 0
         for entries in self._entries.values():
-            doomed = [
-                key
-                for key, entry in entries.items()
-                if (entry.passage.tenant_id, entry.passage.document_id) == (tenant_id, document_id)
-                and (not keep_version or entry.passage.version != keep_version)
-            ]
-            for key in doomed:
+            keys = [key for key, entry in entries.items() if doomed(entry.passage)]
+            for key in keys:
                 del entries[key]
-            removed += len(doomed)
+            removed += len(keys)
         return removed
 
     async def check(self) -> None:

@@ -51,6 +51,12 @@ def document_expression(tenant_id: str, document_id: str, keep_version: str = ""
     return f"{expression} and version != {_text(keep_version)}" if keep_version else expression
 
 
+def tenant_expression(tenant_id: str, collection: str = "") -> str:
+    """A tenant's passages, or those of one of its collections."""
+    expression = f"tenant_id == {_text(tenant_id)}"
+    return f"{expression} and collection == {_text(collection)}" if collection else expression
+
+
 def filter_expression(filter: Filter, *, negated: bool = False) -> str:
     """A filter as an expression that is true for the documents that `filters.matches` accepts (refuses, if negated)."""
     match filter:

@@ -27,10 +27,10 @@ from deployments.errors import StageUnavailable
 from deployments.lexical import NO_TERMS
 from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.filter_expression import document_expression, facets, scope_expression
+from deployments.retrieval.filter_expression import document_expression, facets, scope_expression, tenant_expression
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.retrieval.lite import LiteFolder
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scores
+from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope, Scores
 
 # It logs a traceback for every failed call, which is mapped to an error of ours anyway.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -75,14 +75,14 @@ class MilvusIndex:
         expression = scope_expression(request.scope)
         name = self._collection(request.dense.fingerprint)
         if not await self._run(self._load, name):
-            await self._run(self._refuse_other_embedder, name)
+            await self._run(self._refuse_other_embedder, name, request.scope)
             return []
         halves = [self._run(self._search, name, "dense", request, expression)]
         if request.lexical:
             halves.append(self._run(self._search, name, "lexical", request, expression))
         dense, *lexical = await asyncio.gather(*halves)
         if not dense:
-            await self._run(self._refuse_other_embedder, name)
+            await self._run(self._refuse_other_embedder, name, request.scope)
         share = dense_share(
             request.dense.languages,
             request.language,
@@ -101,6 +101,9 @@ class MilvusIndex:
 
     async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
         return await self._run(self._delete, document_expression(tenant_id, document_id, keep_version))
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        return await self._run(self._delete, tenant_expression(tenant_id, collection))
 
     async def check(self) -> None:
         await self._run(self._collections)
@@ -202,11 +205,13 @@ class MilvusIndex:
         )
         return int(found[0]["count(*)"])
 
-    def _refuse_other_embedder(self, name: str) -> None:
-        """Raises EmbedderMismatch if the collection has no passages and another embedder's has."""
-        if self._load(name) and self._count(name):
+    def _refuse_other_embedder(self, name: str, scope: Scope) -> None:
+        """Raises EmbedderMismatch if the asker has passages, and all of them are another embedder's. Only the asker's:
+        what others have must not change an answer."""
+        expression = scope_expression(Scope(scope.tenant_id, scope.user_id))
+        if self._load(name) and self._count(name, expression):
             return
-        if filled := [each for each in self._collections() if self._load(each) and self._count(each)]:
+        if filled := [each for each in self._collections() if self._load(each) and self._count(each, expression)]:
             mine, *others = (each.removeprefix(f"{self._config.collection_prefix}_") for each in (name, *filled))
             raise embedder_mismatch(mine, others)
 

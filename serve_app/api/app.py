@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from serve_app.api import documents, errors, jobs, operations, query
+from serve_app.api import collections, documents, errors, jobs, keys, operations, query, tenants
 from serve_app.api.middleware import BodyLimit, RequestId
-from serve_app.api.services import Services
+from serve_app.services import Services
 
 
 def create_app(services: Services) -> FastAPI:
@@ -25,7 +25,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for router in (query.router, documents.router, jobs.router):
-        app.include_router(router, prefix="/v1")
+    for room in (query, documents, jobs, collections, keys, tenants):
+        app.include_router(room.router, prefix="/v1")
     app.include_router(operations.router)
     return app

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -13,16 +12,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from deployments.errors import BadInput, BrokenDocument, InvalidRequest, UnsupportedDocument
+from deployments.errors import BrokenDocument, InvalidRequest, UnsupportedDocument
 from deployments.ingestion.parsers import kinds
 from deployments.types import Language
-from serve_app.api.schemas import DocumentRequest, Metadata, Name, Text, Wire
-from serve_app.api.services import Services, Serving, Writer
+from serve_app import library
+from serve_app.api import idempotent
+from serve_app.api.access import Serving, Writer
+from serve_app.api.idempotent import CreatingRoute
+from serve_app.library import Upload
 from serve_app.platform.collections import DEFAULT
-from serve_app.platform.documents import NewDocument
-from serve_app.platform.keys import Principal
+from serve_app.schemas import DocumentRequest, Metadata, Name, Text, Wire
+from serve_app.services import Services
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], route_class=CreatingRoute)
 
 M = TypeVar("M", bound=Wire)
 
@@ -39,6 +41,7 @@ class _Form(Wire):
 
 
 _OPENAPI: dict[str, Any] = {
+    **idempotent.OPENAPI,
     "requestBody": {
         "required": True,
         "content": {
@@ -55,7 +58,7 @@ _OPENAPI: dict[str, Any] = {
                 }
             },
         },
-    }
+    },
 }
 
 
@@ -68,27 +71,22 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     match kind:
         case "application/json":
-            documents = [await _text(await request.body(), serving, caller)]
+            given = await request.body()
+            uploads = [library.text_document(serving, _validated(lambda: DocumentRequest.model_validate_json(given)))]
         case "multipart/form-data":
-            documents = await _files(request, serving, caller)
+            uploads = await _files(request, serving)
         case _:
             raise UnsupportedDocument(
                 f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
             )
-    try:
-        job = await serving.jobs.accept(caller.tenant_id, documents)
-    except BadInput:  # after any other error it may have been committed
-        await _drop(serving, [document.blob for document in documents])
-        raise
-    serving.announce()
-    await _drop(serving, job.unused_blobs)
+    job = await library.accept(serving, caller, uploads)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return {
         "job_id": job.id,
         "document_id": job.documents[0] if len(job.documents) == 1 else None,
         "documents": [
-            {"id": document_id, "filename": document.filename}
-            for document_id, document in zip(job.documents, documents, strict=True)
+            {"id": document_id, "filename": upload.document.filename}
+            for document_id, upload in zip(job.documents, uploads, strict=True)
         ],
     }
 
@@ -96,76 +94,45 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
 @router.delete("/documents/{document_id:path}", status_code=204)
 async def delete(document_id: str, serving: Serving, caller: Writer) -> None:
     """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
-    # The index first: if a later step fails, the same call still finds the document and ends the work.
-    await serving.passages.delete(caller.tenant_id, document_id)
-    blobs = await serving.documents.delete(caller.tenant_id, document_id)
-    # A worker may have finished a version between the two; from now on none can.
-    await serving.passages.delete(caller.tenant_id, document_id)
-    await _drop(serving, blobs)
+    await library.delete_document(serving, caller, document_id)
 
 
-async def _drop(serving: Services, blobs: Iterable[str]) -> None:
-    """Bytes that no document came to need."""
-    for blob in blobs:
-        await serving.blobs.delete(blob)
-
-
-async def _text(body: bytes, serving: Services, caller: Principal) -> NewDocument:
-    document = _validated(lambda: DocumentRequest.model_validate_json(body))
-    if not document.text.strip():
-        raise InvalidRequest("text is empty; send the document's text")
-    _check_metadata(document.metadata, serving)
-    data = document.text.encode()
-    return NewDocument(
-        content_hash=hashlib.sha256(data).hexdigest(),
-        blob=(await serving.blobs.write(caller.tenant_id, data)).key,
-        id=document.id,
-        owner=document.user or "",
-        collection=document.collection,
-        language=document.language,
-        title=document.title,
-        media_type="text/markdown",
-        metadata=document.metadata,
-    )
-
-
-async def _files(request: Request, serving: Services, caller: Principal) -> list[NewDocument]:
+async def _files(request: Request, serving: Services) -> list[Upload]:
     limits = serving.limits
     try:
         form = await request.form(max_files=limits.max_files, max_fields=16, max_part_size=limits.max_metadata_bytes)
     except HTTPException as error:
         raise InvalidRequest(f"the multipart body cannot be read: {error.detail}") from None
     try:
-        uploads = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+        files = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
         unknown = sorted(
             {name for name, part in form.multi_items() if name != "files" and isinstance(part, UploadFile)}
         )
         if unknown:
             raise InvalidRequest(f"{unknown[0]}: files go in the field `files`")
-        if not uploads:
+        if not files:
             raise InvalidRequest("files is empty; send at least one file in the field `files`")
         given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
         if isinstance(given.get("metadata"), str):
             given["metadata"] = _json_object(str(given["metadata"]))
         fields = _validated(lambda: _Form.model_validate(given))
-        if len(uploads) > 1 and (fields.id or fields.title):
+        if len(files) > 1 and (fields.id or fields.title):
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
-        _check_metadata(fields.metadata, serving)
-        contents = [await _checked(upload) for upload in uploads]  # all of them before the first is kept
+        library.check_metadata(serving, fields.metadata)
+        contents = [await _checked(file) for file in files]
         return [
-            NewDocument(
-                content_hash=hashlib.sha256(data).hexdigest(),
-                blob=(await serving.blobs.write(caller.tenant_id, data)).key,
-                id=fields.id or _file_id(upload.filename or "", fields),
+            library.upload(
+                data,
+                id=fields.id or _file_id(file.filename or "", fields),
                 owner=fields.user or "",
                 collection=fields.collection,
                 language=fields.language,
                 title=fields.title,
-                filename=upload.filename or "",
-                media_type=upload.content_type or "",
+                filename=file.filename or "",
+                media_type=file.content_type or "",
                 metadata=fields.metadata,
             )
-            for upload, data in zip(uploads, contents, strict=True)
+            for file, data in zip(files, contents, strict=True)
         ]
     finally:
         await form.close()
@@ -209,9 +176,3 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest("metadata must be a JSON object")
     return value
-
-
-def _check_metadata(metadata: Metadata, serving: Services) -> None:
-    size = len(json.dumps(metadata, ensure_ascii=False).encode())
-    if size > serving.limits.max_metadata_bytes:
-        raise InvalidRequest(f"metadata takes {size} bytes; at most {serving.limits.max_metadata_bytes} are allowed")

@@ -27,11 +27,16 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.UnsupportedDocument: 415,
     errors.BrokenDocument: 422,
     errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.QuotaExceeded: 403,
+    errors.IdempotencyMismatch: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.TenantSuspended: 403,
     errors.Unavailable: 503,
     errors.StageUnavailable: 503,
     errors.Overloaded: 503,
+    errors.RequestInProgress: 409,
     errors.DeadlineExceeded: 504,
 }
 RETRY_AFTER_S = 2
@@ -43,7 +48,7 @@ class Problem(JSONResponse):
 
 def problem(request: Request, *, status: int, code: str, title: str, detail: str, retryable: bool) -> Problem:
     headers = {}
-    if status == 503:
+    if retryable and status in (409, 503):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

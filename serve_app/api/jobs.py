@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Path
 
-from serve_app.api.services import Caller, Serving
+from serve_app.api.access import Caller, Serving
 
 router = APIRouter(tags=["jobs"])
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 
 from deployments import errors
 from deployments.types import StageStatus
+from serve_app.api.access import Serving
 from serve_app.api.errors import STATUS
-from serve_app.api.services import Serving
 
 router = APIRouter(tags=["operations"])
 

@@ -7,26 +7,12 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
-from typing import Any
 
 from deployments.errors import RagError
-from serve_app.messages import Chunk, Citation, Complete, Failure, Message, Sources
+from serve_app.messages import Failure, Message, wire
 
-TYPES: dict[type[Message], str] = {
-    Sources: "sources",
-    Chunk: "chunk",
-    Citation: "citation",
-    Complete: "complete",
-    Failure: "error",
-}
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
-
-
-def wire(message: Message) -> dict[str, Any]:
-    """The message as its JSON object, `type` first."""
-    return {"type": TYPES[type(message)], **asdict(message)}
 
 
 def event(message: Message, number: int) -> bytes:

@@ -31,15 +31,20 @@ def create(
     tenant: Tenant = TENANT,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     role: Annotated[
-        Literal["admin", "query"], typer.Option(help="admin may change documents, query only ask.")
+        Literal["admin", "query", "platform"],
+        typer.Option(help="admin may change what is its tenant's, query only ask, platform manage all tenants."),
     ] = "admin",
     config: Config = None,
 ) -> None:
     """Make a key, and the tenant if it is new. The key is shown this once."""
 
     async def make(keys: Keys) -> str:
-        await keys.ensure_tenant(tenant)
-        secret, _ = await keys.create_key(tenant, name or "rag keys create", role)
+        from serve_app.platform.models import PLATFORM
+        from serve_app.platform.tenants import Tenants
+
+        if role != "platform":
+            await Tenants(keys.database).ensure(tenant)
+        secret, _ = await keys.create_key(PLATFORM if role == "platform" else tenant, name or "rag keys create", role)
         return secret
 
     typer.echo(_with_keys(config, make))
@@ -76,6 +81,7 @@ async def local_key(store: StoreConfig, key_file: Path) -> None:
     """Migrate, and make sure that the file holds a key of the default tenant that works."""
     from cluster.node import write_secret
     from deployments.errors import Unauthenticated
+    from serve_app.platform.tenants import Tenants
 
     kept = await asyncio.to_thread(_read, key_file)
     async with _opened(store) as keys:
@@ -85,7 +91,7 @@ async def local_key(store: StoreConfig, key_file: Path) -> None:
                 return
             except Unauthenticated:
                 pass  # the database was removed, or the key revoked
-        await keys.ensure_tenant(TENANT)
+        await Tenants(keys.database).ensure(TENANT)
         secret, _ = await keys.create_key(TENANT, "local start", "admin")
         write_secret(key_file, secret)
 

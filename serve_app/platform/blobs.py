@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ import fsspec
 from deployments.errors import DocumentTooLarge, InvalidRequest, NotFound, RagError, Unavailable
 from serve_app.platform.config import BlobConfig
 
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/[0-9a-f]{64}-[0-9a-f]{16}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_KEY = re.compile(rf"{_TENANT.pattern}/[0-9a-f]{{64}}-[0-9a-f]{{16}}")
 _STEP_BYTES: Final = 1 << 20
 """How much of a stream is gathered before it goes to the disk in one step."""
 
@@ -89,6 +91,12 @@ class Blobs:
         """Remove bytes that no document needs any longer. Twice is once."""
         await _off_loop(self._delete, _checked(key))
 
+    async def delete_tenant(self, tenant_id: str) -> tuple[int, int]:
+        """Remove all bytes of a tenant: how many uploads, and how many bytes they were."""
+        if not _TENANT.fullmatch(tenant_id):
+            raise InvalidRequest(f"{tenant_id[:80]!r} is not a tenant's id")
+        return await _off_loop(self._delete_tenant, tenant_id)
+
     @property
     def _folder(self) -> Path | None:
         return Path(self.config.url) if self.config.embedded else None
@@ -130,6 +138,22 @@ class Blobs:
                 _sync_folder((self._folder / key).parent)
         except FileNotFoundError:
             pass
+
+    def _delete_tenant(self, tenant_id: str) -> tuple[int, int]:
+        try:
+            if self._folder is None:
+                file_system, root = self._remote()
+                file_system.invalidate_cache()
+                sizes = [int(each["size"]) for each in file_system.find(f"{root}/{tenant_id}", detail=True).values()]
+                if sizes:
+                    file_system.rm(f"{root}/{tenant_id}", recursive=True)
+            else:
+                sizes = [each.stat().st_size for each in (self._folder / tenant_id).iterdir()]
+                shutil.rmtree(self._folder / tenant_id)
+                _sync_folder(self._folder)
+        except FileNotFoundError:
+            return 0, 0
+        return len(sizes), sum(sizes)
 
 
 class _Spool:

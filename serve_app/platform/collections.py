@@ -4,31 +4,82 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import InvalidRequest, UnknownCollection
+from deployments.errors import Conflict, InvalidRequest, UnknownCollection
 from serve_app.platform.database import Database, insert
-from serve_app.platform.models import Collection, of_tenant, utc_now
+from serve_app.platform.events import Event, Events
+from serve_app.platform.models import Collection, Document, of_tenant, utc_now
+from serve_app.platform.tenancy import require_open
 
 DEFAULT = "default"
 """The collection that every tenant has, and that a document goes to when none is named."""
 _NAME = re.compile(r"[\w.-]{1,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class CollectionView:
+    """`documents` counts those that searches find, and `passages` theirs."""
+
+    name: str
+    description: str
+    documents: int
+    passages: int
+    created_at: datetime
+    updated_at: datetime
+
+
 class Collections:
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.database = database
+        self.events = events or Events()
+        self.clock = clock
 
-    async def ensure(self, tenant_id: str, name: str) -> None:
-        """Create a collection unless it is there. Raises InvalidRequest for a name outside the rule."""
+    async def create(self, tenant_id: str, name: str, description: str = "") -> CollectionView:
+        """Raises InvalidRequest for a name outside the rule, Conflict if it is taken."""
+        name, now = checked_name(name), self.clock()
+        row = {"tenant_id": tenant_id, "name": name, "description": description, "created_at": now, "updated_at": now}
         async with self.database.transaction() as session:
-            await add(session, tenant_id, [checked_name(name)], utc_now())
+            await require_open(session, tenant_id)
+            made = await session.scalar(
+                insert(session, Collection).values(row).on_conflict_do_nothing().returning(Collection.name)
+            )
+        if made is None:
+            raise Conflict(f"collection {name!r} exists; choose another name, or patch it")
+        self.events.publish(Event("collection.created", tenant_id, name))
+        return CollectionView(name, description, 0, 0, now, now)
 
-    async def names(self, tenant_id: str) -> list[str]:
+    async def get(self, tenant_id: str, name: str) -> CollectionView:
+        """Raises UnknownCollection."""
+        found = await self._views(tenant_id, Collection.name == _composed(name))
+        if not found:
+            raise UnknownCollection(f"collection {name[:80]!r} does not exist")
+        return found[0]
+
+    async def list(self, tenant_id: str, *, after: str = "", limit: int = 100) -> Sequence[CollectionView]:
+        """A tenant's collections in the order of their names, those after the name `after`."""
+        return await self._views(tenant_id, Collection.name > after, limit=limit)
+
+    async def patch(self, tenant_id: str, name: str, *, description: str) -> CollectionView:
+        """Raises UnknownCollection."""
+        async with self.database.transaction() as session:
+            await session.execute(
+                update(Collection)
+                .where(of_tenant(Collection, tenant_id), Collection.name == _composed(name))
+                .values(description=description, updated_at=self.clock())
+            )
+        view = await self.get(tenant_id, name)
+        self.events.publish(Event("collection.updated", tenant_id, view.name))
+        return view
+
+    async def names(self, tenant_id: str) -> Sequence[str]:
         async with self.database.session() as session:
             found = await session.scalars(select(Collection.name).where(of_tenant(Collection, tenant_id)))
             return sorted({DEFAULT, *found})
@@ -42,21 +93,48 @@ class Collections:
                     f"collections: there is no {', '.join(map(repr, unknown))}; there is {_listed(existing)}"
                 )
 
+    async def _views(
+        self, tenant_id: str, *conditions: ColumnElement[bool], limit: int = 1
+    ) -> Sequence[CollectionView]:
+        this = Collection
+        live = (
+            of_tenant(Document, tenant_id),
+            Document.collection == this.name,
+            Document.version != "",
+        )
+        documents = select(func.count()).select_from(Document).where(*live).scalar_subquery()
+        passages = select(func.coalesce(func.sum(Document.passages), 0)).where(*live).scalar_subquery()
+        async with self.database.session() as session:
+            rows = await session.execute(
+                select(this, documents, passages)
+                .where(of_tenant(this, tenant_id), *conditions)
+                .order_by(this.name)
+                .limit(limit)
+            )
+            return [
+                CollectionView(c.name, c.description, int(count), int(held), c.created_at, c.updated_at)
+                for c, count, held in rows
+            ]
+
 
 async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: datetime) -> None:
     """Create collections unless they are there, in a fixed order so that two callers cannot deadlock."""
-    rows = [{"tenant_id": tenant_id, "name": name, "created_at": now} for name in sorted(set(names))]
+    rows = [{"tenant_id": tenant_id, "name": name, "created_at": now, "updated_at": now} for name in sorted(set(names))]
     await session.execute(insert(session, Collection).on_conflict_do_nothing(), rows)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def checked_name(name: str) -> str:
     """The name in composed form. Raises InvalidRequest unless it is 1 to 64 letters, digits, `_`, `.` or `-`."""
-    composed = unicodedata.normalize("NFC", name)
+    composed = _composed(name)
     if not _NAME.fullmatch(composed):
         raise InvalidRequest(f"collection {name[:80]!r}: use 1 to 64 letters, digits, '_', '.' or '-'")
     return composed
 
 
-def _listed(names: list[str], most: int = 20) -> str:
+def _listed(names: Sequence[str], most: int = 20) -> str:
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -6,17 +6,19 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import InvalidRequest, NotFound
+from deployments.errors import InvalidRequest, NotFound, UnknownCollection
 from deployments.types import Language
 from serve_app.platform import collections, statistics
 from serve_app.platform.database import Database
-from serve_app.platform.models import Document, JobDocument, of_tenant
+from serve_app.platform.events import Event, Events
+from serve_app.platform.models import Collection, Document, JobDocument, of_tenant
 
 MAX_ID = 256
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -27,11 +29,12 @@ class NewDocument:
     """A document to accept, whose bytes are already durable under `blob`.
 
     `id` None takes one made of owner, file name and content, so that the same file handed in again is the same
-    document. `owner` empty means the whole tenant; `language` None is detected.
+    document. `size` in bytes; `owner` empty means the whole tenant; `language` None is detected.
     """
 
     content_hash: str
     blob: str
+    size: int
     id: str | None = None
     owner: str = ""
     collection: str = collections.DEFAULT
@@ -77,8 +80,9 @@ def version_of(document: NewDocument) -> str:
 
 
 class Documents:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, events: Events | None = None) -> None:
         self.database = database
+        self.events = events or Events()
 
     async def delete(self, tenant_id: str, document_id: str) -> list[str]:
         """Forget a document and its part in the statistics. Returns its blobs: the caller deletes them, and removes
@@ -87,25 +91,58 @@ class Documents:
         Versions still queued are cancelled. One that a worker is at ends with NotFound in `Jobs.finish`. Raises
         NotFound unless the tenant has the document.
         """
-        this = (of_tenant(Document, tenant_id), Document.id == document_id)
-        versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document_id)
         async with self.database.transaction() as session:
-            document = await session.scalar(select(Document).where(*this).with_for_update())
+            document = await session.scalar(
+                select(Document).where(of_tenant(Document, tenant_id), Document.id == document_id).with_for_update()
+            )
             if document is None:
-                raise NotFound(f"document {document_id!r} does not exist")
-            await session.execute(
-                update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled")
-            )
-            await session.execute(
-                update(JobDocument)
-                .where(*versions, JobDocument.state.in_(("parsing", "embedding")))
-                .values(deleted=True)
-            )
-            if document.version:
-                terms = statistics.difference({}, statistics.unpack(document.terms))
-                await statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
-            await session.execute(delete(Document).where(*this))
-            return sorted(await session.scalars(select(JobDocument.blob).where(*versions).distinct()))
+                raise NotFound(f"document {document_id[:80]!r} does not exist")
+            blobs = await _forget(session, tenant_id, [document])
+        self.events.publish(Event("document.deleted", tenant_id, document_id))
+        return blobs
+
+    async def delete_collection(self, tenant_id: str, name: str) -> tuple[int, list[str]]:
+        """Forget a collection with all its documents: how many they were, and their blobs, as in `delete`.
+
+        Raises UnknownCollection, and InvalidRequest for the default one.
+        """
+        if name == collections.DEFAULT:
+            raise InvalidRequest(f"collection {name!r} is where documents go by default; delete its documents instead")
+        async with self.database.transaction() as session:
+            this = (of_tenant(Collection, tenant_id), Collection.name == name)
+            if await session.scalar(select(Collection.name).where(*this).with_for_update()) is None:
+                raise UnknownCollection(f"collection {name[:80]!r} does not exist")
+            documents = (
+                await session.scalars(
+                    select(Document)
+                    .where(of_tenant(Document, tenant_id), Document.collection == name)
+                    .order_by(Document.id)
+                    .with_for_update()
+                )
+            ).all()
+            blobs = await _forget(session, tenant_id, documents)
+            await session.execute(delete(Collection).where(*this))
+        self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
+        return len(documents), blobs
+
+
+async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Document]) -> list[str]:
+    """Cancel or mark what is on its way of these documents, take them out of the statistics, remove their rows."""
+    blobs: set[str] = set()
+    for document in documents:
+        versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document.id)
+        await session.execute(
+            update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled")
+        )
+        await session.execute(
+            update(JobDocument).where(*versions, JobDocument.state.in_(("parsing", "embedding"))).values(deleted=True)
+        )
+        if document.version:
+            terms = statistics.difference({}, statistics.unpack(document.terms))
+            await statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
+        await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id == document.id))
+        blobs |= set(await session.scalars(select(JobDocument.blob).where(*versions).distinct()))
+    return sorted(blobs)
 
 
 def _automatic_id(document: NewDocument) -> str:

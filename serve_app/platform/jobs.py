@@ -17,23 +17,25 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from deployments.errors import InvalidRequest, NotFound
+from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
 from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument
 from deployments.types import Language
 from serve_app.platform import collections, documents, statistics
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.documents import NewDocument
-from serve_app.platform.models import Document, Job, JobDocument, of_tenant, utc_now
+from serve_app.platform.events import Event, Events
+from serve_app.platform.models import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
+from serve_app.platform.tenancy import Quotas, Settings, require_open
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 _IN_WORK = ("parsing", "embedding")
 _UNFINISHED = ("queued", *_IN_WORK)
 _CARRIED = (
-    "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "metadata_",
+    "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "size", "metadata_",
 )  # fmt: skip
 """What a document's row takes over from the version that becomes live."""
 
@@ -51,15 +53,19 @@ class Accepted:
 class Jobs:
     """Implements the ingestion stage's JobStore."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.database = database
+        self.events = events or Events()
         self.clock = clock
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument]) -> Accepted:
         """Take documents in, all or none, durably.
 
         A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for a
-        document outside the rules, an id given twice for different documents, or one that belongs to someone else.
+        document outside the rules, an id given twice for different documents, or one that belongs to someone else,
+        QuotaExceeded, and NotFound for a tenant that is not there.
         """
         if not new:
             raise InvalidRequest("documents: none given")
@@ -71,8 +77,10 @@ class Jobs:
                 raise InvalidRequest(f"id {document_id!r} is given to two different documents of this request")
         job_id, now = f"job_{uuid4().hex}", self.clock()
         async with self.database.transaction() as session:
+            settings = await require_open(session, tenant_id, alone=True)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
             settled = await _lock_documents(session, tenant_id, wanted, now)
+            await _check_quotas(session, tenant_id, settings.quotas)
             session.add(Job(tenant_id=tenant_id, id=job_id, created_at=now))
             await session.flush()
             rows = []
@@ -94,6 +102,7 @@ class Jobs:
                     }
                 )
             await session.execute(insert(session, JobDocument), rows)
+        self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(
             id=job_id,
@@ -184,7 +193,8 @@ class Jobs:
         await self._set(task, state=state)
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Raises NotFound if the document was deleted meanwhile: remove its passages, then call `fail`."""
+        """Raises NotFound if the document was deleted meanwhile, QuotaExceeded if the tenant may not keep as many
+        passages: remove the version's passages, then call `fail`."""
         now = self.clock()
         async with self.database.transaction() as session:
             document = await session.scalar(  # locked before the task's row, the order that `Documents.delete` keeps
@@ -197,6 +207,7 @@ class Jobs:
                 return
             if document is None or row.deleted:
                 raise NotFound(f"document {task.document_id!r} was deleted while it was indexed")
+            await _check_chunks(session, task.tenant_id, indexed.passages - document.passages)
             terms = dict(indexed.document_frequency)
             await statistics.move(
                 session,
@@ -215,6 +226,8 @@ class Jobs:
             document.updated_at = row.updated_at = now
             row.state, row.lease_until = "indexed", None
             await session.flush()
+        details = {"job_id": task.job_id, "version": task.version, "passages": indexed.passages}
+        self.events.publish(Event("document.indexed", task.tenant_id, task.document_id, details))
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
         now = self.clock()
@@ -227,6 +240,19 @@ class Jobs:
             if row.deleted:
                 row.state, row.error_code, row.error_detail = "cancelled", None, None
             await session.flush()
+            states = set(
+                await session.scalars(
+                    select(JobDocument.state).where(
+                        of_tenant(JobDocument, task.tenant_id), JobDocument.job_id == task.job_id
+                    )
+                )
+            )
+            deleted = row.deleted
+        if not deleted:
+            details = {"job_id": task.job_id, "code": code}
+            self.events.publish(Event("document.failed", task.tenant_id, task.document_id, details))
+        if _job_state(states) == "failed":
+            self.events.publish(Event("job.failed", task.tenant_id, task.job_id))
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         await self._set(task, state="queued", lease_until=None, not_before=self.clock() + timedelta(seconds=after_s))
@@ -263,6 +289,7 @@ async def _lock_documents(
             new = wanted[document.id]
             if document.owner != new.owner:
                 raise InvalidRequest(f"id {document.id!r} belongs to a document of another owner; choose another id")
+            document.size = new.size
             if document.version:
                 settled[document.id] = document
             else:
@@ -282,6 +309,35 @@ async def _lock_documents(
     return settled
 
 
+async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -> None:
+    """After the documents' rows were made: whether the tenant may keep as many, and as large ones."""
+    if quotas.documents is None and quotas.bytes is None:
+        return
+    found = await session.execute(
+        select(func.count(), func.coalesce(func.sum(Document.size), 0)).where(of_tenant(Document, tenant_id))
+    )
+    documents, size = found.one()
+    for name, used, most in (("documents", documents, quotas.documents), ("bytes", size, quotas.bytes)):
+        if most is not None and used > most:
+            raise QuotaExceeded(
+                f"documents: the tenant would keep {used} {name}, its quota is {most}; delete some, or ask for more"
+            )
+
+
+async def _check_chunks(session: AsyncSession, tenant_id: str, more: int) -> None:
+    row = await session.scalar(select(Tenant.settings).where(Tenant.id == tenant_id))
+    most = Settings.model_validate(row or {}).quotas.chunks
+    if most is None or more <= 0:
+        return
+    kept = await session.scalar(
+        select(func.coalesce(func.sum(LexicalTotal.passages), 0)).where(of_tenant(LexicalTotal, tenant_id))
+    )
+    if int(kept or 0) + more > most:
+        raise QuotaExceeded(
+            f"the tenant would keep {int(kept or 0) + more} chunks, its quota is {most}; delete some, or ask for more"
+        )
+
+
 def _columns(document: NewDocument) -> dict[str, Any]:
     return {
         "owner": document.owner,
@@ -292,6 +348,7 @@ def _columns(document: NewDocument) -> dict[str, Any]:
         "media_type": document.media_type,
         "content_hash": document.content_hash,
         "blob": document.blob,
+        "size": document.size,
         "metadata": dict(document.metadata),
     }
 

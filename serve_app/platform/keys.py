@@ -1,4 +1,4 @@
-"""Tenants and their bearer keys."""
+"""Bearer keys: whom a request speaks for."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from typing import Literal, cast
 from uuid import uuid4
 
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import InvalidRequest, NotFound, Unauthenticated
-from serve_app.platform import collections
-from serve_app.platform.database import Database, insert
-from serve_app.platform.models import ApiKey, Tenant, of_tenant, utc_now
+from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from serve_app.platform.database import Database
+from serve_app.platform.events import Event, Events
+from serve_app.platform.models import PLATFORM, ApiKey, of_tenant, utc_now
+from serve_app.platform.tenancy import require_open
 
-Role = Literal["admin", "query"]
-_TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+Role = Literal["platform", "admin", "query"]
 _SECRET = re.compile(r"rag_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 _MAX_CACHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a key speaks for. An `admin` key may change documents, a `query` key only ask."""
+    """Who a key speaks for. A `query` key may ask, an `admin` key also change what is its tenant's. A `platform` key
+    acts for any tenant that the request names, and manages tenants; its own `tenant_id` is PLATFORM.
+    """
 
     tenant_id: str
     role: Role
@@ -54,53 +57,80 @@ class Keys:
     revoked go on working here. Refusals are not remembered.
     """
 
-    def __init__(self, database: Database, *, cache_s: float = 5.0, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        events: Events | None = None,
+        *,
+        cache_s: float = 5.0,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.database = database
+        self.events = events or Events()
         self.cache_s = cache_s
         self.clock = clock
         self._good: OrderedDict[str, tuple[Principal, datetime, datetime | None]] = OrderedDict()
 
-    async def ensure_tenant(self, tenant_id: str, name: str = "") -> None:
-        """Create a tenant and its default collection unless they are there."""
-        if not _TENANT_ID.fullmatch(tenant_id):
-            raise InvalidRequest(
-                f"tenant {tenant_id[:80]!r}: use 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', a letter or digit first"
-            )
-        now = self.clock()
-        async with self.database.transaction() as session:
-            await session.execute(
-                insert(session, Tenant).on_conflict_do_nothing(),
-                [{"id": tenant_id, "name": name or tenant_id, "created_at": now}],
-            )
-            await collections.add(session, tenant_id, [collections.DEFAULT], now)
-
     async def create_key(
         self, tenant_id: str, name: str, role: Role = "admin", *, expires_at: datetime | None = None
     ) -> tuple[str, Key]:
-        """A new key of an existing tenant: its secret, stored nowhere and never shown again, and its record.
+        """A new key of an existing tenant (of PLATFORM, if it is a platform key): its secret, stored nowhere and never
+        shown again, and its record. Raises NotFound, InvalidRequest.
 
         The secret holds 256 random bits, so a plain SHA-256 of it cannot be searched; a slow password hash would
         only slow down every request.
         """
+        if (role == "platform") is not (tenant_id == PLATFORM):
+            raise InvalidRequest("role: a platform key belongs to no tenant, and every other key to one")
+        if expires_at is not None and expires_at <= self.clock():
+            raise InvalidRequest("expires_at: has passed; give a later time, or leave it out for a key that stays")
+        async with self.database.transaction() as session:
+            await require_open(session, tenant_id)
+            secret, key = self._add(session, tenant_id, name, role, expires_at)
+            await session.flush()
+        self.events.publish(Event("key.created", tenant_id, key.id, {"role": role}))
+        return secret, key
+
+    async def rotate(self, tenant_id: str, key_id: str, *, overlap_s: float) -> tuple[str, Key]:
+        """A successor with the same name, role and end. The old key goes on working for `overlap_s` seconds, so that
+        its users can change over. Raises NotFound, Conflict for a key that has ended.
+        """
+        now = self.clock()
+        async with self.database.transaction() as session:
+            await require_open(session, tenant_id)
+            old = await session.scalar(
+                select(ApiKey).where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id).with_for_update()
+            )
+            if old is None:
+                raise NotFound(f"key {key_id[:80]!r} does not exist")
+            if old.revoked_at is not None or _over(old.expires_at, now):
+                raise Conflict(f"key {key_id!r} has ended; create a new one")
+            secret, key = self._add(session, tenant_id, old.name, cast(Role, old.role), old.expires_at)
+            end = now + timedelta(seconds=overlap_s)
+            old.expires_at = end if old.expires_at is None else min(end, old.expires_at)
+            await session.flush()
+        self._forget(key_id)
+        self.events.publish(Event("key.rotated", tenant_id, key_id, {"successor": key.id}))
+        return secret, key
+
+    def _add(
+        self, session: AsyncSession, tenant_id: str, name: str, role: Role, expires_at: datetime | None
+    ) -> tuple[str, Key]:
         prefix = secrets.token_hex(4)
         secret = f"rag_{prefix}_{secrets.token_urlsafe(32)}"
         key = Key(f"key_{uuid4().hex}", tenant_id, name, prefix, role, self.clock(), expires_at)
-        async with self.database.transaction() as session:
-            if await session.get(Tenant, tenant_id) is None:
-                raise NotFound(f"tenant {tenant_id!r} does not exist; create it first")
-            session.add(
-                ApiKey(
-                    id=key.id,
-                    tenant_id=tenant_id,
-                    name=name,
-                    prefix=prefix,
-                    hash=_hash(secret),
-                    role=role,
-                    created_at=key.created_at,
-                    expires_at=expires_at,
-                )
+        session.add(
+            ApiKey(
+                id=key.id,
+                tenant_id=tenant_id,
+                name=name,
+                prefix=prefix,
+                hash=_hash(secret),
+                role=role,
+                created_at=key.created_at,
+                expires_at=expires_at,
             )
-            await session.flush()
+        )
         return secret, key
 
     async def authenticate(self, secret: str) -> Principal:
@@ -139,12 +169,16 @@ class Keys:
         async with self.database.transaction() as session:
             found = await session.scalar(select(ApiKey.id).where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id))
             if found is None:
-                raise NotFound(f"key {key_id!r} does not exist")
+                raise NotFound(f"key {key_id[:80]!r} does not exist")
             await session.execute(
                 update(ApiKey)
                 .where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
                 .values(revoked_at=self.clock())
             )
+        self._forget(key_id)
+        self.events.publish(Event("key.revoked", tenant_id, key_id))
+
+    def _forget(self, key_id: str) -> None:
         for digest in [d for d, (principal, *_) in self._good.items() if principal.key_id == key_id]:
             self._good.pop(digest, None)
 

@@ -55,12 +55,21 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, str: Text, bytes: LargeBinary}  # noqa: RUF012
 
 
+PLATFORM = "_platform"
+"""The row that platform keys, and what is logged of them, belong to: no tenant's id can begin like this."""
+
+
 class Tenant(Base):
+    """`status`: active, suspended (its keys are refused) or deleting. `settings`: see tenants.Settings."""
+
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str]
+    status: Mapped[str] = mapped_column(String(16))
+    settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
 class TenantOwned(Base):
@@ -91,7 +100,9 @@ class Collection(TenantOwned):
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    description: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
 class Document(TenantOwned):
@@ -114,6 +125,7 @@ class Document(TenantOwned):
     media_type: Mapped[str]
     content_hash: Mapped[str] = mapped_column(String(64))
     blob: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[str] = mapped_column(String(64), default="")
     passages: Mapped[int] = mapped_column(default=0)
     terms: Mapped[bytes] = mapped_column(default=b"")
@@ -155,6 +167,7 @@ class JobDocument(TenantOwned):
     media_type: Mapped[str]
     content_hash: Mapped[str] = mapped_column(String(64))
     blob: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
     state: Mapped[str] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(64))
@@ -188,6 +201,56 @@ class LexicalTotal(TenantOwned):
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     owner: Mapped[str] = mapped_column(String(256), primary_key=True)
     passages: Mapped[int] = mapped_column(BigInteger)
+
+
+class AuditEntry(TenantOwned):
+    """Who did what, append-only. `actor` is a key's id; `subject` names what was acted on. No content."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "tenant_id", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    request_id: Mapped[str] = mapped_column(String(128))
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(256))
+    details: Mapped[dict[str, Any]]
+
+
+class QueryLogEntry(TenantOwned):
+    """What an answered query took. Neither the question nor the answer."""
+
+    __tablename__ = "query_log"
+    __table_args__ = (Index(None, "tenant_id", "at"),)
+
+    query_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime]
+    user: Mapped[str] = mapped_column("user_id", String(256))
+    language: Mapped[str] = mapped_column(String(8))
+    outcome: Mapped[str] = mapped_column(String(64))
+    engine: Mapped[str | None] = mapped_column(String(64))
+    sources: Mapped[int]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    timings: Mapped[dict[str, Any]]
+
+
+class IdempotentRequest(TenantOwned):
+    """The answer to a request that carried an Idempotency-Key; `status` 0 while the first one is being worked on."""
+
+    __tablename__ = "idempotent_requests"
+    __table_args__ = (Index(None, "created_at"),)
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(256), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int] = mapped_column(default=0)
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes] = mapped_column(default=b"")
+    created_at: Mapped[datetime]
+    lease_until: Mapped[datetime]
 
 
 def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:

@@ -127,7 +127,7 @@ async def test_other_content_types_are_named(api: Api) -> None:
 
 async def test_a_job_of_another_tenant_is_not_found(api: Api) -> None:
     accepted = (await api.client.post("/v1/documents", json={"text": "a"})).json()
-    await api.services.keys.ensure_tenant("other")
+    await api.services.tenants.ensure("other")
     key, _ = await api.services.keys.create_key("other", "k", role="admin")
     answer = await api.client.get(f"/v1/jobs/{accepted['job_id']}", headers={"Authorization": f"Bearer {key}"})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -61,7 +61,7 @@ async def test_the_language_is_the_caller_s_word_else_the_question_s_else_hr(
 
 
 async def test_scope_is_made_of_the_key_s_tenant_and_the_request(api: Api) -> None:
-    await api.services.collections.ensure("t", "zakoni")
+    await api.services.collections.create("t", "zakoni")
     body = {
         "query": "q",
         "user": "u1",

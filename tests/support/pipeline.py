@@ -106,6 +106,11 @@ class Stages:
         self.deleted.append((tenant_id, document_id))
         return 1
 
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        await self._enter("purge")
+        self.deleted.append((tenant_id, f"{collection}/*"))
+        return 1
+
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         self.requests.append(request)
         try:

@@ -21,6 +21,7 @@ from cluster.node import owned_node
 from serve_app.config import AppArgs
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys
+from serve_app.platform.tenants import Tenants
 
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
 BOUNDS = {"max_ongoing_requests": 64, "max_queued_requests": 128}
@@ -168,7 +169,7 @@ async def _make_key(args: AppArgs) -> str:
     database = Database(args.store)
     await database.migrate()
     keys = Keys(database)
-    await keys.ensure_tenant("default")
+    await Tenants(keys.database).ensure("default")
     secret, _ = await keys.create_key("default", "test")
     await database.close()
     return secret

@@ -27,7 +27,7 @@ class Clock:
 
 def document(id: str | None = None, content: str = "text", **fields: Any) -> NewDocument:
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return NewDocument(id=id, content_hash=digest, blob=f"blob of {content}", **fields)
+    return NewDocument(id=id, content_hash=digest, blob=f"blob of {content}", size=len(content.encode()), **fields)
 
 
 def indexed(frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov") -> IndexedDocument:

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from deployments.errors import StageUnavailable
-from serve_app.api.streaming import PING, TYPES, event, events
-from serve_app.messages import Chunk, Failure, Message
+from serve_app.api.streaming import PING, event, events
+from serve_app.messages import TYPES, Chunk, Failure, Message
 
 
 def decode(block: bytes) -> dict[str, str]:

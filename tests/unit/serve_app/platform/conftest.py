@@ -14,7 +14,7 @@ from sqlalchemy import text
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import Database, create_engine
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.keys import Keys
+from serve_app.platform.tenants import Tenants
 from tests.support.storage import Clock
 
 POSTGRESQL = os.environ.get("RAG_TEST_POSTGRESQL")
@@ -43,7 +43,7 @@ async def database(store: StoreConfig) -> AsyncIterator[Database]:
     database = Database(store)
     await database.migrate()
     for tenant in ("a", "b"):
-        await Keys(database).ensure_tenant(tenant)
+        await Tenants(database).ensure(tenant)
     yield database
     await database.close()
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -17,10 +18,13 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from deployments.errors import Unavailable
+from serve_app.platform.collections import Collections
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import SCHEMA, Database, create_engine
 from serve_app.platform.migrations import SchemaTooNew, configuration
 from serve_app.platform.models import Base, Collection, Tenant, of_tenant, utc_now
+from serve_app.platform.tenancy import Settings
+from serve_app.platform.tenants import Tenants
 
 
 @pytest.fixture
@@ -31,9 +35,43 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+def tenant(tenant_id: str, at: datetime | None = None) -> Tenant:
+    at = at or utc_now()
+    return Tenant(id=tenant_id, name=tenant_id, status="active", settings={}, created_at=at, updated_at=at)
+
+
 async def add_tenant(database: Database, tenant_id: str, created_at: datetime | None = None) -> None:
     async with database.transaction() as session:
-        session.add(Tenant(id=tenant_id, name=tenant_id, created_at=created_at or utc_now()))
+        session.add(tenant(tenant_id, created_at))
+
+
+def test_the_schema_expected_is_the_newest_migrations() -> None:
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == SCHEMA
+
+
+async def test_what_an_earlier_release_wrote_is_kept(tmp_path: Path) -> None:
+    """The tables that 0002 changes hold rows."""
+    config = StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}")
+    engine = create_engine(config, migrating=True)
+
+    def first_release(connection: Connection) -> None:
+        alembic = configuration()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "0001")
+        connection.execute(text("INSERT INTO tenants (id, name, created_at) VALUES ('t', 'T', '2026-01-01')"))
+        connection.execute(
+            text("INSERT INTO collections (tenant_id, name, created_at) VALUES ('t', 'zakoni', '2026-01-01')")
+        )
+
+    async with engine.begin() as connection:
+        await connection.run_sync(first_release)
+    await engine.dispose()
+    database = Database(config)
+    await database.migrate()
+    view = await Tenants(database).active("t")
+    assert (view.name, view.settings) == ("T", Settings())
+    assert await Collections(database).names("t") == ["default", "zakoni"]
+    await database.close()
 
 
 async def test_the_migrations_make_what_the_models_say(database: Database) -> None:
@@ -43,10 +81,6 @@ async def test_the_migrations_make_what_the_models_say(database: Database) -> No
 
     async with database.session() as session:
         assert await (await session.connection()).run_sync(differences) == []
-
-
-def test_the_schema_expected_is_the_newest_migrations() -> None:
-    assert ScriptDirectory.from_config(configuration()).get_current_head() == SCHEMA
 
 
 async def test_several_starting_at_once_migrate_once(store: StoreConfig) -> None:
@@ -98,9 +132,9 @@ async def test_reading_and_then_writing_never_collides(database: Database) -> No
     async def count(other: Database) -> None:
         for _ in range(10):
             async with other.transaction() as session:
-                tenant = await session.scalar(select(Tenant).where(Tenant.id == "counter").with_for_update())
-                assert tenant is not None
-                tenant.name = str(int(tenant.name.removeprefix("counter") or 0) + 1)
+                row = await session.scalar(select(Tenant).where(Tenant.id == "counter").with_for_update())
+                assert row is not None
+                row.name = str(int(row.name.removeprefix("counter") or 0) + 1)
         await other.close()
 
     await asyncio.gather(*(count(Database(database.config)) for _ in range(4)))
@@ -111,14 +145,14 @@ async def test_reading_and_then_writing_never_collides(database: Database) -> No
 async def test_a_failed_block_leaves_nothing(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as session:
-            session.add(Tenant(id="t", name="t", created_at=utc_now()))
+            session.add(tenant("t"))
             await session.flush()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     async with database.session() as session:
-        session.add(Tenant(id="u", name="u", created_at=utc_now()))
+        session.add(tenant("u"))
         await session.flush()
     async with database.session() as session:
         assert await session.scalar(select(func.count()).where(Tenant.id.in_(["t", "u"]))) == 0

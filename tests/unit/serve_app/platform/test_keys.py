@@ -8,6 +8,7 @@ from sqlalchemy import event, text
 from deployments.errors import InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Principal
+from serve_app.platform.tenants import Tenants
 from tests.support.storage import Clock
 
 
@@ -107,9 +108,9 @@ async def test_a_key_needs_a_tenant(keys: Keys) -> None:
 @pytest.mark.parametrize("tenant", ["", "..", ".a", "a/b", "a b", "č", "x" * 65, "a\n"])
 async def test_a_tenants_id_follows_the_rule(keys: Keys, tenant: str) -> None:
     with pytest.raises(InvalidRequest, match="tenant"):
-        await keys.ensure_tenant(tenant)
+        await Tenants(keys.database).ensure(tenant)
 
 
 async def test_a_tenant_may_be_ensured_again(keys: Keys) -> None:
-    await keys.ensure_tenant("a")
-    await keys.ensure_tenant("acme.hr-1", "Acme")
+    await Tenants(keys.database).ensure("a")
+    await Tenants(keys.database).ensure("acme.hr-1", "Acme")

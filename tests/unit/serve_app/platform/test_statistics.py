@@ -19,9 +19,9 @@ from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.keys import Keys
 from serve_app.platform.models import LexicalTerm, LexicalTotal
 from serve_app.platform.statistics import LexicalStatistics, difference, pack, unpack
+from serve_app.platform.tenants import Tenants
 from tests.support.storage import document, indexed
 
 Frequencies = dict[int, int]
@@ -117,7 +117,7 @@ async def temporary_database() -> AsyncIterator[Database]:
     with TemporaryDirectory() as folder:
         database = Database(StoreConfig(url=f"sqlite:///{Path(folder) / 'rag.db'}"))
         await database.migrate()
-        await Keys(database).ensure_tenant("a")
+        await Tenants(database).ensure("a")
         yield database
         await database.close()
 

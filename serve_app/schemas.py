@@ -1,4 +1,4 @@
-"""Wire models: what callers send. Frozen, and unknown keys are refused."""
+"""Wire models that routes and commands share: what callers send. Frozen, and unknown keys are refused."""
 
 from __future__ import annotations
 

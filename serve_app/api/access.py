@@ -1,0 +1,73 @@
+"""What routes ask for by annotation: the services, who calls, and how long the call may take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from deployments.errors import InvalidRequest, Unauthenticated
+from serve_app import services as rules
+from serve_app.platform.keys import Principal
+from serve_app.services import Access, Services
+
+
+def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Serving = Annotated[Services, Depends(services)]
+_bearer = HTTPBearer(auto_error=False, description="a key of the tenant, or the platform's with X-Tenant-ID")
+
+
+async def principal(
+    request: Request, serving: Serving, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    if credentials is None:
+        raise Unauthenticated("send the header `Authorization: Bearer <key>`")
+    return await rules.authenticate(serving, credentials.credentials, request.scope.get("request_id", ""))
+
+
+KeyHolder = Annotated[Principal, Depends(principal)]
+
+
+async def caller(
+    serving: Serving,
+    holder: KeyHolder,
+    x_tenant_id: Annotated[str | None, Header(description="the tenant that a platform key acts for")] = None,
+) -> Access:
+    return await rules.access(serving, holder, x_tenant_id)
+
+
+Caller = Annotated[Access, Depends(caller)]
+
+
+async def writer(caller: Caller) -> Access:
+    return caller.to_change()
+
+
+Writer = Annotated[Access, Depends(writer)]
+
+
+async def platform(holder: KeyHolder) -> Principal:
+    return rules.for_platform(holder)
+
+
+Platform = Annotated[Principal, Depends(platform)]
+
+
+async def deadline(
+    serving: Serving,
+    x_deadline_ms: Annotated[str | None, Header(description="time budget of the request in ms")] = None,
+) -> float:
+    """Seconds the caller gives the request: X-Deadline-Ms within the service's own limit."""
+    if x_deadline_ms is None:
+        return serving.limits.deadline_s
+    if not x_deadline_ms.isascii() or not x_deadline_ms.isdecimal() or not int(x_deadline_ms[:12]) > 0:
+        raise InvalidRequest("X-Deadline-Ms must be a whole number of milliseconds above 0")
+    return min(int(x_deadline_ms[:12]) / 1000, serving.limits.max_deadline_s)
+
+
+DeadlineSeconds = Annotated[float, Depends(deadline)]

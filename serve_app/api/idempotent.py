@@ -1,0 +1,82 @@
+"""Routes that create: with an Idempotency-Key, the same request twice is one, and has one answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from deployments.errors import InvalidRequest
+from serve_app.api.access import services
+from serve_app.platform.idempotency import Answer, Claim
+
+HEADER = "Idempotency-Key"
+MAX_KEY = 255
+_KEPT_HEADERS = ("content-type", "location")
+OPENAPI: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+            "description": "the same key with the same request gets the same answer for 24 hours",
+        }
+    ]
+}
+
+
+class CreatingRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def once(request: Request) -> Response:
+            key = request.headers.get(HEADER)
+            scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+            if key is None or request.method != "POST" or scheme.lower() != "bearer":
+                return await handle(request)
+            if not 1 <= len(key) <= MAX_KEY:
+                raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
+            serving = services(request)
+            principal = await serving.keys.authenticate(secret.strip())
+            begun = await serving.idempotency.begin(
+                principal.tenant_id, key, await _fingerprint(request), secret.strip()
+            )
+            if isinstance(begun, Answer):
+                return Response(begun.body, begun.status, {**begun.headers, "Idempotent-Replayed": "true"})
+            return await _first(request, handle, begun)
+
+        return once
+
+
+async def _first(
+    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], claim: Claim
+) -> Response:
+    idempotency = services(request).idempotency
+    try:
+        response = await handle(request)
+    except BaseException:
+        await idempotency.release(claim)
+        raise
+    if response.status_code >= 300:
+        await idempotency.release(claim)
+        return response
+    headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
+    await idempotency.keep(claim, Answer(response.status_code, headers, bytes(response.body)))
+    return response
+
+
+async def _fingerprint(request: Request) -> str:
+    """What makes two requests the same. A multipart body's boundary is chosen anew each time and does not count."""
+    body, kind = await request.body(), request.headers.get("content-type", "")
+    _, found, boundary = kind.partition("boundary=")
+    if found:
+        boundary = boundary.split(";")[0].strip().strip('"')
+        body, kind = body.replace(boundary.encode(), b"boundary"), kind.replace(boundary, "boundary")
+    told = [request.url.path, request.url.query, kind, request.headers.get("x-tenant-id", "")]
+    return hashlib.sha256(json.dumps(told).encode() + b"\0" + body).hexdigest()

@@ -1,0 +1,98 @@
+"""Documents in and out, as routes and commands do it: bytes, rows and passages together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.errors import BadInput, InvalidRequest
+from serve_app.platform.documents import NewDocument
+from serve_app.platform.jobs import Accepted
+from serve_app.platform.tenants import Removed
+from serve_app.schemas import DocumentRequest
+from serve_app.services import Access, Services
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A document's bytes, and all that is to be kept of it but where they lie."""
+
+    data: bytes
+    document: NewDocument
+
+
+def text_document(services: Services, given: DocumentRequest) -> Upload:
+    """Raises InvalidRequest."""
+    if not given.text.strip():
+        raise InvalidRequest("text is empty; send the document's text")
+    check_metadata(services, given.metadata)
+    return upload(
+        given.text.encode(),
+        id=given.id,
+        owner=given.user or "",
+        collection=given.collection,
+        language=given.language,
+        title=given.title,
+        media_type="text/markdown",
+        metadata=given.metadata,
+    )
+
+
+def upload(data: bytes, **fields: Any) -> Upload:
+    return Upload(data, NewDocument(hashlib.sha256(data).hexdigest(), blob="", size=len(data), **fields))
+
+
+def check_metadata(services: Services, metadata: dict[str, Any]) -> None:
+    size = len(json.dumps(metadata, ensure_ascii=False).encode())
+    if size > services.limits.max_metadata_bytes:
+        raise InvalidRequest(f"metadata takes {size} bytes; at most {services.limits.max_metadata_bytes} are allowed")
+
+
+async def accept(services: Services, caller: Access, uploads: Sequence[Upload]) -> Accepted:
+    """Queue documents for indexing, all or none. When this returns, bytes and job are on disk."""
+    written: list[NewDocument] = []
+    try:
+        for each in uploads:
+            blob = await services.blobs.write(caller.tenant_id, each.data)
+            written.append(replace(each.document, blob=blob.key))
+        job = await services.jobs.accept(caller.tenant_id, written)
+    except BadInput:  # after any other error it may have been committed
+        await _drop(services, [document.blob for document in written])
+        raise
+    services.announce()
+    await _drop(services, job.unused_blobs)
+    return job
+
+
+async def delete_document(services: Services, caller: Access, document_id: str) -> None:
+    """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
+    # The index first: if a later step fails, the same call still finds the document and ends the work.
+    await services.passages.delete(caller.tenant_id, document_id)
+    blobs = await services.documents.delete(caller.tenant_id, document_id)
+    # A worker may have finished a version between the two; from now on none can.
+    await services.passages.delete(caller.tenant_id, document_id)
+    await _drop(services, blobs)
+
+
+async def delete_collection(services: Services, caller: Access, name: str) -> dict[str, int]:
+    """Remove a collection with its documents; how much that was."""
+    await services.collections.get(caller.tenant_id, name)
+    passages = await services.passages.purge(caller.tenant_id, collection=name)
+    documents, blobs = await services.documents.delete_collection(caller.tenant_id, name)
+    passages += await services.passages.purge(caller.tenant_id, collection=name)
+    await _drop(services, blobs)
+    return {"documents": documents, "passages": passages}
+
+
+async def delete_tenant(services: Services, tenant_id: str) -> Removed:
+    """Remove a tenant and all that belongs to it."""
+    return await services.tenants.delete(tenant_id, services.passages, services.blobs, settle_s=services.settle_s)
+
+
+async def _drop(services: Services, blobs: Iterable[str]) -> None:
+    """Bytes that no document came to need."""
+    for blob in blobs:
+        await services.blobs.delete(blob)

@@ -1,0 +1,310 @@
+"""Tenants: what they may do, whether they may, and their removal without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol, cast
+
+from pydantic import ValidationError
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspended, Unavailable
+from serve_app.platform import collections
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.database import Database, insert
+from serve_app.platform.events import Event, Events
+from serve_app.platform.models import (
+    PLATFORM,
+    ApiKey,
+    Base,
+    Collection,
+    Document,
+    Job,
+    JobDocument,
+    Tenant,
+    TenantOwned,
+    of_tenant,
+    utc_now,
+)
+from serve_app.platform.tenancy import Settings
+
+Status = Literal["active", "suspended", "deleting"]
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MAX_CACHED = 10_000
+_POLL_S = 0.2
+_IN_WORK = ("parsing", "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    id: str
+    name: str
+    status: Status
+    settings: Settings
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a tenant's deletion took away."""
+
+    passages: int
+    documents: int
+    blobs: int
+    bytes: int
+    keys: int
+    jobs: int
+    collections: int
+
+
+class TenantIndex(Protocol):
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        """Remove every passage of a tenant, or of one of its collections; how many there were."""
+        ...
+
+
+class Tenants:
+    """A tenant is remembered for `cache_s` seconds: so long may a suspension by another replica go unnoticed here."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events | None = None,
+        *,
+        cache_s: float = 5.0,
+        clock: Callable[[], datetime] = utc_now,
+        models: Sequence[str] = (),
+    ) -> None:
+        self.database = database
+        self.events = events or Events()
+        self.cache_s = cache_s
+        self.clock = clock
+        self.models = tuple(models)
+        self._known: OrderedDict[str, tuple[float, TenantView]] = OrderedDict()
+
+    async def create(self, tenant_id: str, name: str = "", settings: Settings | None = None) -> TenantView:
+        """A new tenant with its default collection. Raises InvalidRequest, Conflict."""
+        made = await self._add(tenant_id, name, settings or Settings())
+        if not made:
+            raise Conflict(f"tenant {tenant_id!r} exists; choose another id, or patch it")
+        self.events.publish(Event("tenant.created", tenant_id, tenant_id))
+        return await self.get(tenant_id)
+
+    async def ensure(self, tenant_id: str, name: str = "") -> None:
+        """Create a tenant and its default collection unless they are there."""
+        if await self._add(tenant_id, name, Settings()):
+            self.events.publish(Event("tenant.created", tenant_id, tenant_id))
+
+    async def get(self, tenant_id: str) -> TenantView:
+        """Raises NotFound."""
+        async with self.database.session() as session:
+            row = await session.get(Tenant, tenant_id) if tenant_id != PLATFORM else None
+        if row is None:
+            raise NotFound(f"tenant {tenant_id[:80]!r} does not exist")
+        return _view(row)
+
+    async def active(self, tenant_id: str) -> TenantView:
+        """The tenant, if it may work. Raises NotFound, TenantSuspended."""
+        known = self._known.get(tenant_id)
+        if known is not None and time.monotonic() - known[0] < self.cache_s:
+            tenant = known[1]
+        else:
+            self._known.pop(tenant_id, None)
+            tenant = await self.get(tenant_id)
+            if tenant.status == "active":
+                self._known[tenant_id] = time.monotonic(), tenant
+                if len(self._known) > _MAX_CACHED:
+                    self._known.popitem(last=False)
+        if tenant.status == "suspended":
+            raise TenantSuspended(f"tenant {tenant_id!r} is suspended; ask the platform to resume it")
+        if tenant.status == "deleting":
+            raise NotFound(f"tenant {tenant_id!r} does not exist: it is being deleted")
+        return tenant
+
+    async def list(self, *, after: str = "", limit: int = 100) -> Sequence[TenantView]:
+        """Tenants in the order of their ids, those after the id `after`."""
+        async with self.database.session() as session:
+            rows = await session.scalars(
+                select(Tenant).where(Tenant.id > after, Tenant.id != PLATFORM).order_by(Tenant.id).limit(limit)
+            )
+            return [_view(row) for row in rows]
+
+    async def patch(
+        self,
+        tenant_id: str,
+        *,
+        name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        suspended: bool | None = None,
+    ) -> TenantView:
+        """Change what is given; `settings` are merged key by key (a JSON merge patch). Raises NotFound."""
+        async with self.database.transaction() as session:
+            row = await _locked(session, tenant_id)
+            if row.status == "deleting":
+                raise NotFound(f"tenant {tenant_id!r} does not exist: it is being deleted")
+            before = row.status
+            if name is not None:
+                row.name = name
+            if settings is not None:
+                row.settings = self._checked(_merged(row.settings, settings)).model_dump(exclude_defaults=True)
+            if suspended is not None:
+                row.status = "suspended" if suspended else "active"
+            row.updated_at = self.clock()
+            await session.flush()
+            view = _view(row)
+        self._known.pop(tenant_id, None)
+        if name is not None or settings is not None:
+            self.events.publish(Event("tenant.updated", tenant_id, tenant_id, {"settings": sorted(settings or ())}))
+        if view.status != before:
+            kind: Literal["tenant.suspended", "tenant.resumed"]
+            kind = "tenant.suspended" if view.status == "suspended" else "tenant.resumed"
+            self.events.publish(Event(kind, tenant_id, tenant_id))
+        return view
+
+    async def delete(self, tenant_id: str, index: TenantIndex, blobs: Blobs, *, settle_s: float) -> Removed:
+        """Remove all that belongs to a tenant. If it fails halfway, the same call goes on where it stopped.
+
+        From its first step on nothing new is accepted. Documents that workers have are waited for, at most
+        `settle_s` seconds: a worker gives such a document up by itself, or its lease runs out. Raises NotFound,
+        Unavailable.
+        """
+        await self._stop(tenant_id)
+        await self._settled(tenant_id, settle_s)
+        passages = await index.purge(tenant_id)
+        files, size = await blobs.delete_tenant(tenant_id)
+        counts = await self._forget(tenant_id)
+        # What a worker or an upload that was cut off left after the first pass.
+        passages += await index.purge(tenant_id)
+        late_files, late_size = await blobs.delete_tenant(tenant_id)
+        removed = Removed(passages=passages, blobs=files + late_files, bytes=size + late_size, **counts)
+        self.events.publish(Event("tenant.deleted", PLATFORM, tenant_id, asdict(removed)))
+        return removed
+
+    async def _add(self, tenant_id: str, name: str, settings: Settings) -> bool:
+        if not _ID.fullmatch(tenant_id):
+            raise InvalidRequest(
+                f"tenant {tenant_id[:80]!r}: use 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', a letter or digit first"
+            )
+        self._checked(settings.model_dump())
+        now = self.clock()
+        row = {
+            "id": tenant_id,
+            "name": name or tenant_id,
+            "status": "active",
+            "settings": settings.model_dump(exclude_defaults=True),
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self.database.transaction() as session:
+            made = await session.scalar(
+                insert(session, Tenant).values(row).on_conflict_do_nothing().returning(Tenant.id)
+            )
+            await collections.add(session, tenant_id, [collections.DEFAULT], now)
+        return made is not None
+
+    def _checked(self, settings: Mapping[str, Any]) -> Settings:
+        try:
+            checked = Settings.model_validate(settings)
+        except ValidationError as error:
+            raise InvalidRequest(
+                "; ".join(f"settings.{'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors())
+            ) from None
+        if checked.model is not None and checked.model not in self.models:
+            known = ", ".join(map(repr, self.models)) or "none to choose from"
+            raise InvalidRequest(f"settings.model: {checked.model[:80]!r} is not deployed; there is {known}")
+        return checked
+
+    async def _stop(self, tenant_id: str) -> None:
+        async with self.database.transaction() as session:
+            row = await _locked(session, tenant_id)
+            row.status, row.updated_at = "deleting", self.clock()
+            documents = of_tenant(JobDocument, tenant_id)
+            await session.execute(
+                update(JobDocument).where(documents, JobDocument.state == "queued").values(state="cancelled")
+            )
+            await session.execute(
+                update(JobDocument).where(documents, JobDocument.state.in_(_IN_WORK)).values(deleted=True)
+            )
+        self._known.pop(tenant_id, None)
+
+    async def _settled(self, tenant_id: str, within_s: float) -> None:
+        until = time.monotonic() + within_s
+        while True:
+            async with self.database.session() as session:
+                working = await session.scalar(
+                    select(func.count())
+                    .select_from(JobDocument)
+                    .where(
+                        of_tenant(JobDocument, tenant_id),
+                        JobDocument.state.in_(_IN_WORK),
+                        JobDocument.lease_until > self.clock(),
+                    )
+                )
+            if not working:
+                return
+            if time.monotonic() > until:
+                raise Unavailable(
+                    f"{working} documents of tenant {tenant_id!r} are still being worked on after {within_s:g} s; "
+                    "nothing new is accepted from it, delete it again to go on"
+                )
+            await asyncio.sleep(_POLL_S)
+
+    async def _forget(self, tenant_id: str) -> dict[str, int]:
+        """Every row that carries the tenant, the referring ones first, and the tenant's own."""
+        counts: dict[type[Base], int] = {}
+        owned = {model.__table__: model for model in TenantOwned.__subclasses__()}
+        async with self.database.transaction() as session:
+            await _locked(session, tenant_id)
+            for table in reversed(Base.metadata.sorted_tables):
+                if (model := owned.get(table)) is not None:
+                    done = await session.execute(delete(model).where(of_tenant(model, tenant_id)))
+                    counts[model] = int(getattr(done, "rowcount", 0))
+            await session.execute(delete(Tenant).where(Tenant.id == tenant_id))
+        return {
+            "documents": counts[Document],
+            "keys": counts[ApiKey],
+            "jobs": counts[Job],
+            "collections": counts[Collection],
+        }
+
+
+async def _locked(session: AsyncSession, tenant_id: str) -> Tenant:
+    row = None
+    if tenant_id != PLATFORM:
+        row = await session.scalar(select(Tenant).where(Tenant.id == tenant_id).with_for_update())
+    if row is None:
+        raise NotFound(f"tenant {tenant_id[:80]!r} does not exist")
+    return row
+
+
+def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7396: null removes a key, objects are merged, everything else replaces."""
+    merged = dict(old)
+    for key, value in change.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            inner = merged.get(key)
+            merged[key] = _merged(inner if isinstance(inner, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _view(row: Tenant) -> TenantView:
+    return TenantView(
+        row.id,
+        row.name,
+        cast(Status, row.status),
+        Settings.model_validate(row.settings),
+        row.created_at,
+        row.updated_at,
+    )

@@ -1,0 +1,149 @@
+"""Ask and find, as routes and commands do it: what may be asked, the pipeline's run of it, and what is logged."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from deployments import filters
+from deployments.errors import InvalidRequest, RagError
+from deployments.lexical import detect_language
+from deployments.types import Scope, Usage
+from serve_app.messages import Chunk, Citation, Complete, Message, Sources, wire
+from serve_app.pipeline import Query
+from serve_app.platform.events import Event, EventType
+from serve_app.platform.logs import QueryOutcome
+from serve_app.schemas import QueryRequest, SearchRequest
+from serve_app.services import Access, Services
+
+
+async def admit(services: Services, caller: Access, asked: SearchRequest, deadline_s: float) -> Query:
+    """Everything that can refuse a query, before any stage works for it."""
+    limits, settings = services.limits, caller.tenant.settings
+    text = asked.query.strip()
+    if not text:
+        raise InvalidRequest("query is empty; send the question's text")
+    if len(asked.query) > limits.max_query_characters:
+        raise InvalidRequest(
+            f"query has {len(asked.query)} characters; at most {limits.max_query_characters} are allowed"
+        )
+    if len(asked.collections) > limits.max_collections:
+        raise InvalidRequest(
+            f"collections names {len(asked.collections)}; at most {limits.max_collections} are allowed"
+        )
+    condition = (
+        filters.parse(asked.filter, max_bytes=limits.max_filter_bytes, max_depth=limits.max_filter_depth)
+        if asked.filter is not None
+        else None
+    )
+    top_k = _within("top_k", asked.top_k, limits.top_k, _least(limits.max_top_k, settings.limits.top_k))
+    generating: dict[str, Any] = {"max_tokens": 1}
+    if isinstance(asked, QueryRequest):
+        most = _least(limits.max_max_tokens, settings.limits.max_tokens)
+        generating = {
+            "max_tokens": _within("max_tokens", asked.max_tokens, limits.max_tokens, most),
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+        }
+    await services.collections.require(caller.tenant_id, asked.collections)
+    return Query(
+        id=uuid.uuid4().hex,
+        text=text,
+        language=asked.language or detect_language(text, settings.default_language or limits.default_language),
+        scope=Scope(caller.tenant_id, asked.user or "", tuple(sorted(set(asked.collections))), condition),
+        top_k=top_k,
+        candidates=max(limits.candidates, top_k),
+        deadline_s=min(deadline_s, settings.limits.deadline_s or deadline_s),
+        first_token_s=limits.first_token_s,
+        preamble=settings.prompt_preamble,
+        model=settings.model or "",
+        **generating,
+    )
+
+
+async def answer(services: Services, query: Query) -> AsyncGenerator[Message]:
+    """The pipeline's messages; when it ends, however it does, the query's event is published."""
+    sources, complete, outcome = 0, None, "cancelled"
+    try:
+        async with aclosing(services.pipeline.answer(query)) as messages:
+            async for message in messages:
+                if isinstance(message, Sources):
+                    sources = len(message.sources)
+                elif isinstance(message, Complete):
+                    complete, outcome = message, message.finish_reason
+                yield message
+    except RagError as error:
+        outcome = error.code
+        raise
+    except Exception:
+        outcome = RagError.code
+        raise
+    finally:
+        usage = complete.usage if complete else Usage()
+        told = QueryOutcome(
+            user=query.scope.user_id,
+            language=query.language,
+            outcome=outcome,
+            engine=complete.engine if complete else None,
+            sources=sources,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            timings=dict(complete.timings) if complete else {},
+        )
+        kind: EventType = "query.cancelled" if outcome == "cancelled" else "query.failed"
+        if complete is not None and outcome != "cancelled":
+            kind = "query.completed"
+        services.events.publish(Event(kind, query.scope.tenant_id, query.id, asdict(told)))
+
+
+async def whole(services: Services, query: Query) -> dict[str, Any]:
+    """The stream's messages folded into one object."""
+    folded: dict[str, Any] = {"query_id": query.id, "answer": "", "sources": [], "citations": []}
+    async with aclosing(answer(services, query)) as messages:
+        async for message in messages:
+            match message:
+                case Sources():
+                    folded["sources"] = wire(message)["sources"]
+                case Chunk():
+                    folded["answer"] += message.content
+                case Citation():
+                    folded["citations"].append({"sources": message.sources, "start": message.start, "end": message.end})
+                case Complete():
+                    folded |= {k: v for k, v in wire(message).items() if k not in ("type", "query_id")}
+    return folded
+
+
+async def search(services: Services, query: Query) -> dict[str, Any]:
+    """Passages without an answer: best first, with each stage's score."""
+    found = await services.pipeline.search(query)
+    results = [
+        {
+            "id": candidate.passage.id,
+            "document_id": candidate.passage.document_id,
+            "title": candidate.passage.title,
+            "text": candidate.passage.text,
+            "metadata": candidate.passage.metadata,
+            "score": candidate.scores.final,
+            "scores": asdict(candidate.scores),
+        }
+        for candidate in found.candidates
+    ]
+    return {"query_id": query.id, "results": results, "timings": found.timings}
+
+
+def cancel(services: Services, caller: Access, query_id: str) -> None:
+    """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
+    services.pipeline.generate.abort(caller.tenant_id, query_id)
+
+
+def _least(limit: int, narrower: int | None) -> int:
+    return limit if narrower is None else min(limit, narrower)
+
+
+def _within(field: str, asked: int | None, default: int, most: int) -> int:
+    if asked is not None and asked > most:
+        raise InvalidRequest(f"{field} is {asked}; at most {most} is allowed")
+    return asked or min(default, most)

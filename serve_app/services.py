@@ -1,0 +1,104 @@
+"""What routes and commands are given: built once a replica by ingress.py, by hand in tests. And who may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployments.errors import Forbidden, InvalidRequest
+from deployments.types import StageStatus
+from serve_app.config import ApiConfig
+from serve_app.pipeline import Pipeline
+from serve_app.platform import actor
+from serve_app.platform.actor import Actor
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.collections import Collections
+from serve_app.platform.documents import Documents
+from serve_app.platform.events import Events
+from serve_app.platform.idempotency import Idempotency
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys, Principal, Role
+from serve_app.platform.logs import AuditLog
+from serve_app.platform.tenants import Tenants, TenantView
+
+
+class Passages(Protocol):
+    """What the ingress needs of the index beside searching."""
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int: ...
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`stages` asks every stage for the status of its replicas; `announce` tells ingestion that work waits.
+
+    `settle_s` is how long a worker may still hold a document of a tenant that is being deleted.
+    """
+
+    pipeline: Pipeline
+    tenants: Tenants
+    keys: Keys
+    collections: Collections
+    documents: Documents
+    jobs: Jobs
+    passages: Passages
+    blobs: Blobs
+    events: Events
+    audit: AuditLog
+    idempotency: Idempotency
+    limits: ApiConfig
+    settle_s: float
+    stages: Callable[[], Awaitable[Mapping[str, list[StageStatus]]]]
+    announce: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks: a tenant that may work, and what the key allows."""
+
+    tenant: TenantView
+    role: Role
+    key_id: str
+
+    @property
+    def tenant_id(self) -> str:
+        return self.tenant.id
+
+    def to_change(self) -> Access:
+        """Raises Forbidden for a key that may only ask."""
+        if self.role == "query":
+            raise Forbidden("this key may only ask; use an admin key of the tenant")
+        return self
+
+
+async def authenticate(services: Services, secret: str, request_id: str) -> Principal:
+    """Whom a secret speaks for; from here on what happens in this context is theirs. Raises Unauthenticated."""
+    principal = await services.keys.authenticate(secret)
+    actor.act_as(Actor(principal.key_id, principal.role, request_id))
+    return principal
+
+
+async def access(services: Services, principal: Principal, named: str | None) -> Access:
+    """The tenant comes from the key and from nowhere else; only the platform's key names one with each request.
+
+    Raises Forbidden for another tenant than the key's, NotFound, TenantSuspended.
+    """
+    if principal.role != "platform":
+        if named is not None and named != principal.tenant_id:
+            raise Forbidden("this key speaks for its own tenant only; leave the tenant out")
+        tenant_id = principal.tenant_id
+    elif named is None:
+        raise InvalidRequest("a platform key must name the tenant: the header X-Tenant-ID, or `tenant` in a command")
+    else:
+        tenant_id = named
+    return Access(await services.tenants.active(tenant_id), principal.role, principal.key_id)
+
+
+def for_platform(principal: Principal) -> Principal:
+    """Raises Forbidden for any other key."""
+    if principal.role != "platform":
+        raise Forbidden("this needs a platform key: rag keys create --role platform")
+    return principal
