@@ -84,6 +84,15 @@ class Events:
         except TimeoutError:
             logger.error("events were left unhandled after %g s", within_s)
 
+    async def close(self) -> None:
+        """End the subscribers' tasks of this loop."""
+        self._queues.pop(asyncio.get_running_loop(), None)
+        ending = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
+
     def _running(self) -> dict[str, asyncio.Queue[Event]]:
         loop = asyncio.get_running_loop()
         if loop not in self._queues:

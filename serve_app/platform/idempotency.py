@@ -52,7 +52,7 @@ class Idempotency:
         Raises IdempotencyMismatch if the key was used for another request, RequestInProgress while the first request
         with it is being worked on.
         """
-        claim, now = Claim(tenant_id, _stored(key, secret), secret), self.clock()
+        claim, now = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), secret), self.clock()
         row = {
             "tenant_id": tenant_id,
             "key": claim.key,
@@ -65,11 +65,7 @@ class Idempotency:
         }
         this = (of_tenant(IdempotentRequest, tenant_id), IdempotentRequest.key == claim.key)
         async with self.database.transaction() as session:
-            await session.execute(
-                delete(IdempotentRequest).where(
-                    of_tenant(IdempotentRequest, tenant_id), IdempotentRequest.created_at <= now - KEPT
-                )
-            )
+            await session.execute(delete(IdempotentRequest).where(IdempotentRequest.created_at <= now - KEPT))
             made = await session.scalar(
                 insert(session, IdempotentRequest).values(row).on_conflict_do_nothing().returning(IdempotentRequest.key)
             )
@@ -110,11 +106,6 @@ class Idempotency:
                 .where(of_tenant(IdempotentRequest, claim.tenant_id), IdempotentRequest.key == claim.key)
                 .values(**values)
             )
-
-
-def _stored(key: str, secret: str) -> str:
-    """Each caller's key has idempotency keys of its own."""
-    return hashlib.sha256(json.dumps([key, hashlib.sha256(secret.encode()).hexdigest()]).encode()).hexdigest()
 
 
 def _sealer(secret: str) -> Fernet:

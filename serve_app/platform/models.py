@@ -256,7 +256,8 @@ class IdempotentRequest(TenantOwned):
 def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:
     """The condition that confines a query to a tenant's rows.
 
-    The only queries without it are those that come before a tenant is known (a key's) or serve all (a worker's claim).
+    The only queries without it are those that come before a tenant is known (a key's) or serve all (a worker's claim,
+    the removal of what is out of date).
     """
     if not tenant_id:
         raise ValueError("tenant_id is empty")

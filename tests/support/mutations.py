@@ -1,0 +1,144 @@
+"""Every place that confines something to a tenant, and the code without it.
+
+The filters in SQL are found in the source: each call of `of_tenant` is one, known by its file and line. The others
+are few and written down.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import ColumnElement, true
+
+import serve_app.platform
+from deployments.ingestion import passages
+from deployments.ingestion.base import DocumentTask
+from deployments.retrieval import filter_expression, milvus
+from deployments.types import IndexEntry
+from serve_app import services as rules
+from serve_app.platform import collections, documents, idempotency, jobs, keys, logs, models, statistics, tenants
+from serve_app.platform.keys import Principal
+from serve_app.services import Access, Services
+
+ROOT = Path(serve_app.platform.__file__).parents[2]
+MODULES = (collections, documents, idempotency, jobs, keys, logs, statistics, tenants)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A call of `of_tenant`. `place` is file, function and the ordinal of the call in it: it outlives edits above."""
+
+    place: str
+    module: Any
+    line: int
+
+    @contextmanager
+    def removed(self) -> Iterator[None]:
+        def here_nothing(model: type[models.TenantOwned], tenant_id: str) -> ColumnElement[bool]:
+            frame = sys._getframe(1)
+            if frame.f_lineno == self.line:
+                return true()
+            return models.of_tenant(model, tenant_id)
+
+        with mock.patch.object(self.module, "of_tenant", here_nothing):
+            yield
+
+
+def sql_filters() -> list[Filter]:
+    found = []
+    for module in MODULES:
+        path = Path(module.__file__ or "")
+        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                calls = [
+                    node
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "of_tenant"
+                ]
+                lines = sorted({call.lineno for call in calls})
+                assert len(lines) == len(calls), f"{path.name}:{function.name}: one call of of_tenant a line"
+                found += [
+                    Filter(f"{path.stem}.{function.name}.{number}", module, line)
+                    for number, line in enumerate(lines, 1)
+                ]
+    return found
+
+
+@contextmanager
+def _patched(target: Any, name: str, other: Any) -> Iterator[None]:
+    with mock.patch.object(target, name, other):
+        yield
+
+
+def _any_tenant(expression: Callable[..., str]) -> Callable[..., str]:
+    """A Milvus expression without its condition on the tenant, which is always the first."""
+
+    def without(*args: Any, **kwargs: Any) -> str:
+        _, _, rest = expression(*args, **kwargs).partition(" and ")
+        return rest or 'tenant_id != ""'
+
+    return without
+
+
+_PASSAGE_ID, _ROW = passages.passage_id, milvus._row
+
+
+@contextmanager
+def _passages_of_all_under_one_key() -> Iterator[None]:
+    """Both the passage's id and its primary key hold the tenant; either alone keeps tenants apart."""
+
+    def shared_id(task: DocumentTask, position: int) -> str:
+        return _PASSAGE_ID(replace(task, tenant_id="any"), position)
+
+    def shared_row(entry: IndexEntry) -> dict[str, Any]:
+        return {**_ROW(entry), "pk": entry.passage.id[:32]}
+
+    with mock.patch.object(passages, "passage_id", shared_id), mock.patch.object(milvus, "_row", shared_row):
+        yield
+
+
+async def _access_by_name(services: Services, principal: Principal, named: str | None) -> Access:
+    tenant = await services.tenants.active(named or principal.tenant_id)
+    return Access(tenant, principal.role, principal.key_id)
+
+
+def other_filters() -> dict[str, Callable[[], Any]]:
+    """Name → a context in which it is gone."""
+    found: dict[str, Callable[[], Any]] = {
+        f"milvus.{name}": partial(_patched, milvus, name, _any_tenant(getattr(filter_expression, name)))
+        for name in ("scope_expression", "document_expression", "tenant_expression")
+    }
+    found["milvus.primary_key"] = _passages_of_all_under_one_key
+    found["services.access"] = partial(_patched, rules, "access", _access_by_name)
+    return found
+
+
+IMPLIED = {
+    "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
+    "jobs.view.2": "the job was found among the tenant's just before",
+    "jobs.fail.1": "a job's id is drawn and belongs to one tenant",
+    "keys.revoke.2": "the key was found among the tenant's just before",
+    "statistics._owned.1": "removes rows that have come to nothing, and no committed row has",
+}
+"""Filters that another condition implies; they stay, so that nobody has to think about it."""
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """The code with one filter removed, by its name."""
+    with ExitStack() as stack:
+        for each in sql_filters():
+            if each.place == name:
+                stack.enter_context(each.removed())
+                break
+        else:
+            stack.enter_context(other_filters()[name]())
+        yield

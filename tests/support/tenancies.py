@@ -1,0 +1,383 @@
+"""Non-interference, as a state machine: the same operations with and without everybody else's, and the same answers.
+
+Each operation runs in a world that holds all tenants and in one that holds its own tenant alone; what one user asks
+also runs where the other user's private documents never were. What is compared is what a caller sees, but for values
+that are drawn or timed (ids of jobs, keys and queries, secrets, times).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.support.world import World, world
+
+TENANTS = ("a", "b", "c")
+USERS = ("u1", "u2")
+WATCHED = "b"
+"""The tenant one of whose users is also watched without the other's documents."""
+COLLECTIONS = ("default", "zakoni", "upute")
+LIMITED = {"quotas": {"documents": 12, "chunks": 14}}
+"""Of each tenant: few enough to be met, and a tenant that counted others' would meet them sooner."""
+WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prijava", "appeal", "contract", "deadline")
+_DRAWN = re.compile(r"\b(?:job|key)_[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?")
+_TIMED = {"created_at", "updated_at", "at", "expires_at", "revoked_at", "timings", "request_id", "X-Request-ID"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a caller sees of an answer."""
+
+    status: int
+    kind: str
+    replayed: bool
+    body: Any
+
+    @classmethod
+    def of(cls, answer: httpx.Response) -> Self:
+        kind = answer.headers.get("content-type", "").split(";")[0]
+        if kind == "text/event-stream":
+            body: Any = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+        elif kind == "application/x-ndjson":
+            body = [json.loads(line) for line in answer.text.splitlines() if line]
+        else:
+            body = answer.json() if answer.content else None
+        return cls(answer.status_code, kind, "idempotent-replayed" in answer.headers, _constant(body))
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: "*" if key in _TIMED else _constant(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_constant(inner) for inner in value]
+    return _DRAWN.sub("*", value) if isinstance(value, str) else value
+
+
+def canary(tenant: str, owner: str) -> str:
+    """A word that only the documents of one owner hold."""
+    return f"tajna{tenant}{owner or 'svima'}"
+
+
+class Worlds:
+    """`all` tenants, each alone, and the watched one without what its first user keeps private. They live as long as
+    this does; every run of the machine brings tenants of its own."""
+
+    def __init__(self, folder: Path, index: str = "milvus") -> None:
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.named: dict[str, World] = {}
+        self.runs = 0
+        self.operations = 0
+        self.runner.run(self._open(folder, index))
+
+    async def _open(self, folder: Path, index: str) -> None:
+        for name in ("all", *TENANTS, "without u1"):
+            self.named[name] = await self.stack.enter_async_context(world(folder / name, index=index))
+
+    def close(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.runner.close()
+
+
+class Tenancies(RuleBasedStateMachine):
+    worlds: Worlds
+
+    @initialize()
+    def begin(self) -> None:
+        self.worlds.runs += 1
+        self.run = self.worlds.runs
+        for each in self.worlds.named.values():
+            each.held = False
+        self.jobs: dict[tuple[str, str], str] = {}
+        self._do(self._begin())
+
+    async def _begin(self) -> None:
+        for tenant in TENANTS:
+            for each in self._worlds_of(tenant):
+                await each.add_tenant(self._id(tenant), settings=LIMITED)
+
+    def _id(self, tenant: str) -> str:
+        return f"{tenant}-{self.run}"
+
+    def _worlds_of(self, tenant: str) -> list[World]:
+        names = ["all", tenant, *(["without u1"] if tenant == WATCHED else [])]
+        return [self.worlds.named[name] for name in names]
+
+    def _do(self, work: Any) -> Any:
+        return self.worlds.runner.run(work)
+
+    async def _compared(
+        self, tenant: str, method: str, path: str, *, user: str = "", private: bool = False, **request: Any
+    ) -> Seen:
+        """One call in the world of all and in its tenant's own: the same answer, without anybody else's words.
+
+        `private` marks what changes the first user's documents. `user` is who asks, if someone does: what the second
+        user is shown must also be what he is shown where the first has nothing.
+        """
+        self.worlds.operations += 1
+        answers: dict[str, httpx.Response] = {}
+        for name, each in self._named(tenant, private).items():
+            answers[name] = await each.call(self._id(tenant), method, path, **request)
+            if answers[name].status_code == 202 and "job_id" in answers[name].json():
+                self.jobs[name, tenant] = answers[name].json()["job_id"]
+                if not each.held:
+                    await each.settled(self._id(tenant), self.jobs[name, tenant])
+        seen = {name: Seen.of(answer) for name, answer in answers.items()}
+        assert seen["all"].status < 500, answers["all"].text
+        assert seen["all"] == seen[tenant], f"{tenant} feels the others: {method} {path} {request}"
+        if tenant == WATCHED and user == "u2":
+            assert seen["all"] == seen["without u1"], f"u2 feels u1: {method} {path} {request}"
+        if method != "POST" or user or "query" in path or "search" in path:
+            self._check_canaries(tenant, user, json.dumps(request.get("json", "")), answers["all"].text)
+        return seen["all"]
+
+    def _named(self, tenant: str, private: bool) -> dict[str, World]:
+        names = ["all", tenant]
+        if tenant == WATCHED and not private:
+            names.append("without u1")
+        return {name: self.worlds.named[name] for name in names}
+
+    def _check_canaries(self, tenant: str, user: str, asked: str, text: str) -> None:
+        for other in TENANTS:
+            for owner in ("", *USERS):
+                if other == tenant and (not user or owner in ("", user)):
+                    continue
+                word = canary(self._id(other), owner)
+                assert word in asked or word not in text, f"{tenant}/{user} reads {other}/{owner}"
+
+    # --- Documents
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        owner=st.sampled_from(("", "", *USERS)),
+        number=st.integers(1, 4),
+        words=st.lists(st.sampled_from(WORDS), min_size=3, max_size=12),
+        collection=st.sampled_from(COLLECTIONS),
+        language=st.sampled_from(("hr", "en")),
+    )
+    def put(self, tenant: str, owner: str, number: int, words: list[str], collection: str, language: str) -> None:
+        text = f"{' '.join(words)}. {canary(self._id(tenant), owner)} {words[0]}."
+        document = {
+            "id": self._document(owner, number),
+            "title": words[0],
+            "text": text,
+            "collection": collection,
+            "language": language,
+            "user": owner or None,
+            "metadata": {"number": number},
+        }
+        private = owner == "u1"
+        self._do(self._compared(tenant, "POST", "/v1/documents", json=document, private=private))
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        number=st.integers(1, 2),
+        owned=st.booleans(),
+        key=st.sampled_from((None, "same key")),
+    )
+    def put_what_all_have(self, tenant: str, number: int, owned: bool, key: str | None) -> None:
+        """Every tenant's document of this name has these very words; whose it is in a tenant differs."""
+        document = {"id": f"isti-{number}", "text": f"Rok za žalbu je {number} dana.", "language": "hr"}
+        if owned and tenant != WATCHED:
+            document["user"] = "u1"
+        headers = {"Idempotency-Key": f"{key} {number}"} if key else {}
+        self._do(self._compared(tenant, "POST", "/v1/documents", json=document, headers=headers))
+
+    @rule(tenant=st.sampled_from(TENANTS), number=st.integers(1, 2))
+    def put_wrongly(self, tenant: str, number: int) -> None:
+        """A request that fails, under a key that others use too: it is to be forgotten, theirs are not."""
+        document = {"id": f"isti-{number}", "text": "Rok.", "collection": "a/b"}
+        headers = {"Idempotency-Key": f"same key {number}"}
+        self._do(self._compared(tenant, "POST", "/v1/documents", json=document, headers=headers))
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def look_at_the_last_job(self, tenant: str) -> None:
+        self._do(self._look_at_the_last_job(tenant))
+
+    async def _look_at_the_last_job(self, tenant: str) -> None:
+        seen = {}
+        for name in ("all", tenant):
+            job = self.jobs.get((name, tenant), f"job_{'0' * 32}")
+            seen[name] = Seen.of(await self.worlds.named[name].call(self._id(tenant), "GET", f"/v1/jobs/{job}"))
+        assert seen["all"] == seen[tenant]
+
+    @rule()
+    def hold(self) -> None:
+        """Documents wait from here on."""
+        for each in self.worlds.named.values():
+            each.held = True
+
+    @rule()
+    def resume(self) -> None:
+        self._do(self._resume())
+
+    async def _resume(self) -> None:
+        for each in self.worlds.named.values():
+            each.resume()
+        for name, tenant in self.jobs:
+            await self.worlds.named[name].settled(self._id(tenant), self.jobs[name, tenant])
+
+    def teardown(self) -> None:
+        self.resume()
+
+    def _document(self, owner: str, number: int) -> str:
+        return f"{owner or 'd'}-{number}"
+
+    @rule(tenant=st.sampled_from(TENANTS), owner=st.sampled_from(("", *USERS)), number=st.integers(1, 4))
+    def delete(self, tenant: str, owner: str, number: int) -> None:
+        path = f"/v1/documents/{self._document(owner, number)}"
+        self._do(self._compared(tenant, "DELETE", path, private=owner == "u1"))
+
+    # --- Questions
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        user=st.sampled_from(USERS),
+        words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4),
+        whose=st.sampled_from((None, *TENANTS)),
+        collections=st.lists(st.sampled_from(COLLECTIONS[:1]), max_size=1),
+        route=st.sampled_from(("search", "query", "stream", "command", "rpc")),
+        condition=st.sampled_from((None, "metadata.number >= 2", "not (collection == 'zakoni')")),
+    )
+    def ask(
+        self, tenant: str, user: str, words: list[str], whose: str | None, collections: list[str], route: str,
+        condition: str | None,
+    ) -> None:  # fmt: skip
+        hunted = [canary(self._id(whose), owner) for owner in ("", *USERS)] if whose else []
+        body: dict[str, Any] = {"query": " ".join([*words, *hunted]), "user": user, "collections": collections}
+        if condition:
+            body["filter"] = condition
+        match route:
+            case "search":
+                path, sent = "/v1/search", body
+            case "query" | "stream":
+                path, sent = "/v1/query", {**body, "stream": route == "stream"}
+            case "command":
+                path, sent = "/v1/commands", {"id": "1", "command": "query", "params": body}
+            case _:
+                path, sent = "/v1/rpc", {"jsonrpc": "2.0", "id": 1, "method": "search", "params": body}
+        self._do(self._compared(tenant, "POST", path, json=sent, user=user))
+
+    @rule(tenant=st.sampled_from(TENANTS), name=st.sampled_from((*COLLECTIONS, "nema")))
+    def ask_in_a_collection(self, tenant: str, name: str) -> None:
+        """Which may not be there: the refusal names those that are."""
+        body = {"query": "rok", "collections": [name]}
+        self._do(self._compared(tenant, "POST", "/v1/search", json=body))
+
+    # --- Collections, keys, jobs and what else a tenant looks at
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        name=st.sampled_from(COLLECTIONS),
+        action=st.sampled_from(("POST", "PATCH", "DELETE")),
+    )
+    def change_collection(self, tenant: str, name: str, action: str) -> None:
+        if action == "POST":
+            self._do(self._compared(tenant, "POST", "/v1/collections", json={"name": name}))
+        elif action == "PATCH":
+            body = {"description": f"opis {name}"}
+            self._do(self._uncounted(tenant, "PATCH", f"/v1/collections/{name}", json=body))
+        else:
+            self._do(self._uncounted(tenant, "DELETE", f"/v1/collections/{name}"))
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        path=st.sampled_from(("/v1/collections", "/v1/keys", "/v1/audit", "/v1/collections/zakoni")),
+    )
+    def look(self, tenant: str, path: str) -> None:
+        self._do(self._looked(tenant, path))
+
+    async def _looked(self, tenant: str, path: str) -> None:
+        for each in self._worlds_of(tenant):
+            await each.services.events.drain()
+        await self._uncounted(tenant, "GET", path)
+
+    async def _uncounted(self, tenant: str, method: str, path: str, **request: Any) -> None:
+        """A tenant's own view: it counts everyone's documents, so it is not compared without the first user's."""
+        await self._compared(tenant, method, path, **request)
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def rotate(self, tenant: str) -> None:
+        self._do(self._rotate(tenant))
+
+    async def _rotate(self, tenant: str) -> None:
+        self.worlds.operations += 1
+        for each in self._worlds_of(tenant):
+            listed = (await each.call(self._id(tenant), "GET", "/v1/keys")).json()["keys"]
+            current = next(k for k in reversed(listed) if each.keys[self._id(tenant)].startswith(k["begins_with"]))
+            old = each.keys[self._id(tenant)]
+            path = f"/v1/keys/{current['id']}/rotate"
+            made = await each.call(self._id(tenant), "POST", path, json={"overlap_s": 0})
+            each.keys[self._id(tenant)] = made.raise_for_status().json()["secret"]
+            assert (await each.call(self._id(tenant), "GET", "/v1/keys", key=old)).status_code == 401
+
+    @rule(tenant=st.sampled_from(TENANTS), other=st.sampled_from(TENANTS))
+    def trespass(self, tenant: str, other: str) -> None:
+        """Another tenant's job, key and query, by their very ids, and its name in the header."""
+        if other != tenant:
+            self._do(self._trespass(tenant, other))
+
+    async def _trespass(self, tenant: str, other: str) -> None:
+        self.worlds.operations += 1
+        everyone, alone = self.worlds.named["all"], self.worlds.named[tenant]
+        mine = {name: self._id(tenant) for name in ("all", "alone")}
+        keys = (await everyone.call(self._id(other), "GET", "/v1/keys")).json()["keys"]
+        job = self.jobs.get(("all", other), f"job_{'0' * 32}")
+        for method, there, nowhere in (
+            ("GET", f"/v1/jobs/{job}", f"/v1/jobs/job_{'0' * 32}"),
+            ("DELETE", f"/v1/keys/{keys[-1]['id']}", f"/v1/keys/key_{'0' * 32}"),
+            ("POST", f"/v1/keys/{keys[-1]['id']}/rotate", f"/v1/keys/key_{'0' * 32}/rotate"),
+        ):
+            got = Seen.of(await everyone.call(mine["all"], method, there))
+            assert got == Seen.of(await alone.call(mine["alone"], method, nowhere))
+            assert got.status == 404
+        for path in ("/v1/collections", "/v1/keys"):
+            refused = await everyone.call(mine["all"], "GET", path, headers={"X-Tenant-ID": self._id(other)})
+            assert refused.status_code == 403
+        still = await everyone.call(self._id(other), "GET", "/v1/keys")
+        assert still.status_code == 200, "a trespasser ended another tenant's key"
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def delete_tenant(self, tenant: str) -> None:
+        """And make it anew: nothing of it is left, and nobody else notices."""
+        self._do(self._delete_tenant(tenant))
+
+    @rule(tenant=st.sampled_from(TENANTS), other=st.sampled_from(TENANTS))
+    def delete_tenant_beside_another_s_work(self, tenant: str, other: str) -> None:
+        """A worker that has another tenant's documents is not waited for."""
+        if tenant != other:
+            self._do(self._delete_beside(tenant, other))
+
+    async def _delete_beside(self, tenant: str, other: str) -> None:
+        taken = []
+        for each in self._worlds_of(other):
+            for task in await each.services.jobs.claim("another worker", lease_s=60, limit=100):
+                if task.tenant_id == self._id(other):
+                    taken.append((each, task))
+                else:
+                    await each.services.jobs.retry(task, after_s=0)
+        await self._delete_tenant(tenant)
+        for each, task in taken:
+            await each.services.jobs.retry(task, after_s=0)
+
+    async def _delete_tenant(self, tenant: str) -> None:
+        self.worlds.operations += 1
+        removed = {}
+        for name, each in self._named(tenant, private=False).items():
+            answer = await each.manage("DELETE", f"/v1/tenants/{self._id(tenant)}")
+            removed[name] = Seen.of(answer)
+            assert answer.status_code == 200, answer.text
+            assert (await each.call(self._id(tenant), "GET", "/v1/keys")).status_code == 401
+            await each.add_tenant(self._id(tenant), settings=LIMITED)
+            self.jobs.pop((name, tenant), None)
+        assert removed["all"] == removed[tenant]

@@ -1,0 +1,207 @@
+"""The whole service in one process, without Ray: real API, SQLite, blobs, ingestion and milvus-lite; deterministic
+embedder, reranker and engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.embedding.config import EmbeddingConfig
+from deployments.embedding.deployment import Embedding
+from deployments.generation.config import GenerationConfig
+from deployments.generation.deployment import Generation
+from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.worker import Worker
+from deployments.reranking.config import RerankingConfig
+from deployments.reranking.deployment import Reranking
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.deployment import Retrieval
+from deployments.types import (
+    Candidate,
+    EmbedderInfo,
+    Embeddings,
+    GenerationRequest,
+    IndexEntry,
+    Language,
+    RetrievalRequest,
+    StageStatus,
+    TextDelta,
+)
+from serve_app.api.app import create_app
+from serve_app.config import ApiConfig
+from serve_app.pipeline import Pipeline
+from serve_app.platform.blobs import Blobs
+from serve_app.platform.collections import Collections
+from serve_app.platform.config import BlobConfig, StoreConfig
+from serve_app.platform.database import Database
+from serve_app.platform.documents import Documents
+from serve_app.platform.events import Events
+from serve_app.platform.idempotency import Idempotency
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys
+from serve_app.platform.logs import AuditLog, QueryLog
+from serve_app.platform.models import PLATFORM
+from serve_app.platform.statistics import LexicalStatistics
+from serve_app.platform.tenants import Tenants
+from serve_app.services import Services
+
+INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60)
+
+
+class Stages:
+    """The stages' own classes behind the ports that handles otherwise adapt them to."""
+
+    def __init__(self, folder: Path, index: str) -> None:
+        self.embedding = Embedding(EmbeddingConfig(backend="fake"))
+        self.reranking = Reranking(RerankingConfig(backend="fake"))
+        self.generation = Generation(GenerationConfig(engine="extractive"))
+        backend: Any = "fake" if index == "fake" else "milvus"
+        self.retrieval = Retrieval(RetrievalConfig(backend=backend, uri=str(folder / "milvus.db")))
+        self._aborts: set[asyncio.Task[bool]] = set()
+
+    async def embed_query(self, text: str) -> Embeddings:
+        return await self.embedding.embed([text], "query")
+
+    async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+        return await self.embedding.embed(texts, "passage")
+
+    async def describe(self) -> EmbedderInfo:
+        return await self.embedding.describe()
+
+    async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
+        return await self.retrieval.search(request)
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        await self.retrieval.upsert(embedder, entries)
+
+    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+        return await self.retrieval.delete(tenant_id, document_id, keep_version)
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        return await self.retrieval.purge(tenant_id, collection)
+
+    async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return await self.reranking.rerank(query, language, candidates)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        async for delta in self.generation.generate(request):
+            yield delta
+
+    def abort(self, tenant_id: str, query_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.generation.abort(tenant_id, query_id))
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await self.generation.count_tokens(texts)
+
+    async def status(self) -> StageStatus:
+        return await self.generation.status()
+
+
+@dataclass
+class World:
+    """`keys`: each tenant's current admin key. While `held` is set, accepted documents stay queued."""
+
+    client: httpx.AsyncClient
+    services: Services
+    stages: Stages
+    folder: Path
+    platform_key: str
+    worker: Worker
+    held: bool = False
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def announce(self) -> None:
+        if not self.held:
+            self.worker.wake()
+
+    def resume(self) -> None:
+        self.held = False
+        self.worker.wake()
+
+    async def call(
+        self, tenant: str, method: str, path: str, *, key: str | None = None, **request: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key or self.keys[tenant]}", **request.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **request)
+
+    async def manage(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """As the platform."""
+        headers = {"Authorization": f"Bearer {self.platform_key}", **request.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **request)
+
+    async def add_tenant(self, tenant: str, **body: Any) -> None:
+        (await self.manage("POST", "/v1/tenants", json={"id": tenant, **body})).raise_for_status()
+        headers = {"X-Tenant-ID": tenant}
+        made = await self.manage("POST", "/v1/keys", json={"role": "admin", "name": "first"}, headers=headers)
+        self.keys[tenant] = made.raise_for_status().json()["secret"]
+
+    async def settled(self, tenant: str, job_id: str) -> dict[str, Any]:
+        """The job once it is done."""
+        while True:
+            job: dict[str, Any] = (await self.call(tenant, "GET", f"/v1/jobs/{job_id}")).json()
+            if job.get("state") not in ("queued", "running"):
+                return job
+            await asyncio.sleep(0.002)
+
+    async def put(self, tenant: str, **document: Any) -> httpx.Response:
+        """Hand a document in and wait until it is indexed or failed."""
+        answer = await self.call(tenant, "POST", "/v1/documents", json=document)
+        if answer.status_code == 202:
+            await self.settled(tenant, answer.json()["job_id"])
+        return answer
+
+
+@asynccontextmanager
+async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None = None) -> AsyncIterator[World]:
+    """An empty one. `index`: milvus (a milvus-lite folder) or fake."""
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+    database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
+    await database.migrate()
+    stages, blobs = Stages(folder, index), Blobs(BlobConfig(url=str(folder / "blobs")))
+    audit = AuditLog(database)
+    events = Events((audit, QueryLog(database)))
+    jobs = Jobs(database, events)
+    worker = Worker(INGESTION, stages, stages, jobs, blobs, "worker")
+    limits = limits or ApiConfig(key_cache_s=0)
+
+    async def ask_stages() -> Mapping[str, list[StageStatus]]:
+        return {"generation": [await stages.generation.status()]}
+
+    services = Services(
+        pipeline=Pipeline(stages, LexicalStatistics(database), stages, stages, stages, context_tokens=16_384),
+        tenants=Tenants(database, events, cache_s=limits.key_cache_s),
+        keys=Keys(database, events, cache_s=limits.key_cache_s),
+        collections=Collections(database, events),
+        documents=Documents(database, events),
+        jobs=jobs,
+        passages=stages,
+        blobs=blobs,
+        events=events,
+        audit=audit,
+        idempotency=Idempotency(database, lease_s=60),
+        limits=limits,
+        settle_s=0.5,
+        stages=ask_stages,
+        announce=lambda: made.announce(),
+    )
+    secret, _ = await services.keys.create_key(PLATFORM, "platform", "platform")
+    transport = httpx.ASGITransport(create_app(services))
+    worker.start()
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://rag.test", timeout=60) as client:
+            made = World(client, services, stages, folder, secret, worker)
+            yield made
+    finally:
+        await events.drain()
+        await events.close()
+        await worker.close()
+        stages.retrieval.__del__()
+        await database.close()
