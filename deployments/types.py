@@ -145,10 +145,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counts them (the extractive engine counts words)."""
+    """Tokens as the engine counts them (the extractive engine counts words). `cached_tokens` of the prompt's came from
+    the prefix cache, which holds only what the same tenant asked."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

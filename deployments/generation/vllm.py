@@ -162,7 +162,7 @@ class VllmGeneration(LLMServer):
                 yield TextDelta("", "cancelled", Usage(len(prompt)))
                 return
 
-            completion_tokens = 0
+            completion_tokens = cached_tokens = 0
             finished = False
             try:
                 outputs = self._client.generate(
@@ -175,10 +175,11 @@ class VllmGeneration(LLMServer):
                     async for output in outputs:
                         answer = output.outputs[0]
                         completion_tokens += len(answer.token_ids)
+                        cached_tokens = max(cached_tokens, output.num_cached_tokens or 0)
                         finished = output.finished
                         if finished or query.cancelled:
                             reason = "abort" if query.cancelled else answer.finish_reason
-                            usage = Usage(len(prompt), completion_tokens)
+                            usage = Usage(len(prompt), completion_tokens, cached_tokens)
                             yield TextDelta(answer.text, FINISH_REASONS[reason], usage)
                             return
                         if answer.text:

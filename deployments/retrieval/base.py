@@ -48,6 +48,10 @@ class Index(Protocol):
 
 def create(config: RetrievalConfig) -> Index:
     match config.backend:
+        case "milvus" if config.own_databases:
+            from deployments.retrieval.databases import TenantDatabases
+
+            return TenantDatabases(config)
         case "milvus":
             from deployments.retrieval.milvus import MilvusIndex
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deployments.config import Config
 
@@ -14,6 +14,10 @@ class RetrievalConfig(Config):
         "milvus.db", description="a milvus-lite folder (a path) or a Milvus server's URI (http://host:19530)"
     )
     database: str = "default"
+    own_databases: tuple[str, ...] = Field(
+        (),
+        description="tenants that get a Milvus database of their own; '*' for all (Milvus allows 64 by default)",
+    )
     collection_prefix: str = Field("passages", pattern=r"^[a-z][a-z0-9_]{0,31}$")
     lock_timeout_s: float = Field(
         60.0, gt=0, description="how long to wait for a predecessor's lock on a milvus-lite folder"
@@ -25,6 +29,12 @@ class RetrievalConfig(Config):
         0.7, ge=0, le=1, description="share of the dense half where the embedder knows the language"
     )
     dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
+
+    @model_validator(mode="after")
+    def _databases_need_a_server(self) -> Self:
+        if self.own_databases and (self.embedded or self.backend == "fake"):
+            raise ValueError("retrieval.own_databases needs a Milvus server: set retrieval.uri to one, or leave it out")
+        return self
 
     @property
     def embedded(self) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ PARTITIONS = 64
 GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 2_000}
 """pymilvus meets an outage with a new channel; by default that shares the old one's back-off of up to two minutes, in
 which a server that is back goes unnoticed."""
+_DEFAULT_DATABASE = "default"
 _NOT_LOADED = 101
 _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 
@@ -54,14 +56,16 @@ class MilvusIndex:
     """On milvus-lite one worker thread makes all calls: it gains nothing from more, and a search beside a flush
     can miss rows that are on their way from memory to a file."""
 
-    def __init__(self, config: RetrievalConfig) -> None:
+    def __init__(self, config: RetrievalConfig, *, makes_database: bool = False) -> None:
         self._config = config
+        self._makes_database = makes_database
         self._folder = LiteFolder(config.uri) if config.embedded else None
         self._pool = ThreadPoolExecutor(1 if config.embedded else config.threads, thread_name_prefix="milvus")
         self._client: MilvusClient | None = None
         self._lite = False
         self._opening = asyncio.Lock()
         self._loaded: set[str] = set()
+        self._loading = threading.Lock()
         self._closed = False
 
     async def open(self) -> None:
@@ -104,6 +108,10 @@ class MilvusIndex:
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return await self._run(self._delete, tenant_expression(tenant_id, collection))
+
+    async def drop(self) -> None:
+        """Remove the database that this index made, with all that is in it."""
+        await self._run(self._drop)
 
     async def check(self) -> None:
         await self._run(self._collections)
@@ -153,11 +161,16 @@ class MilvusIndex:
         client = MilvusClient(
             uri=uri,
             token=token,
-            db_name=self._config.database,
+            db_name=_DEFAULT_DATABASE if self._makes_database else self._config.database,
             timeout=self._config.timeout_s,
             grpc_options=GRPC_OPTIONS,
         )
         self._lite = "lite" in client.get_server_version(timeout=self._config.timeout_s)
+        if self._makes_database:
+            database = self._config.database
+            if database not in client.list_databases(timeout=self._config.timeout_s):
+                client.create_database(database, timeout=self._config.timeout_s)
+            client.use_database(database, timeout=self._config.timeout_s)
         self._client = client
 
     def _release(self) -> None:
@@ -185,15 +198,29 @@ class MilvusIndex:
 
     def _load(self, name: str) -> bool:
         """Whether the collection is there; if so it can be searched from now on."""
-        if name not in self._loaded:
-            if not self._milvus.has_collection(name, timeout=self._config.timeout_s):
-                return False
-            if len(self._milvus.list_indexes(name, timeout=self._config.timeout_s)) < 2:
-                # Not waited for: the client polls every half second, and loading waits anyway.
-                self._milvus.create_index(name, self._indexes(), sync=False, timeout=self._config.timeout_s)
-            self._milvus.load_collection(name, timeout=self._config.timeout_s)
-            self._loaded.add(name)
+        if name in self._loaded:
+            return True
+        with self._loading:
+            if name not in self._loaded:
+                if not self._milvus.has_collection(name, timeout=self._config.timeout_s):
+                    return False
+                self._index(name)
+                self._milvus.load_collection(name, timeout=self._config.timeout_s)
+                self._loaded.add(name)
         return True
+
+    def _index(self, name: str) -> None:
+        if self._indexed(name):
+            return
+        try:
+            # Not waited for: the client polls every half second, and loading waits anyway.
+            self._milvus.create_index(name, self._indexes(), sync=False, timeout=self._config.timeout_s)
+        except MilvusException:
+            if not self._indexed(name):  # another replica was not first either
+                raise
+
+    def _indexed(self, name: str) -> bool:
+        return len(self._milvus.list_indexes(name, timeout=self._config.timeout_s)) >= 2
 
     def _count(self, name: str, expression: str = "") -> int:
         found = self._milvus.query(
@@ -268,6 +295,13 @@ class MilvusIndex:
                 self._flush(name)
                 removed += found
         return removed
+
+    def _drop(self) -> None:
+        for name in self._collections():
+            self._milvus.drop_collection(name, timeout=self._config.timeout_s)
+        if self._makes_database:
+            self._milvus.drop_database(self._config.database, timeout=self._config.timeout_s)
+        self._loaded.clear()
 
     def _flush(self, name: str) -> None:
         """milvus-lite writes its log without fsync and searches rows in memory 30 times slower than those in a file. A

@@ -252,3 +252,20 @@ def test_the_engines_arguments_come_from_our_fields() -> None:
     assert found.deployment_config == {"ray_actor_options": {"num_cpus": 3}}
     with pytest.raises(ValueError, match="ray_actor_options is refused"):
         build(config, {"ray_actor_options": {"num_cpus": 1}})
+
+
+async def test_nobody_is_served_from_what_another_tenant_asked(generation: Any) -> None:
+    """The same long prompt: its own tenant's second request finds it in the prefix cache, another tenant's does not."""
+    messages = (Message("user", "Dokumenti se čuvaju trideset dana. " * 120),)
+
+    async def cached(query_id: str, tenant_id: str) -> int:
+        request = ask(query_id, tenant_id=tenant_id, max_tokens=2, messages=messages)
+        _, last = await collect(generation, request)
+        assert last.usage is not None
+        assert last.usage.prompt_tokens > 500
+        return last.usage.cached_tokens
+
+    assert await cached("first", "salted-a") == 0
+    assert await cached("second", "salted-a") > 256
+    assert await cached("first", "salted-b") == 0
+    assert await cached("second", "salted-b") > 256

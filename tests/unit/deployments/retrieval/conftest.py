@@ -132,7 +132,7 @@ def lite_server_at() -> Iterator[Callable[[Path], LiteServer]]:
         server.stop()
 
 
-@pytest.fixture(params=["fake", "milvus-lite", "milvus-server"])
+@pytest.fixture(params=["fake", "milvus-lite", "milvus-server", "milvus-databases"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> RetrievalConfig:
     """Each engine, empty: a folder of its own, or a prefix of its own on the shared server."""
     match request.param:
@@ -140,9 +140,10 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> RetrievalConfig:
             return RetrievalConfig(backend="fake")
         case "milvus-lite":
             return RetrievalConfig(uri=str(tmp_path / "index"))
-        case _:
+        case kind:
             server: LiteServer = request.getfixturevalue("lite_server")
-            return RetrievalConfig(uri=server.uri, collection_prefix=f"p{uuid.uuid4().hex[:12]}")
+            own = ("*",) if kind == "milvus-databases" else ()
+            return RetrievalConfig(uri=server.uri, collection_prefix=f"p{uuid.uuid4().hex[:12]}", own_databases=own)
 
 
 @pytest.fixture
