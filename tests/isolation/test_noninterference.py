@@ -25,7 +25,7 @@ def test_nobody_feels_what_is_not_theirs(worlds: Worlds) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=8,
+            max_examples=10,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,
@@ -33,4 +33,4 @@ def test_nobody_feels_what_is_not_theirs(worlds: Worlds) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert worlds.operations > 150
+    assert worlds.operations > 100
