@@ -23,7 +23,7 @@ T = TypeVar("T")
 TENANT = "default"
 
 Config = Annotated[Path | None, typer.Option(help="Config file whose database is meant; left out, cluster/local.yaml.")]
-Tenant = Annotated[str, typer.Option(help="Tenant whose keys are meant.")]
+Tenant = Annotated[str, typer.Option(help="Tenant whose keys are meant; _platform for the platform's own.")]
 
 
 @app.command()
@@ -43,7 +43,7 @@ def create(
         from serve_app.platform.tenants import Tenants
 
         if role != "platform":
-            await Tenants(keys.database).ensure(tenant)
+            await Tenants(keys.database, keys.events).ensure(tenant)
         secret, _ = await keys.create_key(PLATFORM if role == "platform" else tenant, name or "rag keys create", role)
         return secret
 
@@ -91,7 +91,7 @@ async def local_key(store: StoreConfig, key_file: Path) -> None:
                 return
             except Unauthenticated:
                 pass  # the database was removed, or the key revoked
-        await Tenants(keys.database).ensure(TENANT)
+        await Tenants(keys.database, keys.events).ensure(TENANT)
         secret, _ = await keys.create_key(TENANT, "local start", "admin")
         write_secret(key_file, secret)
 
@@ -118,13 +118,20 @@ def _with_keys(config: Path | None, work: Callable[[Keys], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _opened(store: StoreConfig) -> AsyncIterator[Keys]:
-    """The keys of a database, brought up to this code's schema first."""
+    """The keys of a database, brought up to this code's schema first. What is done to them is in the audit log."""
+    from serve_app.platform import actor
     from serve_app.platform.database import Database
+    from serve_app.platform.events import Events
     from serve_app.platform.keys import Keys
+    from serve_app.platform.logs import AuditLog
 
     database = Database(store)
     await database.migrate()
+    events = Events((AuditLog(database),))
+    actor.act_as(actor.Actor("command line", "system"))
     try:
-        yield Keys(database, cache_s=0)
+        yield Keys(database, events, cache_s=0)
+        await events.drain()
     finally:
+        await events.close()
         await database.close()

@@ -14,6 +14,8 @@ from serve_app.config_file import load
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Principal
+from serve_app.platform.logs import AuditLog
+from serve_app.platform.models import PLATFORM
 
 LOCAL = Path(__file__).parents[4] / "cluster/local.yaml"
 
@@ -55,6 +57,25 @@ def test_a_key_is_made_listed_and_ended(rag: Any, config: str, tmp_path: Path) -
     with pytest.raises(Unauthenticated):
         whose(tmp_path / "var", secret)
     assert "revoked" in rag("keys", "list", "--tenant", "acme", "--config", config, url=None).stdout
+
+
+def test_a_platform_key_belongs_to_no_tenant(rag: Any, config: str, tmp_path: Path) -> None:
+    secret = rag("keys", "create", "--role", "platform", "--config", config, url=None).stdout.strip()
+    principal = whose(tmp_path / "var", secret)
+    assert (principal.tenant_id, principal.role) == (PLATFORM, "platform")
+    assert principal.key_id in rag("keys", "list", "--tenant", PLATFORM, "--config", config, url=None).stdout
+
+
+def test_what_is_done_here_is_in_the_audit_log(rag: Any, config: str, tmp_path: Path) -> None:
+    rag("keys", "create", "--tenant", "acme", "--config", config, url=None)
+
+    async def told() -> list[tuple[str, str]]:
+        database = Database(StoreConfig(url=f"sqlite:///{tmp_path}/var/rag.db"))
+        entries = await AuditLog(database).list("acme")
+        await database.close()
+        return [(entry.actor, entry.action) for entry in entries]
+
+    assert asyncio.run(told()) == [("command line", "key.created"), ("command line", "tenant.created")]
 
 
 def test_tenants_do_not_see_each_others_keys(rag: Any, config: str) -> None:
