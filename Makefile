@@ -63,14 +63,27 @@ clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
-# vLLM's CPU build loads libnuma from the system, and no Python package brings it. Only tests insist on it.
+# What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, and the SQL store is tried on
+# PostgreSQL and PgBouncer, which the tests start themselves. Debian would start a server of its own at once: not here.
 system-libraries:
-	@if ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1'; then exit 0; fi
+	@PATH="$$PATH:/usr/sbin:/sbin"
+	missing=()
+	if [[ "$$(ldconfig -p 2>/dev/null)" != *libnuma.so.1* ]]; then missing+=(libnuma1); fi
+	if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then missing+=(postgresql); fi
+	if ! command -v pgbouncer >/dev/null; then missing+=(pgbouncer); fi
+	if (( $${#missing[@]} == 0 )); then exit 0; fi
 	if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libnuma1
+	  clusters=/etc/postgresql-common/createcluster.conf
+	  if [[ " $${missing[*]} " == *' postgresql '* && ! -e "$$clusters" ]]; then
+	    mkdir -p "$${clusters%/*}"
+	    echo 'create_main_cluster = false' >"$$clusters"
+	  fi
+	  export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
+	  apt-get update -qq
+	  apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
 	  exit 0
 	fi
-	echo 'The tests run vLLM, which needs the system library libnuma: sudo apt install libnuma1' >&2
+	echo "The tests need what is not installed: sudo apt install $${missing[*]}" >&2
 	exit 1
 
 .venv/.runtime: requirements.lock pyproject.toml

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.errors import BadInput, InvalidRequest
+from serve_app.platform.collections import removable
 from serve_app.platform.documents import NewDocument
 from serve_app.platform.jobs import Accepted
 from serve_app.platform.tenants import Removed
 from serve_app.schemas import DocumentRequest
 from serve_app.services import Access, Services
+
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,10 @@ def upload(data: bytes, **fields: Any) -> Upload:
 
 
 def check_metadata(services: Services, metadata: dict[str, Any]) -> None:
-    size = len(json.dumps(metadata, ensure_ascii=False).encode())
+    try:
+        size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError):
+        raise InvalidRequest("metadata: holds what JSON cannot: NaN, an infinity, half a surrogate pair") from None
     if size > services.limits.max_metadata_bytes:
         raise InvalidRequest(f"metadata takes {size} bytes; at most {services.limits.max_metadata_bytes} are allowed")
 
@@ -67,6 +75,17 @@ async def accept(services: Services, caller: Access, uploads: Sequence[Upload]) 
     return job
 
 
+async def settled(services: Services, caller: Access, job_id: str, within_s: float) -> dict[str, Any]:
+    """The job once all its documents are done with, or as it stands after `within_s` seconds. Raises NotFound."""
+    until = time.monotonic() + within_s
+    while True:
+        job = await services.jobs.view(caller.tenant_id, job_id)
+        left = until - time.monotonic()
+        if job["state"] not in ("queued", "running") or left <= 0:
+            return job
+        await asyncio.sleep(min(_POLL_S, left))  # the worker that ends it may be on another node
+
+
 async def delete_document(services: Services, caller: Access, document_id: str) -> None:
     """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
     # The index first: if a later step fails, the same call still finds the document and ends the work.
@@ -78,7 +97,8 @@ async def delete_document(services: Services, caller: Access, document_id: str) 
 
 
 async def delete_collection(services: Services, caller: Access, name: str) -> dict[str, int]:
-    """Remove a collection with its documents; how much that was."""
+    """Remove a collection with its documents; how much that was. Raises UnknownCollection, InvalidRequest."""
+    name = removable(name)
     await services.collections.get(caller.tenant_id, name)
     passages = await services.passages.purge(caller.tenant_id, collection=name)
     documents, blobs = await services.documents.delete_collection(caller.tenant_id, name)

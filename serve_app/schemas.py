@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from deployments.types import Language
+from serve_app.platform.tenancy import Settings
 
 
 def _storable(text: str) -> str:
@@ -19,6 +22,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999 of UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=256)]
 Metadata = dict[Name, Any]
@@ -26,6 +37,11 @@ Metadata = dict[Name, Any]
 
 class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+def explain(issues: Iterable[Mapping[str, Any]]) -> str:
+    """What pydantic found, one clause a field, e.g. `top_k: Input should be greater than 0`."""
+    return "; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in issues)
 
 
 class SearchRequest(Wire):
@@ -62,3 +78,44 @@ class DocumentRequest(Wire):
     language: Language | None = Field(None, description="left out, it is taken from the text")
     user: Name | None = Field(None, description="make it this user's private document")
     metadata: Metadata = Field(default_factory=dict)
+
+
+class Paged(Wire):
+    after: Text = Field("", max_length=64, description="the `next` of the page before")
+    limit: int | None = Field(None, ge=1, description="rows to give; 100 if left out")
+
+
+class CollectionPatch(Wire):
+    description: Text = Field(max_length=2_000)
+
+
+class NewCollection(Wire):
+    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
+    description: Text = Field("", max_length=2_000)
+
+
+class NewKey(Wire):
+    name: Text = Field("", max_length=256, description="what the key is for")
+    role: Literal["admin", "query"] = Field("query", description="admin may change documents and keys, query only ask")
+    expires_at: Moment | None = Field(None, description="left out, it stays until it is revoked")
+
+
+class Rotation(Wire):
+    overlap_s: float = Field(3_600, ge=0, description="how long the old key goes on working")
+
+
+class TenantFields(Wire):
+    name: Text = Field("", max_length=256)
+    settings: Settings = Settings()
+
+
+class NewTenant(TenantFields):
+    id: str = Field(max_length=64, description="1 to 64 of A-Z, a-z, 0-9, _ . -", examples=["acme"])
+
+
+class TenantPatch(Wire):
+    name: Text | None = Field(None, min_length=1, max_length=256)
+    settings: dict[str, Any] | None = Field(
+        None, description="a JSON merge patch: null resets a setting", examples=[{"quotas": {"documents": 1000}}]
+    )
+    suspended: bool | None = Field(None, description="true: every key of the tenant is refused until false is sent")

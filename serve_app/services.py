@@ -97,6 +97,12 @@ async def access(services: Services, principal: Principal, named: str | None) ->
     return Access(await services.tenants.active(tenant_id), principal.role, principal.key_id)
 
 
+def for_overseer(principal: Principal, tenant_id: str) -> None:
+    """Raises Forbidden unless the key is the platform's, or an admin key of the tenant."""
+    if principal.role != "platform" and (principal.role, principal.tenant_id) != ("admin", tenant_id):
+        raise Forbidden("this key may not look at that tenant")
+
+
 def for_platform(principal: Principal) -> Principal:
     """Raises Forbidden for any other key."""
     if principal.role != "platform":

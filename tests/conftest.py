@@ -1,4 +1,5 @@
-"""Ray reads its flags when it is imported, so they are set before any test module is.
+"""Ray reads its flags when it is imported, so they are set before any test module is. So is the folder that hypothesis
+would otherwise make beside the checkout's own.
 
 A process keeps the token that it used first, so all nodes of a test run share one.
 """
@@ -15,6 +16,7 @@ from cluster import node
 node.set_flags()
 _FOLDER = Path(tempfile.mkdtemp(prefix="rag-tests-"))
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_FOLDER / "ray-token")
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_FOLDER / "hypothesis")
 node.read_or_make_secret(_FOLDER / "ray-token")
 
 

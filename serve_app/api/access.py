@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import WithJsonSchema
 
 from deployments.errors import InvalidRequest, Unauthenticated
 from serve_app import services as rules
 from serve_app.platform.keys import Principal
+from serve_app.schemas import Text
 from serve_app.services import Access, Services
 
 
@@ -33,11 +35,15 @@ async def principal(
 KeyHolder = Annotated[Principal, Depends(principal)]
 
 
-async def caller(
-    serving: Serving,
-    holder: KeyHolder,
-    x_tenant_id: Annotated[str | None, Header(description="the tenant that a platform key acts for")] = None,
-) -> Access:
+NamedTenant = Annotated[
+    Text | None,
+    Header(
+        alias="X-Tenant-ID", description="the tenant that a platform key acts for", max_length=64, examples=["acme"]
+    ),
+]
+
+
+async def caller(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> Access:
     return await rules.access(serving, holder, x_tenant_id)
 
 
@@ -60,7 +66,11 @@ Platform = Annotated[Principal, Depends(platform)]
 
 async def deadline(
     serving: Serving,
-    x_deadline_ms: Annotated[str | None, Header(description="time budget of the request in ms")] = None,
+    x_deadline_ms: Annotated[
+        str | None,
+        Header(alias="X-Deadline-Ms", description="time budget of the request in ms"),
+        WithJsonSchema({"type": "integer", "minimum": 1, "examples": [10_000]}),
+    ] = None,
 ) -> float:
     """Seconds the caller gives the request: X-Deadline-Ms within the service's own limit."""
     if x_deadline_ms is None:

@@ -5,27 +5,32 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from serve_app.api import collections, documents, errors, jobs, keys, operations, query, tenants
+from serve_app.api import audit, collections, commands, documents, errors, jobs, keys, operations, query, tenants
+from serve_app.api.contract import DescribedApi, operation_id
 from serve_app.api.middleware import BodyLimit, RequestId
 from serve_app.services import Services
+
+CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
 
 
 def create_app(services: Services) -> FastAPI:
     limits = services.limits
 
     def body_limit(path: str) -> int:
-        return limits.max_body_bytes if path == "/v1/documents" else limits.max_query_body_bytes
+        return limits.max_body_bytes if path in CARRY_DOCUMENTS else limits.max_query_body_bytes
 
-    app = FastAPI(
+    app = DescribedApi(
         title="RAG service",
         description="Ask questions of your own documents; answers stream with their sources.",
         version="1",
         middleware=[Middleware(RequestId), Middleware(BodyLimit, limit=body_limit)],
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+        separate_input_output_schemas=False,
     )
     app.state.services = services
     errors.install(app)
-    for room in (query, documents, jobs, collections, keys, tenants):
+    for room in (query, documents, jobs, collections, keys, tenants, audit, commands):
         app.include_router(room.router, prefix="/v1")
     app.include_router(operations.router)
     return app

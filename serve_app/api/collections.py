@@ -2,68 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from serve_app import library
-from serve_app.api import idempotent
+from deployments.errors import Conflict, StageUnavailable, UnknownCollection
+from serve_app import library, views
 from serve_app.api.access import Caller, Serving, Writer
+from serve_app.api.contract import A_TIME, Shown, Time, answers, refusals
 from serve_app.api.idempotent import CreatingRoute
-from serve_app.api.paging import Page
-from serve_app.platform.collections import CollectionView
-from serve_app.schemas import Text, Wire
+from serve_app.api.paging import After, Next, Page
+from serve_app.schemas import CollectionPatch, NewCollection, Text
 
 router = APIRouter(tags=["collections"], route_class=CreatingRoute)
-CollectionName = Annotated[str, Path(max_length=64, examples=["zakoni"])]
+CollectionName = Annotated[Text, Path(max_length=64, examples=["zakoni"])]
 
 
-class NewCollection(Wire):
-    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
-    description: Text = Field("", max_length=2_000)
+class Collection(Shown):
+    name: str = Field(examples=["zakoni"])
+    description: str
+    documents: int = Field(description="those that searches find")
+    passages: int
+    created_at: Time
+    updated_at: Time
 
 
-class CollectionPatch(Wire):
-    description: Text = Field(max_length=2_000)
+class Collections(Shown):
+    collections: list[Collection]
+    next: Next
 
 
-@router.post("/collections", status_code=201, openapi_extra=idempotent.OPENAPI)
+class FromCollection(Shown):
+    documents: int
+    passages: int
+
+
+class RemovedCollection(Shown):
+    name: str
+    removed: FromCollection
+
+
+_ZAKONI = {
+    "name": "zakoni",
+    "description": "Zakoni RH",
+    "documents": 12,
+    "passages": 840,
+    "created_at": A_TIME,
+    "updated_at": A_TIME,
+}
+_REMOVED = {"name": "zakoni", "removed": {"documents": 12, "passages": 840}}
+
+
+@router.post(
+    "/collections",
+    status_code=201,
+    response_model=Collection,
+    responses={201: answers("Location", example=_ZAKONI), **refusals(Conflict)},
+)
 async def create(body: NewCollection, serving: Serving, caller: Writer, response: Response) -> dict[str, Any]:
     """Make an empty collection. (A document that names a new collection makes it too.)"""
     made = await serving.collections.create(caller.tenant_id, body.name, body.description)
-    response.headers["Location"] = f"/v1/collections/{made.name}"
-    return wire(made)
+    response.headers["Location"] = f"/v1/collections/{quote(made.name)}"
+    return views.collection(made)
 
 
-@router.get("/collections")
-async def list_(serving: Serving, caller: Caller, page: Page, after: str = Query("", max_length=64)) -> dict[str, Any]:
+@router.get(
+    "/collections",
+    response_model=Collections,
+    responses={200: answers(example={"collections": [_ZAKONI], "next": None})},
+)
+async def list_(serving: Serving, caller: Caller, page: Page, after: After = "") -> dict[str, Any]:
     """The tenant's collections in the order of their names; `next` is the `after` of the next page."""
     found = await serving.collections.list(caller.tenant_id, after=after, limit=page)
-    return {"collections": [wire(each) for each in found], "next": found[-1].name if len(found) == page else None}
+    return views.collections(found, page)
 
 
-@router.get("/collections/{name}")
+@router.get(
+    "/collections/{name}",
+    response_model=Collection,
+    responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
+)
 async def get(name: CollectionName, serving: Serving, caller: Caller) -> dict[str, Any]:
     """A collection, and how many documents and passages it holds."""
-    return wire(await serving.collections.get(caller.tenant_id, name))
+    return views.collection(await serving.collections.get(caller.tenant_id, name))
 
 
-@router.patch("/collections/{name}")
+@router.patch(
+    "/collections/{name}",
+    response_model=Collection,
+    responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
+)
 async def patch(name: CollectionName, body: CollectionPatch, serving: Serving, caller: Writer) -> dict[str, Any]:
     """Change a collection's description."""
-    return wire(await serving.collections.patch(caller.tenant_id, name, description=body.description))
+    return views.collection(await serving.collections.patch(caller.tenant_id, name, description=body.description))
 
 
-@router.delete("/collections/{name}")
+@router.delete(
+    "/collections/{name}",
+    response_model=RemovedCollection,
+    responses={200: answers(example=_REMOVED), **refusals(UnknownCollection, StageUnavailable)},
+)
 async def delete(name: CollectionName, serving: Serving, caller: Writer) -> dict[str, Any]:
     """Remove a collection with all its documents, and say how much that was. `default` stays."""
     return {"name": name, "removed": await library.delete_collection(serving, caller, name)}
-
-
-def wire(collection: CollectionView) -> dict[str, Any]:
-    return asdict(collection) | {
-        "created_at": collection.created_at.isoformat(),
-        "updated_at": collection.updated_at.isoformat(),
-    }

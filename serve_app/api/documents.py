@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from deployments.errors import BrokenDocument, InvalidRequest, UnsupportedDocument
+from deployments.errors import (
+    BrokenDocument,
+    InvalidRequest,
+    NotFound,
+    QuotaExceeded,
+    StageUnavailable,
+    UnsupportedDocument,
+)
 from deployments.ingestion.parsers import kinds
 from deployments.types import Language
-from serve_app import library
-from serve_app.api import idempotent
+from serve_app import library, views
 from serve_app.api.access import Serving, Writer
+from serve_app.api.contract import Shown, answers, refusals
 from serve_app.api.idempotent import CreatingRoute
 from serve_app.library import Upload
 from serve_app.platform.collections import DEFAULT
-from serve_app.schemas import DocumentRequest, Metadata, Name, Text, Wire
+from serve_app.schemas import DocumentRequest, Metadata, Name, Text, Wire, explain
 from serve_app.services import Services
 
 router = APIRouter(tags=["documents"], route_class=CreatingRoute)
 
+DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
 M = TypeVar("M", bound=Wire)
 
 
@@ -40,8 +48,23 @@ class _Form(Wire):
     metadata: Metadata = Field(default_factory=dict)
 
 
+class AcceptedDocument(Shown):
+    id: str
+    filename: str
+
+
+class AcceptedJob(Shown):
+    job_id: str
+    document_id: str | None = Field(description="of the one document, where it was one")
+    documents: list[AcceptedDocument]
+
+
+_ACCEPTED = {
+    "job_id": "job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "document_id": "nn-30-18",
+    "documents": [{"id": "nn-30-18", "filename": ""}],
+}
 _OPENAPI: dict[str, Any] = {
-    **idempotent.OPENAPI,
     "requestBody": {
         "required": True,
         "content": {
@@ -62,7 +85,16 @@ _OPENAPI: dict[str, Any] = {
 }
 
 
-@router.post("/documents", status_code=202, openapi_extra=_OPENAPI)
+@router.post(
+    "/documents",
+    status_code=202,
+    response_model=AcceptedJob,
+    responses={
+        202: answers("Location", example=_ACCEPTED),
+        **refusals(UnsupportedDocument, BrokenDocument, QuotaExceeded),
+    },
+    openapi_extra=_OPENAPI,
+)
 async def accept(request: Request, response: Response, serving: Serving, caller: Writer) -> dict[str, Any]:
     """Take one document as JSON text, or files as multipart/form-data, and queue them for indexing.
 
@@ -81,18 +113,11 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
             )
     job = await library.accept(serving, caller, uploads)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return {
-        "job_id": job.id,
-        "document_id": job.documents[0] if len(job.documents) == 1 else None,
-        "documents": [
-            {"id": document_id, "filename": upload.document.filename}
-            for document_id, upload in zip(job.documents, uploads, strict=True)
-        ],
-    }
+    return views.accepted(job, uploads)
 
 
-@router.delete("/documents/{document_id:path}", status_code=204)
-async def delete(document_id: str, serving: Serving, caller: Writer) -> None:
+@router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound, StageUnavailable))
+async def delete(document_id: DocumentId, serving: Serving, caller: Writer) -> None:
     """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
     await library.delete_document(serving, caller, document_id)
 
@@ -163,9 +188,7 @@ def _validated(parse: Callable[[], M]) -> M:
     try:
         return parse()
     except ValidationError as error:
-        raise InvalidRequest(
-            "; ".join(f"{'.'.join(map(str, i['loc'])) or 'body'}: {i['msg']}" for i in error.errors())
-        ) from None
+        raise InvalidRequest(explain(error.errors())) from None
 
 
 def _json_object(text: str) -> dict[str, Any]:

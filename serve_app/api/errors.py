@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from deployments import errors
 
@@ -40,6 +41,13 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.DeadlineExceeded: 504,
 }
 RETRY_AFTER_S = 2
+METHOD_NOT_ALLOWED = "method_not_allowed"
+_OF_HTTP: dict[int, type[errors.RagError]] = {
+    400: errors.BadInput,
+    404: errors.NotFound,
+    413: errors.DocumentTooLarge,
+}
+"""What the framework raises by itself, but for 405."""
 
 
 class Problem(JSONResponse):
@@ -56,7 +64,7 @@ def problem(request: Request, *, status: int, code: str, title: str, detail: str
         "type": f"{request.base_url}errors/{code.replace('_', '-')}",
         "title": title,
         "status": status,
-        "detail": detail,
+        "detail": detail.encode(errors="backslashreplace").decode(),  # it may quote half a surrogate pair
         "code": code,
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
@@ -94,19 +102,31 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Problem:
+        if error.status_code in _OF_HTTP:
+            return problem_of(request, _OF_HTTP[error.status_code](str(error.detail)))
         status = HTTPStatus(error.status_code)
+        allowed = ", ".join(sorted(_methods(app, request)))
         answer = problem(
             request,
             status=status,
             code=status.name.lower(),
             title=status.phrase,
-            detail=str(error.detail),
+            detail=f"{error.detail}; {request.url.path} knows {allowed}" if status == 405 else str(error.detail),
             retryable=False,
         )
-        answer.headers.update(error.headers or {})
+        answer.headers.update({**(error.headers or {}), **({"Allow": allowed} if status == 405 else {})})
         return answer
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Problem:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
         return problem_of(request, errors.RagError("an unexpected error; the service's log has the details"))
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """What the routes of a path allow together; the framework asks the first of them only."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found

@@ -17,18 +17,12 @@ from serve_app.platform.idempotency import Answer, Claim
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
+REPLAYED = "Idempotent-Replayed"
 _KEPT_HEADERS = ("content-type", "location")
-OPENAPI: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": HEADER,
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
-            "description": "the same key with the same request gets the same answer for 24 hours",
-        }
-    ]
-}
+
+
+class Unkept(Response):
+    """An answer that tells of a failure under a good status: the next request with its key is worked on."""
 
 
 class CreatingRoute(APIRoute):
@@ -44,11 +38,13 @@ class CreatingRoute(APIRoute):
                 raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
             serving = services(request)
             principal = await serving.keys.authenticate(secret.strip())
+            if principal.role != "platform":
+                await serving.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
             begun = await serving.idempotency.begin(
                 principal.tenant_id, key, await _fingerprint(request), secret.strip()
             )
             if isinstance(begun, Answer):
-                return Response(begun.body, begun.status, {**begun.headers, "Idempotent-Replayed": "true"})
+                return Response(begun.body, begun.status, {**begun.headers, REPLAYED: "true"})
             return await _first(request, handle, begun)
 
         return once
@@ -63,7 +59,7 @@ async def _first(
     except BaseException:
         await idempotency.release(claim)
         raise
-    if response.status_code >= 300:
+    if response.status_code >= 300 or isinstance(response, Unkept):
         await idempotency.release(claim)
         return response
     headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}

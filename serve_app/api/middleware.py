@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.errors import DocumentTooLarge
 from serve_app.api.errors import problem_of
 
-_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+REQUEST_ID = "X-Request-ID"
+_GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class RequestId:
@@ -26,13 +27,13 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
         return await self.app(scope, receive, with_id)

@@ -1,22 +1,23 @@
-"""How many rows a list gives."""
+"""How many rows a list gives, and from where."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends, Query
+from pydantic import Field
 
-from deployments.errors import InvalidRequest
+from serve_app import bounds
 from serve_app.api.access import Serving
+from serve_app.schemas import Text
 
 
 async def page(
     serving: Serving, limit: Annotated[int | None, Query(ge=1, description="rows to give; 100 if left out")] = None
 ) -> int:
-    most = serving.limits.max_page
-    if limit is not None and limit > most:
-        raise InvalidRequest(f"limit is {limit}; at most {most} is allowed")
-    return limit or serving.limits.page
+    return bounds.page(serving.limits, limit)
 
 
 Page = Annotated[int, Depends(page)]
+After = Annotated[Text, Query(max_length=64, description="the `next` of the page before")]
+Next = Annotated[str | None, Field(description="`after` of the next page; null: this is the last one")]

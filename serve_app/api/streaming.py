@@ -1,4 +1,4 @@
-"""An answer's messages as server-sent events."""
+"""An answer's messages as server-sent events, or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ PING = b": ping\n\n"
 
 def event(message: Message, number: int) -> bytes:
     body = wire(message)
-    data = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return f"id: {number}\nevent: {body['type']}\ndata: {data}\n\n".encode()
+    return f"id: {number}\nevent: {body['type']}\ndata: {_json(body)}\n\n".encode()
+
+
+def line(body: object) -> bytes:
+    return f"{_json(body)}\n".encode()
 
 
 async def events(query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
@@ -48,6 +51,13 @@ async def events(query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s:
                 await asyncio.wait({pending})
 
 
+async def lines(command_id: str, query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[bytes]:
+    """The same messages without comments, which lines of JSON cannot have; each carries the command's id too."""
+    async with aclosing(_until_failure(query_id, answer)) as messages:
+        async for message in messages:
+            yield line({**wire(message), "id": command_id})
+
+
 async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[Message]:
     async with aclosing(answer) as messages:
         try:
@@ -59,3 +69,7 @@ async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> Asyn
             logger.exception("query %s failed", query_id)
             unexpected = RagError("an unexpected error; the service's log has the details")
             yield Failure(query_id, unexpected.message, unexpected.code, unexpected.retryable)
+
+
+def _json(body: object) -> str:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))

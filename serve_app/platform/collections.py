@@ -58,7 +58,7 @@ class Collections:
 
     async def get(self, tenant_id: str, name: str) -> CollectionView:
         """Raises UnknownCollection."""
-        found = await self._views(tenant_id, Collection.name == _composed(name))
+        found = await self._views(tenant_id, Collection.name == composed(name))
         if not found:
             raise UnknownCollection(f"collection {name[:80]!r} does not exist")
         return found[0]
@@ -72,7 +72,7 @@ class Collections:
         async with self.database.transaction() as session:
             await session.execute(
                 update(Collection)
-                .where(of_tenant(Collection, tenant_id), Collection.name == _composed(name))
+                .where(of_tenant(Collection, tenant_id), Collection.name == composed(name))
                 .values(description=description, updated_at=self.clock())
             )
         view = await self.get(tenant_id, name)
@@ -123,16 +123,25 @@ async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: 
     await session.execute(insert(session, Collection).on_conflict_do_nothing(), rows)
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """The form in which names are kept and compared."""
     return unicodedata.normalize("NFC", name)
 
 
 def checked_name(name: str) -> str:
     """The name in composed form. Raises InvalidRequest unless it is 1 to 64 letters, digits, `_`, `.` or `-`."""
-    composed = _composed(name)
-    if not _NAME.fullmatch(composed):
+    kept = composed(name)
+    if not _NAME.fullmatch(kept):
         raise InvalidRequest(f"collection {name[:80]!r}: use 1 to 64 letters, digits, '_', '.' or '-'")
-    return composed
+    return kept
+
+
+def removable(name: str) -> str:
+    """The name in composed form. Raises InvalidRequest for the collection that every tenant has."""
+    kept = composed(name)
+    if kept == DEFAULT:
+        raise InvalidRequest(f"collection {kept!r} is where documents go by default; delete its documents instead")
+    return kept
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, TypeVar, cast
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from filelock import AsyncFileLock
@@ -16,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from deployments.errors import Unavailable
+from deployments.errors import InvalidRequest, Unavailable
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.models import Base
 
@@ -26,6 +25,11 @@ _MIGRATION_LOCK: Final = 0x7261675F73657276
 """PostgreSQL's advisory lock held by whoever migrates: any constant that no other application uses."""
 
 
+_TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
+"""SQLSTATE classes: connection lost, rolled back for another's sake, out of resources, an operator stepped in."""
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+_BAD_TEXT: Final = "22021"
+_UNSTORABLE: Final = "a text holds a NUL or an unpaired surrogate, which the database knows not; remove it"
 _T = TypeVar("_T")
 
 
@@ -33,7 +37,8 @@ class Database:
     """A configured database. Engines are made on first use, one for each event loop, so that an instance may be
     pickled into a replica.
 
-    Raises Unavailable where the database cannot be reached, is locked beyond the timeout, or gives up on a deadlock.
+    Raises Unavailable where the database cannot be reached, is locked beyond the timeout, or gives up on a deadlock,
+    and InvalidRequest for a text that it cannot hold.
     """
 
     def __init__(self, config: StoreConfig) -> None:
@@ -73,6 +78,8 @@ class Database:
                 yield session
             except exc.DBAPIError as error:
                 raise _mapped(error) from error
+            except UnicodeEncodeError as error:  # SQLite's driver says so itself
+                raise InvalidRequest(_UNSTORABLE) from error
             except TimeoutError as error:  # asyncpg's, which SQLAlchemy lets through
                 raise Unavailable(f"the database took longer than {self.config.timeout_s:g} s") from error
 
@@ -143,9 +150,10 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
                 "timeout": config.timeout_s,
                 "command_timeout": None if migrating else config.timeout_s,
                 # PgBouncer hands each transaction another server connection: no statement may outlive its transaction.
+                # One with a name would, and heap up on the server, so statements have none.
                 "statement_cache_size": 0,
                 "prepared_statement_cache_size": 0,
-                "prepared_statement_name_func": lambda: f"__{uuid4().hex}__",
+                "prepared_statement_name_func": lambda: "",
             },
         )
     url = URL.create("sqlite+aiosqlite", database=str(config.path))
@@ -189,8 +197,17 @@ def upgrade(connection: Connection) -> None:
 
 
 def _mapped(error: exc.DBAPIError) -> Exception:
-    """What a driver's error means to callers: come again, or, for a defect of ours, the error itself."""
+    """What a driver's error means to callers: come again, mend the text, or, for a defect of ours, the error itself."""
     transient = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
-    if transient or getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03", "57014"):
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if transient or state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
         return Unavailable(f"the database is busy or gone: {error.orig}")
+    if state == _BAD_TEXT or any(isinstance(each, UnicodeEncodeError) for each in _causes(error)):
+        return InvalidRequest(_UNSTORABLE)
     return error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

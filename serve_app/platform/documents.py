@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import InvalidRequest, NotFound, UnknownCollection
@@ -19,6 +19,7 @@ from serve_app.platform import collections, statistics
 from serve_app.platform.database import Database
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import Collection, Document, JobDocument, of_tenant
+from serve_app.platform.tenancy import require_open
 
 MAX_ID = 256
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -92,6 +93,7 @@ class Documents:
         NotFound unless the tenant has the document.
         """
         async with self.database.transaction() as session:
+            await require_open(session, tenant_id, alone=True)
             document = await session.scalar(
                 select(Document).where(of_tenant(Document, tenant_id), Document.id == document_id).with_for_update()
             )
@@ -104,11 +106,12 @@ class Documents:
     async def delete_collection(self, tenant_id: str, name: str) -> tuple[int, list[str]]:
         """Forget a collection with all its documents: how many they were, and their blobs, as in `delete`.
 
-        Raises UnknownCollection, and InvalidRequest for the default one.
+        A version on its way into it, of a document that is live in another one, is given up. Raises
+        UnknownCollection, and InvalidRequest for the default one.
         """
-        if name == collections.DEFAULT:
-            raise InvalidRequest(f"collection {name!r} is where documents go by default; delete its documents instead")
+        name = collections.removable(name)
         async with self.database.transaction() as session:
+            await require_open(session, tenant_id, alone=True)
             this = (of_tenant(Collection, tenant_id), Collection.name == name)
             if await session.scalar(select(Collection.name).where(*this).with_for_update()) is None:
                 raise UnknownCollection(f"collection {name[:80]!r} does not exist")
@@ -121,6 +124,7 @@ class Documents:
                 )
             ).all()
             blobs = await _forget(session, tenant_id, documents)
+            await _give_up(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name)
             await session.execute(delete(Collection).where(*this))
         self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
         return len(documents), blobs
@@ -131,18 +135,21 @@ async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Doc
     blobs: set[str] = set()
     for document in documents:
         versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document.id)
-        await session.execute(
-            update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled")
-        )
-        await session.execute(
-            update(JobDocument).where(*versions, JobDocument.state.in_(("parsing", "embedding"))).values(deleted=True)
-        )
+        await _give_up(session, *versions)
         if document.version:
             terms = statistics.difference({}, statistics.unpack(document.terms))
             await statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
         await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id == document.id))
         blobs |= set(await session.scalars(select(JobDocument.blob).where(*versions).distinct()))
     return sorted(blobs)
+
+
+async def _give_up(session: AsyncSession, *versions: ColumnElement[bool]) -> None:
+    """Cancel the versions that wait, and mark those that a worker is at."""
+    await session.execute(update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled"))
+    await session.execute(
+        update(JobDocument).where(*versions, JobDocument.state.in_(("parsing", "embedding"))).values(deleted=True)
+    )
 
 
 def _automatic_id(document: NewDocument) -> str:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ EventType = Literal[
     "tenant.created", "tenant.updated", "tenant.suspended", "tenant.resumed", "tenant.deleted",
     "key.created", "key.rotated", "key.revoked",
     "collection.created", "collection.updated", "collection.deleted",
-    "document.accepted", "document.indexed", "document.failed", "document.deleted",
+    "document.indexed", "document.failed", "document.deleted",
     "job.created", "job.failed",
     "query.completed", "query.failed", "query.cancelled",
 ]  # fmt: skip
@@ -60,8 +61,8 @@ class Events:
         self._queues = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __reduce__(self) -> tuple[type[Events], tuple[tuple[Subscriber, ...]]]:
-        return Events, (self.subscribers,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Events, max_waiting=self.max_waiting), (self.subscribers,)
 
     def publish(self, event: Event) -> None:
         """Hand an event to its subscribers' queues. Call after what it tells of is committed."""

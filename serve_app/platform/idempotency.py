@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 
 from deployments.errors import IdempotencyMismatch, RequestInProgress
 from serve_app.platform.database import Database, insert
 from serve_app.platform.models import IdempotentRequest, of_tenant, utc_now
+from serve_app.platform.tenancy import require_open
 
 KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on a request, until it is kept or released."""
+    """The right to work on a request, until it is kept or released. Once it ran out at `until` and another request
+    took it over, keeping and releasing change nothing."""
 
     tenant_id: str
     key: str
     seal: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,11 @@ class Idempotency:
         """The answer kept under the key, or the claim to make one.
 
         Raises IdempotencyMismatch if the key was used for another request, RequestInProgress while the first request
-        with it is being worked on.
+        with it is being worked on, NotFound for a tenant that is not there.
         """
-        claim, now = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), secret), self.clock()
+        now = self.clock()
+        until = now + timedelta(seconds=self.lease_s)
+        claim = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), secret, until)
         row = {
             "tenant_id": tenant_id,
             "key": claim.key,
@@ -61,10 +65,11 @@ class Idempotency:
             "headers": {},
             "body": b"",
             "created_at": now,
-            "lease_until": now + timedelta(seconds=self.lease_s),
+            "lease_until": until,
         }
         this = (of_tenant(IdempotentRequest, tenant_id), IdempotentRequest.key == claim.key)
         async with self.database.transaction() as session:
+            await require_open(session, tenant_id)
             await session.execute(delete(IdempotentRequest).where(IdempotentRequest.created_at <= now - KEPT))
             made = await session.scalar(
                 insert(session, IdempotentRequest).values(row).on_conflict_do_nothing().returning(IdempotentRequest.key)
@@ -80,32 +85,34 @@ class Idempotency:
                 return Answer(kept.status, kept.headers, _open(kept.body, secret))
             if kept.lease_until > now:
                 raise RequestInProgress("Idempotency-Key: the first request with it is still being worked on; wait")
-            kept.lease_until = now + timedelta(seconds=self.lease_s)
+            kept.created_at, kept.lease_until = now, until
             await session.flush()
         return claim
 
     async def keep(self, claim: Claim, answer: Answer) -> None:
+        """Store the answer, for every later request with its key."""
         sealed = _sealer(claim.seal).encrypt(answer.body)
-        await self._write(
-            claim, status=answer.status, headers=json.loads(json.dumps(dict(answer.headers))), body=sealed
-        )
+        async with self.database.transaction() as session:
+            await session.execute(
+                update(IdempotentRequest)
+                .where(*_claimed(claim))
+                .values(status=answer.status, headers=dict(answer.headers), body=sealed)
+            )
 
     async def release(self, claim: Claim) -> None:
         """Forget a request that came to nothing, so that the next one with its key is worked on."""
         async with self.database.transaction() as session:
-            await session.execute(
-                delete(IdempotentRequest).where(
-                    of_tenant(IdempotentRequest, claim.tenant_id), IdempotentRequest.key == claim.key
-                )
-            )
+            await session.execute(delete(IdempotentRequest).where(*_claimed(claim)))
 
-    async def _write(self, claim: Claim, **values: object) -> None:
-        async with self.database.transaction() as session:
-            await session.execute(
-                update(IdempotentRequest)
-                .where(of_tenant(IdempotentRequest, claim.tenant_id), IdempotentRequest.key == claim.key)
-                .values(**values)
-            )
+
+def _claimed(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on the request's row as long as this claim of it stands."""
+    return (
+        of_tenant(IdempotentRequest, claim.tenant_id),
+        IdempotentRequest.key == claim.key,
+        IdempotentRequest.lease_until == claim.until,
+        IdempotentRequest.status == 0,
+    )
 
 
 def _sealer(secret: str) -> Fernet:

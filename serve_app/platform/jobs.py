@@ -29,7 +29,7 @@ from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.documents import NewDocument
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
-from serve_app.platform.tenancy import Quotas, Settings, require_open
+from serve_app.platform.tenancy import Quotas, require_open
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 _IN_WORK = ("parsing", "embedding")
@@ -159,9 +159,10 @@ class Jobs:
             .where(Document.tenant_id == row.tenant_id, Document.id == row.document_id)
             .scalar_subquery()
         )
+        being_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
         next_ones = (
             select(row, live_version)
-            .where(free, ~behind_another)
+            .where(free, ~behind_another, ~being_deleted)
             .order_by(row.sequence)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)
@@ -181,11 +182,16 @@ class Jobs:
         lease_until = self.clock() + timedelta(seconds=lease_s)
         async with self.database.transaction() as session:
             for task in tasks:
-                await session.execute(
-                    update(JobDocument)
+                # A row that somebody else is changing waits for the next renewal: whoever holds several rows must not
+                # wait for one more.
+                row = await session.scalar(
+                    select(JobDocument)
                     .where(*_held(task), JobDocument.worker == worker)
-                    .values(lease_until=lease_until)
+                    .with_for_update(skip_locked=True)
                 )
+                if row is not None:
+                    row.lease_until = lease_until
+            await session.flush()
 
     async def progress(self, task: DocumentTask, state: DocumentState) -> None:
         if state not in _IN_WORK:
@@ -193,10 +199,11 @@ class Jobs:
         await self._set(task, state=state)
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Raises NotFound if the document was deleted meanwhile, QuotaExceeded if the tenant may not keep as many
-        passages: remove the version's passages, then call `fail`."""
+        """Raises NotFound if the document, or its tenant, was deleted meanwhile, QuotaExceeded if the tenant may not
+        keep as many passages: remove the version's passages, then call `fail`."""
         now = self.clock()
         async with self.database.transaction() as session:
+            settings = await require_open(session, task.tenant_id, alone=True)
             document = await session.scalar(  # locked before the task's row, the order that `Documents.delete` keeps
                 select(Document)
                 .where(of_tenant(Document, task.tenant_id), Document.id == task.document_id)
@@ -207,7 +214,7 @@ class Jobs:
                 return
             if document is None or row.deleted:
                 raise NotFound(f"document {task.document_id!r} was deleted while it was indexed")
-            await _check_chunks(session, task.tenant_id, indexed.passages - document.passages)
+            await _check_chunks(session, task.tenant_id, settings.quotas, indexed.passages - document.passages)
             terms = dict(indexed.document_frequency)
             await statistics.move(
                 session,
@@ -324,17 +331,14 @@ async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -
             )
 
 
-async def _check_chunks(session: AsyncSession, tenant_id: str, more: int) -> None:
-    row = await session.scalar(select(Tenant.settings).where(Tenant.id == tenant_id))
-    most = Settings.model_validate(row or {}).quotas.chunks
-    if most is None or more <= 0:
+async def _check_chunks(session: AsyncSession, tenant_id: str, quotas: Quotas, more: int) -> None:
+    if quotas.chunks is None or more <= 0:
         return
-    kept = await session.scalar(
-        select(func.coalesce(func.sum(LexicalTotal.passages), 0)).where(of_tenant(LexicalTotal, tenant_id))
-    )
-    if int(kept or 0) + more > most:
+    kept = await session.scalar(select(func.sum(LexicalTotal.passages)).where(of_tenant(LexicalTotal, tenant_id)))
+    would = int(kept or 0) + more
+    if would > quotas.chunks:
         raise QuotaExceeded(
-            f"the tenant would keep {int(kept or 0) + more} chunks, its quota is {most}; delete some, or ask for more"
+            f"the tenant would keep {would} chunks, its quota is {quotas.chunks}; delete some, or ask for more"
         )
 
 

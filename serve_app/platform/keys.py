@@ -158,7 +158,9 @@ class Keys:
     async def list(self, tenant_id: str) -> Sequence[Key]:
         """A tenant's keys, the oldest first, those that have ended too."""
         async with self.database.session() as session:
-            rows = await session.scalars(select(ApiKey).where(of_tenant(ApiKey, tenant_id)).order_by(ApiKey.created_at))
+            rows = await session.scalars(
+                select(ApiKey).where(of_tenant(ApiKey, tenant_id)).order_by(ApiKey.created_at, ApiKey.id)
+            )
             return [
                 Key(r.id, r.tenant_id, r.name, r.prefix, cast(Role, r.role), r.created_at, r.expires_at, r.revoked_at)
                 for r in rows

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from serve_app.platform.database import Database, insert
 from serve_app.platform.events import Event, EventType
@@ -48,10 +49,8 @@ class AuditLog:
         }
         async with self.database.transaction() as session:
             # What is told of a tenant that is gone belongs to the platform.
-            there = await session.scalar(select(exists().where(Tenant.id == event.tenant_id)))
-            await session.execute(
-                insert(session, AuditEntry), [{**row, "tenant_id": event.tenant_id if there else PLATFORM}]
-            )
+            tenant_id = event.tenant_id if await _stays(session, event.tenant_id) else PLATFORM
+            await session.execute(insert(session, AuditEntry), [{**row, "tenant_id": tenant_id}])
 
     async def list(self, tenant_id: str, *, limit: int = 100) -> Sequence[AuditRecord]:
         """A tenant's last entries, the newest first."""
@@ -76,8 +75,14 @@ class QueryLog:
         row["user_id"] = row.pop("user")
         async with self.database.transaction() as session:
             # A query may end after its tenant was deleted.
-            if await session.scalar(select(exists().where(Tenant.id == event.tenant_id))):
+            if await _stays(session, event.tenant_id):
                 await session.execute(insert(session, QueryLogEntry).on_conflict_do_nothing(), [row])
+
+
+async def _stays(session: AsyncSession, tenant_id: str) -> bool:
+    """Whether a tenant is there, and until the transaction ends it is not removed."""
+    lock = select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(read=True, key_share=True)
+    return await session.scalar(lock) is not None
 
 
 @dataclass(frozen=True, slots=True)

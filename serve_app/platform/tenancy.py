@@ -17,7 +17,7 @@ class Limits(Config):
 
     max_tokens: int | None = Field(None, ge=1)
     top_k: int | None = Field(None, ge=1)
-    deadline_s: float | None = Field(None, gt=0)
+    deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 class Quotas(Config):
@@ -30,7 +30,9 @@ class Quotas(Config):
 
 class Settings(Config):
     default_language: Language | None = Field(None, description="where neither request nor question tells")
-    prompt_preamble: str = Field("", max_length=4_000, description="put before the system part of each prompt")
+    prompt_preamble: str = Field(
+        "", max_length=4_000, pattern=r"^[^\x00]*$", description="put before the system part of each prompt"
+    )
     model: str | None = Field(None, description="one of the deployed models; None takes the deployment's own")
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
@@ -40,9 +42,11 @@ async def require_open(session: AsyncSession, tenant_id: str, *, alone: bool = F
     """Lock a tenant against its deletion until the transaction ends, and return its settings.
 
     Every transaction that adds something of a tenant's begins with this; `alone`, it also keeps others like it
-    out, so that what was counted still holds when it commits. Raises NotFound.
+    out, so that what was counted still holds when it commits, and rows locked after it are locked by one only.
+    Neither lock holds up the logs, whose rows only refer to the tenant. Raises NotFound.
     """
-    row = await session.scalar(select(Tenant).where(Tenant.id == tenant_id).with_for_update(read=not alone))
+    lock = select(Tenant).where(Tenant.id == tenant_id).with_for_update(read=not alone, key_share=alone)
+    row = await session.scalar(lock)
     if row is None or row.status == "deleting":
         raise NotFound(f"tenant {tenant_id!r} does not exist")
     return Settings.model_validate(row.settings)

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
@@ -88,7 +88,7 @@ class Tenants:
         self.cache_s = cache_s
         self.clock = clock
         self.models = tuple(models)
-        self._known: OrderedDict[str, tuple[float, TenantView]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[datetime, TenantView]] = OrderedDict()
 
     async def create(self, tenant_id: str, name: str = "", settings: Settings | None = None) -> TenantView:
         """A new tenant with its default collection. Raises InvalidRequest, Conflict."""
@@ -114,13 +114,14 @@ class Tenants:
     async def active(self, tenant_id: str) -> TenantView:
         """The tenant, if it may work. Raises NotFound, TenantSuspended."""
         known = self._known.get(tenant_id)
-        if known is not None and time.monotonic() - known[0] < self.cache_s:
+        now = self.clock()
+        if known is not None and timedelta() <= now - known[0] < timedelta(seconds=self.cache_s):
             tenant = known[1]
         else:
             self._known.pop(tenant_id, None)
             tenant = await self.get(tenant_id)
             if tenant.status == "active":
-                self._known[tenant_id] = time.monotonic(), tenant
+                self._known[tenant_id] = now, tenant
                 if len(self._known) > _MAX_CACHED:
                     self._known.popitem(last=False)
         if tenant.status == "suspended":
@@ -207,7 +208,8 @@ class Tenants:
             made = await session.scalar(
                 insert(session, Tenant).values(row).on_conflict_do_nothing().returning(Tenant.id)
             )
-            await collections.add(session, tenant_id, [collections.DEFAULT], now)
+            if made is not None:
+                await collections.add(session, tenant_id, [collections.DEFAULT], now)
         return made is not None
 
     def _checked(self, settings: Mapping[str, Any]) -> Settings:
@@ -227,12 +229,10 @@ class Tenants:
             row = await _locked(session, tenant_id)
             row.status, row.updated_at = "deleting", self.clock()
             documents = of_tenant(JobDocument, tenant_id)
-            await session.execute(
-                update(JobDocument).where(documents, JobDocument.state == "queued").values(state="cancelled")
-            )
-            await session.execute(
-                update(JobDocument).where(documents, JobDocument.state.in_(_IN_WORK)).values(deleted=True)
-            )
+            in_work = JobDocument.state.in_(_IN_WORK)
+            waiting = (JobDocument.state == "queued") | (in_work & (JobDocument.lease_until <= self.clock()))
+            await session.execute(update(JobDocument).where(documents, waiting).values(state="cancelled"))
+            await session.execute(update(JobDocument).where(documents, in_work).values(deleted=True))
         self._known.pop(tenant_id, None)
 
     async def _settled(self, tenant_id: str, within_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from serve_app.platform.documents import Documents
 from serve_app.platform.events import Events
 from serve_app.platform.idempotency import Idempotency
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.keys import Keys
+from serve_app.platform.keys import Keys, Role
 from serve_app.platform.logs import AuditLog, QueryLog
+from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
 from serve_app.services import Services
 from tests.support.pipeline import Stages
@@ -38,13 +40,24 @@ class Api:
     announced: list[None]
     statuses: dict[str, list[StageStatus]] = field(default_factory=dict)
 
+    async def key(self, role: Role = "admin", tenant: str = "t") -> dict[str, str]:
+        """The headers of a new key's holder."""
+        secret, _ = await self.services.keys.create_key(PLATFORM if role == "platform" else tenant, "test", role)
+        return {"Authorization": f"Bearer {secret}"}
+
     def stored_files(self) -> list[Path]:
         return [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    database = Database(StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}"))
+    async with serving(tmp_path) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Api]:
+    database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await database.migrate()
     keys = Keys(database, cache_s=0)
     await Tenants(keys.database).ensure("t")
@@ -57,7 +70,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return statuses
 
-    blobs = Blobs(BlobConfig(url=str(tmp_path / "blobs")))
+    blobs = Blobs(BlobConfig(url=str(folder / "blobs")))
     audit = AuditLog(database)
     events = Events((audit, QueryLog(database)))
     keys.events = events
@@ -82,6 +95,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with httpx.AsyncClient(
         transport=transport, base_url="http://rag.test", headers={"Authorization": f"Bearer {admin}"}
     ) as client:
-        yield Api(client, stages, services, tmp_path, announced, statuses)
+        yield Api(client, stages, services, folder, announced, statuses)
     await events.drain()
+    await events.close()
     await database.close()

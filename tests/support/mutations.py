@@ -122,6 +122,7 @@ def other_filters() -> dict[str, Callable[[], Any]]:
 
 
 IMPLIED = {
+    "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
     "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
     "jobs.view.2": "the job was found among the tenant's just before",
     "jobs.fail.1": "a job's id is drawn and belongs to one tenant",

@@ -47,6 +47,7 @@ def run(worlds: Worlds) -> None:
     machine.put("b", "", 5, rok, "zakoni", "hr")
     machine.put("b", "", 2, rok, "zakoni", "hr")
     machine.delete("a", "", 2)
+    machine.change_collection("c", "zakoni", "DELETE")
     machine.delete_tenant_beside_another_s_work("c", "b")
     machine.resume()
     machine.look_at_the_last_job("b")

@@ -32,3 +32,10 @@ def document(id: str | None = None, content: str = "text", **fields: Any) -> New
 
 def indexed(frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov") -> IndexedDocument:
     return IndexedDocument(title=title, language="hr", passages=passages, document_frequency=frequencies)
+
+
+class EmptyIndex:
+    """One in which no tenant has passages."""
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        return 0

@@ -1,49 +1,89 @@
-"""A migrated database for each test: SQLite, and PostgreSQL too where RAG_TEST_POSTGRESQL names a server
-(postgresql://USER@HOST:PORT/DATABASE) on which databases may be made and dropped."""
+"""Each test that asks for a database runs on SQLite, on PostgreSQL and through PgBouncer in transaction mode.
+
+All of them through PgBouncer too: a database copied from a template costs a tenth of a second, and what breaks there (a
+statement or a lock that outlives its transaction) could be in any of them.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
 
 from serve_app.platform.config import StoreConfig
-from serve_app.platform.database import Database, create_engine
+from serve_app.platform.database import Database
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
+from tests.support import postgresql
+from tests.support.postgresql import Servers
 from tests.support.storage import Clock
 
-POSTGRESQL = os.environ.get("RAG_TEST_POSTGRESQL")
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with postgresql.running() as servers:
+        yield servers
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL else [])])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreConfig]:
-    """The configuration of an empty database."""
-    if request.param == "sqlite":
-        yield StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}")
-        return
-    assert POSTGRESQL is not None
-    name = f"test_{uuid4().hex}"
-    engine = create_engine(StoreConfig(url=POSTGRESQL), migrating=True)
-    async with engine.connect() as server:
-        await server.execution_options(isolation_level="AUTOCOMMIT")
-        await server.execute(text(f"CREATE DATABASE {name}"))
-        yield StoreConfig(url=f"{POSTGRESQL.rpartition('/')[0]}/{name}")
-        await server.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    await engine.dispose()
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = StoreConfig(url=f"sqlite:///{tmp_path_factory.mktemp('template') / 'rag.db'}")
+    asyncio.run(_with_tenants(store))
+    return store.path
 
 
-@pytest.fixture
-async def database(store: StoreConfig) -> AsyncIterator[Database]:
-    """A migrated one with the tenants `a` and `b`."""
+@pytest.fixture(scope="session")
+def migrated_template(servers: Servers) -> str:
+    template = servers.create()
+    asyncio.run(_with_tenants(servers.store(template, pooled=False)))
+    return template
+
+
+async def _with_tenants(store: StoreConfig) -> None:
     database = Database(store)
     await database.migrate()
     for tenant in ("a", "b"):
         await Tenants(database).ensure(tenant)
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreConfig]:
+    """The configuration of an empty database."""
+    if kind == "sqlite":
+        yield StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}")
+        return
+    servers: Servers = request.getfixturevalue("servers")
+    name = servers.create()
+    yield servers.store(name, pooled=kind == "pgbouncer")
+    servers.drop(name)
+
+
+@pytest.fixture
+def migrated(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreConfig]:
+    """That of a migrated one with the tenants `a` and `b`."""
+    if kind == "sqlite":
+        store = StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}")
+        shutil.copy(request.getfixturevalue("migrated_file"), store.path)
+        yield store
+        return
+    servers: Servers = request.getfixturevalue("servers")
+    name = servers.create(request.getfixturevalue("migrated_template"))
+    yield servers.store(name, pooled=kind == "pgbouncer")
+    servers.drop(name)
+
+
+@pytest.fixture
+async def database(migrated: StoreConfig) -> AsyncIterator[Database]:
+    database = Database(migrated)
     yield database
     await database.close()
 

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import unicodedata
 
 import pytest
 
-from deployments.errors import Conflict, InvalidRequest, UnknownCollection
-from serve_app.platform.collections import Collections
+from deployments.errors import Conflict, InvalidRequest, NotFound, UnknownCollection
+from serve_app.platform.collections import Collections, CollectionView
 from serve_app.platform.database import Database
+from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
-from tests.support.storage import document
+from tests.support.storage import Clock, document, indexed
 
 
 @pytest.fixture
-def collections(database: Database) -> Collections:
-    return Collections(database)
+def collections(database: Database, clock: Clock) -> Collections:
+    return Collections(database, clock=clock)
 
 
 async def test_the_default_is_always_there(collections: Collections) -> None:
@@ -54,3 +56,73 @@ async def test_lawful_names(collections: Collections, name: str) -> None:
 async def test_unlawful_names(collections: Collections, name: str) -> None:
     with pytest.raises(InvalidRequest, match="collection"):
         await collections.create("a", name)
+
+
+async def test_collections_are_listed_page_by_page(collections: Collections) -> None:
+    for name in ("zakoni", "akti", "žalbe"):
+        await collections.create("a", name)
+    await collections.create("b", "tajno")
+    listed: list[str] = []
+    while page := await collections.list("a", after=listed[-1] if listed else "", limit=2):
+        assert len(page) <= 2
+        listed += [each.name for each in page]
+    assert listed == ["akti", "default", "zakoni", "žalbe"]
+
+
+async def test_a_collection_is_as_it_was_created_and_patched(collections: Collections, clock: Clock) -> None:
+    created_at = clock()
+    made = await collections.create("a", "zakoni", "Narodne novine")
+    assert made == CollectionView("zakoni", "Narodne novine", 0, 0, created_at, created_at)
+    assert await collections.get("a", "zakoni") == made
+    clock.advance(60)
+    patched = await collections.patch("a", "zakoni", description="novi opis")
+    assert patched == CollectionView("zakoni", "novi opis", 0, 0, created_at, clock())
+    assert await collections.get("a", "zakoni") == patched
+
+
+async def test_a_name_is_found_in_either_form(collections: Collections) -> None:
+    await collections.create("a", "žalbe")
+    other_form = unicodedata.normalize("NFD", "žalbe")
+    assert (await collections.get("a", other_form)).name == "žalbe"
+    assert (await collections.patch("a", other_form, description="x")).description == "x"
+
+
+async def test_another_tenants_collection_is_unknown(collections: Collections) -> None:
+    await collections.create("b", "tajno")
+    for use in (collections.get("a", "tajno"), collections.patch("a", "tajno", description="x")):
+        with pytest.raises(UnknownCollection, match="'tajno' does not exist"):
+            await use
+    assert (await collections.get("b", "tajno")).description == ""
+
+
+async def test_documents_and_passages_are_counted_once_they_are_live(
+    collections: Collections, jobs: Jobs, database: Database
+) -> None:
+    async def counts() -> dict[str, tuple[int, int]]:
+        return {each.name: (each.documents, each.passages) for each in await collections.list("a")}
+
+    await jobs.accept("b", [document("d", collection="zakoni")])
+    await jobs.accept("a", [document("d", collection="zakoni"), document("e", collection="zakoni"), document("f")])
+    assert await counts() == {"default": (0, 0), "zakoni": (0, 0)}
+    for passages, task in enumerate(await jobs.claim("w", lease_s=30, limit=10), start=1):
+        await jobs.finish(task, indexed({}, passages=passages))
+    assert await counts() == {"default": (1, 4), "zakoni": (2, 5)}
+    await jobs.accept("a", [document("e", "moved")])
+    assert (await counts())["zakoni"] == (2, 5), "the live version is still there"
+    for task in await jobs.claim("w", lease_s=30, limit=1):
+        await jobs.finish(task, indexed({}, passages=10))
+    assert await counts() == {"default": (2, 14), "zakoni": (1, 2)}
+    await Documents(database).delete("a", "d")
+    assert await counts() == {"default": (2, 14), "zakoni": (0, 0)}
+
+
+async def test_of_two_who_create_the_same_one_does(collections: Collections) -> None:
+    other = Collections(Database(collections.database.config))
+    ends = await asyncio.gather(*(each.create("a", "nova") for each in (collections, other)), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["CollectionView", "Conflict"]
+    await other.database.close()
+
+
+async def test_a_tenant_that_is_not_there_gets_no_collection(collections: Collections) -> None:
+    with pytest.raises(NotFound, match="'nobody' does not exist"):
+        await collections.create("nobody", "nova")

@@ -16,8 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import Unavailable
+from deployments.errors import InvalidRequest, NotFound, Unavailable
 from serve_app.platform.collections import Collections
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.database import SCHEMA, Database, create_engine
@@ -35,6 +36,20 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+ON_A_SERVER = pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"], indirect=True)
+
+
+async def lock(session: AsyncSession, tenant_id: str) -> Tenant:
+    row = await session.scalar(select(Tenant).where(Tenant.id == tenant_id).with_for_update())
+    assert row is not None
+    return row
+
+
+async def rename(database: Database, tenant_id: str, name: str) -> None:
+    async with database.transaction() as session:
+        (await lock(session, tenant_id)).name = name
+
+
 def tenant(tenant_id: str, at: datetime | None = None) -> Tenant:
     at = at or utc_now()
     return Tenant(id=tenant_id, name=tenant_id, status="active", settings={}, created_at=at, updated_at=at)
@@ -49,10 +64,9 @@ def test_the_schema_expected_is_the_newest_migrations() -> None:
     assert ScriptDirectory.from_config(configuration()).get_current_head() == SCHEMA
 
 
-async def test_what_an_earlier_release_wrote_is_kept(tmp_path: Path) -> None:
+async def test_what_an_earlier_release_wrote_is_kept(store: StoreConfig) -> None:
     """The tables that 0002 changes hold rows."""
-    config = StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}")
-    engine = create_engine(config, migrating=True)
+    engine = create_engine(store, migrating=True)
 
     def first_release(connection: Connection) -> None:
         alembic = configuration()
@@ -66,7 +80,7 @@ async def test_what_an_earlier_release_wrote_is_kept(tmp_path: Path) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(first_release)
     await engine.dispose()
-    database = Database(config)
+    database = Database(store)
     await database.migrate()
     view = await Tenants(database).active("t")
     assert (view.name, view.settings) == ("T", Settings())
@@ -158,10 +172,15 @@ async def test_a_failed_block_leaves_nothing(database: Database) -> None:
         assert await session.scalar(select(func.count()).where(Tenant.id.in_(["t", "u"]))) == 0
 
 
-async def test_a_lock_held_too_long_is_unavailable(sqlite: Database) -> None:
-    async with sqlite.transaction():
-        with pytest.raises(Unavailable, match="locked"):
-            await add_tenant(sqlite, "t")
+async def test_a_lock_held_too_long_is_unavailable(migrated: StoreConfig) -> None:
+    database = Database(migrated.model_copy(update={"timeout_s": 0.2}))
+    async with database.transaction() as session:
+        await lock(session, "a")
+        with pytest.raises(Unavailable, match=r"locked|took longer than 0\.2 s"):
+            async with database.transaction() as other:
+                await lock(other, "a")
+    await rename(database, "a", "free again")
+    await database.close()
 
 
 async def test_a_pool_in_use_is_unavailable(store: StoreConfig) -> None:
@@ -184,15 +203,79 @@ async def test_a_server_that_does_not_answer_is_unavailable() -> None:
     await database.close()
 
 
-async def test_a_cancelled_writer_leaves_no_lock(sqlite: Database) -> None:
-    writer: asyncio.Task[None]
-    async with sqlite.transaction():
-        writer = asyncio.create_task(add_tenant(sqlite, "t"))
-        await asyncio.sleep(0.05)  # by now it waits for the lock in its thread
+async def test_a_cancelled_writer_leaves_no_lock(migrated: StoreConfig) -> None:
+    database = Database(migrated.model_copy(update={"timeout_s": 0.5}))
+    async with database.transaction() as session:
+        await lock(session, "a")
+        writer = asyncio.create_task(rename(database, "a", "never"))
+        await asyncio.sleep(0.1)  # by now it waits for the lock, in a thread or on the server
         writer.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writer
-    await add_tenant(sqlite, "u")
+    await rename(database, "a", "free again")
+    await database.close()
+
+
+@ON_A_SERVER
+async def test_of_two_that_wait_for_each_other_one_is_told_to_come_again(database: Database) -> None:
+    both = asyncio.Barrier(2)
+
+    async def cross(first: str, second: str) -> None:
+        async with database.transaction() as session:
+            await lock(session, first)
+            await both.wait()
+            await lock(session, second)
+
+    ends = await asyncio.gather(cross("a", "b"), cross("b", "a"), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["NoneType", "Unavailable"]
+
+
+@ON_A_SERVER
+async def test_a_connection_that_the_server_ends_is_unavailable_and_the_next_one_works(
+    database: Database, migrated: StoreConfig
+) -> None:
+    other = Database(migrated)
+
+    async def ended_midway() -> None:
+        async with database.transaction() as session:
+            victim = await session.scalar(text("SELECT pg_backend_pid()"))
+            async with other.session() as executioner:
+                await executioner.execute(text(f"SELECT pg_terminate_backend({victim}, 5000)"))
+            await lock(session, "a")
+
+    with pytest.raises(Unavailable):
+        await ended_midway()
+    await rename(database, "a", "free again")
+    await other.close()
+
+
+@pytest.mark.parametrize("kind", ["pgbouncer"], indirect=True)
+async def test_pgbouncer_shares_few_connections_and_no_statement_outlives_its_transaction(
+    database: Database, migrated: StoreConfig
+) -> None:
+    callers = [database, *(Database(migrated) for _ in range(7))]
+
+    async def call(caller: Database) -> None:
+        for n in range(5):
+            await rename(caller, "a", str(n))
+
+    await asyncio.gather(*map(call, callers))
+    servers = set()
+    for caller in callers:
+        async with caller.session() as session:
+            servers.add(await session.scalar(text("SELECT pg_backend_pid()")))
+            kept = "SELECT name FROM pg_prepared_statements WHERE name != ''"
+            assert (await session.scalars(text(kept))).all() == []
+    assert len(servers) <= 3
+    for caller in callers:
+        await caller.close()
+
+
+@pytest.mark.parametrize("name", ["a\0", "\ud800"])
+async def test_a_text_that_no_database_holds_is_never_our_failure(database: Database, name: str) -> None:
+    """SQLite finds nothing under a NUL, PostgreSQL refuses it."""
+    with pytest.raises((NotFound, InvalidRequest)):
+        await Tenants(database).get(name)
 
 
 async def test_it_travels_to_a_replica_after_use(database: Database) -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import unicodedata
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import func, select
 
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound, UnknownCollection
+from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
@@ -77,3 +82,115 @@ async def test_another_tenants_document_is_not_there(jobs: Jobs, documents: Docu
     with pytest.raises(NotFound):
         await documents.delete("b", "d")
     assert await rows(database) == [1, 0, 0]
+
+
+async def test_a_deleted_collection_takes_its_documents_and_statistics_with_it(
+    jobs: Jobs, documents: Documents, database: Database
+) -> None:
+    mine = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni", owner="ana")]
+    await jobs.accept("a", mine)
+    await jobs.accept("b", [document("d", "three", collection="zakoni")])
+    await jobs.accept("a", [document("f", "four")])
+    for task in await jobs.claim("w", lease_s=30, limit=10):
+        await jobs.finish(task, indexed({1: 1}))
+    assert await documents.delete_collection("a", "zakoni") == (2, ["blob of one", "blob of two"])
+    assert await Collections(database).names("a") == ["default"]
+    assert await Collections(database).names("b") == ["default", "zakoni"]
+    async with database.session() as session:
+        left = await session.execute(select(Document.tenant_id, Document.id).order_by(Document.tenant_id))
+        assert [tuple(row) for row in left] == [("a", "f"), ("b", "d")]
+        totals = await session.execute(select(LexicalTotal.tenant_id, LexicalTotal.owner, LexicalTotal.passages))
+        assert sorted(tuple(row) for row in totals) == [("a", "", 1), ("b", "", 1)]
+
+
+async def test_a_deleted_collections_versions_on_their_way_are_given_up(
+    jobs: Jobs, documents: Documents, database: Database
+) -> None:
+    new = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
+    job = await jobs.accept("a", new)
+    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    others = await jobs.accept("b", new)
+    assert await documents.delete_collection("a", "zakoni") == (2, ["blob of one", "blob of two"])
+    assert (await jobs.view("b", others.id))["state"] == "queued"
+    with pytest.raises(NotFound, match="was deleted while it was indexed"):
+        await jobs.finish(task, indexed({1: 1}))
+    await jobs.fail(task, "not_found", "")
+    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+    assert await rows(database) == [2, 0, 0]
+
+
+async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is(
+    jobs: Jobs, documents: Documents, database: Database
+) -> None:
+    await jobs.accept("a", [document("d", "one"), document("e", "two")])
+    for task in await jobs.claim("w", lease_s=30, limit=2):
+        await jobs.finish(task, indexed({1: 1}))
+    moved = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
+    job = await jobs.accept("a", moved)
+    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    assert await documents.delete_collection("a", "zakoni") == (0, [])
+    with pytest.raises(NotFound):
+        await jobs.finish(task, indexed({1: 1}))
+    await jobs.fail(task, "not_found", "")
+    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+    async with database.session() as session:
+        assert set(await session.scalars(select(Document.collection))) == {"default"}
+
+
+async def test_what_is_handed_in_while_its_collection_is_deleted_is_kept_or_goes_with_it(
+    jobs: Jobs, documents: Documents, database: Database
+) -> None:
+    other = Jobs(Database(database.config), clock=jobs.clock)
+
+    async def hand_in() -> None:
+        for n in range(20):
+            await other.accept("a", [document(f"d{n}", collection="zakoni")])
+        await other.database.close()
+
+    handing_in = asyncio.create_task(hand_in())
+    gone = 0
+    while not handing_in.done():
+        with suppress(UnknownCollection):
+            gone += (await documents.delete_collection("a", "zakoni"))[0]
+    await handing_in
+    assert (await rows(database))[0] == 20 - gone
+
+
+@pytest.mark.parametrize("name", ["žalbe", unicodedata.normalize("NFD", "žalbe")])
+async def test_a_collection_is_deleted_under_either_form_of_its_name(
+    documents: Documents, database: Database, name: str
+) -> None:
+    await Collections(database).create("a", "žalbe")
+    assert await documents.delete_collection("a", name) == (0, [])
+
+
+async def test_what_is_no_collection_of_the_tenant_cannot_be_deleted(documents: Documents, database: Database) -> None:
+    await Collections(database).create("b", "tajno")
+    with pytest.raises(UnknownCollection, match="'tajno' does not exist"):
+        await documents.delete_collection("a", "tajno")
+    assert await Collections(database).names("b") == ["default", "tajno"]
+
+
+async def test_the_default_collection_stays(documents: Documents) -> None:
+    with pytest.raises(InvalidRequest, match="delete its documents instead"):
+        await documents.delete_collection("a", "default")
+
+
+async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
+    jobs: Jobs, documents: Documents, database: Database
+) -> None:
+    ids = [f"d{n}" for n in range(15)]
+    await jobs.accept("a", [document(each, collection="zakoni") for each in ids])
+    tasks = await jobs.claim("w", lease_s=30, limit=15)
+    other = Jobs(Database(database.config), clock=jobs.clock)
+
+    async def renew() -> None:
+        for _ in range(10):
+            await other.renew("w", tasks[::-1], lease_s=30)
+        await other.database.close()
+
+    renewing = asyncio.create_task(renew())
+    for each in ids[::2]:
+        await documents.delete("a", each)
+    assert (await documents.delete_collection("a", "zakoni"))[0] == len(ids[1::2])
+    await renewing

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, text
 
-from deployments.errors import InvalidRequest, NotFound, Unauthenticated
+from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.database import Database
-from serve_app.platform.keys import Keys, Principal
+from serve_app.platform.keys import Keys, Principal, Role
+from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
 from tests.support.storage import Clock
 
@@ -78,6 +81,104 @@ async def test_an_expired_key_ends_on_time_though_remembered(keys: Keys, clock: 
     clock.advance(1)
     with pytest.raises(Unauthenticated):
         await keys.authenticate(secret)
+
+
+async def test_an_end_that_has_passed_is_refused(keys: Keys, clock: Clock) -> None:
+    with pytest.raises(InvalidRequest, match="expires_at: has passed"):
+        await keys.create_key("a", "CI", expires_at=clock())
+
+
+async def test_both_keys_work_until_the_overlap_is_over(keys: Keys, database: Database, clock: Clock) -> None:
+    elsewhere = Keys(database, clock=clock)
+    old_secret, old = await keys.create_key("a", "CI", role="query")
+    for each in (keys, elsewhere):
+        await each.authenticate(old_secret)
+    new_secret, new = await keys.rotate("a", old.id, overlap_s=60)
+    assert new == replace(old, id=new.id, prefix=new.prefix)
+    assert new_secret != old_secret
+    clock.advance(59.9)
+    for secret, key in ((old_secret, old), (new_secret, new)):
+        assert await keys.authenticate(secret) == Principal("a", "query", key.id)
+    clock.advance(0.1)
+    for each in (keys, elsewhere):
+        with pytest.raises(Unauthenticated):
+            await each.authenticate(old_secret)
+    await keys.authenticate(new_secret)
+
+
+async def test_rotated_without_overlap_a_key_ends_at_once_here_and_soon_elsewhere(
+    keys: Keys, database: Database, clock: Clock
+) -> None:
+    elsewhere = Keys(database, clock=clock)
+    secret, key = await keys.create_key("a", "CI")
+    for each in (keys, elsewhere):
+        await each.authenticate(secret)
+    await keys.rotate("a", key.id, overlap_s=0)
+    with pytest.raises(Unauthenticated):
+        await keys.authenticate(secret)
+    clock.advance(5)
+    with pytest.raises(Unauthenticated):
+        await elsewhere.authenticate(secret)
+
+
+async def test_rotation_prolongs_no_key(keys: Keys, clock: Clock) -> None:
+    end = clock() + timedelta(seconds=30)
+    old_secret, old = await keys.create_key("a", "CI", expires_at=end)
+    new_secret, new = await keys.rotate("a", old.id, overlap_s=3_600)
+    assert new.expires_at == end
+    clock.advance(30)
+    for secret in (old_secret, new_secret):
+        with pytest.raises(Unauthenticated):
+            await keys.authenticate(secret)
+
+
+async def test_a_key_that_has_ended_has_no_successor(keys: Keys, clock: Clock) -> None:
+    _, revoked = await keys.create_key("a", "CI")
+    await keys.revoke("a", revoked.id)
+    _, expired = await keys.create_key("a", "CI", expires_at=clock() + timedelta(seconds=1))
+    clock.advance(1)
+    for key in (revoked, expired):
+        with pytest.raises(Conflict, match="has ended; create a new one"):
+            await keys.rotate("a", key.id, overlap_s=60)
+
+
+async def test_of_two_rotations_at_once_each_has_its_successor(keys: Keys) -> None:
+    _, key = await keys.create_key("a", "CI")
+    made = await asyncio.gather(*(keys.rotate("a", key.id, overlap_s=60) for _ in range(2)))
+    for secret, successor in made:
+        assert (await keys.authenticate(secret)).key_id == successor.id
+
+
+async def test_another_tenants_key_cannot_be_rotated(keys: Keys) -> None:
+    _, key = await keys.create_key("a", "CI")
+    for tenant, key_id in (("b", key.id), ("a", "key_unknown")):
+        with pytest.raises(NotFound):
+            await keys.rotate(tenant, key_id, overlap_s=0)
+    assert len(await keys.list("a")) == 1
+
+
+async def test_a_tenants_keys_are_listed_oldest_first_without_secrets(keys: Keys, clock: Clock) -> None:
+    first_secret, first = await keys.create_key("a", "first", "query")
+    clock.advance(1)
+    _, second = await keys.create_key("a", "second", expires_at=clock() + timedelta(days=1))
+    await keys.create_key("b", "other")
+    await keys.revoke("a", first.id)
+    listed = await keys.list("a")
+    assert listed == [replace(first, revoked_at=clock()), second]
+    assert first_secret not in str(listed)
+
+
+async def test_a_platform_key_belongs_to_no_tenant(keys: Keys) -> None:
+    secret, key = await keys.create_key(PLATFORM, "operator", "platform")
+    assert await keys.authenticate(secret) == Principal(PLATFORM, "platform", key.id)
+    assert await keys.list("a") == []
+    assert await keys.list(PLATFORM) == [key]
+
+
+@pytest.mark.parametrize(("tenant", "role"), [("a", "platform"), (PLATFORM, "admin"), (PLATFORM, "query")])
+async def test_a_role_and_its_tenant_must_agree(keys: Keys, tenant: str, role: Role) -> None:
+    with pytest.raises(InvalidRequest, match="role: a platform key belongs to no tenant"):
+        await keys.create_key(tenant, "CI", role)
 
 
 async def test_a_good_key_is_looked_up_once_in_five_seconds(keys: Keys, database: Database, clock: Clock) -> None:

@@ -1,0 +1,20 @@
+"""What callers ask for against the service's limits, as routes and commands check it."""
+
+from __future__ import annotations
+
+from deployments.errors import InvalidRequest
+from serve_app.config import ApiConfig
+
+
+def page(limits: ApiConfig, asked: int | None) -> int:
+    """Rows of a list. Raises InvalidRequest."""
+    if asked is not None and asked > limits.max_page:
+        raise InvalidRequest(f"limit is {asked}; at most {limits.max_page} is allowed")
+    return asked or limits.page
+
+
+def overlap(limits: ApiConfig, asked_s: float) -> float:
+    """Seconds a rotated key goes on working. Raises InvalidRequest."""
+    if asked_s > limits.max_key_overlap_s:
+        raise InvalidRequest(f"overlap_s is {asked_s:g}; at most {limits.max_key_overlap_s:g} is allowed")
+    return asked_s

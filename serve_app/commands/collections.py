@@ -1,0 +1,74 @@
+"""manage_collections: a class for each action."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from serve_app import bounds, library, views
+from serve_app.commands.base import Call, TenantCommand, command
+from serve_app.schemas import CollectionPatch, NewCollection, Paged, Text, Wire
+
+manage_collections = command("manage_collections")
+
+
+class _Named(Wire):
+    name: Text = Field(max_length=64, examples=["zakoni"])
+
+
+@manage_collections
+class CreateCollection(TenantCommand, NewCollection):
+    """Make an empty collection."""
+
+    action: Literal["create"]
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        tenant_id = call.caller.tenant_id
+        return views.collection(await call.services.collections.create(tenant_id, self.name, self.description))
+
+
+@manage_collections
+class ListCollections(TenantCommand, Paged):
+    """The tenant's collections in the order of their names."""
+
+    needs = "query"
+    action: Literal["list"]
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        limit = bounds.page(call.services.limits, self.limit)
+        found = await call.services.collections.list(call.caller.tenant_id, after=self.after, limit=limit)
+        return views.collections(found, limit)
+
+
+@manage_collections
+class GetCollection(TenantCommand, _Named):
+    """A collection, and how many documents and passages it holds."""
+
+    needs = "query"
+    action: Literal["get"]
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return views.collection(await call.services.collections.get(call.caller.tenant_id, self.name))
+
+
+@manage_collections
+class UpdateCollection(TenantCommand, _Named, CollectionPatch):
+    """Change a collection's description."""
+
+    action: Literal["update"]
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        collections, tenant_id = call.services.collections, call.caller.tenant_id
+        return views.collection(await collections.patch(tenant_id, self.name, description=self.description))
+
+
+@manage_collections
+class DeleteCollection(TenantCommand, _Named):
+    """Remove a collection with all its documents, and say how much that was."""
+
+    action: Literal["delete"]
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        removed = await library.delete_collection(call.services, call.caller, self.name)
+        return {"name": self.name, "removed": removed}

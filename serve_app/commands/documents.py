@@ -1,0 +1,65 @@
+"""Documents in and out, and the jobs that index them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from deployments.errors import InvalidRequest
+from serve_app import library, views
+from serve_app.commands.base import Call, TenantCommand, command
+from serve_app.library import Upload
+from serve_app.schemas import DocumentRequest, Name, Text
+from serve_app.services import Services
+
+
+@command("process_documents")
+class ProcessDocuments(TenantCommand):
+    """Take documents as text and queue them for indexing, all or none.
+
+    With `async` false the result is the job once it is done with; if the deadline comes first, the job as it stands.
+    """
+
+    documents: tuple[DocumentRequest, ...] = Field(min_length=1, description="at most 1,000")
+    asynchronous: bool = Field(True, alias="async", description="false: wait until the documents are indexed")
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        most = call.services.limits.max_files
+        if len(self.documents) > most:
+            raise InvalidRequest(f"documents names {len(self.documents)}; at most {most} are allowed in one job")
+        uploads = [_upload(call.services, place, given) for place, given in enumerate(self.documents)]
+        job = await library.accept(call.services, call.caller, uploads)
+        if self.asynchronous:
+            return views.accepted(job, uploads)
+        return await library.settled(call.services, call.caller, job.id, call.deadline_s)
+
+
+@command("delete_document")
+class DeleteDocument(TenantCommand):
+    """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
+
+    document_id: Name
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        await library.delete_document(call.services, call.caller, self.document_id)
+        return {"id": self.document_id, "deleted": True}
+
+
+@command("get_job")
+class GetJob(TenantCommand):
+    """The job's state, counts by state, and each document's state with its error if it has one."""
+
+    needs = "query"
+
+    job_id: Text = Field(max_length=64)
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return await call.services.jobs.view(call.caller.tenant_id, self.job_id)
+
+
+def _upload(services: Services, place: int, given: DocumentRequest) -> Upload:
+    try:
+        return library.text_document(services, given)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"documents.{place}.{error.message}") from None

@@ -1,0 +1,21 @@
+"""Is it ready, and what serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve_app import views
+from serve_app.commands.base import PlatformCommand, command
+from serve_app.platform.keys import Principal
+from serve_app.services import Services
+
+
+@command("health")
+class Health(PlatformCommand):
+    """Each stage's state and what serves it, for any key."""
+
+    def allow(self, holder: Principal) -> None:
+        """Whoever has a key may look."""
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        return views.readiness(await services.stages())

@@ -1,0 +1,125 @@
+"""Commands as JSON-RPC 2.0: single calls, batches, notifications. The calls of a batch run side by side, a few at a
+time; the answers come in the order of the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AllowInfNan, BaseModel, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from deployments.errors import RagError
+from serve_app.commands.base import COMMANDS, WRONG_PARAMS, parse
+from serve_app.deadline import Deadline
+from serve_app.platform.keys import Principal
+from serve_app.schemas import explain
+from serve_app.services import Services
+
+logger = logging.getLogger(__name__)
+
+NOT_JSON, NOT_A_CALL, NO_SUCH_METHOD, WRONG, INTERNAL, OURS = -32700, -32600, -32601, -32602, -32603, -32000
+AT_ONCE = 8
+"""Calls of one batch that run at the same time."""
+
+
+class RpcCall(BaseModel):
+    jsonrpc: Literal["2.0"]
+    method: StrictStr
+    params: dict[str, Any] | list[Any] = Field(default={}, description="by name: an object")
+    id: StrictStr | StrictInt | Annotated[StrictFloat, AllowInfNan(False)] | None = Field(
+        None, description="left out, the call is a notification and has no answer"
+    )
+
+
+class RpcFault(TypedDict):
+    code: int
+    message: str
+    data: NotRequired[dict[str, Any]]
+
+
+class RpcReply(TypedDict):
+    jsonrpc: Literal["2.0"]
+    result: NotRequired[Any]
+    error: NotRequired[RpcFault]
+    id: str | float | None
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """The calls of a batch share the deadline. `explained` is what is told of an error of ours beside its message."""
+
+    services: Services
+    holder: Principal
+    deadline: Deadline
+    explained: Callable[[RagError], dict[str, Any]]
+
+    async def answer(self, body: bytes) -> RpcReply | list[RpcReply] | None:
+        """None where nothing but notifications came."""
+        try:
+            given = from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            return _failed(NOT_JSON, f"the body is not JSON: {error}")
+        if not isinstance(given, list):
+            return await self._one(given)
+        most = self.services.limits.max_batch
+        if not 1 <= len(given) <= most:
+            return _failed(NOT_A_CALL, f"a batch has 1 to {most} calls, this one {len(given)}")
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(each: Any) -> RpcReply | None:
+            async with free:
+                return await self._one(each)
+
+        replies = await asyncio.gather(*map(in_turn, given))
+        return [reply for reply in replies if reply is not None] or None
+
+    async def _one(self, given: Any) -> RpcReply | None:
+        try:
+            call = RpcCall.model_validate(given)
+        except ValidationError as error:
+            return _failed(NOT_A_CALL, explain(error.errors()))
+        reply = await self._reply(call)
+        return reply if "id" in call.model_fields_set else None
+
+    async def _reply(self, call: RpcCall) -> RpcReply:
+        try:
+            return {"jsonrpc": "2.0", "result": await self._result(call), "id": call.id}
+        except _Refused as error:
+            return _failed(error.code, str(error), call.id)
+        except RagError as error:
+            code = WRONG if isinstance(error, WRONG_PARAMS) else OURS
+            return _failed(code, error.message, call.id, self.explained(error))
+        except Exception:
+            logger.exception("%s failed", call.method)
+            return _failed(INTERNAL, "an unexpected error; the service's log has the details", call.id)
+
+    async def _result(self, call: RpcCall) -> Any:
+        if call.method not in COMMANDS:
+            raise _Refused(NO_SUCH_METHOD, f"there is no method {call.method[:80]!r}; there is {', '.join(COMMANDS)}")
+        if isinstance(call.params, list):
+            raise _Refused(WRONG, "params are taken by name; send an object")
+        command = parse(call.method, call.params)
+        if command.streams:
+            if "stream" in command.model_fields_set:
+                raise _Refused(WRONG, "stream: JSON-RPC has one answer a call; send the command to /v1/commands")
+            command = command.model_copy(update={"stream": False})
+        work = await command.begin(self.services, self.holder, self.deadline.remaining())
+        return await work()
+
+
+def _failed(code: int, message: str, id: str | float | None = None, data: dict[str, Any] | None = None) -> RpcReply:
+    error: RpcFault = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "error": error, "id": id}

@@ -1,0 +1,67 @@
+"""Tenants: the platform's to create, change and delete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import Field
+
+from serve_app import bounds, library, views
+from serve_app import services as rules
+from serve_app.commands.base import PlatformCommand, command
+from serve_app.platform.keys import Principal
+from serve_app.schemas import Paged, TenantFields, TenantPatch, Text, Wire
+from serve_app.services import Services
+
+
+class _Named(Wire):
+    tenant: Text = Field(max_length=64, description="1 to 64 of A-Z, a-z, 0-9, _ . -", examples=["acme"])
+
+
+@command("create_tenant")
+class CreateTenant(PlatformCommand, _Named, TenantFields):
+    """Make a tenant, with an empty collection `default`."""
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        return views.tenant(await services.tenants.create(self.tenant, self.name, self.settings))
+
+
+@command("get_tenant")
+class GetTenant(PlatformCommand, _Named):
+    """A tenant's state and settings; an admin key of the tenant may look too."""
+
+    def allow(self, holder: Principal) -> None:
+        rules.for_overseer(holder, self.tenant)
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        return views.tenant(await services.tenants.get(self.tenant))
+
+
+@command("list_tenants")
+class ListTenants(PlatformCommand, Paged):
+    """Tenants in the order of their ids."""
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        limit = bounds.page(services.limits, self.limit)
+        return views.tenants(await services.tenants.list(after=self.after, limit=limit), limit)
+
+
+@command("update_tenant")
+class UpdateTenant(PlatformCommand, _Named, TenantPatch):
+    """Change a tenant's name or settings, suspend it or let it go on."""
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        changed = await services.tenants.patch(
+            self.tenant, name=self.name, settings=self.settings, suspended=self.suspended
+        )
+        return views.tenant(changed)
+
+
+@command("delete_tenant")
+class DeleteTenant(PlatformCommand, _Named):
+    """Remove a tenant with all that belongs to it, and say how much that was. What fails halfway is taken up by the
+    same command again."""
+
+    async def run(self, services: Services) -> dict[str, Any]:
+        return {"id": self.tenant, "removed": asdict(await library.delete_tenant(services, self.tenant))}
