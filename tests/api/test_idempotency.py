@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,6 +84,17 @@ async def test_a_multipart_request_is_the_same_with_another_boundary(api: Api) -
     other = await send(b"dva")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert len(api.stored_files()) == 1
+
+
+async def test_a_boundary_cannot_blow_up_what_is_compared(api: Api) -> None:
+    tracemalloc.start()
+    for boundary in ("", "a"):
+        headers = KEY | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        answer = await api.client.post("/v1/documents", content=b"a" * 60_000, headers=headers)
+        assert answer.status_code == 422
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 async def test_of_two_at_once_one_is_worked_on(api: Api) -> None:
