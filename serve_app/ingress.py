@@ -20,17 +20,9 @@ from serve_app.config import ApiConfig
 from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
-from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
-from serve_app.platform.documents import Documents
-from serve_app.platform.events import Events
-from serve_app.platform.idempotency import Idempotency
-from serve_app.platform.jobs import Jobs
-from serve_app.platform.keys import Keys
-from serve_app.platform.logs import AuditLog, QueryLog
 from serve_app.platform.statistics import LexicalStatistics
-from serve_app.platform.tenants import Tenants
-from serve_app.services import Services
+from serve_app.services import assemble
 
 logger = logging.getLogger(__name__)
 
@@ -53,29 +45,21 @@ class _Ingress:
         self._database = database
         self._handles = handles
         self._announcements: set[asyncio.Task[None]] = set()
-        events = Events((AuditLog(database), QueryLog(database)))
-        self._services = Services(
-            pipeline=Pipeline(
+        retrieval = RetrievalHandle(handles["retrieval"])
+        self._services = assemble(
+            database,
+            blobs,
+            Pipeline(
                 embed=EmbeddingHandle(handles["embedding"]),
                 lexical=LexicalStatistics(database),
-                retrieve=RetrievalHandle(handles["retrieval"]),
+                retrieve=retrieval,
                 rerank=RerankingHandle(handles["reranking"]),
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
             ),
-            tenants=Tenants(
-                database, events, cache_s=config.key_cache_s, models=(generation.model, *generation.adapters)
-            ),
-            keys=Keys(database, events, cache_s=config.key_cache_s),
-            collections=Collections(database, events),
-            documents=Documents(database, events),
-            jobs=Jobs(database, events),
-            passages=RetrievalHandle(handles["retrieval"]),
-            blobs=blobs,
-            events=events,
-            audit=AuditLog(database),
-            idempotency=Idempotency(database, lease_s=config.max_deadline_s),
-            limits=config,
+            retrieval,
+            config,
+            models=(generation.model, *generation.adapters),
             settle_s=settle_s,
             stages=self._stages,
             announce=self._announce,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +14,13 @@ from serve_app.platform import actor
 from serve_app.platform.actor import Actor
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.collections import Collections
+from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Events
 from serve_app.platform.idempotency import Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys, Principal, Role
-from serve_app.platform.logs import AuditLog
+from serve_app.platform.logs import AuditLog, QueryLog
 from serve_app.platform.tenants import Tenants, TenantView
 
 
@@ -53,6 +54,40 @@ class Services:
     settle_s: float
     stages: Callable[[], Awaitable[Mapping[str, list[StageStatus]]]]
     announce: Callable[[], None]
+
+
+def assemble(
+    database: Database,
+    blobs: Blobs,
+    pipeline: Pipeline,
+    passages: Passages,
+    limits: ApiConfig,
+    *,
+    models: Sequence[str],
+    settle_s: float,
+    stages: Callable[[], Awaitable[Mapping[str, list[StageStatus]]]],
+    announce: Callable[[], None],
+) -> Services:
+    """The services of one database. `models` are those that a tenant's settings may choose."""
+    audit = AuditLog(database)
+    events = Events((audit, QueryLog(database)))
+    return Services(
+        pipeline=pipeline,
+        tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models),
+        keys=Keys(database, events, cache_s=limits.key_cache_s),
+        collections=Collections(database, events),
+        documents=Documents(database, events),
+        jobs=Jobs(database, events),
+        passages=passages,
+        blobs=blobs,
+        events=events,
+        audit=audit,
+        idempotency=Idempotency(database, lease_s=limits.max_deadline_s),
+        limits=limits,
+        settle_s=settle_s,
+        stages=stages,
+        announce=announce,
+    )
 
 
 @dataclass(frozen=True, slots=True)

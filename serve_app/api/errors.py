@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from deployments import errors
+from serve_app import schemas
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,8 @@ def problem_of(request: Request, error: errors.RagError) -> Problem:
 
 
 def explain(error: RequestValidationError) -> str:
-    """One sentence a field, e.g. `query: String should have at least 1 character`."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in issue['loc'][1:]) or issue['loc'][0]}: {issue['msg']}"
-        for issue in error.errors()
-    )
+    """As for any other input, without the word `body` or `query` before a field's name."""
+    return schemas.explain({**issue, "loc": issue["loc"][1:] or issue["loc"]} for issue in error.errors())
 
 
 def install(app: FastAPI) -> None:

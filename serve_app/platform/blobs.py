@@ -23,8 +23,9 @@ import fsspec
 from deployments.errors import DocumentTooLarge, InvalidRequest, NotFound, RagError, Unavailable
 from serve_app.platform.config import BlobConfig
 
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_KEY = re.compile(rf"{_TENANT.pattern}/[0-9a-f]{{64}}-[0-9a-f]{{16}}")
+TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a tenant may be called: it is the first part of its blobs' keys."""
+_KEY = re.compile(rf"{TENANT_ID.pattern}/[0-9a-f]{{64}}-[0-9a-f]{{16}}")
 _STEP_BYTES: Final = 1 << 20
 """How much of a stream is gathered before it goes to the disk in one step."""
 
@@ -93,7 +94,7 @@ class Blobs:
 
     async def delete_tenant(self, tenant_id: str) -> tuple[int, int]:
         """Remove all bytes of a tenant: how many uploads, and how many bytes they were."""
-        if not _TENANT.fullmatch(tenant_id):
+        if not TENANT_ID.fullmatch(tenant_id):
             raise InvalidRequest(f"{tenant_id[:80]!r} is not a tenant's id")
         return await _off_loop(self._delete_tenant, tenant_id)
 

@@ -22,6 +22,8 @@ from serve_app.platform.models import Collection, Document, JobDocument, of_tena
 from serve_app.platform.tenancy import require_open
 
 MAX_ID = 256
+IN_WORK = ("parsing", "embedding")
+"""States of a version that a worker is at."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -147,9 +149,7 @@ async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Doc
 async def _give_up(session: AsyncSession, *versions: ColumnElement[bool]) -> None:
     """Cancel the versions that wait, and mark those that a worker is at."""
     await session.execute(update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled"))
-    await session.execute(
-        update(JobDocument).where(*versions, JobDocument.state.in_(("parsing", "embedding"))).values(deleted=True)
-    )
+    await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(deleted=True))
 
 
 def _automatic_id(document: NewDocument) -> str:

@@ -26,14 +26,13 @@ from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocum
 from deployments.types import Language
 from serve_app.platform import collections, documents, statistics
 from serve_app.platform.database import Database, chunks, insert
-from serve_app.platform.documents import NewDocument
+from serve_app.platform.documents import IN_WORK, NewDocument
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
 from serve_app.platform.tenancy import Quotas, require_open
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
-_IN_WORK = ("parsing", "embedding")
-_UNFINISHED = ("queued", *_IN_WORK)
+_UNFINISHED = ("queued", *IN_WORK)
 _CARRIED = (
     "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "size", "metadata_",
 )  # fmt: skip
@@ -146,7 +145,7 @@ class Jobs:
         row, earlier = JobDocument, aliased(JobDocument)
         free = or_(
             (row.state == "queued") & (row.not_before <= now),
-            row.state.in_(_IN_WORK) & (row.lease_until <= now),
+            row.state.in_(IN_WORK) & (row.lease_until <= now),
         )
         behind_another = exists().where(
             earlier.tenant_id == row.tenant_id,
@@ -194,7 +193,7 @@ class Jobs:
             await session.flush()
 
     async def progress(self, task: DocumentTask, state: DocumentState) -> None:
-        if state not in _IN_WORK:
+        if state not in IN_WORK:
             raise ValueError(f"progress to {state!r}: use finish, fail or retry")
         await self._set(task, state=state)
 
@@ -364,7 +363,7 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
         JobDocument.job_id == task.job_id,
         JobDocument.document_id == task.document_id,
         JobDocument.attempts == task.attempts,
-        JobDocument.state.in_(_IN_WORK),
+        JobDocument.state.in_(IN_WORK),
     )
 
 

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,11 +19,11 @@ from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticat
 from serve_app.platform.database import Database
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import PLATFORM, ApiKey, of_tenant, utc_now
+from serve_app.platform.remembered import Remembered
 from serve_app.platform.tenancy import require_open
 
 Role = Literal["platform", "admin", "query"]
 _SECRET = re.compile(r"rag_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-_MAX_CACHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,8 @@ class Keys:
     ) -> None:
         self.database = database
         self.events = events or Events()
-        self.cache_s = cache_s
         self.clock = clock
-        self._good: OrderedDict[str, tuple[Principal, datetime, datetime | None]] = OrderedDict()
+        self._good: Remembered[tuple[Principal, datetime | None]] = Remembered(cache_s, clock)
 
     async def create_key(
         self, tenant_id: str, name: str, role: Role = "admin", *, expires_at: datetime | None = None
@@ -139,20 +137,15 @@ class Keys:
         if match is None:
             raise Unauthenticated("the key is not valid")
         digest, now = _hash(secret), self.clock()
-        if digest in self._good:
-            principal, found_at, expires_at = self._good[digest]
-            if timedelta() <= now - found_at < timedelta(seconds=self.cache_s) and not _over(expires_at, now):
-                return principal
-            del self._good[digest]
+        if (good := self._good.get(digest)) is not None and not _over(good[1], now):
+            return good[0]
         async with self.database.session() as session:
             rows = (await session.scalars(select(ApiKey).where(ApiKey.prefix == match[1]))).all()
         row = next((row for row in rows if hmac.compare_digest(row.hash, digest)), None)
         if row is None or row.revoked_at is not None or _over(row.expires_at, now):
             raise Unauthenticated("the key is not valid")
         principal = Principal(row.tenant_id, cast(Role, row.role), row.id)
-        self._good[digest] = (principal, now, row.expires_at)
-        if len(self._good) > _MAX_CACHED:
-            self._good.popitem(last=False)
+        self._good.put(digest, (principal, row.expires_at))
         return principal
 
     async def list(self, tenant_id: str) -> Sequence[Key]:
@@ -181,8 +174,7 @@ class Keys:
         self.events.publish(Event("key.revoked", tenant_id, key_id))
 
     def _forget(self, key_id: str) -> None:
-        for digest in [d for d, (principal, *_) in self._good.items() if principal.key_id == key_id]:
-            self._good.pop(digest, None)
+        self._good.forget_where(lambda good: good[0].key_id == key_id)
 
 
 def _hash(secret: str) -> str:

@@ -60,7 +60,7 @@ PLATFORM = "_platform"
 
 
 class Tenant(Base):
-    """`status`: active, suspended (its keys are refused) or deleting. `settings`: see tenants.Settings."""
+    """`status`: active, suspended (its keys are refused) or deleting. `settings`: see tenancy.Settings."""
 
     __tablename__ = "tenants"
 

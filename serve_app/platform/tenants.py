@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
@@ -17,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspended, Unavailable
 from serve_app.platform import collections
-from serve_app.platform.blobs import Blobs
+from serve_app.platform.blobs import TENANT_ID, Blobs
 from serve_app.platform.database import Database, insert
+from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import (
     PLATFORM,
@@ -33,13 +32,11 @@ from serve_app.platform.models import (
     of_tenant,
     utc_now,
 )
+from serve_app.platform.remembered import Remembered
 from serve_app.platform.tenancy import Settings
 
 Status = Literal["active", "suspended", "deleting"]
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MAX_CACHED = 10_000
 _POLL_S = 0.2
-_IN_WORK = ("parsing", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +82,9 @@ class Tenants:
     ) -> None:
         self.database = database
         self.events = events or Events()
-        self.cache_s = cache_s
         self.clock = clock
         self.models = tuple(models)
-        self._known: OrderedDict[str, tuple[datetime, TenantView]] = OrderedDict()
+        self._known: Remembered[TenantView] = Remembered(cache_s, clock)
 
     async def create(self, tenant_id: str, name: str = "", settings: Settings | None = None) -> TenantView:
         """A new tenant with its default collection. Raises InvalidRequest, Conflict."""
@@ -113,21 +109,14 @@ class Tenants:
 
     async def active(self, tenant_id: str) -> TenantView:
         """The tenant, if it may work. Raises NotFound, TenantSuspended."""
-        known = self._known.get(tenant_id)
-        now = self.clock()
-        if known is not None and timedelta() <= now - known[0] < timedelta(seconds=self.cache_s):
-            tenant = known[1]
-        else:
-            self._known.pop(tenant_id, None)
-            tenant = await self.get(tenant_id)
-            if tenant.status == "active":
-                self._known[tenant_id] = now, tenant
-                if len(self._known) > _MAX_CACHED:
-                    self._known.popitem(last=False)
+        if (known := self._known.get(tenant_id)) is not None:
+            return known
+        tenant = await self.get(tenant_id)
         if tenant.status == "suspended":
             raise TenantSuspended(f"tenant {tenant_id!r} is suspended; ask the platform to resume it")
         if tenant.status == "deleting":
             raise NotFound(f"tenant {tenant_id!r} does not exist: it is being deleted")
+        self._known.put(tenant_id, tenant)
         return tenant
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[TenantView]:
@@ -161,7 +150,7 @@ class Tenants:
             row.updated_at = self.clock()
             await session.flush()
             view = _view(row)
-        self._known.pop(tenant_id, None)
+        self._known.forget(tenant_id)
         if name is not None or settings is not None:
             self.events.publish(Event("tenant.updated", tenant_id, tenant_id, {"settings": sorted(settings or ())}))
         if view.status != before:
@@ -190,7 +179,7 @@ class Tenants:
         return removed
 
     async def _add(self, tenant_id: str, name: str, settings: Settings) -> bool:
-        if not _ID.fullmatch(tenant_id):
+        if not TENANT_ID.fullmatch(tenant_id):
             raise InvalidRequest(
                 f"tenant {tenant_id[:80]!r}: use 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', a letter or digit first"
             )
@@ -229,11 +218,11 @@ class Tenants:
             row = await _locked(session, tenant_id)
             row.status, row.updated_at = "deleting", self.clock()
             documents = of_tenant(JobDocument, tenant_id)
-            in_work = JobDocument.state.in_(_IN_WORK)
+            in_work = JobDocument.state.in_(IN_WORK)
             waiting = (JobDocument.state == "queued") | (in_work & (JobDocument.lease_until <= self.clock()))
             await session.execute(update(JobDocument).where(documents, waiting).values(state="cancelled"))
             await session.execute(update(JobDocument).where(documents, in_work).values(deleted=True))
-        self._known.pop(tenant_id, None)
+        self._known.forget(tenant_id)
 
     async def _settled(self, tenant_id: str, within_s: float) -> None:
         until = time.monotonic() + within_s
@@ -244,7 +233,7 @@ class Tenants:
                     .select_from(JobDocument)
                     .where(
                         of_tenant(JobDocument, tenant_id),
-                        JobDocument.state.in_(_IN_WORK),
+                        JobDocument.state.in_(IN_WORK),
                         JobDocument.lease_until > self.clock(),
                     )
                 )

@@ -14,21 +14,15 @@ from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.platform.blobs import Blobs
-from serve_app.platform.collections import Collections
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
-from serve_app.platform.documents import Documents
-from serve_app.platform.events import Events
-from serve_app.platform.idempotency import Idempotency
-from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys, Role
-from serve_app.platform.logs import AuditLog, QueryLog
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
-from serve_app.services import Services
+from serve_app.services import Services, assemble
 from tests.support.pipeline import Stages
 
-LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5)
+LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5, key_cache_s=0)
 
 
 @dataclass
@@ -59,9 +53,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 async def serving(folder: Path) -> AsyncIterator[Api]:
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await database.migrate()
-    keys = Keys(database, cache_s=0)
-    await Tenants(keys.database).ensure("t")
-    admin, _ = await keys.create_key("t", "test", role="admin")
+    # Not through the services below: what they do is in the audit log, and tests look at that.
+    await Tenants(database).ensure("t")
+    admin, _ = await Keys(database).create_key("t", "test", role="admin")
     stages, announced = Stages(), list[None]()
     statuses: dict[str, list[StageStatus]] = {
         name: [StageStatus(True, "fake")] for name in ("embedding", "retrieval", "reranking", "generation", "ingestion")
@@ -70,23 +64,13 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return statuses
 
-    blobs = Blobs(BlobConfig(url=str(folder / "blobs")))
-    audit = AuditLog(database)
-    events = Events((audit, QueryLog(database)))
-    keys.events = events
-    services = Services(
-        pipeline=stages.pipeline(),
-        tenants=Tenants(database, events, cache_s=0, models=("tiny", "legal")),
-        keys=keys,
-        collections=Collections(database, events),
-        documents=Documents(database, events),
-        jobs=Jobs(database, events),
-        passages=stages,
-        blobs=blobs,
-        events=events,
-        audit=audit,
-        idempotency=Idempotency(database, lease_s=60),
-        limits=LIMITS,
+    services = assemble(
+        database,
+        Blobs(BlobConfig(url=str(folder / "blobs"))),
+        stages.pipeline(),
+        stages,
+        LIMITS,
+        models=("tiny", "legal"),
         settle_s=1,
         stages=ask_stages,
         announce=lambda: announced.append(None),
@@ -96,6 +80,6 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         transport=transport, base_url="http://rag.test", headers={"Authorization": f"Bearer {admin}"}
     ) as client:
         yield Api(client, stages, services, folder, announced, statuses)
-    await events.drain()
-    await events.close()
+    await services.events.drain()
+    await services.events.close()
     await database.close()

@@ -37,19 +37,11 @@ from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
-from serve_app.platform.collections import Collections
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
-from serve_app.platform.documents import Documents
-from serve_app.platform.events import Events
-from serve_app.platform.idempotency import Idempotency
-from serve_app.platform.jobs import Jobs
-from serve_app.platform.keys import Keys
-from serve_app.platform.logs import AuditLog, QueryLog
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.statistics import LexicalStatistics
-from serve_app.platform.tenants import Tenants
-from serve_app.services import Services
+from serve_app.services import Services, assemble
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60)
 
@@ -166,32 +158,23 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await database.migrate()
     stages, blobs = Stages(folder, index), Blobs(BlobConfig(url=str(folder / "blobs")))
-    audit = AuditLog(database)
-    events = Events((audit, QueryLog(database)))
-    jobs = Jobs(database, events)
-    worker = Worker(INGESTION, stages, stages, jobs, blobs, "worker")
     limits = limits or ApiConfig(key_cache_s=0)
 
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return {"generation": [await stages.generation.status()]}
 
-    services = Services(
-        pipeline=Pipeline(stages, LexicalStatistics(database), stages, stages, stages, context_tokens=16_384),
-        tenants=Tenants(database, events, cache_s=limits.key_cache_s),
-        keys=Keys(database, events, cache_s=limits.key_cache_s),
-        collections=Collections(database, events),
-        documents=Documents(database, events),
-        jobs=jobs,
-        passages=stages,
-        blobs=blobs,
-        events=events,
-        audit=audit,
-        idempotency=Idempotency(database, lease_s=60),
-        limits=limits,
+    services = assemble(
+        database,
+        blobs,
+        Pipeline(stages, LexicalStatistics(database), stages, stages, stages, context_tokens=16_384),
+        stages,
+        limits,
+        models=(),
         settle_s=0.5,
         stages=ask_stages,
         announce=lambda: made.announce(),
     )
+    worker = Worker(INGESTION, stages, stages, services.jobs, blobs, "worker")
     secret, _ = await services.keys.create_key(PLATFORM, "platform", "platform")
     transport = httpx.ASGITransport(create_app(services))
     worker.start()
@@ -200,8 +183,8 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
             made = World(client, services, stages, folder, secret, worker)
             yield made
     finally:
-        await events.drain()
-        await events.close()
+        await services.events.drain()
+        await services.events.close()
         await worker.close()
         stages.retrieval.__del__()
         await database.close()

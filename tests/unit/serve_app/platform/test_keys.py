@@ -194,7 +194,7 @@ async def test_a_good_key_is_looked_up_once_in_five_seconds(keys: Keys, database
 
 
 async def test_the_memory_of_good_keys_is_bounded(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.platform.keys._MAX_CACHED", 2)
+    monkeypatch.setattr("serve_app.platform.remembered.MAX_REMEMBERED", 2)
     for _ in range(4):
         secret, _ = await keys.create_key("a", "CI")
         await keys.authenticate(secret)

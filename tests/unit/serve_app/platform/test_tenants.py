@@ -260,7 +260,7 @@ async def test_a_clock_set_back_does_not_prolong_what_is_remembered(tenants: Ten
 
 
 async def test_what_is_remembered_is_bounded(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.platform.tenants._MAX_CACHED", 1)
+    monkeypatch.setattr("serve_app.platform.remembered.MAX_REMEMBERED", 1)
     for tenant in ("a", "b"):
         await tenants.active(tenant)
     assert [*tenants._known] == ["b"]
