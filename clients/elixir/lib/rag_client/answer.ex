@@ -1,0 +1,52 @@
+defmodule RagClient.Answer do
+  @moduledoc "A whole answer: what a stream's messages come to. `sources` and `citations` are as on the wire."
+
+  @type t :: %__MODULE__{
+          query_id: String.t(),
+          text: String.t(),
+          sources: [map],
+          citations: [map],
+          usage: map,
+          timings: map,
+          degraded: [String.t()],
+          finish_reason: String.t(),
+          engine: String.t(),
+          model: String.t() | nil
+        }
+
+  defstruct [
+    :query_id,
+    :finish_reason,
+    :engine,
+    :model,
+    text: "",
+    sources: [],
+    citations: [],
+    usage: %{},
+    timings: %{},
+    degraded: []
+  ]
+
+  @doc "Add an event of the stream, in the order in which they come."
+  @spec add(t, {atom, map}) :: t
+  def add(answer, {:sources, %{"sources" => sources} = message}),
+    do: %{answer | sources: sources, query_id: message["query_id"]}
+
+  def add(answer, {:chunk, %{"content" => content}}), do: %{answer | text: answer.text <> content}
+
+  def add(answer, {:citation, citation}),
+    do: %{answer | citations: answer.citations ++ [Map.take(citation, ["sources", "start", "end"])]}
+
+  def add(answer, {:complete, complete}) do
+    %{
+      answer
+      | query_id: complete["query_id"],
+        usage: complete["usage"] || %{},
+        timings: complete["timings"] || %{},
+        degraded: complete["degraded"] || [],
+        finish_reason: complete["finish_reason"],
+        engine: complete["engine"],
+        model: complete["model"]
+    }
+  end
+end

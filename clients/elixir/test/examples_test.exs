@@ -1,0 +1,193 @@
+defmodule RagClient.ExamplesTest do
+  # The guide's own modules, driven as Phoenix and Oban drive them.
+  use RagClient.ClientCase, async: false
+
+  alias Phoenix.LiveView.Socket
+
+  defp rag(steps), do: start_supervised!({RagClient, name: MyApp.Rag, url: ScriptedServer.start(steps), key: "rag_k"})
+
+  # A LiveView's process: it is asked, gets messages, and renders.
+  defp tab(module, params \\ %{}, session \\ %{"tenant" => "acme", "user" => "u1"}, socket \\ %Socket{}) do
+    {:ok, socket} = module.mount(params, session, socket)
+    render(module, socket)
+  end
+
+  defp press(module, socket, name, params \\ %{}) do
+    {:noreply, socket} = module.handle_event(name, params, socket)
+    render(module, socket)
+  end
+
+  defp settle(module, socket, until) do
+    if until.(socket.assigns) do
+      socket
+    else
+      receive do
+        {kind, _, _} = message when kind in [:rag_client, :room] ->
+          {:noreply, socket} = module.handle_info(message, socket)
+          settle(module, render(module, socket), until)
+      after
+        3_000 -> flunk("it stays at #{inspect(socket.assigns)}")
+      end
+    end
+  end
+
+  defp render(module, socket) do
+    assert module.render(socket.assigns) =~ ~s(phx-submit="ask")
+    socket
+  end
+
+  defp messages, do: self() |> Process.info(:messages) |> elem(1) |> Enum.filter(&match?({:rag_client, _, _}, &1))
+
+  describe "a chat of one user" do
+    test "shows the answer as it comes, and its sources" do
+      rag(answer())
+      socket = tab(MyAppWeb.ChatLive)
+      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "Što je žalba?"})
+      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
+      assert %{text: "Žalba", sources: [%{"title" => "Zakon"}], error: nil} = socket.assigns
+      assert_received {:request, %{body: body}}
+      assert body =~ ~s("user":"u1")
+    end
+
+    test "a new question stops the answer before, of which nothing is shown any more" do
+      endless = for number <- 1..200, do: {:send, chunk(event(piece("stari#{number} ")))}
+
+      rag(fn %{body: body} -> if body =~ "prvo", do: [{:send, head()}] ++ endless ++ [:until_closed], else: answer() end)
+
+      socket = tab(MyAppWeb.ChatLive)
+      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "prvo"})
+      socket = settle(MyAppWeb.ChatLive, socket, &(&1.text =~ "stari1"))
+      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "drugo"})
+      assert_receive :client_closed, 2_000
+      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
+      assert socket.assigns.text == "Žalba"
+    end
+
+    test "stop, and an error" do
+      rag([{:send, head()}, :until_closed])
+      socket = tab(MyAppWeb.ChatLive)
+      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "?"})
+      socket = press(MyAppWeb.ChatLive, socket, "stop")
+      assert socket.assigns.ref == nil
+      assert_receive :client_closed, 2_000
+      assert messages() == []
+      stop_supervised!({RagClient, MyApp.Rag})
+      rag([:close])
+      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "?"})
+      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
+      assert socket.assigns.error =~ "gave no answer"
+    end
+  end
+
+  describe "a room" do
+    setup do
+      start_supervised!({Phoenix.PubSub, name: MyApp.PubSub})
+      start_supervised!({Registry, keys: :unique, name: MyApp.Rooms})
+      start_supervised!({DynamicSupervisor, name: MyApp.RoomSupervisor})
+      :ok
+    end
+
+    # Another user's tab, in a process of its own, that tells the test what it shows once that is so.
+    defp other_tab(session, until) do
+      test = self()
+
+      spawn_link(fn ->
+        socket = tab(MyAppWeb.RoomLive, %{"room" => "r"}, session)
+        send(test, {:joined, self()})
+        send(test, {:shows, self(), settle(MyAppWeb.RoomLive, socket, until).assigns})
+        receive do: (:leave -> :ok)
+      end)
+    end
+
+    test "several users of a tenant watch one answer; who comes late is given what has come; others' rooms stay silent" do
+      rag(
+        [{:send, head()}, {:send, chunk(event(sources()))}, {:send, chunk(event(piece("Žal")))}, {:await, :on}] ++
+          Enum.drop(answer(), 3)
+      )
+
+      done = &(&1.text == "Žalba" and not &1.answering?)
+      first = other_tab(%{"tenant" => "acme", "user" => "u2"}, done)
+      assert_receive {:joined, ^first}, 2_000
+      elsewhere = other_tab(%{"tenant" => "other", "user" => "u9"}, &(&1.text != ""))
+      assert_receive {:joined, ^elsewhere}, 2_000
+      socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
+      socket = press(MyAppWeb.RoomLive, socket, "ask", %{"question" => "Što je žalba?"})
+      socket = settle(MyAppWeb.RoomLive, socket, &(&1.text == "Žal"))
+      late = other_tab(%{"tenant" => "acme", "user" => "u3"}, done)
+      assert_receive {:joined, ^late}, 2_000
+      assert_receive {:at, server}, 2_000
+      send(server, :on)
+      socket = settle(MyAppWeb.RoomLive, socket, done)
+      assert %{asked_by: "u1", question: "Što je žalba?", sources: [_]} = socket.assigns
+
+      for pid <- [first, late],
+          do: assert_receive({:shows, ^pid, %{text: "Žalba", asked_by: "u1", sources: [_]}}, 2_000)
+
+      refute_received {:shows, ^elsewhere, _}
+      # Nobody's private documents go into what all can see.
+      assert_received {:request, %{body: body, head: head}}
+      refute body =~ "user"
+      assert head =~ "x-tenant-id: acme"
+      for pid <- [first, late], do: send(pid, :leave)
+      Process.unlink(elsewhere)
+      Process.exit(elsewhere, :kill)
+    end
+
+    test "a tab that closes does not end the answer; a new question does" do
+      endless = for number <- 1..50, do: {:send, chunk(event(piece("stari#{number} ")))}
+
+      rag(fn %{body: body} -> if body =~ "prvo", do: [{:send, head()}] ++ endless ++ [:until_closed], else: answer() end)
+
+      closing =
+        spawn(fn ->
+          socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
+          press(MyAppWeb.RoomLive, socket, "ask", %{"question" => "prvo"})
+        end)
+
+      monitor = Process.monitor(closing)
+      assert_receive {:DOWN, ^monitor, _, _, :normal}, 2_000
+      socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
+      assert socket.assigns.question == "prvo"
+      socket = settle(MyAppWeb.RoomLive, socket, &(&1.text =~ "stari50"))
+      refute_received :client_closed
+      socket = press(MyAppWeb.RoomLive, socket, "ask", %{"question" => "drugo"})
+      assert_receive :client_closed, 2_000
+      socket = settle(MyAppWeb.RoomLive, socket, &(not &1.answering? and &1.text == "Žalba"))
+      press(MyAppWeb.RoomLive, socket, "stop")
+    end
+
+    test "what was broadcast while a tab joined is not shown twice" do
+      socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
+      {:noreply, socket} = MyAppWeb.RoomLive.handle_info({:room, "r", %{text: "Žal", answering?: true}}, socket)
+      {:noreply, socket} = MyAppWeb.RoomLive.handle_info({:room, "r", %{more: "al", at: 2}}, socket)
+      {:noreply, socket} = MyAppWeb.RoomLive.handle_info({:room, "r", %{more: "ba", at: 4}}, socket)
+      assert socket.assigns.text == "Žalba"
+    end
+
+    test "the page before the tab is connected shows nothing and joins nothing" do
+      socket =
+        tab(MyAppWeb.RoomLive, %{"room" => "r"}, %{"tenant" => "acme", "user" => "u1"}, %Socket{connected?: false})
+
+      assert socket.assigns.text == ""
+      assert DynamicSupervisor.count_children(MyApp.RoomSupervisor).active == 0
+    end
+  end
+
+  test "an Oban job" do
+    job = %Oban.Job{id: 7, args: %{"tenant" => "acme", "documents" => [%{"id" => "d", "text" => "x"}]}}
+    rag([{:send, whole(200, "application/x-ndjson", json(%{"type" => "result", "data" => %{"job_id" => "j"}}))}])
+    assert MyApp.DocumentsWorker.perform(job) == :ok
+    assert_received {:request, %{head: head}}
+    assert head =~ "idempotency-key: oban-7"
+    stop_supervised!({RagClient, MyApp.Rag})
+
+    rag([
+      {:send,
+       whole(503, "application/problem+json", json(%{"code" => "overloaded", "retryable" => true}), [
+         {"retry-after", "9"}
+       ])}
+    ])
+
+    assert MyApp.DocumentsWorker.perform(job) == {:snooze, 9}
+  end
+end
