@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CORPUS = Path(__file__).parents[2] / "corpus"
 CORPUS_COLLECTION = "rag-docs"
 SHUTDOWN_S = 5.0
-"""Replicas get this long to finish and close their stores, before their processes are ended."""
+"""Replicas get this long to finish and close their stores before their processes are ended; --drain may say more."""
 POLL_S = 0.3
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -47,6 +47,9 @@ def up(
     data_dir: Annotated[Path | None, typer.Option(help="Data folder instead of the file's.")] = None,
     corpus: Annotated[bool, typer.Option(help="Index the documents about this service.")] = True,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that the deployments may take to start.")] = 1800,
+    drain: Annotated[
+        float, typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way may take to end when it is stopped.")
+    ] = SHUTDOWN_S,
 ) -> None:
     """Start the service on this machine and keep it until Ctrl-C."""
     from cluster import node as ray_node
@@ -78,7 +81,7 @@ def up(
                 running.result = str(key_file or file.args.store.url)
             documents: Future[tuple[int, list[Failed]]] | None = None
             with stage(console, "Deployments") as running:
-                for name in _deploy(raw, running, things, start_timeout):
+                for name in _deploy(raw, running, things, start_timeout, drain):
                     # Documents are parsed while the embedder still loads; the job waits for it.
                     if name == "ingress" and corpus and key_file:
                         documents = beside.submit(_ingest_corpus, url, key_file)
@@ -200,13 +203,15 @@ def _prepare_database(args: AppArgs) -> Path | None:
     return key_file
 
 
-def _deploy(raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float) -> Iterator[str]:
+def _deploy(
+    raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float, drain_s: float
+) -> Iterator[str]:
     """Start the application and name its deployments as they come up. Raises CliError with Serve's reason."""
     from cluster.application import STARTED, Application
 
     running.now("starting Serve")
     application = Application.deploy(raw)
-    things.callback(application.shut_down, SHUTDOWN_S)
+    things.callback(application.shut_down, drain_s)
     until = time.monotonic() + timeout_s
     up_already: set[str] = set()
     while True:
