@@ -11,7 +11,14 @@ class CliError(Exception):
 
 
 class Commands(TyperGroup):
-    """A group whose commands may raise CliError."""
+    """A group whose commands may raise CliError. `--mode service` in a command's place is another name of `bridge`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:2] == ["--mode", "service"]:
+            args = ["bridge", *args[2:]]
+        elif args[:1] == ["--mode=service"]:
+            args = ["bridge", *args[1:]]
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

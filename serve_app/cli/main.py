@@ -6,6 +6,7 @@ import typer
 
 from serve_app.cli import configs, keys, models
 from serve_app.cli.ask import ask, search
+from serve_app.cli.bridge import bridge
 from serve_app.cli.errors import Commands
 from serve_app.cli.ingest import ingest
 from serve_app.cli.status import status
@@ -24,6 +25,7 @@ app.command()(ask)
 app.command()(search)
 app.command()(ingest)
 app.command()(status)
+app.command()(bridge)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(configs.app, name="config")

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
@@ -44,21 +45,35 @@ class Refused(CliError):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is, and the key to it. Raises CliError for what can be neither."""
+
+    url: str
+    key: str | None
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+            raise CliError(f"--url {self.url!r} is not an address like http://127.0.0.1:8000")
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise CliError("the key holds characters that no key has; check --key")
+
+    def options(self) -> dict[str, Any]:
+        """What an httpx client of this service is made with."""
+        url = self.url.rstrip("/")
+        return {
+            "base_url": url,
+            "headers": {"Authorization": f"Bearer {self.key}"} if self.key else {},
+            "verify": url.startswith("https:"),  # loading the machine's certificates takes a while
+            "trust_env": urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy to this machine
+        }
+
+
 class Service:
     def __init__(self, url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> None:
+        address = Address(url, key)
         self.url = url.rstrip("/")
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
-            raise CliError(f"--url {url!r} is not an address like http://127.0.0.1:8000")
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise CliError("the key holds characters that no key has; check --key")
-        self.http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=_TIMEOUT,
-            transport=transport,
-            verify=self.url.startswith("https:"),  # loading the machine's certificates takes a while
-            trust_env=urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy to this machine
-        )
+        self.http = httpx.Client(timeout=_TIMEOUT, transport=transport, **address.options())
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +132,12 @@ class Service:
 
 def connect(context: typer.Context, url: str | None, key: str | None, data_dir: Path) -> Service:
     """The service named by the options, else the one that runs on this machine. Tests put a transport into `obj`."""
+    address = locate(url, key, data_dir)
+    return Service(address.url, address.key, context.obj)
+
+
+def locate(url: str | None, key: str | None, data_dir: Path) -> Address:
+    """The address that the options name, else that of the service which runs on this machine. Raises CliError."""
     if url is None:
         running = RunningService.read(data_dir)
         if running is None or not running.alive():
@@ -126,7 +147,7 @@ def connect(context: typer.Context, url: str | None, key: str | None, data_dir: 
         url = running.url
         if key is None and running.key_file is not None:
             key = _read_key(Path(running.key_file))
-    return Service(url, key, context.obj)
+    return Address(url, key)
 
 
 def plain(text: str) -> str:
