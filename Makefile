@@ -63,14 +63,17 @@ clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
-# What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, and the SQL store is tried on
-# PostgreSQL and PgBouncer, which the tests start themselves. Debian would start a server of its own at once: not here.
+# What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, the SQL store is tried on
+# PostgreSQL and PgBouncer, which the tests start themselves (Debian would start a server of its own at once: not here),
+# and the Elixir client on Elixir, with jiffy for JSON where neither Elixir nor Erlang has its own yet.
 system-libraries:
 	@PATH="$$PATH:/usr/sbin:/sbin"
 	missing=()
 	if [[ "$$(ldconfig -p 2>/dev/null)" != *libnuma.so.1* ]]; then missing+=(libnuma1); fi
 	if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then missing+=(postgresql); fi
 	if ! command -v pgbouncer >/dev/null; then missing+=(pgbouncer); fi
+	if ! command -v mix >/dev/null; then missing+=(elixir erlang-jiffy)
+	elif ! elixir -e 'Enum.any?([JSON, :json, :jiffy], &Code.ensure_loaded?/1) || System.halt(1)'; then missing+=(erlang-jiffy); fi
 	if (( $${#missing[@]} == 0 )); then exit 0; fi
 	if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then
 	  clusters=/etc/postgresql-common/createcluster.conf

@@ -20,7 +20,8 @@ import psutil
 from cluster.node import owned_node
 from serve_app.config import AppArgs
 from serve_app.platform.database import Database
-from serve_app.platform.keys import Keys
+from serve_app.platform.keys import Keys, Role
+from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
 
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
@@ -146,7 +147,7 @@ def deployed(config: dict[str, Any], *, ready_within_s: float = 240) -> Iterator
     from ray.serve.schema import ServeDeploySchema
 
     args = AppArgs.model_validate(config["applications"][0]["args"]).resolved()
-    key = asyncio.run(_make_key(args))
+    key = asyncio.run(make_key(args))
     client = serve_start(http_options=config["http_options"])
     try:
         client.deploy_apps(ServeDeploySchema.model_validate(config))
@@ -165,11 +166,13 @@ def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -
         yield running
 
 
-async def _make_key(args: AppArgs) -> str:
+async def make_key(args: AppArgs, tenant_id: str = "default", role: Role = "admin") -> str:
+    """A new key of a tenant, which is made if need be, or with role `platform` of PLATFORM."""
     database = Database(args.store)
     await database.migrate()
     keys = Keys(database)
-    await Tenants(keys.database).ensure("default")
-    secret, _ = await keys.create_key("default", "test")
+    if tenant_id != PLATFORM:
+        await Tenants(database).ensure(tenant_id)
+    secret, _ = await keys.create_key(tenant_id, "test", role)
     await database.close()
     return secret

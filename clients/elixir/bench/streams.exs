@@ -9,7 +9,7 @@ defmodule Streams do
   alias RagClient.Exchange
 
   @client Streams.Client
-  @deadline_ms 600_000
+  @deadline_ms 1_800_000
 
   def start do
     {:ok, _} =
@@ -17,7 +17,7 @@ defmodule Streams do
         name: @client,
         url: System.fetch_env!("RAG_TEST_URL"),
         key: System.fetch_env!("RAG_TEST_KEY"),
-        idle_timeout: 60_000
+        idle_timeout: @deadline_ms
       )
   end
 

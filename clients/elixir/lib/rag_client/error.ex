@@ -36,6 +36,7 @@ defmodule RagClient.Error do
     "timeout" => :timeout,
     "cancelled" => :cancelled,
     "bad_frame" => :protocol,
+    "bad_answer" => :protocol,
     "frame_too_large" => :protocol,
     "duplicate_id" => :protocol
   }

@@ -25,6 +25,9 @@ defmodule RagClient.Transport.Port do
   defstruct [:bridge, :id, :monitor]
 
   @impl true
+  def children(%{address: %{scheme: :unix}}),
+    do: raise(ArgumentError, "RagClient: the bridge speaks HTTP over TCP; :url must begin with http:// or https://")
+
   def children(config), do: [{Bridge, config}]
 
   @impl true

@@ -42,6 +42,13 @@ defmodule RagClient.Transport.PortTest do
       assert message =~ "no message"
     end
 
+    test "a Unix socket of the service is none of its ways" do
+      options = [name: :unix_bridge, url: "unix:/run/rag.sock", transport: RagClient.Transport.Port]
+      Process.flag(:trap_exit, true)
+      assert {:error, {%ArgumentError{message: message}, _}} = RagClient.start_link(options)
+      assert message =~ "must begin with http"
+    end
+
     test "one that is silent" do
       client = bridged("http://127.0.0.1:1", bridge: script("cat >/dev/null"), idle_timeout: 200, timeout: 200)
       assert {:error, %Error{kind: :timeout}} = RagClient.query(client, nil, "?")

@@ -129,7 +129,6 @@ defmodule RagClient.Transport.Port.Bridge do
     end
   end
 
-  defp where(%{address: %{scheme: :unix, host: {:local, path}}}), do: ["--url", "unix:" <> path]
   defp where(%{address: address}), do: ["--url", "#{address.scheme}://#{address.authority}#{address.path}"]
 
   defp environment(config) do
