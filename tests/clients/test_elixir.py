@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,8 @@ def test_by_itself_and_with_the_bridge(folder: Path) -> None:
 def test_against_the_service_with_the_extractive_engine(folder: Path) -> None:
     with service(folder / "extractive", {"generation": {"engine": "extractive"}}) as running:
         assert passed(against(running, folder)) >= 14
+        with listening(running, folder / "http.sock") as url:
+            assert passed(against(running, folder, RAG_TEST_URL=url, RAG_TEST_BRIDGE="")) >= 7
 
 
 @pytest.mark.service
@@ -72,6 +76,22 @@ def test_against_the_service_with_vllm(folder: Path) -> None:
         # Among them were answers of 4,000 tokens whose readers went away.
         time.sleep(SETTLED_S)
         assert asyncio.run(engine_load()) == GenerationLoad(0, 0)
+
+
+@contextmanager
+def listening(running: Running, path: Path) -> Iterator[str]:
+    """`rag bridge` with the service's HTTP on a Unix socket; the address for the client."""
+    bridge = subprocess.Popen([RAG, "bridge", "--listen-http", str(path), "--url", running.url], stdin=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 30
+        while not path.exists():
+            assert bridge.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield f"unix:{path}"
+    finally:
+        bridge.terminate()
+        assert bridge.wait(10) == 0
 
 
 def against(running: Running, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

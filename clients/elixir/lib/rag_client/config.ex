@@ -10,7 +10,7 @@ defmodule RagClient.Config do
   | `transport`       | `RagClient.Transport.HTTP`  | or `RagClient.Transport.Port`; `{module, options}` hands it options    |
   | `json`            | the first that is there     | see `RagClient.JSON`                                                   |
   | `connect_timeout` | 5,000 ms                    | until the connection stands, TLS included                              |
-  | `idle_timeout`    | 20,000 ms                   | silence in a stream (the service sends something every 5 s)            |
+  | `idle_timeout`    | 20,000 ms                   | silence in a stream, where the service sends something every 5 s; 340,000 through the bridge, which has no such sign |
   | `timeout`         | 60,000 ms                   | for everything that is not streamed                                    |
   | `max_mailbox`     | 1,000 messages              | an answer of `query_async/4` that has sent more is held while its owner has more unread, and given up after `idle_timeout` |
   | `max_event_bytes` | 16 MiB                      | one message of a stream                                                |
@@ -39,6 +39,9 @@ defmodule RagClient.Config do
   ]
 
   @counts [:connect_timeout, :idle_timeout, :timeout, :max_mailbox, :max_event_bytes, :max_body_bytes]
+  # A stream of server-sent events has a heartbeat every 5 s, the bridge's lines have none: there it is the bridge that
+  # gives up, after 330 s.
+  @idle_timeout %{RagClient.Transport.HTTP => 20_000, RagClient.Transport.Port => 340_000}
   @known [:name, :url, :key, :transport, :json, :tls | @counts]
 
   @doc "Raises ArgumentError naming the option."
@@ -57,12 +60,13 @@ defmodule RagClient.Config do
 
     struct!(
       __MODULE__,
-      Keyword.take(options, [:tls | @counts]) ++
+      Keyword.take(options, [:tls | @counts] -- [:idle_timeout]) ++
         [
           name: name(options[:name]),
           key: key(options[:key]),
           json: RagClient.JSON.codec(options[:json]),
           address: address(Keyword.get(options, :url, "http://127.0.0.1:8000")),
+          idle_timeout: options[:idle_timeout] || @idle_timeout[transport] || @idle_timeout[RagClient.Transport.HTTP],
           transport: transport,
           transport_options: transport_options
         ]

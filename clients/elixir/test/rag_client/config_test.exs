@@ -30,6 +30,12 @@ defmodule RagClient.ConfigTest do
     end
   end
 
+  test "silence is judged by what the transport lets hope for" do
+    assert Config.new(name: :a).idle_timeout == 20_000
+    assert Config.new(name: :a, transport: RagClient.Transport.Port).idle_timeout == 340_000
+    assert Config.new(name: :a, transport: {RagClient.Transport.Port, []}, idle_timeout: 5).idle_timeout == 5
+  end
+
   test "the key is not shown" do
     refute inspect(Config.new(name: :a, key: "rag_secret")) =~ "rag_secret"
   end
