@@ -58,7 +58,7 @@ defmodule RagClient.ExamplesTest do
       socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "prvo"})
       socket = settle(MyAppWeb.ChatLive, socket, &(&1.text =~ "stari1"))
       socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "drugo"})
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
       assert socket.assigns.text == "Žalba"
     end
@@ -69,7 +69,7 @@ defmodule RagClient.ExamplesTest do
       socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "?"})
       socket = press(MyAppWeb.ChatLive, socket, "stop")
       assert socket.assigns.ref == nil
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       assert messages() == []
       stop_supervised!({RagClient, MyApp.Rag})
       rag([:close])
@@ -107,15 +107,15 @@ defmodule RagClient.ExamplesTest do
 
       done = &(&1.text == "Žalba" and not &1.answering?)
       first = other_tab(%{"tenant" => "acme", "user" => "u2"}, done)
-      assert_receive {:joined, ^first}, 2_000
+      assert_receive {:joined, ^first}
       elsewhere = other_tab(%{"tenant" => "other", "user" => "u9"}, &(&1.text != ""))
-      assert_receive {:joined, ^elsewhere}, 2_000
+      assert_receive {:joined, ^elsewhere}
       socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
       socket = press(MyAppWeb.RoomLive, socket, "ask", %{"question" => "Što je žalba?"})
       socket = settle(MyAppWeb.RoomLive, socket, &(&1.text == "Žal"))
       late = other_tab(%{"tenant" => "acme", "user" => "u3"}, done)
-      assert_receive {:joined, ^late}, 2_000
-      assert_receive {:at, server}, 2_000
+      assert_receive {:joined, ^late}
+      assert_receive {:at, server}
       send(server, :on)
       socket = settle(MyAppWeb.RoomLive, socket, done)
       assert %{asked_by: "u1", question: "Što je žalba?", sources: [_]} = socket.assigns
@@ -145,13 +145,13 @@ defmodule RagClient.ExamplesTest do
         end)
 
       monitor = Process.monitor(closing)
-      assert_receive {:DOWN, ^monitor, _, _, :normal}, 2_000
+      assert_receive {:DOWN, ^monitor, _, _, :normal}
       socket = tab(MyAppWeb.RoomLive, %{"room" => "r"})
       assert socket.assigns.question == "prvo"
       socket = settle(MyAppWeb.RoomLive, socket, &(&1.text =~ "stari50"))
       refute_received :client_closed
       socket = press(MyAppWeb.RoomLive, socket, "ask", %{"question" => "drugo"})
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       socket = settle(MyAppWeb.RoomLive, socket, &(not &1.answering? and &1.text == "Žalba"))
       press(MyAppWeb.RoomLive, socket, "stop")
     end

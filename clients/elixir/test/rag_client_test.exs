@@ -78,7 +78,7 @@ defmodule RagClientTest do
       assert {:error, %Error{kind: :server, code: "stage_unavailable", retryable?: true, query_id: "q"}} =
                RagClient.query(client, nil, "?")
 
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "the caller's mailbox is left as it was" do
@@ -146,7 +146,7 @@ defmodule RagClientTest do
 
       assert {:error, %Error{kind: :timeout, retryable?: true, message: message}} = RagClient.query(client, nil, "?")
       assert message =~ "silent for 100 ms"
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "silence before the head" do
@@ -155,9 +155,9 @@ defmodule RagClientTest do
     end
 
     test "heartbeats keep an idle stream" do
-      beats = List.duplicate([{:sleep, 60}, {:send, chunk(": ping\n\n")}], 6) |> List.flatten()
+      beats = List.duplicate([{:sleep, 250}, {:send, chunk(": ping\n\n")}], 6) |> List.flatten()
       rest = Enum.drop(answer(), 1)
-      client = client(ScriptedServer.start([{:send, head()} | beats] ++ rest), idle_timeout: 150)
+      client = client(ScriptedServer.start([{:send, head()} | beats] ++ rest), idle_timeout: 1_000)
       assert {:ok, %Answer{text: "Žalba"}} = RagClient.query(client, nil, "?")
     end
 
@@ -225,7 +225,7 @@ defmodule RagClientTest do
     test "leaving it early closes the connection" do
       client = client(ScriptedServer.start(Enum.take(answer(), 3) ++ [:until_closed]))
       assert [{:sources, _}, {:chunk, _}] = client |> RagClient.stream(nil, "?") |> Enum.take(2)
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       assert calls(client) == 0
     end
 
@@ -255,7 +255,7 @@ defmodule RagClientTest do
           send(test, :read_all)
         end)
 
-      assert_receive {:read, :sources}, 2_000
+      assert_receive {:read, :sources}
       assert_receive {:at, server}
       Process.sleep(300)
       # The server is stuck in sending.
@@ -267,10 +267,10 @@ defmodule RagClientTest do
     end
 
     test "a reader's pause is not the service's silence" do
-      client = client(ScriptedServer.start(answer()), idle_timeout: 100)
+      client = client(ScriptedServer.start(answer()), idle_timeout: 400)
 
       events =
-        client |> RagClient.stream(nil, "?") |> Enum.map(fn event -> tap(event, fn _ -> Process.sleep(120) end) end)
+        client |> RagClient.stream(nil, "?") |> Enum.map(fn event -> tap(event, fn _ -> Process.sleep(500) end) end)
 
       assert {:complete, _} = List.last(events)
     end
@@ -279,9 +279,9 @@ defmodule RagClientTest do
       client = client(ScriptedServer.start(Enum.take(answer(), 2) ++ [:until_closed]))
       test = self()
       reader = spawn(fn -> client |> RagClient.stream(nil, "?") |> Enum.each(&send(test, &1)) end)
-      assert_receive {:sources, _}, 2_000
+      assert_receive {:sources, _}
       Process.exit(reader, :kill)
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       eventually(fn -> calls(client) == 0 end)
     end
   end
@@ -290,7 +290,7 @@ defmodule RagClientTest do
     test "sends each event to the caller, the last one last" do
       client = client(ScriptedServer.start(answer()))
       assert {:ok, ref} = RagClient.query_async(client, nil, "?")
-      assert_receive {:rag_client, ^ref, {:sources, %{"sources" => [_]}}}, 2_000
+      assert_receive {:rag_client, ^ref, {:sources, %{"sources" => [_]}}}
       assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "Žal"}}}
       assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "ba"}}}
       assert_receive {:rag_client, ^ref, {:citation, %{"start" => 0, "end" => 4}}}
@@ -301,17 +301,17 @@ defmodule RagClientTest do
     test "an error is an event too" do
       client = client(ScriptedServer.start([:close]))
       assert {:ok, ref} = RagClient.query_async(client, nil, "?")
-      assert_receive {:rag_client, ^ref, {:error, %Error{kind: :transport}}}, 2_000
+      assert_receive {:rag_client, ^ref, {:error, %Error{kind: :transport}}}
     end
 
     test "cancel closes the connection, and then nothing more is in the mailbox" do
       endless = for number <- 1..500, do: {:send, chunk(event(piece("#{number} ")))}
       client = client(ScriptedServer.start([{:send, head()} | endless] ++ [:until_closed]))
       assert {:ok, ref} = RagClient.query_async(client, nil, "?")
-      assert_receive {:rag_client, ^ref, {:chunk, _}}, 2_000
+      assert_receive {:rag_client, ^ref, {:chunk, _}}
       assert RagClient.cancel(ref) == :ok
       refute_receive {:rag_client, ^ref, _}, 100
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       assert RagClient.cancel(ref) == :ok
       assert calls(client) == 0
     end
@@ -321,7 +321,7 @@ defmodule RagClientTest do
       assert {:ok, ref} = RagClient.query_async(client, nil, "?")
       Task.await(Task.async(fn -> RagClient.cancel(ref) end))
       assert_receive {:rag_client, ^ref, {:error, %Error{kind: :cancelled}}}
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "the owner's end is the connection's, however it ends" do
@@ -336,9 +336,9 @@ defmodule RagClientTest do
             receive do: (:end -> :ok)
           end)
 
-        assert_receive :asked, 2_000
+        assert_receive :asked
         if reason == :kill, do: Process.exit(owner, :kill), else: send(owner, :end)
-        assert_receive :client_closed, 2_000
+        assert_receive :client_closed
         eventually(fn -> calls(client) == 0 end)
       end
     end
@@ -348,7 +348,7 @@ defmodule RagClientTest do
       test = self()
       owner = spawn_link(fn -> receive(do: ({:rag_client, ref, _} -> send(test, {:got, ref}))) end)
       assert {:ok, ref} = RagClient.query_async(client, nil, "?", owner: owner)
-      assert_receive {:got, ^ref}, 2_000
+      assert_receive {:got, ^ref}
       refute_received {:rag_client, _, _}
     end
 
@@ -388,12 +388,12 @@ defmodule RagClientTest do
 
       client = client(ScriptedServer.start(steps))
       {:ok, ref} = RagClient.query_async(client, nil, "?", batch_ms: 60)
-      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "1 ", "query_id" => _}}}, 2_000
+      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "1 ", "query_id" => _}}}
       assert_receive {:rag_client, ^ref, {:complete, _}}, 5_000
       {:messages, messages} = Process.info(self(), :messages)
       contents = for {:rag_client, ^ref, {:chunk, %{"content" => content}}} <- messages, do: content
       assert "1 " <> Enum.join(contents) == Enum.join(pieces)
-      assert length(contents) in 1..10
+      assert length(contents) < 25
       assert [{:sources, _} | _] = for({:rag_client, ^ref, event} <- messages, do: event)
       assert_raise ArgumentError, ~r/batch_ms must be/, fn -> RagClient.query_async(client, nil, "?", batch_ms: 0) end
     end
@@ -407,8 +407,8 @@ defmodule RagClientTest do
 
       client = client(ScriptedServer.start(steps))
       {:ok, ref} = RagClient.query_async(client, nil, "?", batch_ms: 50)
-      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "a"}}}, 2_000
-      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "bc"}}}, 500
+      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "a"}}}
+      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "bc"}}}
       RagClient.cancel(ref)
     end
 
@@ -443,10 +443,10 @@ defmodule RagClientTest do
       url = ScriptedServer.start([{:send, head()}, :until_closed])
       {:ok, supervisor} = RagClient.start_link(name: :stopped_client, url: url)
       {:ok, ref} = RagClient.query_async(:stopped_client, nil, "?")
-      assert_receive {:request, _}, 2_000
+      assert_receive {:request, _}
       Supervisor.stop(supervisor)
       assert_receive {:rag_client, ^ref, {:error, %Error{kind: :cancelled, message: "the client was stopped"}}}
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "many at once, each with its own words" do
@@ -532,7 +532,7 @@ defmodule RagClientTest do
     test "an answer that does not come" do
       client = client(ScriptedServer.start([:until_closed]), timeout: 100)
       assert {:error, %Error{kind: :timeout, message: "no answer within 100 ms"}} = RagClient.job(client, "j")
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "an answer that is too large" do

@@ -4,4 +4,4 @@ exclude =
       System.get_env(variable) in [nil, ""],
       do: tag
 
-ExUnit.start(exclude: exclude, capture_log: true)
+ExUnit.start(exclude: exclude, capture_log: true, assert_receive_timeout: 5_000)

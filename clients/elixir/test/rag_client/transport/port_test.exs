@@ -105,10 +105,10 @@ defmodule RagClient.Transport.PortTest do
       client = bridged(url)
       {:ok, ref} = RagClient.query_async(client, nil, "?")
       assert_receive {:at, server}, 10_000
-      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "a"}}}, 2_000
+      assert_receive {:rag_client, ^ref, {:chunk, %{"content" => "a"}}}
       refute_received {:rag_client, ^ref, {:complete, _}}
       send(server, :on)
-      assert_receive {:rag_client, ^ref, {:complete, _}}, 2_000
+      assert_receive {:rag_client, ^ref, {:complete, _}}
     end
 
     test "carries a refusal with all that the service said" do
@@ -177,12 +177,12 @@ defmodule RagClient.Transport.PortTest do
       {:ok, ref} = RagClient.query_async(client, nil, "?")
       assert_receive {:rag_client, ^ref, {:sources, _}}, 10_000
       RagClient.cancel(ref)
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
       test = self()
       owner = spawn(fn -> client |> RagClient.stream(nil, "?") |> Enum.each(&send(test, &1)) end)
-      assert_receive {:sources, _}, 2_000
+      assert_receive {:sources, _}
       Process.exit(owner, :kill)
-      assert_receive :client_closed, 2_000
+      assert_receive :client_closed
     end
 
     test "killed, its calls end, it is started again, and the next call is answered" do
@@ -196,8 +196,8 @@ defmodule RagClient.Transport.PortTest do
       assert_receive {:rag_client, ^ref, {:sources, _}}, 10_000
       first = Bridge.os_pid(client)
       System.cmd("kill", ["-9", "#{first}"])
-      assert_receive {:rag_client, ^ref, {:error, %Error{kind: :transport, retryable?: true}}}, 2_000
-      assert_receive :client_closed, 2_000
+      assert_receive {:rag_client, ^ref, {:error, %Error{kind: :transport, retryable?: true}}}
+      assert_receive :client_closed
       eventually(fn -> match?({:ok, _}, RagClient.job(client, "j")) end, 10_000)
       assert Bridge.os_pid(client) != first
     end
