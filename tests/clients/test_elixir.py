@@ -81,17 +81,18 @@ def test_against_the_service_with_vllm(folder: Path) -> None:
 @contextmanager
 def listening(running: Running, path: Path) -> Iterator[str]:
     """`rag bridge` with the service's HTTP on a Unix socket; the address for the client."""
-    bridge = subprocess.Popen([RAG, "bridge", "--listen-http", str(path), "--url", running.url], stdin=subprocess.PIPE)
-    try:
-        end = time.monotonic() + 30
-        while not path.exists():
-            assert bridge.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        yield f"unix:{path}"
-    finally:
-        bridge.terminate()
-        assert bridge.wait(10) == 0
+    command = [RAG, "bridge", "--listen-http", str(path), "--url", running.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as bridge:
+        try:
+            end = time.monotonic() + 30
+            while not path.exists():
+                assert bridge.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield f"unix:{path}"
+        finally:
+            bridge.terminate()
+            assert bridge.wait(10) == 0
 
 
 def against(running: Running, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -124,7 +124,7 @@ class Commands:
         sent = -1
         while sent < self.chunks:
             sent = self.chunks
-            time.sleep(0.5)
+            time.sleep(1)
         return sent
 
     async def mirror(self, request: Request) -> Response:

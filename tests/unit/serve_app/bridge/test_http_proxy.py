@@ -83,6 +83,15 @@ def test_bodies_are_streamed_both_ways(upstream: Any, tmp_path: Path) -> None:
         assert client.get("/nothing").status_code == 204
 
 
+def test_a_body_with_two_lengths_is_as_long_as_its_chunks_say(upstream: Any, tmp_path: Path) -> None:
+    lengths = b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"
+    head = b"POST /upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + lengths + b"\r\n"
+    with proxy(tmp_path, "--url", upstream.url) as (_, path, _):
+        told = json.loads(raw(path, head + b"5\r\nhello\r\n0\r\n\r\n").partition(b"\r\n\r\n")[2])
+        assert told["body"] == 5
+        assert "content-length" not in dict(told["headers"])
+
+
 def test_events_come_one_by_one_and_a_client_who_leaves_is_noticed(upstream: Any, tmp_path: Path) -> None:
     with proxy(tmp_path, "--url", upstream.url) as (_, _, client):
         with client.stream("GET", "/drip") as answer:
