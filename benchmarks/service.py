@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import httpx
 import psutil
+
+from tests.support.service import free_port
 
 RAG = str(Path(sys.executable).with_name("rag"))
 
@@ -71,10 +72,8 @@ def ordinary_environment() -> dict[str, str]:
 @contextmanager
 def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
     """`rag up` with an empty data folder and `arguments`, stopped with SIGINT as a person would."""
-    with tempfile.TemporaryDirectory(prefix="rag-bench-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="rag-bench-") as folder:
+        port = free_port()
         data_dir = Path(folder) / "var"
         data_dir.mkdir()
         with (data_dir / "up.log").open("wb") as log:

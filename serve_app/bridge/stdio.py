@@ -10,10 +10,9 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Semaphore, Thread
 
 from serve_app.bridge import lifetime
 from serve_app.bridge.session import GOODBYE_S, Output, Session
@@ -97,22 +96,25 @@ class Writer:
 
 
 async def chunks(descriptor: int) -> AsyncGenerator[bytes]:
-    """What can be read, as it comes, until the end."""
+    """What can be read, as it comes, until the end; at most one chunk is read ahead."""
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[bytes] = asyncio.Queue(1)
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    room = Semaphore()
 
     def read() -> None:
         chunk = b"-"
-        with suppress(RuntimeError, CancelledError):  # the loop has ended
+        with suppress(RuntimeError):  # the loop has ended
             while chunk:
+                room.acquire()
                 try:
                     chunk = os.read(descriptor, CHUNK)
                 except OSError:  # a terminal that hung up
                     chunk = b""
-                asyncio.run_coroutine_threadsafe(arrived.put(chunk), loop).result()
+                loop.call_soon_threadsafe(arrived.put_nowait, chunk)
 
     Thread(target=read, daemon=True, name="reader").start()
     while chunk := await arrived.get():
+        room.release()
         yield chunk
 
 
