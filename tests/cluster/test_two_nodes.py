@@ -27,7 +27,7 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
     args["embedding"] = {"backend": "fake"}
     args["reranking"] = {"backend": "fake"}
     args["retrieval"] = {"backend": "fake"}
-    args["generation"] = {"engine": "fake", "fake_delay_ms": 20}
+    args["generation"] = {"engine": "fake", "fake_delay_ms": 2}  # so that embedding, too, has more than one at a time
     args["store"] = {"url": "sqlite:///rag.db"}
     args["blobs"] = {"url": "blobs"}
     config["http_options"] |= {"host": "127.0.0.1", "port": free_port()}
@@ -112,7 +112,7 @@ async def test_load_drives_embedding_and_generation_to_two_replicas_and_back(run
     assert len([each for each in ray.nodes() if each["Alive"]]) == 2
     await wait_for(dict.fromkeys(SCALED, 1), 30)
     stop = asyncio.Event()
-    callers = [asyncio.create_task(load(running, stop)) for _ in range(16)]
+    callers = [asyncio.create_task(load(running, stop)) for _ in range(32)]
     try:
         await wait_for(dict.fromkeys(SCALED, 2), 90)
     finally:
