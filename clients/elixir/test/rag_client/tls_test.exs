@@ -1,7 +1,13 @@
 defmodule RagClient.TLSTest do
   use RagClient.ClientCase, async: true
 
-  @moduletag :tmp_dir
+  # Not ExUnit's own, which lies in the checkout and stays.
+  setup do
+    folder = Path.join(System.tmp_dir!(), "rag-client-#{System.unique_integer([:positive])}-#{System.system_time()}")
+    File.mkdir_p!(folder)
+    on_exit(fn -> File.rm_rf!(folder) end)
+    %{folder: folder}
+  end
 
   # A chain of its own: the client is given its root, or not.
   defp chain(host) do
@@ -21,7 +27,7 @@ defmodule RagClient.TLSTest do
     path
   end
 
-  test "a verified server is answered by", %{tmp_dir: folder} do
+  test "a verified server is answered by", %{folder: folder} do
     chain = chain(~c"localhost")
     url = ScriptedServer.start(answer(), tls: chain.server_config)
     client = client(url, tls: [cacertfile: root_file(folder, chain)])
@@ -36,7 +42,7 @@ defmodule RagClient.TLSTest do
     refute_received {:request, _}
   end
 
-  test "another host's certificate is refused", %{tmp_dir: folder} do
+  test "another host's certificate is refused", %{folder: folder} do
     chain = chain(~c"elsewhere.example")
     url = ScriptedServer.start(answer(), tls: chain.server_config)
     client = client(url, tls: [cacertfile: root_file(folder, chain)])
@@ -45,7 +51,7 @@ defmodule RagClient.TLSTest do
     refute_received {:request, _}
   end
 
-  test "cancel and the owner's end close it", %{tmp_dir: folder} do
+  test "cancel and the owner's end close it", %{folder: folder} do
     chain = chain(~c"localhost")
 
     url =
