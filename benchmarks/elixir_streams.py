@@ -126,13 +126,10 @@ def roomy(count: int) -> dict[str, Mapping[str, Any]]:
 
 def load() -> int:
     """Answers that the engine is working on or has waiting."""
-    from ray import serve
+    from tests.support.service import engine_load
 
-    async def ask() -> int:
-        found = await serve.get_deployment_handle("generation", "rag").load.remote()
-        return int(found.running + found.waiting)
-
-    return asyncio.run(ask())
+    found = asyncio.run(engine_load())
+    return found.running + found.waiting
 
 
 @contextmanager

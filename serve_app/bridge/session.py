@@ -14,6 +14,10 @@ from serve_app.bridge.messages import TERMINAL, BadFrame, Id, Message, Request, 
 
 logger = logging.getLogger(__name__)
 CANCEL = "cancel"
+CHUNK = 256 * 1024
+"""Bytes read at once."""
+HIGH_WATER = 1024 * 1024
+"""Bytes that may wait to be written before those who send must wait too."""
 GOODBYE_S = 1
 """How long a session that is being stopped tries to tell its reader what became of the requests in flight."""
 

@@ -11,12 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serve_app.bridge import lifetime
-from serve_app.bridge.session import Gone, Output, Session
+from serve_app.bridge.session import CHUNK, HIGH_WATER, Gone, Output, Session
 
 MAX_CONNECTIONS = 64
-CHUNK = 256 * 1024
-HIGH_WATER = 1024 * 1024
-"""Bytes that may wait to be written before those who send must wait too."""
 HANG_UP_POLL_S = 0.1
 _PROBE_S = 1
 

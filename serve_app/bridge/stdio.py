@@ -15,13 +15,10 @@ from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 
 from serve_app.bridge import lifetime
-from serve_app.bridge.session import GOODBYE_S, Output, Session
+from serve_app.bridge.session import CHUNK, GOODBYE_S, HIGH_WATER, Output, Session
 from serve_app.bridge.streams import Streams
 
 logger = logging.getLogger(__name__)
-CHUNK = 256 * 1024
-HIGH_WATER = 1024 * 1024
-"""Bytes that may wait to be written before those who send must wait too."""
 READER_GONE = 141
 """The exit code that a shell shows for a process which SIGPIPE ended."""
 

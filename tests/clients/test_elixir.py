@@ -16,7 +16,7 @@ import pytest
 from deployments.types import GenerationLoad
 from serve_app.platform.models import PLATFORM
 from tests.support.elixir import mix
-from tests.support.service import Running, make_key, service
+from tests.support.service import Running, engine_load, make_key, service
 
 pytestmark = pytest.mark.timeout(600)
 RAG = str(Path(sys.executable).with_name("rag"))
@@ -99,10 +99,3 @@ def against(running: Running, folder: Path, **environment: str) -> subprocess.Co
     key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
     told = {"RAG_TEST_URL": running.url, "RAG_TEST_KEY": key, "RAG_TEST_BRIDGE": RAG, **environment}
     return mix("test", "test/service_test.exs", folder=folder, **told)
-
-
-async def engine_load() -> GenerationLoad:
-    from ray import serve
-
-    load: GenerationLoad = await serve.get_deployment_handle("generation", "rag").load.remote()
-    return load

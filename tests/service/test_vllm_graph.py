@@ -14,7 +14,7 @@ import pytest
 from deployments.types import GenerationLoad, Passage
 from serve_app import prompt
 from tests.support.recovery import is_retryable, until_answered, until_end
-from tests.support.service import Running, kill, service
+from tests.support.service import Running, engine_load, kill, service
 from tests.support.vllm_reference import greedy_answers
 
 DOCUMENTS = [
@@ -54,13 +54,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[R
     with service(tmp_path_factory.mktemp("service"), {"generation": generation}) as started:
         assert {d["state"] for d in started.ingest(DOCUMENTS)} == {"indexed"}
         yield started
-
-
-async def engine_load() -> GenerationLoad:
-    from ray import serve
-
-    load: GenerationLoad = await serve.get_deployment_handle("generation", "rag").load.remote()
-    return load
 
 
 def test_what_serves_is_said(running: Running, model: Path) -> None:

@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from cluster.node import owned_node
+from deployments.types import GenerationLoad
 from serve_app.config import AppArgs
 from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Role
@@ -124,6 +125,14 @@ def kill(stage: str) -> None:
     assert victims, f"{stage} has no replica to kill"
     for victim in victims:
         os.kill(victim.pid, signal.SIGKILL)
+
+
+async def engine_load() -> GenerationLoad:
+    """What the one generation replica is working on, asked of it."""
+    from ray import serve
+
+    load: GenerationLoad = await serve.get_deployment_handle("generation", "rag").load.remote()
+    return load
 
 
 def app_config(args: Mapping[str, Any], port: int, scale: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

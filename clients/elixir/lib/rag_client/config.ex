@@ -27,10 +27,10 @@ defmodule RagClient.Config do
     :key,
     :json,
     :address,
+    :idle_timeout,
     transport: RagClient.Transport.HTTP,
     transport_options: [],
     connect_timeout: 5_000,
-    idle_timeout: 20_000,
     timeout: 60_000,
     max_mailbox: 1_000,
     max_event_bytes: 16 * 1024 * 1024,
@@ -41,7 +41,8 @@ defmodule RagClient.Config do
   @counts [:connect_timeout, :idle_timeout, :timeout, :max_mailbox, :max_event_bytes, :max_body_bytes]
   # A stream of server-sent events has a heartbeat every 5 s, the bridge's lines have none: there it is the bridge that
   # gives up, after 330 s.
-  @idle_timeout %{RagClient.Transport.HTTP => 20_000, RagClient.Transport.Port => 340_000}
+  @idle_timeout 20_000
+  @idle_timeouts %{RagClient.Transport.Port => 340_000}
   @known [:name, :url, :key, :transport, :json, :tls | @counts]
 
   @doc "Raises ArgumentError naming the option."
@@ -60,13 +61,13 @@ defmodule RagClient.Config do
 
     struct!(
       __MODULE__,
-      Keyword.take(options, [:tls | @counts] -- [:idle_timeout]) ++
+      Keyword.take(options, [:tls | @counts -- [:idle_timeout]]) ++
         [
           name: name(options[:name]),
           key: key(options[:key]),
           json: RagClient.JSON.codec(options[:json]),
           address: address(Keyword.get(options, :url, "http://127.0.0.1:8000")),
-          idle_timeout: options[:idle_timeout] || @idle_timeout[transport] || @idle_timeout[RagClient.Transport.HTTP],
+          idle_timeout: options[:idle_timeout] || Map.get(@idle_timeouts, transport, @idle_timeout),
           transport: transport,
           transport_options: transport_options
         ]

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from serve_app.bridge.stdio import CHUNK, HIGH_WATER, Writer
+from serve_app.bridge.session import CHUNK, HIGH_WATER
+from serve_app.bridge.stdio import Writer
 from tests.support.bridge import WAIT_S
 
 FRAME = 100_000
