@@ -53,14 +53,15 @@ _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "
 
 
 class MilvusIndex:
-    """On milvus-lite one worker thread makes all calls: it gains nothing from more, and a search beside a flush
-    can miss rows that are on their way from memory to a file."""
+    """On milvus-lite, a folder or a server of it, one worker thread makes all calls: it gains nothing from more, a search
+    beside a flush can miss rows that are on their way from memory to a file, and of two flushes at once the one that
+    comes second in its log can come first in its manifest, which refuses the other's rows."""
 
     def __init__(self, config: RetrievalConfig, *, makes_database: bool = False) -> None:
         self._config = config
         self._makes_database = makes_database
         self._folder = LiteFolder(config.uri) if config.embedded else None
-        self._pool = ThreadPoolExecutor(1 if config.embedded else config.threads, thread_name_prefix="milvus")
+        self._pool = _worker_threads(1 if config.embedded else config.threads)
         self._client: MilvusClient | None = None
         self._lite = False
         self._opening = asyncio.Lock()
@@ -73,6 +74,9 @@ class MilvusIndex:
             if self._client is None:
                 uri = await self._own_folder(self._folder) if self._folder else self._config.uri
                 await self._run(self._connect, uri)
+                if self._lite and not self._config.embedded:
+                    self._pool.shutdown(wait=False)
+                    self._pool = _worker_threads(1)
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
@@ -329,6 +333,10 @@ class MilvusIndex:
         indexes.add_index("dense", index_type="FLAT" if self._lite else "AUTOINDEX", metric_type="IP")
         indexes.add_index("lexical", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
         return indexes
+
+
+def _worker_threads(number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(number, thread_name_prefix="milvus")
 
 
 def _schema(dimension: int) -> CollectionSchema:

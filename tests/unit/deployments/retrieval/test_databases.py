@@ -53,6 +53,15 @@ async def test_many_who_come_first_at_once_make_one_database(
     assert len(await index.search(request_for(tenant_id="acme"))) == 4
 
 
+async def test_writers_at_once_on_a_milvus_lite_server_lose_nothing(
+    index: TenantDatabases, embedder: Any, entry: Any, request_for: Any
+) -> None:
+    for turn in range(4):
+        entries = [entry(f"p{turn}-{n}", tenant_id="writers", document_id="d") for n in range(12)]
+        await asyncio.gather(*(index.upsert(embedder, [each]) for each in entries))
+    assert len(await index.search(request_for(tenant_id="writers", limit=100))) == 48
+
+
 def test_a_milvus_lite_folder_has_no_databases() -> None:
     with pytest.raises(ValidationError, match="own_databases needs a Milvus server"):
         RetrievalConfig(own_databases=("acme",))
