@@ -21,20 +21,31 @@ Matrix = npt.NDArray[np.float32]
 class Scope:
     """What one asker may see: the tenant's shared documents plus that user's private ones.
 
-    `user_id` empty means no private documents; `collections` empty means all of them.
+    `user_id` empty means no private documents; `collections` empty means all of them. `unseen` are versions of
+    documents whose passages may be in the index and are not to be found: not complete yet, replaced, or deleted.
     """
 
     tenant_id: str
     user_id: str = ""
     collections: tuple[str, ...] = ()
     filter: Filter | None = None
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """One version of a document, as its passages name it."""
+
+    document_id: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk of a document as it is indexed and cited.
 
-    `id` is deterministic (document id, content hash, position); `owner` is empty for a document
+    `id` is deterministic (document id, version, position); `version` is another each time that new content is accepted;
+    `owner` is empty for a document
     that the whole tenant may see, else the user whose private document it is.
     """
 

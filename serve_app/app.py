@@ -57,7 +57,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.ingestion,
         EmbeddingHandle(embedding),
         RetrievalHandle(retrieval),
-        Jobs(database, Events((AuditLog(database),))),
+        Jobs(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s),
         blobs,
         owned("ingestion"),
     )

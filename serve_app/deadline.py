@@ -12,6 +12,7 @@ from deployments.errors import DeadlineExceeded
 
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 
 
 class Deadline:
@@ -44,9 +45,9 @@ class Deadline:
             yield item
 
 
-async def together(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Both results. When one fails the other is cancelled and the failure raised bare, not in a group."""
-    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+async def together(first: Awaitable[T], second: Awaitable[U], third: Awaitable[V]) -> tuple[T, U, V]:
+    """All results. When one fails the others are cancelled and the failure raised bare, not in a group."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second), asyncio.ensure_future(third)
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -26,6 +26,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.errors import Overloaded, RagError, StageUnavailable
 from deployments.types import (
     Candidate,
+    DocumentVersion,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -92,8 +93,11 @@ class RetrievalHandle:
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         await call("retrieval", self.handle.upsert.remote(embedder, list(entries)))
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
-        return await call("retrieval", self.handle.delete.remote(tenant_id, document_id, keep_version))
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await call("retrieval", self.handle.delete.remote(tenant_id, document_id))
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        return await call("retrieval", self.handle.delete_versions.remote(tenant_id, list(versions)))
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return await call("retrieval", self.handle.purge.remote(tenant_id, collection))

@@ -22,6 +22,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.database import Database
 from serve_app.platform.statistics import LexicalStatistics
+from serve_app.platform.unseen import Visibility
 from serve_app.services import assemble
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class _Ingress:
             Pipeline(
                 embed=EmbeddingHandle(handles["embedding"]),
                 lexical=LexicalStatistics(database),
+                visibility=Visibility(database),
                 retrieve=retrieval,
                 rerank=RerankingHandle(handles["reranking"]),
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.errors import BadInput, InvalidRequest
+from deployments.errors import BadInput, InvalidRequest, Unavailable
 from serve_app.platform.collections import removable
 from serve_app.platform.documents import NewDocument
 from serve_app.platform.jobs import Accepted
@@ -19,6 +21,7 @@ from serve_app.schemas import DocumentRequest
 from serve_app.services import Access, Services
 
 _POLL_S = 0.2
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +90,36 @@ async def settled(services: Services, caller: Access, job_id: str, within_s: flo
 
 
 async def delete_document(services: Services, caller: Access, document_id: str) -> None:
-    """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
-    # The index first: if a later step fails, the same call still finds the document and ends the work.
-    await services.passages.delete(caller.tenant_id, document_id)
+    """Remove a document: from now on no search finds it, whatever of it could not be removed at once. Ingestion goes
+    on with that."""
     blobs = await services.documents.delete(caller.tenant_id, document_id)
-    # A worker may have finished a version between the two; from now on none can.
-    await services.passages.delete(caller.tenant_id, document_id)
-    await _drop(services, blobs)
+    async with _finished_later(f"document {document_id!r}"):
+        await services.passages.delete(caller.tenant_id, document_id)
+        await _drop(services, blobs)
 
 
 async def delete_collection(services: Services, caller: Access, name: str) -> dict[str, int]:
     """Remove a collection with its documents; how much that was. Raises UnknownCollection, InvalidRequest."""
     name = removable(name)
-    await services.collections.get(caller.tenant_id, name)
-    passages = await services.passages.purge(caller.tenant_id, collection=name)
-    documents, blobs = await services.documents.delete_collection(caller.tenant_id, name)
-    passages += await services.passages.purge(caller.tenant_id, collection=name)
-    await _drop(services, blobs)
-    return {"documents": documents, "passages": passages}
+    removed, blobs = await services.documents.delete_collection(caller.tenant_id, name)
+    async with _finished_later(f"collection {name!r}"):
+        await services.passages.purge(caller.tenant_id, collection=name)
+        await _drop(services, blobs)
+    return removed
 
 
 async def delete_tenant(services: Services, tenant_id: str) -> Removed:
     """Remove a tenant and all that belongs to it."""
     return await services.tenants.delete(tenant_id, services.passages, services.blobs, settle_s=services.settle_s)
+
+
+@asynccontextmanager
+async def _finished_later(what: str) -> AsyncIterator[None]:
+    """What is deleted in the database is deleted; where index or blobs do not answer, ingestion removes the rest."""
+    try:
+        yield
+    except Unavailable as error:
+        logger.warning("%s is deleted; what is left of it is removed later: %s", what, error.message)
 
 
 async def _drop(services: Services, blobs: Iterable[str]) -> None:

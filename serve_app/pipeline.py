@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployments.errors import StageUnavailable
 from deployments.types import (
@@ -21,7 +21,7 @@ from serve_app import prompt
 from serve_app.citations import CitationScanner
 from serve_app.deadline import Deadline, Stopwatch, together
 from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources
-from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve
+from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve, Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Found:
 class Pipeline:
     embed: Embed
     lexical: Lexical
+    visibility: Visibility
     retrieve: Retrieve
     rerank: Rerank
     generate: Generate
@@ -108,11 +109,13 @@ class Pipeline:
 
     async def _find(self, query: Query, deadline: Deadline, watch: Stopwatch) -> tuple[Candidate, ...]:
         with watch.stage("embedding"):
-            dense, lexical = await together(
+            dense, lexical, unseen = await together(
                 deadline.wait("embedding", self.embed.embed_query(query.text)),
                 deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
+                deadline.wait("visibility", self.visibility.unseen(query.scope.tenant_id)),
             )
-        request = RetrievalRequest(query.scope, dense, lexical, query.language, query.candidates)
+        scope = replace(query.scope, unseen=unseen)
+        request = RetrievalRequest(scope, dense, lexical, query.language, query.candidates)
         with watch.stage("retrieval"):
             candidates = await deadline.wait("retrieval", self.retrieve.retrieve(request))
         with watch.stage("reranking"):

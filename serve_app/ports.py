@@ -30,6 +30,12 @@ class Lexical(Protocol):
         ...
 
 
+class Visibility(Protocol):
+    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
+        """The versions of the tenant's documents that a search begun now must leave out."""
+        ...
+
+
 class Retrieve(Protocol):
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         """Fused candidates inside the scope, best first."""

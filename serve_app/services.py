@@ -27,7 +27,7 @@ from serve_app.platform.tenants import Tenants, TenantView
 class Passages(Protocol):
     """What the ingress needs of the index beside searching."""
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int: ...
+    async def delete(self, tenant_id: str, document_id: str) -> int: ...
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int: ...
 
@@ -77,7 +77,7 @@ def assemble(
         keys=Keys(database, events, cache_s=limits.key_cache_s),
         collections=Collections(database, events),
         documents=Documents(database, events),
-        jobs=Jobs(database, events),
+        jobs=Jobs(database, events, retire_after_s=limits.max_deadline_s),
         passages=passages,
         blobs=blobs,
         events=events,

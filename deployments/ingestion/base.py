@@ -7,18 +7,35 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:  # the parsing process imports this module and stays light without numpy
-    from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Language
+    from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Language
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
+
+
+class GivenUp(Exception):
+    """A document was deleted, or its job cancelled, while a worker had it."""
+
+
+class LeaseLost(Exception):
+    """A worker's claim of a document stands no longer: its lease ran out, and another may have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The first `done` of a document's `chunks` are in the index, embedded by the embedder with that fingerprint."""
+
+    embedder: str = ""
+    chunks: int = 0
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentTask:
     """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected.
 
+    `version` is this acceptance's own: no other has it, and searches find its passages once it is finished.
     `attempts` counts the times it was claimed, this one included, so that one that its worker died of
-    counts too. `live_version` is the version that searches are to find until this one is finished, empty for none:
-    a worker that gives this one up removes the passages of every version but that.
+    counts too. `progress` is how far the claims before this one have come.
     """
 
     job_id: str
@@ -34,7 +51,17 @@ class DocumentTask:
     blob: str
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    live_version: str = ""
+    progress: Progress = Progress()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedVersion:
+    """A version whose passages, and the bytes it was made from, are to go. `blob` empty: there are none."""
+
+    tenant_id: str
+    document_id: str
+    version: str
+    blob: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +106,13 @@ class EmbedderPort(Protocol):
 class IndexPort(Protocol):
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None: ...
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int: ...
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int: ...
 
 
 class BlobStore(Protocol):
     async def read(self, key: str) -> bytes: ...
+
+    async def delete(self, key: str) -> None: ...
 
 
 class JobStore(Protocol):
@@ -97,16 +126,31 @@ class JobStore(Protocol):
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None: ...
 
-    async def progress(self, task: DocumentTask, state: DocumentState) -> None: ...
+    async def progress(self, task: DocumentTask, state: DocumentState, progress: Progress | None = None) -> None:
+        """Record where a document stands; `progress` None leaves what is known of it.
 
-    async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Mark the version live, move its tenant's and owner's lexical statistics from the version before to it.
-
-        Raises NotFound if the document was deleted meanwhile."""
+        Raises GivenUp when its document was deleted or its job cancelled, LeaseLost when another worker has it."""
         ...
 
-    async def fail(self, task: DocumentTask, code: str, detail: str) -> None: ...
+    async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
+        """Make the version the one that searches find instead of the one before, and move its tenant's and owner's
+        lexical statistics from that to it, in one transaction.
+
+        Raises GivenUp if the document was deleted or its job cancelled meanwhile."""
+        ...
+
+    async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
+        """End it as failed, or as cancelled if it was given up; what was written of it becomes removable."""
+        ...
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         """Put a document back in the queue, not to be claimed again before `after_s` seconds."""
+        ...
+
+    async def removable(self, limit: int) -> list[RemovedVersion]:
+        """Versions that no search is to find any longer: replaced ones, failed ones, those of deleted documents."""
+        ...
+
+    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
+        """Forget versions that `removable` named, and whose passages are gone. Twice is once."""
         ...

@@ -16,6 +16,9 @@ class IngestionConfig(Config):
     max_inflation: int = Field(100, ge=1, description="how many times larger than its file a document may unpack to")
     max_text_characters: int = Field(20_000_000, ge=1, description="text of one document")
     poll_s: float = Field(2.0, gt=0, description="how often the job store is asked for work that nobody announced")
+    remove_every_s: float = Field(
+        5.0, gt=0, description="how often replaced and deleted documents' passages are looked for, to be removed"
+    )
     lease_s: float = Field(30.0, gt=0, description="how long a claimed document stays claimed without a heartbeat")
     max_attempts: int = Field(8, ge=1, description="tries of one document before it is failed")
     retry_delay_s: float = Field(

@@ -11,8 +11,16 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deployments.errors import NotFound
-from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument
-from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Matrix
+from deployments.ingestion.base import (
+    DocumentState,
+    DocumentTask,
+    GivenUp,
+    IndexedDocument,
+    LeaseLost,
+    Progress,
+    RemovedVersion,
+)
+from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Matrix
 
 
 class MemoryBlobStore:
@@ -23,6 +31,9 @@ class MemoryBlobStore:
         if key not in self.blobs:
             raise NotFound(f"there is no blob {key!r}")
         return self.blobs[key]
+
+    async def delete(self, key: str) -> None:
+        self.blobs.pop(key, None)
 
 
 @dataclass(slots=True)
@@ -35,6 +46,7 @@ class JobRecord:
     worker: str = ""
     lease_until: float = 0.0
     not_before: float = 0.0
+    given_up: bool = False
     error: tuple[str, str] | None = None
     indexed: IndexedDocument | None = None
 
@@ -45,6 +57,7 @@ class MemoryJobStore:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.records: dict[tuple[str, str], JobRecord] = {}
         self._clock = clock
+        self.unseen: list[RemovedVersion] = []
 
     def submit(self, task: DocumentTask) -> JobRecord:
         record = JobRecord(task=task, state="queued", history=["queued"])
@@ -70,31 +83,54 @@ class MemoryJobStore:
             if record.worker == worker:
                 record.lease_until = self._clock() + lease_s
 
-    async def progress(self, task: DocumentTask, state: DocumentState) -> None:
-        self._enter(self._record(task), state)
+    async def progress(self, task: DocumentTask, state: DocumentState, progress: Progress | None = None) -> None:
+        record = self._record(task)
+        if record.task.attempts != task.attempts:
+            raise LeaseLost("another worker has it")
+        if record.given_up:
+            raise GivenUp("its job was cancelled")
+        if progress is not None:
+            record.task = replace(record.task, progress=progress)
+        self._enter(record, state)
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         record = self._record(task)
+        for other in self.records.values():
+            of_it = (other.task.tenant_id, other.task.document_id) == (task.tenant_id, task.document_id)
+            if of_it and other.state == "indexed" and other.task.version != task.version:
+                self.unseen.append(_removed(other.task))
         record.indexed = indexed
         self._enter(record, "indexed")
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
         record = self._record(task)
-        record.error = (code, detail)
-        self._enter(record, "failed")
+        record.error = None if record.given_up else (code, detail)
+        self._enter(record, "cancelled" if record.given_up else "failed")
+        self.unseen.append(_removed(task))
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         record = self._record(task)
         record.not_before, record.lease_until = self._clock() + after_s, 0.0
         self._enter(record, "queued")
 
+    async def removable(self, limit: int) -> list[RemovedVersion]:
+        return self.unseen[:limit]
+
+    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
+        self.unseen = [each for each in self.unseen if each not in versions]
+
     def _record(self, task: DocumentTask) -> JobRecord:
         return self.records[task.job_id, task.document_id]
 
     @staticmethod
     def _enter(record: JobRecord, state: DocumentState) -> None:
+        if state != record.state:
+            record.history.append(state)
         record.state = state
-        record.history.append(state)
+
+
+def _removed(task: DocumentTask) -> RemovedVersion:
+    return RemovedVersion(task.tenant_id, task.document_id, task.version, task.blob)
 
 
 class FakeEmbedder:
@@ -146,12 +182,12 @@ class MemoryIndex:
         self.largest_upsert = max(self.largest_upsert, len(entries))
         self.entries.update({entry.passage.id: entry for entry in entries})
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         gone = [
             key
             for key, entry in self.entries.items()
-            if (entry.passage.tenant_id, entry.passage.document_id) == (tenant_id, document_id)
-            and entry.passage.version != keep_version
+            if entry.passage.tenant_id == tenant_id
+            and DocumentVersion(entry.passage.document_id, entry.passage.version) in versions
         ]
         for key in gone:
             del self.entries[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from tokenizers import Tokenizer
@@ -20,6 +20,7 @@ from deployments.ingestion.base import (
     IndexPort,
     JobStore,
     ParsedDocument,
+    Progress,
 )
 from deployments.ingestion.chunking import chunk
 from deployments.ingestion.config import IngestionConfig
@@ -62,20 +63,18 @@ class DocumentIndexer:
         self._blobs = blobs
         self._tokenizer: tuple[str, Tokenizer] | None = None
 
-    async def take_back(self, task: DocumentTask) -> None:
-        """Remove what was written of a version that will not become live."""
-        await self._index.delete(task.tenant_id, task.document_id, keep_version=task.live_version)
-
     async def index(self, task: DocumentTask) -> IndexedDocument:
-        """Nothing is written before the document is parsed. The versions before it go when all of it is there; a
-        try that ends half-way leaves passages that the next try replaces, because their ids are the same."""
+        """Nothing is written before the document is parsed, and no search finds what is written before the job store
+        says that it is finished. A try that ends half-way is gone on with by the next, after the last batch that was
+        recorded; what was written after that is replaced, because its passages' ids are the same.
+
+        Raises GivenUp, LeaseLost."""
         await self._jobs.progress(task, "parsing")
         document = await self._parser.parse(await self._blobs.read(task.blob), task.filename, task.media_type)
         await self._jobs.progress(task, "embedding")
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._prepare, task, document, embedder)
         document_frequency = await self._write(task, prepared, embedder)
-        await self._index.delete(task.tenant_id, task.document_id, keep_version=task.version)
         return IndexedDocument(prepared.title, prepared.language, len(prepared.chunks), document_frequency)
 
     def _prepare(self, task: DocumentTask, document: ParsedDocument, embedder: EmbedderInfo) -> _Prepared:
@@ -94,15 +93,20 @@ class DocumentIndexer:
         """Embed batch after batch, each while the one before is written. Returns term id → passages that hold it."""
         document_frequency: Counter[int] = Counter()
         writing: asyncio.Task[None] | None = None
+        progress = Progress(embedder.fingerprint, len(prepared.chunks))
+        written = task.progress.done if replace(task.progress, done=0) == progress else 0
         try:
             for batch in self._batches(prepared.chunks):
                 texts, lexical = await asyncio.to_thread(_encode, task, prepared, batch, embedder.max_tokens)
                 for vector in lexical:
                     document_frequency.update(vector.keys())
+                progress = replace(progress, done=progress.done + len(batch))
+                if progress.done <= written:
+                    continue
                 entries = await self._embed(embedder, texts, lexical)
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(self._index.upsert(embedder, entries))
+                writing = asyncio.create_task(self._store(task, embedder, entries, progress))
             if writing is not None:
                 await writing
         finally:
@@ -110,6 +114,12 @@ class DocumentIndexer:
                 writing.cancel()
                 await asyncio.wait([writing])
         return document_frequency
+
+    async def _store(
+        self, task: DocumentTask, embedder: EmbedderInfo, entries: Sequence[IndexEntry], progress: Progress
+    ) -> None:
+        await self._index.upsert(embedder, entries)
+        await self._jobs.progress(task, "embedding", progress)
 
     def _batches(self, chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
         size = self._config.embed_batch

@@ -9,14 +9,25 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from deployments.errors import BadInput, StageUnavailable, Unavailable
-from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
+from deployments.ingestion.base import (
+    BlobStore,
+    DocumentTask,
+    EmbedderPort,
+    GivenUp,
+    IndexPort,
+    JobStore,
+    LeaseLost,
+)
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.indexing import DocumentIndexer
 from deployments.ingestion.parsing import DocumentParser
+from deployments.types import DocumentVersion
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_RETRY_S = 60.0
+REMOVED_AT_ONCE = 50
+"""Versions in one round of removal."""
 
 
 class Worker:
@@ -38,6 +49,8 @@ class Worker:
         self._config = config
         self._jobs = jobs
         self._name = name
+        self._index = index
+        self._blobs = blobs
         self._parser = parser or DocumentParser(config)
         self._indexer = DocumentIndexer(config, self._parser, embedder, index, jobs, blobs)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +100,7 @@ class Worker:
             await self._record(task, self._jobs.retry(task, after_s=0))
 
     async def _run(self) -> None:
-        renewing = asyncio.create_task(self._renew_leases())
+        beside = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._remove())]
         try:
             while True:
                 self._changed.clear()
@@ -97,7 +110,7 @@ class Worker:
                     work.add_done_callback(self._done)
                 await self._wait()
         finally:
-            ending = [renewing, *self._active]
+            ending = [*beside, *self._active]
             for each in ending:
                 each.cancel()
             await asyncio.wait(ending)
@@ -136,33 +149,52 @@ class Worker:
                 except Exception:
                     logger.exception("the leases of %d documents were not renewed; trying again", len(self._active))
 
+    async def _remove(self) -> None:
+        """Take out of index and blob store what no search is to find any longer."""
+        while True:
+            try:
+                versions = await self._jobs.removable(REMOVED_AT_ONCE)
+                for tenant_id in {each.tenant_id for each in versions}:
+                    gone = [each for each in versions if each.tenant_id == tenant_id]
+                    await self._index.delete_versions(
+                        tenant_id, [DocumentVersion(each.document_id, each.version) for each in gone]
+                    )
+                    for each in gone:
+                        if each.blob:
+                            await self._blobs.delete(each.blob)
+                    await self._jobs.removed(gone)
+            except Exception as error:
+                versions = []
+                logger.warning("passages of replaced and deleted documents stay until they can be removed: %s", error)
+            if len(versions) < REMOVED_AT_ONCE:
+                await asyncio.sleep(self._config.remove_every_s)
+
     async def _work(self, task: DocumentTask) -> None:
         """One document, to its end: whatever happens is recorded, nothing is raised but cancellation."""
         try:
             if task.attempts > self._config.max_attempts:
                 raise StageUnavailable("its worker ended each time before it was done")
             await self._jobs.finish(task, await self._indexer.index(task))
+        except LeaseLost:
+            logger.warning("document %s is another worker's by now", task.document_id)
+        except GivenUp as error:
+            await self._record(task, self._jobs.fail(task, "cancelled", str(error)))
         except BadInput as error:
-            await self._record(task, self._give_up(task, error.code, error.message))
+            await self._record(task, self._jobs.fail(task, error.code, error.message))
         except Unavailable as error:
             await self._record(task, self._retry_or_fail(task, error))
         except Exception:
             logger.exception("document %s of tenant %s failed", task.document_id, task.tenant_id)
             detail = f"an unexpected error; the log of the ingestion stage has it under document {task.document_id}"
-            await self._record(task, self._give_up(task, "internal_error", detail))
+            await self._record(task, self._jobs.fail(task, "internal_error", detail))
 
     def _retry_or_fail(self, task: DocumentTask, error: Unavailable) -> Awaitable[None]:
         if task.attempts >= self._config.max_attempts:
             detail = f"given up after {self._config.max_attempts} tries; the last: {error.message}"
-            return self._give_up(task, error.code, detail)
+            return self._jobs.fail(task, error.code, detail)
         delay_s = min(self._config.retry_delay_s * 2 ** max(task.attempts - 1, 0), _LONGEST_RETRY_S)
         logger.warning("document %s is tried again in %g s: %s", task.document_id, delay_s, error.message)
         return self._jobs.retry(task, after_s=delay_s)
-
-    async def _give_up(self, task: DocumentTask, code: str, detail: str) -> None:
-        # First the passages: were they left behind, the job would call failed what searches still find.
-        await self._indexer.take_back(task)
-        await self._jobs.fail(task, code, detail)
 
     async def _record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from deployments.retrieval.config import RetrievalConfig
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
 
 
 class Index(Protocol):
@@ -26,9 +26,13 @@ class Index(Protocol):
         """Write passages (same id replaces). Durable and visible to searches on return."""
         ...
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
-        """Remove a document's passages, all but those of `keep_version`, from every embedder's
-        collection; returns how many were removed."""
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        """Remove a document's passages, of all its versions, from every embedder's collection; returns how many were
+        removed."""
+        ...
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        """Remove the passages of some versions of documents and of no others, as `delete` does."""
         ...
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from deployments.retrieval.bounds import check_entries
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
 
 
 class TenantDatabases:
@@ -37,8 +37,11 @@ class TenantDatabases:
         for tenant_id, some in by_tenant.items():
             await (await self._index(tenant_id)).upsert(embedder, some)
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
-        return await (await self._index(tenant_id)).delete(tenant_id, document_id, keep_version=keep_version)
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await (await self._index(tenant_id)).delete(tenant_id, document_id)
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        return await (await self._index(tenant_id)).delete_versions(tenant_id, versions)
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         index = await self._index(tenant_id)

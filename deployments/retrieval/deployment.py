@@ -10,7 +10,7 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.ownership import refuse_company
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
+from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
 
 
 class Retrieval:
@@ -37,8 +37,11 @@ class Retrieval:
             )
         await (await self._opened()).upsert(embedder, entries)
 
-    async def delete(self, tenant_id: str, document_id: str, keep_version: str = "") -> int:
-        return await (await self._opened()).delete(tenant_id, document_id, keep_version=keep_version)
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await (await self._opened()).delete(tenant_id, document_id)
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        return await (await self._opened()).delete_versions(tenant_id, versions)
 
     async def purge(self, tenant_id: str, collection: str = "") -> int:
         return await (await self._opened()).purge(tenant_id, collection=collection)

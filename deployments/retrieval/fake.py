@@ -10,7 +10,16 @@ from deployments.filters import matches
 from deployments.retrieval.bounds import check_entries, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.fusion import dense_share, fuse
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope, Scores
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    Scope,
+    Scores,
+)
 
 
 class FakeIndex:
@@ -23,11 +32,12 @@ class FakeIndex:
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
-        mine, asker = request.dense.fingerprint, Scope(request.scope.tenant_id, request.scope.user_id)
+        scope = request.scope
+        mine, asker = request.dense.fingerprint, Scope(scope.tenant_id, scope.user_id, unseen=scope.unseen)
         seen = [name for name, kept in self._entries.items() if any(_visible(e.passage, asker) for e in kept.values())]
         if seen and mine not in seen:
             raise embedder_mismatch(mine, seen)
-        visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, request.scope)]
+        visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, scope)]
         scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
         dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), c.passage.id))[: request.limit]
         lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
@@ -45,11 +55,14 @@ class FakeIndex:
         kept = self._entries.setdefault(embedder.fingerprint, {})
         kept.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return self._remove(lambda passage: (passage.tenant_id, passage.document_id) == (tenant_id, document_id))
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        doomed = set(versions)
         return self._remove(
             lambda passage: (
-                (passage.tenant_id, passage.document_id) == (tenant_id, document_id)
-                and (not keep_version or passage.version != keep_version)
+                passage.tenant_id == tenant_id and DocumentVersion(passage.document_id, passage.version) in doomed
             )
         )
 
@@ -77,6 +90,7 @@ def _visible(passage: Passage, scope: Scope) -> bool:
         passage.tenant_id == scope.tenant_id
         and passage.owner in ("", scope.user_id)
         and (not scope.collections or passage.collection in scope.collections)
+        and passage.version not in scope.unseen
         and (
             scope.filter is None
             or matches(

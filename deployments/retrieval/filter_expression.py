@@ -10,12 +10,12 @@ milvus-lite filters fastest (4 to 8 times faster than a path into a JSON field, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from deployments.errors import InvalidRequest
 from deployments.filters import KEY, METADATA, And, Comparison, Filter, Kind, Literal_, Not, Or, typed
-from deployments.types import Scope
+from deployments.types import DocumentVersion, Scope
 
 _PREFIX: Mapping[Kind, str] = {"number": "n_", "text": "s_", "boolean": "b_"}
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -40,15 +40,22 @@ def scope_expression(scope: Scope) -> str:
     parts.append(f'owner in ["", {_text(scope.user_id)}]' if scope.user_id else 'owner == ""')
     if scope.collections:
         parts.append(f"collection in [{', '.join(map(_text, scope.collections))}]")
+    if scope.unseen:
+        parts.append(f"version not in [{', '.join(map(_text, scope.unseen))}]")
     if scope.filter is not None:
         parts.append(f"({filter_expression(scope.filter)})")
     return " and ".join(parts)
 
 
-def document_expression(tenant_id: str, document_id: str, keep_version: str = "") -> str:
-    """A document's passages, all but those of `keep_version`."""
-    expression = f"tenant_id == {_text(tenant_id)} and document_id == {_text(document_id)}"
-    return f"{expression} and version != {_text(keep_version)}" if keep_version else expression
+def document_expression(tenant_id: str, document_id: str) -> str:
+    """A document's passages, of all its versions."""
+    return f"tenant_id == {_text(tenant_id)} and document_id == {_text(document_id)}"
+
+
+def versions_expression(tenant_id: str, versions: Sequence[DocumentVersion]) -> str:
+    """The passages of some versions of documents, at least one."""
+    each = (f"(document_id == {_text(one.document_id)} and version == {_text(one.version)})" for one in versions)
+    return f"tenant_id == {_text(tenant_id)} and ({' or '.join(each)})"
 
 
 def tenant_expression(tenant_id: str, collection: str = "") -> str:

@@ -28,10 +28,25 @@ from deployments.errors import StageUnavailable
 from deployments.lexical import NO_TERMS
 from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.filter_expression import document_expression, facets, scope_expression, tenant_expression
+from deployments.retrieval.filter_expression import (
+    document_expression,
+    facets,
+    scope_expression,
+    tenant_expression,
+    versions_expression,
+)
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.retrieval.lite import LiteFolder
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope, Scores
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    Scope,
+    Scores,
+)
 
 # It logs a traceback for every failed call, which is mapped to an error of ours anyway.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -47,15 +62,17 @@ PARTITIONS = 64
 GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 2_000}
 """pymilvus meets an outage with a new channel; by default that shares the old one's back-off of up to two minutes, in
 which a server that is back goes unnoticed."""
+VERSIONS_AT_ONCE = 50
+"""Named in one deletion."""
 _DEFAULT_DATABASE = "default"
 _NOT_LOADED = 101
 _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 
 
 class MilvusIndex:
-    """On milvus-lite, a folder or a server of it, one worker thread makes all calls: it gains nothing from more, a search
-    beside a flush can miss rows that are on their way from memory to a file, and of two flushes at once the one that
-    comes second in its log can come first in its manifest, which refuses the other's rows."""
+    """On milvus-lite, a folder or a server of it, one worker thread makes all calls: it gains nothing from more; a
+    search beside a flush can miss rows that are on their way from memory to a file; and of two flushes at once the
+    later can reach its manifest first, which then refuses the other's rows."""
 
     def __init__(self, config: RetrievalConfig, *, makes_database: bool = False) -> None:
         self._config = config
@@ -107,8 +124,15 @@ class MilvusIndex:
             name = self._collection(embedder.fingerprint)
             await self._run(self._upsert, name, embedder.dimension, list(rows.values()))
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
-        return await self._run(self._delete, document_expression(tenant_id, document_id, keep_version))
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await self._run(self._delete, document_expression(tenant_id, document_id))
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        removed = 0
+        for start in range(0, len(versions), VERSIONS_AT_ONCE):
+            some = versions[start : start + VERSIONS_AT_ONCE]
+            removed += await self._run(self._delete, versions_expression(tenant_id, some))
+        return removed
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return await self._run(self._delete, tenant_expression(tenant_id, collection))
@@ -239,7 +263,7 @@ class MilvusIndex:
     def _refuse_other_embedder(self, name: str, scope: Scope) -> None:
         """Raises EmbedderMismatch if the asker has passages, and all of them are another embedder's. Only the asker's:
         what others have must not change an answer."""
-        expression = scope_expression(Scope(scope.tenant_id, scope.user_id))
+        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, unseen=scope.unseen))
         if self._load(name) and self._count(name, expression):
             return
         if filled := [each for each in self._collections() if self._load(each) and self._count(each, expression)]:

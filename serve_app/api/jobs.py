@@ -26,6 +26,8 @@ class DocumentError(Shown):
 class DocumentProgress(Shown):
     id: str
     state: DocumentState
+    chunks: int = Field(description="pieces that the document was cut into; 0 until that is known")
+    chunks_done: int = Field(description="of those in the index")
     error: DocumentError | None
 
 
@@ -43,8 +45,14 @@ _DONE = {
     "state": "partial",
     "counts": {"queued": 0, "parsing": 0, "embedding": 0, "indexed": 1, "failed": 1, "cancelled": 0},
     "documents": [
-        {"id": "nn-30-18", "state": "indexed", "error": None},
-        {"id": "scan", "state": "failed", "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"}},
+        {"id": "nn-30-18", "state": "indexed", "chunks": 48, "chunks_done": 48, "error": None},
+        {
+            "id": "scan",
+            "state": "failed",
+            "chunks": 0,
+            "chunks_done": 0,
+            "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"},
+        },
     ],
     "created_at": A_TIME,
     "updated_at": A_TIME,

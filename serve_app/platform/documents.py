@@ -6,19 +6,21 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import InvalidRequest, NotFound, UnknownCollection
+from deployments.ingestion.base import RemovedVersion
 from deployments.types import Language
-from serve_app.platform import collections, statistics
+from serve_app.platform import collections, statistics, unseen
 from serve_app.platform.database import Database
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import Collection, Document, JobDocument, of_tenant
+from serve_app.platform.models import Collection, Document, JobDocument, of_tenant, utc_now
 from serve_app.platform.tenancy import require_open
 
 MAX_ID = 256
@@ -68,8 +70,8 @@ def checked(document: NewDocument) -> tuple[str, NewDocument]:
     return document_id, replace(document, collection=collections.checked_name(document.collection))
 
 
-def version_of(document: NewDocument) -> str:
-    """The name of a document's version: the same bytes with the same title, collection and so on are the same one."""
+def fingerprint_of(document: NewDocument) -> str:
+    """Equal for the same bytes with the same title, collection and so on: then there is nothing to index."""
     return _digest(
         document.content_hash,
         document.owner,
@@ -83,16 +85,19 @@ def version_of(document: NewDocument) -> str:
 
 
 class Documents:
-    def __init__(self, database: Database, events: Events | None = None) -> None:
+    def __init__(
+        self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.database = database
         self.events = events or Events()
+        self.clock = clock
 
     async def delete(self, tenant_id: str, document_id: str) -> list[str]:
-        """Forget a document and its part in the statistics. Returns its blobs: the caller deletes them, and removes
-        the document's passages from the index.
+        """Forget a document and its part in the statistics; no search that begins later finds it. Returns its blobs:
+        the caller deletes them, and removes the document's passages from the index.
 
-        Versions still queued are cancelled. One that a worker is at ends with NotFound in `Jobs.finish`. Raises
-        NotFound unless the tenant has the document.
+        Versions still queued are cancelled. One that a worker is at ends with GivenUp. Raises NotFound unless the
+        tenant has the document.
         """
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
@@ -101,12 +106,13 @@ class Documents:
             )
             if document is None:
                 raise NotFound(f"document {document_id[:80]!r} does not exist")
-            blobs = await _forget(session, tenant_id, [document])
+            blobs = await _forget(session, tenant_id, [document], self.clock())
         self.events.publish(Event("document.deleted", tenant_id, document_id))
         return blobs
 
-    async def delete_collection(self, tenant_id: str, name: str) -> tuple[int, list[str]]:
-        """Forget a collection with all its documents: how many they were, and their blobs, as in `delete`.
+    async def delete_collection(self, tenant_id: str, name: str) -> tuple[dict[str, int], list[str]]:
+        """Forget a collection with all its documents: how many they and their passages were, and their blobs, as in
+        `delete`.
 
         A version on its way into it, of a document that is live in another one, is given up. Raises
         UnknownCollection, and InvalidRequest for the default one.
@@ -125,20 +131,24 @@ class Documents:
                     .with_for_update()
                 )
             ).all()
-            blobs = await _forget(session, tenant_id, documents)
-            await _give_up(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name)
+            now = self.clock()
+            blobs = await _forget(session, tenant_id, documents, now)
+            await give_up(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name, due=now)
             await session.execute(delete(Collection).where(*this))
         self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
-        return len(documents), blobs
+        return {"documents": len(documents), "passages": sum(each.passages for each in documents)}, blobs
 
 
-async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Document]) -> list[str]:
-    """Cancel or mark what is on its way of these documents, take them out of the statistics, remove their rows."""
+async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Document], now: datetime) -> list[str]:
+    """Cancel or mark what is on its way of these documents, hide them, take them out of the statistics, remove their
+    rows."""
     blobs: set[str] = set()
     for document in documents:
         versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document.id)
-        await _give_up(session, *versions)
+        await give_up(session, *versions, due=now)
         if document.version:
+            live = RemovedVersion(tenant_id, document.id, document.version, document.blob)
+            await unseen.hide(session, [live], due=now)
             terms = statistics.difference({}, statistics.unpack(document.terms))
             await statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
         await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id == document.id))
@@ -146,10 +156,19 @@ async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Doc
     return sorted(blobs)
 
 
-async def _give_up(session: AsyncSession, *versions: ColumnElement[bool]) -> None:
-    """Cancel the versions that wait, and mark those that a worker is at."""
-    await session.execute(update(JobDocument).where(*versions, JobDocument.state == "queued").values(state="cancelled"))
-    await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(deleted=True))
+async def give_up(session: AsyncSession, *versions: ColumnElement[bool], due: datetime) -> None:
+    """Cancel one tenant's versions that wait, and mark those that a worker is at. What was written of the former may
+    be removed once `due` has passed."""
+    cancelled = await session.execute(
+        update(JobDocument)
+        .where(*versions, JobDocument.state == "queued")
+        .values(state="cancelled")
+        .returning(JobDocument.tenant_id, JobDocument.version)
+    )
+    rows = cancelled.all()
+    for tenant_id in {each.tenant_id for each in rows}:
+        await unseen.give_up(session, tenant_id, [each.version for each in rows], due)
+    await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(given_up=True))
 
 
 def _automatic_id(document: NewDocument) -> str:

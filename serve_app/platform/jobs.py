@@ -1,11 +1,12 @@
 """Jobs: documents accepted together, and the queue that workers take them from.
 
     accept → queued → parsing → embedding → indexed | failed
-                ↑________ retry, lease lost _|          cancelled: its document was deleted
+                ↑________ retry, lease lost _|          cancelled: its job was, or its document deleted
 
 Versions of one document are worked on strictly in the order in which they were accepted, one at a time. A claim is
 known by its attempt's number: once the lease ran out and another worker claimed the document, every call about the
 former claim changes nothing. Times are the workers' own, so their clocks must agree to well within a lease.
+Which versions searches find is in unseen.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
@@ -22,19 +24,42 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
-from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument
+from deployments.ingestion.base import (
+    DocumentState,
+    DocumentTask,
+    GivenUp,
+    IndexedDocument,
+    LeaseLost,
+    Progress,
+    RemovedVersion,
+)
 from deployments.types import Language
-from serve_app.platform import collections, documents, statistics
+from serve_app.platform import collections, documents, statistics, unseen
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.documents import IN_WORK, NewDocument
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
+from serve_app.platform.models import (
+    Document,
+    Job,
+    JobDocument,
+    LexicalTotal,
+    Tenant,
+    UnseenVersion,
+    of_tenant,
+    utc_now,
+)
 from serve_app.platform.tenancy import Quotas, require_open
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 _UNFINISHED = ("queued", *IN_WORK)
+MOST_UNSEEN = 4_000
+"""Versions of one tenant that searches leave out: with more, none of its documents is claimed until some are removed,
+because each of its searches names them all."""
+RETIRE_AFTER_S = 300.0
+"""How long a replaced version's passages stay for the searches that began before it was replaced."""
 _CARRIED = (
     "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "size", "metadata_",
+    "version", "fingerprint",
 )  # fmt: skip
 """What a document's row takes over from the version that becomes live."""
 
@@ -50,13 +75,19 @@ class Accepted:
 
 
 class Jobs:
-    """Implements the ingestion stage's JobStore."""
+    """Implements the ingestion stage's JobStore. `retire_after_s`: at least as long as a query may take."""
 
     def __init__(
-        self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        events: Events | None = None,
+        *,
+        retire_after_s: float = RETIRE_AFTER_S,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.events = events or Events()
+        self.retire_after_s = retire_after_s
         self.clock = clock
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument]) -> Accepted:
@@ -72,21 +103,20 @@ class Jobs:
         wanted: dict[str, NewDocument] = {}
         for document_id, document in checked:
             first = wanted.setdefault(document_id, document)
-            if documents.version_of(first) != documents.version_of(document):
+            if documents.fingerprint_of(first) != documents.fingerprint_of(document):
                 raise InvalidRequest(f"id {document_id!r} is given to two different documents of this request")
         job_id, now = f"job_{uuid4().hex}", self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
             settled = await _lock_documents(session, tenant_id, wanted, now)
-            await _check_quotas(session, tenant_id, settings.quotas)
             session.add(Job(tenant_id=tenant_id, id=job_id, created_at=now))
             await session.flush()
             rows = []
             for document_id, document in wanted.items():
-                version = documents.version_of(document)
+                fingerprint = documents.fingerprint_of(document)
                 live = settled.get(document_id)
-                unchanged = live is not None and live.version == version
+                unchanged = live is not None and live.fingerprint == fingerprint
                 rows.append(
                     {
                         **_columns(document),
@@ -94,13 +124,15 @@ class Jobs:
                         "tenant_id": tenant_id,
                         "job_id": job_id,
                         "document_id": document_id,
-                        "version": version,
+                        "version": live.version if live is not None and unchanged else _version(job_id, document_id),
+                        "fingerprint": fingerprint,
                         "state": "indexed" if unchanged else "queued",
                         "not_before": now,
                         "updated_at": now,
                     }
                 )
             await session.execute(insert(session, JobDocument), rows)
+            await _check_quotas(session, tenant_id, settings.quotas)
         self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(
@@ -121,23 +153,27 @@ class Jobs:
             if job is None:
                 raise NotFound(f"job {job_id[:80]!r} does not exist")
             rows = (
-                await session.execute(
-                    select(row.document_id, row.state, row.error_code, row.error_detail, row.updated_at)
-                    .where(of_tenant(row, tenant_id), row.job_id == job_id)
-                    .order_by(row.sequence)
+                await session.scalars(
+                    select(row).where(of_tenant(row, tenant_id), row.job_id == job_id).order_by(row.sequence)
                 )
             ).all()
-        counts = Counter(state for _, state, *_ in rows)
+        counts = Counter(each.state for each in rows)
         return {
             "id": job_id,
             "state": _job_state(set(counts)),
             "counts": {state: counts[state] for state in get_args(DocumentState)},
             "documents": [
-                {"id": document_id, "state": state, "error": {"code": code, "detail": detail} if code else None}
-                for document_id, state, code, detail, _ in rows
+                {
+                    "id": each.document_id,
+                    "state": each.state,
+                    "chunks": each.chunks,
+                    "chunks_done": each.chunks_done,
+                    "error": {"code": each.error_code, "detail": each.error_detail} if each.error_code else None,
+                }
+                for each in rows
             ],
             "created_at": job.created_at.isoformat(),
-            "updated_at": max(updated_at for *_, updated_at in rows).isoformat(),
+            "updated_at": max(each.updated_at for each in rows).isoformat(),
         }
 
     async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
@@ -153,29 +189,33 @@ class Jobs:
             earlier.state.in_(_UNFINISHED),
             earlier.sequence < row.sequence,
         )
-        live_version = (
-            select(Document.version)
-            .where(Document.tenant_id == row.tenant_id, Document.id == row.document_id)
-            .scalar_subquery()
-        )
         being_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
+        full = (
+            select(UnseenVersion.tenant_id).group_by(UnseenVersion.tenant_id).having(func.count() >= MOST_UNSEEN)
+        )  # fmt: skip
         next_ones = (
-            select(row, live_version)
-            .where(free, ~behind_another, ~being_deleted)
+            select(row)
+            .where(free, ~behind_another, ~being_deleted, row.tenant_id.not_in(full))
             .order_by(row.sequence)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)
         )
         async with self.database.transaction() as session:
-            claimed = (await session.execute(next_ones)).all()
-            for each, _ in claimed:
-                each.state = "parsing"
-                each.worker = worker
-                each.attempts += 1
-                each.lease_until = now + timedelta(seconds=lease_s)
+            found = (await session.scalars(next_ones)).all()
+            for each in found:
                 each.updated_at = now
+                if each.given_up:  # the worker that was to notice is gone
+                    each.state, each.lease_until = "cancelled", None
+                    await unseen.give_up(session, each.tenant_id, [each.version], self._retired_at(now))
+                else:
+                    each.state = "parsing"
+                    each.worker = worker
+                    each.attempts += 1
+                    each.lease_until = now + timedelta(seconds=lease_s)
+            claimed = [each for each in found if not each.given_up]
+            await unseen.hide(session, [_removed_version(each) for each in claimed])
             await session.flush()
-            return [_task(each, live_version or "") for each, live_version in claimed]
+            return [_task(each) for each in claimed]
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
         lease_until = self.clock() + timedelta(seconds=lease_s)
@@ -192,14 +232,23 @@ class Jobs:
                     row.lease_until = lease_until
             await session.flush()
 
-    async def progress(self, task: DocumentTask, state: DocumentState) -> None:
+    async def progress(self, task: DocumentTask, state: DocumentState, progress: Progress | None = None) -> None:
         if state not in IN_WORK:
             raise ValueError(f"progress to {state!r}: use finish, fail or retry")
-        await self._set(task, state=state)
+        values: dict[str, Any] = {"state": state, "updated_at": self.clock()}
+        if progress is not None:
+            values |= {"embedder": progress.embedder, "chunks": progress.chunks, "chunks_done": progress.done}
+        async with self.database.transaction() as session:
+            change = update(JobDocument).where(*_held(task)).values(**values).returning(JobDocument.given_up)
+            given_up = await session.scalar(change)
+        if given_up is None:
+            raise LeaseLost(f"document {task.document_id!r} is another worker's by now")
+        if given_up:
+            raise GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Raises NotFound if the document, or its tenant, was deleted meanwhile, QuotaExceeded if the tenant may not
-        keep as many passages: remove the version's passages, then call `fail`."""
+        """Raises GivenUp, NotFound if the tenant was deleted meanwhile, QuotaExceeded if it may not keep as many
+        passages: then call `fail`. The live version stays as it is."""
         now = self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, task.tenant_id, alone=True)
@@ -211,8 +260,8 @@ class Jobs:
             row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
             if row is None:
                 return
-            if document is None or row.deleted:
-                raise NotFound(f"document {task.document_id!r} was deleted while it was indexed")
+            if document is None or row.given_up:
+                raise GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
             await _check_chunks(session, task.tenant_id, settings.quotas, indexed.passages - document.passages)
             terms = dict(indexed.document_frequency)
             await statistics.move(
@@ -222,15 +271,19 @@ class Jobs:
                 passages=indexed.passages - document.passages,
                 terms=statistics.difference(terms, statistics.unpack(document.terms)),
             )
+            if document.version and document.version != row.version:
+                before = RemovedVersion(task.tenant_id, document.id, document.version, document.blob)
+                await unseen.hide(session, [before], due=self._retired_at(now))
+            await unseen.reveal(session, task.tenant_id, row.version)
             for name in _CARRIED:
                 setattr(document, name, getattr(row, name))
-            document.version = row.version
             document.title = _storable(indexed.title)
             document.language = indexed.language
             document.passages = indexed.passages
             document.terms = statistics.pack(terms)
             document.updated_at = row.updated_at = now
             row.state, row.lease_until = "indexed", None
+            row.chunks = row.chunks_done = indexed.passages
             await session.flush()
         details = {"job_id": task.job_id, "version": task.version, "passages": indexed.passages}
         self.events.publish(Event("document.indexed", task.tenant_id, task.document_id, details))
@@ -243,8 +296,9 @@ class Jobs:
                 return
             row.state, row.lease_until, row.updated_at = "failed", None, now
             row.error_code, row.error_detail = code, _storable(detail)
-            if row.deleted:
+            if row.given_up:
                 row.state, row.error_code, row.error_detail = "cancelled", None, None
+            await unseen.give_up(session, task.tenant_id, [row.version], self._retired_at(now))
             await session.flush()
             states = set(
                 await session.scalars(
@@ -253,19 +307,45 @@ class Jobs:
                     )
                 )
             )
-            deleted = row.deleted
-        if not deleted:
+            given_up = row.given_up
+        if not given_up:
             details = {"job_id": task.job_id, "code": code}
             self.events.publish(Event("document.failed", task.tenant_id, task.document_id, details))
         if _job_state(states) == "failed":
             self.events.publish(Event("job.failed", task.tenant_id, task.job_id))
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
-        await self._set(task, state="queued", lease_until=None, not_before=self.clock() + timedelta(seconds=after_s))
-
-    async def _set(self, task: DocumentTask, **values: Any) -> None:
+        now = self.clock()
         async with self.database.transaction() as session:
-            await session.execute(update(JobDocument).where(*_held(task)).values(updated_at=self.clock(), **values))
+            await session.execute(
+                update(JobDocument)
+                .where(*_held(task))
+                .values(
+                    state="queued", lease_until=None, not_before=now + timedelta(seconds=after_s), updated_at=now
+                )
+            )  # fmt: skip
+
+    async def cancel(self, tenant_id: str, job_id: str) -> None:
+        """End a job: what waits is cancelled, what a worker has is given up by it within a batch. What is indexed
+        stays. Twice is once. Raises NotFound unless the tenant has it."""
+        async with self.database.transaction() as session:
+            found = select(Job.id).where(of_tenant(Job, tenant_id), Job.id == job_id)
+            if await session.scalar(found) is None:
+                raise NotFound(f"job {job_id[:80]!r} does not exist")
+            of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
+            await documents.give_up(session, *of_job, due=self._retired_at(self.clock()))
+        self.events.publish(Event("job.cancelled", tenant_id, job_id))
+
+    async def removable(self, limit: int) -> list[RemovedVersion]:
+        async with self.database.session() as session:
+            return await unseen.removable(session, self.clock(), limit)
+
+    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
+        async with self.database.transaction() as session:
+            await unseen.removed(session, versions)
+
+    def _retired_at(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.retire_after_s)
 
 
 async def _lock_documents(
@@ -295,7 +375,6 @@ async def _lock_documents(
             new = wanted[document.id]
             if document.owner != new.owner:
                 raise InvalidRequest(f"id {document.id!r} belongs to a document of another owner; choose another id")
-            document.size = new.size
             if document.version:
                 settled[document.id] = document
             else:
@@ -316,11 +395,24 @@ async def _lock_documents(
 
 
 async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -> None:
-    """After the documents' rows were made: whether the tenant may keep as many, and as large ones."""
+    """After the documents' and the job's rows were made: whether the tenant may keep as many, and as large ones once
+    the newest versions on their way are live."""
     if quotas.documents is None and quotas.bytes is None:
         return
+    coming = (
+        select(JobDocument.size)
+        .where(
+            JobDocument.tenant_id == Document.tenant_id,
+            JobDocument.document_id == Document.id,
+            JobDocument.state.in_(_UNFINISHED),
+        )
+        .order_by(JobDocument.sequence.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    sizes = func.coalesce(coming, Document.size)
     found = await session.execute(
-        select(func.count(), func.coalesce(func.sum(Document.size), 0)).where(of_tenant(Document, tenant_id))
+        select(func.count(), func.coalesce(func.sum(sizes), 0)).where(of_tenant(Document, tenant_id))
     )
     documents, size = found.one()
     for name, used, most in (("documents", documents, quotas.documents), ("bytes", size, quotas.bytes)):
@@ -367,7 +459,16 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _task(row: JobDocument, live_version: str) -> DocumentTask:
+def _version(job_id: str, document_id: str) -> str:
+    """A job has a document once, so this names one acceptance of one document, and no other."""
+    return sha256(f"{job_id}\0{document_id}".encode()).hexdigest()[:32]
+
+
+def _removed_version(row: JobDocument) -> RemovedVersion:
+    return RemovedVersion(row.tenant_id, row.document_id, row.version, row.blob)
+
+
+def _task(row: JobDocument) -> DocumentTask:
     return DocumentTask(
         job_id=row.job_id,
         tenant_id=row.tenant_id,
@@ -382,7 +483,7 @@ def _task(row: JobDocument, live_version: str) -> DocumentTask:
         blob=row.blob,
         attempts=row.attempts,
         metadata=row.metadata_,
-        live_version=live_version,
+        progress=Progress(row.embedder, row.chunks, row.chunks_done),
     )
 
 

@@ -108,7 +108,8 @@ class Collection(TenantOwned):
 class Document(TenantOwned):
     """A document as searches see it: its live version, or while none is live the version accepted last.
 
-    `version` is the live one, empty if none is. `owner` is empty for a document of the whole tenant.
+    `version` is the live one, empty if none is; `fingerprint` tells its content from another's. `owner` is empty for a
+    document of the whole tenant.
     `terms` holds the live version's document frequencies (see statistics.py).
     """
 
@@ -127,6 +128,7 @@ class Document(TenantOwned):
     blob: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[str] = mapped_column(String(64), default="")
+    fingerprint: Mapped[str] = mapped_column(String(64), default="")
     passages: Mapped[int] = mapped_column(default=0)
     terms: Mapped[bytes] = mapped_column(default=b"")
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
@@ -144,8 +146,9 @@ class Job(TenantOwned):
 class JobDocument(TenantOwned):
     """One version of a document on its way through a job, with all that a worker needs of it.
 
-    `sequence` is the order of acceptance: versions of one document are worked on in it. `deleted` marks a version
-    whose document was deleted while a worker had it. `attempts` counts claims, and so tells one claim from the next.
+    `sequence` is the order of acceptance: versions of one document are worked on in it. `given_up` marks a version
+    whose document was deleted, or whose job was cancelled, while a worker had it. `attempts` counts claims, and so
+    tells one claim from the next. Of `chunks`, the first `chunks_done` are in the index, embedded by `embedder`.
     """
 
     __tablename__ = "job_documents"
@@ -159,6 +162,7 @@ class JobDocument(TenantOwned):
     job_id: Mapped[str] = mapped_column(String(64), ForeignKey("jobs.id"))
     document_id: Mapped[str] = mapped_column(String(256))
     version: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(64))
     owner: Mapped[str] = mapped_column(String(256))
     collection: Mapped[str] = mapped_column(String(64))
     language: Mapped[str | None] = mapped_column(String(8))
@@ -176,8 +180,24 @@ class JobDocument(TenantOwned):
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]
-    deleted: Mapped[bool] = mapped_column(default=False)
+    given_up: Mapped[bool] = mapped_column(default=False)
+    embedder: Mapped[str] = mapped_column(String(128), default="")
+    chunks: Mapped[int] = mapped_column(default=0)
+    chunks_done: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime]
+
+
+class UnseenVersion(TenantOwned):
+    """A version that searches must not find (see unseen.py). `due`: when its passages may go, None while they grow."""
+
+    __tablename__ = "unseen_versions"
+    __table_args__ = (Index(None, "due"),)
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    document_id: Mapped[str] = mapped_column(String(256))
+    blob: Mapped[str]
+    due: Mapped[datetime | None]
 
 
 class LexicalTerm(TenantOwned):

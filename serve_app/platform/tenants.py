@@ -221,7 +221,7 @@ class Tenants:
             in_work = JobDocument.state.in_(IN_WORK)
             waiting = (JobDocument.state == "queued") | (in_work & (JobDocument.lease_until <= self.clock()))
             await session.execute(update(JobDocument).where(documents, waiting).values(state="cancelled"))
-            await session.execute(update(JobDocument).where(documents, in_work).values(deleted=True))
+            await session.execute(update(JobDocument).where(documents, in_work).values(given_up=True))
         self._known.forget(tenant_id)
 
     async def _settled(self, tenant_id: str, within_s: float) -> None:

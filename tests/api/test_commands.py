@@ -127,7 +127,10 @@ async def test_async_false_waits_until_the_job_is_done(api: Api) -> None:
     assert not waiting.done()
     await api.services.jobs.finish(tasks[0], IndexedDocument("", "hr", 1, {}))
     job = only(await waiting)["data"]
-    assert (job["state"], job["documents"]) == ("succeeded", [{"id": "a", "state": "indexed", "error": None}])
+    assert (job["state"], job["documents"]) == (
+        "succeeded",
+        [{"id": "a", "state": "indexed", "chunks": 1, "chunks_done": 1, "error": None}],
+    )
 
 
 async def test_async_false_waits_no_longer_than_the_deadline(api: Api) -> None:

@@ -61,7 +61,7 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 
 @dataclass
 class Stages:
-    """All five ports at once. `delays` and `failures` are by stage name."""
+    """All six ports at once. `delays` and `failures` are by stage name."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
@@ -73,6 +73,7 @@ class Stages:
     retrievals: list[RetrievalRequest] = field(default_factory=list)
     tokens_per_text: int | None = None
     streams_closed: int = 0
+    hidden: tuple[str, ...] = ()
     deleted: list[tuple[str, str]] = field(default_factory=list)
 
     async def _enter(self, stage: str) -> None:
@@ -89,6 +90,10 @@ class Stages:
         await self._enter("lexical")
         return {1: 1.0}
 
+    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
+        await self._enter("visibility")
+        return self.hidden
+
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         self.retrievals.append(request)
         await self._enter("retrieval")
@@ -101,7 +106,7 @@ class Stages:
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         raise AssertionError("the ingress does not index")
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
+    async def delete(self, tenant_id: str, document_id: str) -> int:
         await self._enter("delete")
         self.deleted.append((tenant_id, document_id))
         return 1
@@ -134,4 +139,4 @@ class Stages:
         return StageStatus(True, "fake", "none")
 
     def pipeline(self, context_tokens: int = 100_000) -> Pipeline:
-        return Pipeline(self, self, self, self, self, context_tokens)
+        return Pipeline(self, self, self, self, self, self, context_tokens)

@@ -24,6 +24,7 @@ from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.types import (
     Candidate,
+    DocumentVersion,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -41,9 +42,10 @@ from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.statistics import LexicalStatistics
+from serve_app.platform.unseen import Visibility
 from serve_app.services import Services, assemble
 
-INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60)
+INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)
 
 
 class Stages:
@@ -72,8 +74,11 @@ class Stages:
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         await self.retrieval.upsert(embedder, entries)
 
-    async def delete(self, tenant_id: str, document_id: str, *, keep_version: str = "") -> int:
-        return await self.retrieval.delete(tenant_id, document_id, keep_version)
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await self.retrieval.delete(tenant_id, document_id)
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        return await self.retrieval.delete_versions(tenant_id, versions)
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return await self.retrieval.purge(tenant_id, collection)
@@ -141,7 +146,7 @@ class World:
             job: dict[str, Any] = (await self.call(tenant, "GET", f"/v1/jobs/{job_id}")).json()
             if job.get("state") not in ("queued", "running"):
                 return job
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
 
     async def put(self, tenant: str, **document: Any) -> httpx.Response:
         """Hand a document in and wait until it is indexed or failed."""
@@ -166,7 +171,9 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
     services = assemble(
         database,
         blobs,
-        Pipeline(stages, LexicalStatistics(database), stages, stages, stages, context_tokens=16_384),
+        Pipeline(
+            stages, LexicalStatistics(database), Visibility(database), stages, stages, stages, context_tokens=16_384
+        ),
         stages,
         limits,
         models=(),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deployments.errors import EmbedderMismatch, StageUnavailable
-from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument, ParsedDocument
+from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument, ParsedDocument, Progress
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.fake import FakeEmbedder, JobRecord, MemoryBlobStore, MemoryIndex, MemoryJobStore
 from deployments.ingestion.parsing import DocumentParser
@@ -33,7 +33,7 @@ class Bench:
     """A worker among fakes, and what a test may do to them."""
 
     def __init__(self, **settings: object) -> None:
-        defaults: dict[str, object] = {"poll_s": 0.02, "retry_delay_s": 0.0, "lease_s": 30.0}
+        defaults: dict[str, object] = {"poll_s": 0.02, "retry_delay_s": 0.0, "lease_s": 30.0, "remove_every_s": 0.02}
         self.config = IngestionConfig.model_validate(defaults | settings)
         self.blobs, self.index = MemoryBlobStore(), MemoryIndex()
         self.jobs, self.embedder = MemoryJobStore(), FakeEmbedder()
@@ -57,7 +57,7 @@ class Bench:
                 await asyncio.sleep(0.005)
 
     async def done(self, *records: JobRecord) -> None:
-        await self.until(lambda: all(record.state in ("indexed", "failed") for record in records))
+        await self.until(lambda: all(record.state in ("indexed", "failed", "cancelled") for record in records))
 
 
 MakeBench = Callable[..., Bench]
@@ -139,6 +139,7 @@ async def test_a_new_version_replaces_the_old_one(make_bench: MakeBench, task: D
     other = bench.submit(replace(task, document_id="other"))
     second = bench.submit(replace(task, job_id="second", version="v2"), "Članak 1.\n\nRok je 30 dana.")
     await bench.done(other, second)
+    await bench.until(lambda: not bench.jobs.unseen)
     versions = {(entry.passage.document_id, entry.passage.version) for entry in bench.index.entries.values()}
     assert versions == {("doc", "v2"), ("other", "v1")}
 
@@ -462,6 +463,71 @@ async def test_a_job_store_that_fails_in_the_middle_does_not_end_the_worker(
     assert calls >= 1
 
 
+THIRTY = "\n\n".join(f"Članak {n}.\n\nTekst {n}." for n in range(30))
+
+
+async def test_the_next_try_goes_on_after_the_last_finished_batch(make_bench: MakeBench, task: DocumentTask) -> None:
+    bench = make_bench(embed_batch=4)
+    embed = bench.embedder.embed_passages
+
+    async def fails_at_the_fifth(texts: Sequence[str]) -> Embeddings:
+        if len(bench.embedder.batches) == 4:
+            bench.embedder.embed_passages = embed  # type: ignore[method-assign]
+            raise StageUnavailable("embedding is gone")
+        return await embed(texts)
+
+    bench.embedder.embed_passages = fails_at_the_fifth  # type: ignore[method-assign]
+    record = bench.submit(task, THIRTY)
+    bench.start()
+    await bench.done(record)
+    assert record.task.attempts == 2
+    texts = [text for batch in bench.embedder.batches for text in batch]
+    assert len(set(texts)) == 30
+    assert len(texts) <= 34, "at most the batch that was being written is embedded again"
+    whole = make_bench(embed_batch=4)
+    other = whole.submit(task, THIRTY)
+    whole.start()
+    await whole.done(other)
+    assert record.indexed == other.indexed, "the statistics count the chunks of both tries"
+    assert bench.index.entries.keys() == whole.index.entries.keys()
+
+
+@pytest.mark.parametrize("changed", [{"embedder": "another"}, {"chunks": 31}])
+async def test_what_another_embedder_or_chunking_wrote_is_not_gone_on_with(
+    make_bench: MakeBench, task: DocumentTask, changed: dict[str, object]
+) -> None:
+    bench = make_bench(embed_batch=4)
+    so_far = replace(Progress(bench.embedder.info.fingerprint, chunks=30, done=8), **changed)  # type: ignore[arg-type]
+    record = bench.submit(replace(task, progress=so_far), THIRTY)
+    bench.start()
+    await bench.done(record)
+    assert len(bench.index.entries) == 30
+
+
+@pytest.mark.parametrize(("ending", "state"), [("cancelled", "cancelled"), ("lease lost", "embedding")])
+async def test_a_worker_stops_within_a_batch_when_its_claim_ends(
+    make_bench: MakeBench, task: DocumentTask, ending: str, state: DocumentState
+) -> None:
+    bench = make_bench(embed_batch=1, concurrent_documents=1)
+    embed = bench.embedder.embed_passages
+
+    async def meanwhile(texts: Sequence[str]) -> Embeddings:
+        if len(bench.embedder.batches) == 3:
+            record.given_up = ending == "cancelled"
+            if ending == "lease lost":
+                record.task, record.lease_until = replace(record.task, attempts=9), float("inf")
+        return await embed(texts)
+
+    bench.embedder.embed_passages = meanwhile  # type: ignore[method-assign]
+    record = bench.submit(task, THIRTY)
+    worker = bench.start()
+    await bench.until(lambda: len(bench.embedder.batches) > 3 and worker.active == 0)
+    assert len(bench.embedder.batches) <= 6
+    assert record.state == state
+    await bench.until(lambda: not bench.jobs.unseen)
+    assert bool(bench.index.entries) == (ending == "lease lost"), "what another worker has is not this one's to remove"
+
+
 async def test_what_a_failed_document_left_in_the_index_is_taken_back(
     make_bench: MakeBench, task: DocumentTask
 ) -> None:
@@ -481,10 +547,12 @@ async def test_what_a_failed_document_left_in_the_index_is_taken_back(
 
     bench.embedder.embed_passages = fails_at_the_second  # type: ignore[method-assign]
     changed = bench.submit(
-        replace(task, job_id="job-2", version="v2", blob="blob-2", live_version=task.version),
+        replace(task, job_id="job-2", version="v2", blob="blob-2"),
         ACT + "\n\nČlanak 3.\n\nNovo.",
     )
     await bench.done(changed)
     assert changed.state == "failed"
     assert calls > 1
+    await bench.until(lambda: not bench.jobs.unseen)
     assert set(bench.index.entries) == before
+    assert set(bench.blobs.blobs) == {task.blob}

@@ -10,7 +10,7 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.retrieval.lite import LiteFolder
-from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
+from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -20,7 +20,7 @@ async def test_passages_go_in_are_found_and_go(embedder: EmbedderInfo, entry: En
     retrieval = Retrieval(RetrievalConfig(backend="fake"))
     await retrieval.upsert(embedder, [entry("a", version="v1"), entry("b", document_id="doc-a", version="v2")])
     assert len(await retrieval.search(request_for())) == 2
-    assert await retrieval.delete("t", "doc-a", "v2") == 1
+    assert await retrieval.delete_versions("t", [DocumentVersion("doc-a", "v2")]) == 1
     assert await retrieval.delete("t", "doc-a") == 1
     assert await retrieval.search(request_for()) == []
 

@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 from deployments.errors import InvalidRequest
 from deployments.filters import And, Comparison, Filter, Not, Or, matches
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.filter_expression import document_expression, facets, filter_expression, scope_expression
+from deployments.retrieval.filter_expression import (
+    document_expression,
+    facets,
+    filter_expression,
+    scope_expression,
+    versions_expression,
+)
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope
+from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope
 
 TEXTS = [
     "",
@@ -157,9 +163,19 @@ def test_scope_expression() -> None:
     )
 
 
+def test_unseen_versions_are_out_of_scope() -> None:
+    scope = Scope("t", unseen=("v1", 'v"2'))
+    assert scope_expression(scope) == 'tenant_id == "t" and owner == "" and version not in ["v1", "v\\"2"]'
+
+
 def test_document_expression() -> None:
     assert document_expression("t", 'd"') == 'tenant_id == "t" and document_id == "d\\""'
-    assert document_expression("t", "d", "v") == 'tenant_id == "t" and document_id == "d" and version != "v"'
+
+
+def test_versions_expression() -> None:
+    assert versions_expression("t", [DocumentVersion("d", "v"), DocumentVersion("e", "w")]) == (
+        'tenant_id == "t" and ((document_id == "d" and version == "v") or (document_id == "e" and version == "w"))'
+    )
 
 
 @pytest.mark.parametrize("value", ["\x00", "a\x1b", "\x7f", "\ud800"])

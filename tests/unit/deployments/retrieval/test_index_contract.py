@@ -12,7 +12,7 @@ import pytest
 from deployments.errors import EmbedderMismatch, InvalidRequest
 from deployments.filters import parse
 from deployments.retrieval.base import Index
-from deployments.types import Candidate, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -168,12 +168,39 @@ async def test_delete_removes_a_document_and_counts(
     assert set(ids(await index.search(request_for(lexical={10: 1.0})))) == {"1", "3"}
 
 
-async def test_delete_keeps_one_version(
+async def test_delete_versions_removes_those_and_no_others(
     index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
 ) -> None:
     await index.upsert(embedder, [entry(v, document_id="d", version=v) for v in ("v1", "v2", "v3")])
-    assert await index.delete("t", "d", keep_version="v2") == 2
-    assert ids(await index.search(request_for())) == ["v2"]
+    await index.upsert(embedder, [entry("e", document_id="e", version="v1")])
+    await index.upsert(embedder, [entry("other", tenant_id="other", document_id="d", version="v1")])
+    gone = [DocumentVersion("d", "v1"), DocumentVersion("d", "v3"), DocumentVersion("none", "v9")]
+    assert await index.delete_versions("t", gone * 40) == 2
+    assert sorted(ids(await index.search(request_for()))) == ["e", "v2"]
+    assert ids(await index.search(request_for(tenant_id="other"))) == ["other"]
+
+
+async def test_unseen_versions_take_no_place_among_the_candidates(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    old = [entry(f"old{n}", document_id="d", version="old") for n in range(5)]
+    new = [entry(f"new{n}", document_id="d", version="new") for n in range(5)]
+    await index.upsert(embedder, [*old, *new])
+    request = request_for(lexical={10: 1.0}, limit=5)
+    for hidden, seen in (("old", "new"), ("new", "old")):
+        scope = replace(request.scope, unseen=(hidden, "never written"))
+        found = ids(await index.search(replace(request, scope=scope)))
+        assert sorted(found) == [f"{seen}{n}" for n in range(5)]
+
+
+async def test_whose_passages_are_all_unseen_has_no_other_embedder(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(replace(embedder, fingerprint="f2"), [entry("1", version="v")])
+    request = request_for()
+    with pytest.raises(EmbedderMismatch):
+        await index.search(request)
+    assert await index.search(replace(request, scope=replace(request.scope, unseen=("v",)))) == []
 
 
 async def test_delete_reaches_every_embedders_passages(

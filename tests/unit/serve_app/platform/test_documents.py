@@ -8,17 +8,18 @@ import pytest
 from sqlalchemy import func, select
 
 from deployments.errors import InvalidRequest, NotFound, UnknownCollection
+from deployments.ingestion.base import GivenUp
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.jobs import RETIRE_AFTER_S, Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
 
 
 @pytest.fixture
-def documents(database: Database) -> Documents:
-    return Documents(database)
+def documents(database: Database, clock: Clock) -> Documents:
+    return Documents(database, clock=clock)
 
 
 async def rows(database: Database) -> list[int | None]:
@@ -52,29 +53,31 @@ async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Docum
     await documents.delete("a", "d")
     await jobs.accept("a", [document("d", "two")])
     assert await jobs.claim("w", lease_s=30, limit=1) == [], "the first worker may still be writing passages"
-    with pytest.raises(NotFound, match="was deleted while it was indexed"):
+    with pytest.raises(GivenUp, match="was deleted"):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "it was deleted")
-    assert (await jobs.view("a", old.id))["documents"] == [{"id": "d", "state": "cancelled", "error": None}]
+    assert (await jobs.view("a", old.id))["documents"] == [
+        {"id": "d", "state": "cancelled", "chunks": 0, "chunks_done": 0, "error": None}
+    ]
     assert await rows(database) == [1, 0, 0]
     [task] = await jobs.claim("w", lease_s=30, limit=1)
-    assert (task.blob, task.live_version) == ("blob of two", "")
+    assert task.blob == "blob of two"
 
 
 async def test_a_version_in_work_whose_worker_died_is_cleared_up_by_the_next(
     jobs: Jobs, documents: Documents, clock: Clock
 ) -> None:
     await jobs.accept("a", [document("d", "one")])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.finish(task, indexed({1: 1}))
-    await jobs.accept("a", [document("d", "two")])
-    await jobs.claim("w", lease_s=30, limit=1)
+    [live] = await jobs.claim("w", lease_s=30, limit=1)
+    await jobs.finish(live, indexed({1: 1}))
+    job = await jobs.accept("a", [document("d", "two")])
+    [lost] = await jobs.claim("w", lease_s=30, limit=1)
     await documents.delete("a", "d")
     clock.advance(30)
-    [task] = await jobs.claim("other", lease_s=30, limit=1)
-    assert (task.blob, task.live_version) == ("blob of two", "")
-    with pytest.raises(NotFound):
-        await jobs.finish(task, indexed({1: 1}))
+    assert await jobs.claim("other", lease_s=30, limit=1) == []
+    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+    clock.advance(RETIRE_AFTER_S)
+    assert {each.version for each in await jobs.removable(10)} == {live.version, lost.version}
 
 
 async def test_another_tenants_document_is_not_there(jobs: Jobs, documents: Documents, database: Database) -> None:
@@ -93,7 +96,10 @@ async def test_a_deleted_collection_takes_its_documents_and_statistics_with_it(
     await jobs.accept("a", [document("f", "four")])
     for task in await jobs.claim("w", lease_s=30, limit=10):
         await jobs.finish(task, indexed({1: 1}))
-    assert await documents.delete_collection("a", "zakoni") == (2, ["blob of one", "blob of two"])
+    assert await documents.delete_collection("a", "zakoni") == (
+        {"documents": 2, "passages": 2},
+        ["blob of one", "blob of two"],
+    )
     assert await Collections(database).names("a") == ["default"]
     assert await Collections(database).names("b") == ["default", "zakoni"]
     async with database.session() as session:
@@ -110,9 +116,12 @@ async def test_a_deleted_collections_versions_on_their_way_are_given_up(
     job = await jobs.accept("a", new)
     [task] = await jobs.claim("w", lease_s=30, limit=1)
     others = await jobs.accept("b", new)
-    assert await documents.delete_collection("a", "zakoni") == (2, ["blob of one", "blob of two"])
+    assert await documents.delete_collection("a", "zakoni") == (
+        {"documents": 2, "passages": 0},
+        ["blob of one", "blob of two"],
+    )
     assert (await jobs.view("b", others.id))["state"] == "queued"
-    with pytest.raises(NotFound, match="was deleted while it was indexed"):
+    with pytest.raises(GivenUp, match="was deleted"):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "")
     assert (await jobs.view("a", job.id))["state"] == "cancelled"
@@ -128,8 +137,8 @@ async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is
     moved = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
     job = await jobs.accept("a", moved)
     [task] = await jobs.claim("w", lease_s=30, limit=1)
-    assert await documents.delete_collection("a", "zakoni") == (0, [])
-    with pytest.raises(NotFound):
+    assert await documents.delete_collection("a", "zakoni") == ({"documents": 0, "passages": 0}, [])
+    with pytest.raises(GivenUp):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "")
     assert (await jobs.view("a", job.id))["state"] == "cancelled"
@@ -151,7 +160,7 @@ async def test_what_is_handed_in_while_its_collection_is_deleted_is_kept_or_goes
     gone = 0
     while not handing_in.done():
         with suppress(UnknownCollection):
-            gone += (await documents.delete_collection("a", "zakoni"))[0]
+            gone += (await documents.delete_collection("a", "zakoni"))[0]["documents"]
     await handing_in
     assert (await rows(database))[0] == 20 - gone
 
@@ -161,7 +170,7 @@ async def test_a_collection_is_deleted_under_either_form_of_its_name(
     documents: Documents, database: Database, name: str
 ) -> None:
     await Collections(database).create("a", "žalbe")
-    assert await documents.delete_collection("a", name) == (0, [])
+    assert await documents.delete_collection("a", name) == ({"documents": 0, "passages": 0}, [])
 
 
 async def test_what_is_no_collection_of_the_tenant_cannot_be_deleted(documents: Documents, database: Database) -> None:
@@ -192,5 +201,5 @@ async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
     renewing = asyncio.create_task(renew())
     for each in ids[::2]:
         await documents.delete("a", each)
-    assert (await documents.delete_collection("a", "zakoni"))[0] == len(ids[1::2])
+    assert (await documents.delete_collection("a", "zakoni"))[0]["documents"] == len(ids[1::2])
     await renewing

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from deployments.errors import InvalidRequest, NotFound
-from deployments.ingestion.base import DocumentTask
+from deployments.ingestion.base import DocumentTask, GivenUp, LeaseLost, Progress, RemovedVersion
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.jobs import RETIRE_AFTER_S, Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
+from serve_app.platform.unseen import Visibility
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -64,7 +65,7 @@ async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
     assert (await jobs.view("a", job.id))["state"] == "queued"
     x, y, z = await claim(jobs)
     clock.advance(5)
-    await jobs.progress(y, "embedding")
+    await jobs.progress(y, "embedding", Progress("f", chunks=9, done=4))
     await jobs.finish(x, indexed({1: 1}))
     await jobs.fail(z, "broken_document", "not a PDF")
     assert await jobs.view("a", job.id) == {
@@ -72,9 +73,15 @@ async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
         "state": "running",
         "counts": {"queued": 0, "parsing": 0, "embedding": 1, "indexed": 1, "failed": 1, "cancelled": 0},
         "documents": [
-            {"id": "x", "state": "indexed", "error": None},
-            {"id": "y", "state": "embedding", "error": None},
-            {"id": "z", "state": "failed", "error": {"code": "broken_document", "detail": "not a PDF"}},
+            {"id": "x", "state": "indexed", "chunks": 1, "chunks_done": 1, "error": None},
+            {"id": "y", "state": "embedding", "chunks": 9, "chunks_done": 4, "error": None},
+            {
+                "id": "z",
+                "state": "failed",
+                "chunks": 0,
+                "chunks_done": 0,
+                "error": {"code": "broken_document", "detail": "not a PDF"},
+            },
         ],
         "created_at": "2026-01-31T12:00:00+00:00",
         "updated_at": "2026-01-31T12:00:05+00:00",
@@ -131,7 +138,8 @@ async def test_a_lost_lease_hands_the_document_on(jobs: Jobs, clock: Clock) -> N
     second = await claim_one(jobs, "second")
     assert second == replace(first, attempts=2)
 
-    await jobs.progress(first, "embedding")
+    with pytest.raises(LeaseLost):
+        await jobs.progress(first, "embedding")
     await jobs.renew("first", [first], lease_s=1000)
     await jobs.finish(first, indexed({1: 1}))
     await jobs.fail(first, "broken_document", "")
@@ -140,6 +148,92 @@ async def test_a_lost_lease_hands_the_document_on(jobs: Jobs, clock: Clock) -> N
 
     clock.advance(LEASE_S)
     assert (await claim_one(jobs, "third")).attempts == 3, "nor must they have renewed the lease"
+
+
+async def test_the_next_worker_is_told_how_far_the_one_before_came(jobs: Jobs, clock: Clock) -> None:
+    await jobs.accept("a", [document("d")])
+    first = await claim_one(jobs)
+    assert first.progress == Progress()
+    so_far = Progress("f", chunks=9, done=4)
+    await jobs.progress(first, "embedding", so_far)
+    await jobs.progress(first, "embedding")
+    clock.advance(LEASE_S)
+    assert (await claim_one(jobs, "second")).progress == so_far
+
+
+async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs, clock: Clock) -> None:
+    job = await jobs.accept("a", [document("done"), document("in work"), document("tried"), document("waiting")])
+    other = await jobs.accept("b", [document("waiting")])
+    done, in_work, tried = await jobs.claim("w", lease_s=LEASE_S, limit=3)
+    await jobs.finish(done, indexed({1: 1}))
+    await jobs.retry(tried, after_s=60)
+    for _ in range(2):
+        await jobs.cancel("a", job.id)
+    with pytest.raises(GivenUp):
+        await jobs.progress(in_work, "embedding")
+    with pytest.raises(GivenUp):
+        await jobs.finish(in_work, indexed({1: 1}))
+    await jobs.fail(in_work, "cancelled", "")
+    expected = {"done": "indexed", "in work": "cancelled", "tried": "cancelled", "waiting": "cancelled"}
+    assert await states(jobs, job.id) == expected
+    assert (await jobs.view("b", other.id))["state"] == "queued"
+    clock.advance(RETIRE_AFTER_S)
+    assert {each.version for each in await jobs.removable(10)} == {in_work.version, tried.version}
+    with pytest.raises(NotFound):
+        await jobs.cancel("b", job.id)
+
+
+async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Database, clock: Clock) -> None:
+    seen = Visibility(database)
+    await jobs.accept("a", [document("d", "one")])
+    assert await seen.unseen("a") == ()
+    old = await claim_one(jobs)
+    assert await seen.unseen("a") == (old.version,), "its passages are not complete"
+    await jobs.finish(old, indexed({1: 1}))
+    assert await seen.unseen("a") == ()
+    await jobs.accept("a", [document("d", "two")])
+    new = await claim_one(jobs)
+    assert await seen.unseen("a") == (new.version,)
+    await jobs.finish(new, indexed({1: 1}))
+    assert await seen.unseen("a") == (old.version,)
+    assert await seen.unseen("b") == ()
+
+    assert await jobs.removable(10) == [], "a search that began before must find the old version whole"
+    clock.advance(RETIRE_AFTER_S)
+    (gone,) = await jobs.removable(10)
+    assert gone == RemovedVersion("a", "d", old.version, "blob of one")
+    await jobs.removed([gone, gone])
+    assert await seen.unseen("a") == ()
+    await jobs.accept("a", [document("d", "one")])
+    assert (await claim_one(jobs)).version not in (old.version, new.version), "what is removed late must not be this"
+
+
+async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: Database, clock: Clock) -> None:
+    await jobs.accept("a", [document("d", "one")])
+    live = await claim_one(jobs)
+    await jobs.finish(live, indexed({1: 1}))
+    await jobs.accept("a", [document("d", "two")])
+    failed = await claim_one(jobs)
+    await jobs.fail(failed, "broken_document", "")
+    assert await Visibility(database).unseen("a") == (failed.version,)
+    clock.advance(RETIRE_AFTER_S)
+    assert [each.version for each in await jobs.removable(10)] == [failed.version]
+
+
+async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
+    jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.platform.jobs.MOST_UNSEEN", 2)
+    await jobs.accept("a", [document("d"), document("e")])
+    await jobs.accept("b", [document("d")])
+    for task in await claim(jobs):
+        await jobs.fail(task, "broken_document", "") if task.tenant_id == "a" else None
+    await jobs.accept("a", [document("f")])
+    await jobs.accept("b", [document("f")])
+    assert [(task.tenant_id, task.document_id) for task in await claim(jobs)] == [("b", "f")]
+    clock.advance(RETIRE_AFTER_S)
+    await jobs.removed((await jobs.removable(10))[:1])
+    assert ("a", "f") in [(task.tenant_id, task.document_id) for task in await claim(jobs)]
 
 
 async def test_a_renewed_lease_lasts(jobs: Jobs, clock: Clock) -> None:
@@ -221,7 +315,7 @@ async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, databas
     first = await claim_one(jobs)
     await jobs.finish(first, indexed({1: 1}))
     second = await claim_one(jobs)
-    assert (first.live_version, second.live_version) == ("", first.version)
+    assert first.version != second.version
     assert second.blob == "blob of two"
     await jobs.finish(second, indexed({2: 1}))
     await jobs.finish(first, indexed({1: 1}))

@@ -90,6 +90,9 @@ async def fill(database: Database, tenant: str) -> None:
     await jobs.accept(tenant, [document("d", collection="zakoni"), document("e", "longer text", owner="ana")])
     for task in await jobs.claim("w", lease_s=LEASE_S, limit=2):
         await jobs.finish(task, indexed({1: 1}))
+    await jobs.accept(tenant, [document("d", "other text", collection="zakoni")])
+    for task in await jobs.claim("w", lease_s=LEASE_S, limit=2):
+        await jobs.finish(task, indexed({1: 1}))
     assert isinstance(await Idempotency(database, lease_s=60).begin(tenant, "k", "r", SECRET), Claim)
     outcome = {"user": "u", "language": "hr", "outcome": "stop", "engine": "vllm", "sources": 1}
     counts = {"prompt_tokens": 1, "completion_tokens": 1, "timings": {}}
@@ -279,7 +282,7 @@ async def test_a_deleted_tenant_leaves_no_row_and_its_removal_is_counted(
     before = await owned_rows(database, "b")
     assert all((await owned_rows(database, "a")).values()), "each table must hold something to remove"
     removed = await tenants.delete("a", index, blobs, settle_s=0)
-    assert removed == Removed(passages=7, documents=2, blobs=2, bytes=8, keys=1, jobs=1, collections=2)
+    assert removed == Removed(passages=7, documents=2, blobs=2, bytes=8, keys=1, jobs=2, collections=2)
     assert not any((await owned_rows(database, "a")).values())
     with pytest.raises(NotFound):
         await tenants.get("a")

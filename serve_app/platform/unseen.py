@@ -1,0 +1,95 @@
+"""Versions of documents that searches must not find although their passages may be in the index.
+
+An index changes passage by passage; a row here changes with the transaction that accepts, finishes or removes a
+document. A version is in this table
+
+- from its first claim until it is live: its passages are not complete;
+- from its replacement until its passages are gone: `due` then lies `retire_after_s` ahead, because a search that read
+  this table before the replacement may still be on its way, and must find the old version whole;
+- from its failure or deletion until its passages are gone.
+
+So whoever reads the table once and searches without what it names finds each document's old version or its new one,
+never both and never neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deployments.ingestion.base import RemovedVersion
+from serve_app.platform.database import Database, chunks, insert
+from serve_app.platform.models import UnseenVersion, of_tenant
+
+
+class Visibility:
+    """Implements ports.Visibility."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
+        async with self.database.session() as session:
+            found = await session.scalars(select(UnseenVersion.version).where(of_tenant(UnseenVersion, tenant_id)))
+            return tuple(found)
+
+
+async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datetime | None = None) -> None:
+    """Hide versions, until `reveal`, or for good: their passages are removed once `due` has passed."""
+    for some in chunks(rows, 100):
+        statement = insert(session, UnseenVersion)
+        values: list[dict[str, Any]] = [
+            {
+                "tenant_id": row.tenant_id,
+                "version": row.version,
+                "document_id": row.document_id,
+                "blob": row.blob,
+                "due": due,
+            }
+            for row in some
+        ]
+        await session.execute(
+            statement.values(values).on_conflict_do_update(
+                index_elements=["tenant_id", "version"],
+                set_={"due": func.coalesce(statement.excluded.due, UnseenVersion.due)},
+            )
+        )
+
+
+async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
+    await session.execute(delete(UnseenVersion).where(_is(tenant_id, version)))
+
+
+async def give_up(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:
+    """Have what was written of hidden versions removed once `due` has passed."""
+    for some in chunks(versions):
+        await session.execute(
+            update(UnseenVersion)
+            .where(of_tenant(UnseenVersion, tenant_id), UnseenVersion.version.in_(some))
+            .values(due=due)
+        )
+
+
+async def removable(session: AsyncSession, now: datetime, limit: int) -> list[RemovedVersion]:
+    """Versions whose passages may go, the longest due first."""
+    row = UnseenVersion
+    found = await session.execute(
+        select(row.tenant_id, row.document_id, row.version, row.blob)
+        .where(row.due <= now)
+        .order_by(row.due, row.version)
+        .limit(limit)
+    )
+    return [RemovedVersion(*each) for each in found]
+
+
+async def removed(session: AsyncSession, versions: Sequence[RemovedVersion]) -> None:
+    for each in versions:
+        await session.execute(delete(UnseenVersion).where(_is(each.tenant_id, each.version)))
+
+
+def _is(tenant_id: str, version: str) -> ColumnElement[bool]:
+    return of_tenant(UnseenVersion, tenant_id) & (UnseenVersion.version == version)
