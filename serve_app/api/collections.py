@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from deployments.errors import Conflict, StageUnavailable, UnknownCollection
+from deployments.errors import Conflict, UnknownCollection
 from serve_app import library, views
 from serve_app.api.access import Caller, Serving, Writer
 from serve_app.api.contract import A_TIME, Shown, Time, answers, refusals
@@ -102,7 +102,7 @@ async def patch(name: CollectionName, body: CollectionPatch, serving: Serving, c
 @router.delete(
     "/collections/{name}",
     response_model=RemovedCollection,
-    responses={200: answers(example=_REMOVED), **refusals(UnknownCollection, StageUnavailable)},
+    responses={200: answers(example=_REMOVED), **refusals(UnknownCollection)},
 )
 async def delete(name: CollectionName, serving: Serving, caller: Writer) -> dict[str, Any]:
     """Remove a collection with all its documents, and say how much that was. `default` stays."""

@@ -17,7 +17,6 @@ from deployments.errors import (
     InvalidRequest,
     NotFound,
     QuotaExceeded,
-    StageUnavailable,
     UnsupportedDocument,
 )
 from deployments.ingestion.parsers import kinds
@@ -116,9 +115,9 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     return views.accepted(job, uploads)
 
 
-@router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound, StageUnavailable))
+@router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound))
 async def delete(document_id: DocumentId, serving: Serving, caller: Writer) -> None:
-    """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
+    """Remove a document: once this has returned, no search finds it."""
     await library.delete_document(serving, caller, document_id)
 
 
