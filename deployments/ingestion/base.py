@@ -68,20 +68,24 @@ class RemovedVersion:
 class ParsedDocument:
     """A document as Markdown: headings as `#`, tables as pipes, paragraphs by blank lines, NFC.
 
-    `title` is what the document says of itself, empty if it says nothing.
+    `title` is what the document says of itself, empty if it says nothing. `pages` are (offset in the text, number from
+    1) of each page's beginning, in order; empty for a document without pages.
     """
 
     title: str
     text: str
+    pages: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a document's text. `headings` is the path of headings above it."""
+    """A piece of a document's text. `headings` is the path of headings above it, `page` the one it begins on, None
+    for a document without pages."""
 
     position: int
     text: str
     headings: tuple[str, ...]
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

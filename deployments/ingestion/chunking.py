@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semantic_text_splitter import MarkdownSplitter
 from tokenizers import Tokenizer
@@ -13,6 +14,9 @@ from deployments.ingestion.base import Chunk, ParsedDocument
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_ROW = re.compile(r" {0,3}\|.*")
+_BELOW_HEADER = re.compile(r" {0,3}\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
+_ROWS_COUNTED = 256
 
 
 def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, overlap: int) -> list[Chunk]:
@@ -20,22 +24,44 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, 
 
     Every heading with text below it starts a chunk, so that a text never comes with the heading of the text
     before, and no chunk is headings alone where they and some text fit together; within a section, chunks end
-    where the text's structure does and share up to `overlap` tokens. The tokenizer must neither truncate nor pad.
+    where the text's structure does and share up to `overlap` tokens. A table (of rows that begin with `|`) that fits
+    into a chunk is never cut; a larger one is cut between its rows and its header stands above each piece, unless
+    the header takes more than half of a chunk. The tokenizer must neither truncate nor pad.
     Blocks for seconds on a long text, without the interpreter's lock.
     """
     split = _Splitter(tokenizer, chunk_tokens, overlap)
-    pieces = ((text, section.headings) for section in _sections(document.text) for text in split(section))
-    return [Chunk(position, text, headings) for position, (text, headings) in enumerate(pieces)]
+    starts = [start for start, _ in document.pages]
+    chunks: list[Chunk] = []
+    for section in _sections(document.text):
+        for piece in split(section):
+            page = bisect_right(starts, section.start + piece.start)
+            number = document.pages[page - 1][1] if page else None
+            chunks.append(Chunk(len(chunks), piece.text(section.text), section.headings, number))
+    return chunks
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """Headings that follow one another and the text below the last of them, which begins at `body`.
-    `headings` is the path to that text."""
+    """Headings that follow one another and the text below the last of them, which begins at `body`. It begins at
+    `start` of the document. `headings` is the path to that text."""
 
+    start: int
     text: str
     body: int
     headings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What becomes a chunk: a part of a section's text, or rows of a table with the `header` that stands above them."""
+
+    start: int
+    end: int
+    header: str = ""
+    of_table: bool = False
+
+    def text(self, section: str) -> str:
+        return self.header + section[self.start : self.end]
 
 
 class _Splitter:
@@ -47,21 +73,71 @@ class _Splitter:
         self._overlap = overlap
         self._by_size: dict[int, MarkdownSplitter] = {}
 
-    def __call__(self, section: _Section) -> list[str]:
-        whole = section.text.strip()
-        if whole and self._count(whole) <= self._chunk_tokens:
+    def __call__(self, section: _Section) -> list[_Piece]:
+        text = section.text
+        whole = _stripped(text, 0, len(text))
+        if whole.start < whole.end and self._fits(whole, text, self._chunk_tokens):
             return [whole]
-        heading, body = section.text[: section.body].strip(), section.text[section.body :]
-        room = self._chunk_tokens - self._count(heading)
-        if not heading or not body or room < self._chunk_tokens // 2:
-            chunks: list[str] = self._sized(self._chunk_tokens).chunks(section.text)
-            return chunks
+        heading = _stripped(text, 0, section.body)
+        room = self._chunk_tokens - self._count(heading.text(text))
+        if heading.start == heading.end or section.body == len(text) or room < self._chunk_tokens // 2:
+            return self._pieces(text, 0, self._chunk_tokens)
         # A splitter would leave the heading alone above a paragraph that fills a chunk: split the text for
         # what the heading leaves, and put them together.
-        (start, first), *rest = self._sized(room - room % _size_step(self._chunk_tokens)).chunk_indices(body)
-        joined = section.text[: section.body + start + len(first)].strip()
-        above = [joined] if self._count(joined) <= self._chunk_tokens else [heading, first]
-        return [*above, *(text for _, text in rest)]
+        first, *rest = self._pieces(text, section.body, self._step_down(room))
+        joined = _stripped(text, 0, first.end)
+        return [joined, *rest] if self._fits(joined, text, self._chunk_tokens) else [heading, first, *rest]
+
+    def _pieces(self, text: str, start: int, size: int) -> list[_Piece]:
+        """Of `text` from `start` on: its tables and what is between them, put together where they fit."""
+        pieces: list[_Piece] = []
+        for begin, end, is_table in _blocks(text, start):
+            for piece in self._table(text, begin, end, size) if is_table else self._split(text, begin, end, size):
+                joined = _Piece(pieces[-1].start, piece.end, pieces[-1].header, of_table=True) if pieces else piece
+                beside_table = pieces and (piece.of_table or pieces[-1].of_table)
+                if beside_table and not piece.header and self._fits(joined, text, size):
+                    pieces[-1] = joined
+                else:
+                    pieces.append(piece)
+        return pieces
+
+    def _split(self, text: str, begin: int, end: int, size: int) -> Iterator[_Piece]:
+        for start, piece in self._sized(size).chunk_indices(text[begin:end]):
+            yield _Piece(begin + start, begin + start + len(piece))
+
+    def _table(self, text: str, begin: int, end: int, size: int) -> Iterator[_Piece]:
+        whole = _stripped(text, begin, end)
+        lines = text[begin:end].splitlines(keepends=True)
+        rows = begin + len(lines[0]) + len(lines[1])
+        header = text[begin:rows]
+        room = size - self._count(header)
+        if self._fits(whole, text, size):
+            yield replace(whole, of_table=True)
+        elif room < size // 2:
+            yield from self._split(text, begin, end, size)
+        else:
+            start, reached, used = rows, rows, 0
+            for line, tokens in self._counted(lines[2:]):
+                if used and used + tokens > room:
+                    yield from self._rows(text, start, reached, header, size)
+                    start, used = reached, 0
+                reached, used = reached + len(line), used + tokens
+            yield from self._rows(text, start, reached, header, size)
+
+    def _rows(self, text: str, begin: int, end: int, header: str, size: int) -> Iterator[_Piece]:
+        """Rows that fit below their header, or one that does not: its parts, each below the header."""
+        piece = replace(_stripped(text, begin, end), header=header, of_table=True)
+        if self._fits(piece, text, size):
+            yield piece
+            return
+        for part in self._split(text, begin, end, self._step_down(size - self._count(header))):
+            below = replace(part, header=header, of_table=True)
+            yield below if self._fits(below, text, size) else part
+
+    def _counted(self, lines: list[str]) -> Iterator[tuple[str, int]]:
+        for start in range(0, len(lines), _ROWS_COUNTED):
+            batch = lines[start : start + _ROWS_COUNTED]
+            yield from zip(batch, map(len, self._tokenizer.encode_batch(batch, add_special_tokens=False)), strict=True)
 
     def _sized(self, size: int) -> MarkdownSplitter:
         if size not in self._by_size:
@@ -70,16 +146,24 @@ class _Splitter:
             )
         return self._by_size[size]
 
+    def _fits(self, piece: _Piece, text: str, size: int) -> bool:
+        return self._count(piece.text(text)) <= size
+
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def _step_down(self, size: int) -> int:
+        """The size rounded down, so that there are few splitters however many headings and tables there are."""
+        return size - size % max(1, self._chunk_tokens // 16)
 
-def _size_step(chunk_tokens: int) -> int:
-    """What sizes are rounded down to, so that there are at most nine splitters however many headings there are."""
-    return max(1, chunk_tokens // 16)
+
+def _stripped(text: str, begin: int, end: int) -> _Piece:
+    part = text[begin:end]
+    return _Piece(begin + len(part) - len(part.lstrip()), begin + len(part.rstrip())) if part.strip() else _Piece(0, 0)
 
 
 def _sections(text: str) -> Iterator[_Section]:
+    start = 0
     path: list[tuple[int, str]] = []
     heads: list[str] = []
     body: list[str] = []
@@ -89,7 +173,9 @@ def _sections(text: str) -> Iterator[_Section]:
         heading = None if fence else _HEADING.fullmatch(bare)
         if heading:
             if body:
-                yield _section(heads, body, path)
+                section = _section(start, heads, body, path)
+                yield section
+                start += len(section.text)
                 heads, body = [], []
             level = len(heading[1])
             path = [*((above, name) for above, name in path if above < level), (level, heading[2])]
@@ -98,12 +184,31 @@ def _sections(text: str) -> Iterator[_Section]:
             fence = _fence_after(bare, fence)
             (body if body or bare.strip() else heads).append(line)
     if heads or body:
-        yield _section(heads, body, path)
+        yield _section(start, heads, body, path)
 
 
-def _section(heads: list[str], body: list[str], path: list[tuple[int, str]]) -> _Section:
+def _section(start: int, heads: list[str], body: list[str], path: list[tuple[int, str]]) -> _Section:
     above = "".join(heads)
-    return _Section(above + "".join(body), len(above), tuple(name for _, name in path if name))
+    return _Section(start, above + "".join(body), len(above), tuple(name for _, name in path if name))
+
+
+def _blocks(text: str, start: int) -> Iterator[tuple[int, int, bool]]:
+    """(begin, end, whether it is a table) of the tables in `text` from `start` on, and of what is between them."""
+    lines = text[start:].splitlines(keepends=True)
+    begin = end = start  # of the block that is being read
+    in_table = False
+    fence = ""
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        is_row = not fence and _ROW.fullmatch(line.rstrip("\r\n")) is not None
+        begins = is_row and not in_table and _BELOW_HEADER.fullmatch(following.rstrip("\r\n")) is not None
+        if begins or (in_table and not is_row):
+            if end > begin:
+                yield begin, end, in_table
+            begin, in_table = end, begins
+        fence = _fence_after(line.rstrip("\r\n"), fence)
+        end += len(line)
+    if end > begin:
+        yield begin, end, in_table
 
 
 def _fence_after(line: str, fence: str) -> str:

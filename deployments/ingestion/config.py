@@ -15,6 +15,7 @@ class IngestionConfig(Config):
     parse_memory_mb: int = Field(1024, ge=256, description="memory of the process that parses one document")
     max_inflation: int = Field(100, ge=1, description="how many times larger than its file a document may unpack to")
     max_text_characters: int = Field(20_000_000, ge=1, description="text of one document")
+    max_pages: int = Field(20_000, ge=1, description="pages of one PDF, slides of one presentation")
     poll_s: float = Field(2.0, gt=0, description="how often the job store is asked for work that nobody announced")
     remove_every_s: float = Field(
         5.0, gt=0, description="how often replaced and deleted documents' passages are looked for, to be removed"

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import deployments
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
@@ -26,7 +27,8 @@ PARSE = "deployments.ingestion.parsers:parse"
 _START_S = 60.0
 _END_S = 5.0
 _ANSWER_BYTES = 2**20
-"""What an answer may be longer than its text."""
+"""What an answer may be longer than its text and its pages."""
+_PAGE_BYTES = 32
 _DOCUMENTS_PER_PROCESS = 100
 """A process is replaced after so many documents, so that what parsers leak stays bounded."""
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
@@ -99,6 +101,7 @@ class _ParserProcess:
             "memory_mb": config.parse_memory_mb,
             "text_characters": config.max_text_characters,
             "inflation": config.max_inflation,
+            "pages": config.max_pages,
         }
         try:
             if self._process is None:
@@ -111,7 +114,8 @@ class _ParserProcess:
                     f"reading the document took more than {config.parse_timeout_s:g} s; "
                     "split it, or save it in a simpler form"
                 )
-            answer = json.loads(self._connection.recv_bytes(_ANSWER_BYTES + 4 * config.max_text_characters))
+            longest = _ANSWER_BYTES + 4 * config.max_text_characters + _PAGE_BYTES * config.max_pages
+            answer = json.loads(self._connection.recv_bytes(longest))
         except (EOFError, OSError) as error:
             raise self._why_it_ended() from error
         self._served += 1
@@ -165,7 +169,8 @@ class _ParserProcess:
         )
 
 
-def _document(answer: dict[str, str]) -> ParsedDocument:
+def _document(answer: dict[str, Any]) -> ParsedDocument:
     if "code" in answer:
         raise _ERRORS.get(answer["code"], BrokenDocument)(answer["message"])
-    return ParsedDocument(title=answer["title"], text=answer["text"])
+    pages = tuple((offset, page) for offset, page in answer["pages"])
+    return ParsedDocument(title=answer["title"], text=answer["text"], pages=pages)

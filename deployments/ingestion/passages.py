@@ -11,6 +11,9 @@ from tokenizers import Tokenizer
 from deployments.ingestion.base import Chunk, DocumentTask
 from deployments.types import EmbedderInfo, Language, Passage
 
+LOCATION_KEYS = ("headings", "page")
+"""The keys of a passage's metadata that say where in its document it is."""
+
 _PATH_SEPARATOR = " › "
 _PREFIX_TOKENS = 32
 """Room that a passage leaves for its title and headings, where the model reads enough for that."""
@@ -69,8 +72,10 @@ def passage_id(task: DocumentTask, position: int) -> str:
 
 def _passage(task: DocumentTask, title: str, language: Language, chunk: Chunk) -> Passage:
     metadata = dict(task.metadata)
-    if chunk.headings:
-        metadata.setdefault("headings", list(chunk.headings))  # a caller's own key of that name stays the caller's
+    location = {"headings": list(chunk.headings), "page": chunk.page}
+    for key in LOCATION_KEYS:
+        if location[key]:
+            metadata.setdefault(key, location[key])  # a caller's own key of that name stays the caller's
     return Passage(
         id=passage_id(task, chunk.position),
         document_id=task.document_id,

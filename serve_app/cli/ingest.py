@@ -27,6 +27,13 @@ KINDS = {
     ".htm": "text/html",
     ".pdf": "application/pdf",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+    ".epub": "application/epub+zip",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".eml": "message/rfc822",
 }
 BATCH_FILES = 50
 BATCH_BYTES = 16 * 1024 * 1024
@@ -66,7 +73,7 @@ def ingest(
     key: Key = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Index documents: Markdown, text, HTML, PDF and Word (.docx)."""
+    """Index documents: Markdown, text, HTML, PDF, Word, PowerPoint, Excel, EPUB, CSV and e-mail (.eml)."""
     fields = form_fields(collection=collection, language=language, user=user, metadata=parse_metadata(metadata or []))
     found = find(paths)
     console = Console()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import docx
+import openpyxl
+import pptx
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fpdf import FPDF
@@ -79,3 +82,76 @@ def make_docx(paragraphs: Sequence[str], *, title: str = "", table: Sequence[Seq
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()
+
+
+def make_pptx(
+    slides: Sequence[tuple[str, Sequence[str]]], *, notes: str = "", table: Sequence[Sequence[str]] = ()
+) -> bytes:
+    """A PPTX of slides, each a title (empty for none) and its bullets; notes and table are the last slide's."""
+    deck = pptx.Presentation()
+    for title, bullets in slides:
+        slide = deck.slides.add_slide(deck.slide_layouts[1 if title else 6])
+        if title:
+            slide.shapes.title.text = title
+            slide.placeholders[1].text = "\n".join(bullets)
+        else:
+            slide.shapes.add_textbox(0, 0, 10**6, 10**6).text_frame.text = "\n".join(bullets)
+    if notes:
+        slide.notes_slide.notes_text_frame.text = notes
+    if table:
+        grid = slide.shapes.add_table(len(table), len(table[0]), 0, 0, 10**6, 10**6).table
+        for row, cells in enumerate(table):
+            for column, text in enumerate(cells):
+                grid.cell(row, column).text = text
+    buffer = io.BytesIO()
+    deck.save(buffer)
+    return buffer.getvalue()
+
+
+def make_xlsx(sheets: Mapping[str, Sequence[Sequence[object]]], *, title: str = "") -> bytes:
+    """An XLSX of sheets by name."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    book.properties.title = title or None
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+def make_epub(pages: Sequence[str], *, title: str = "", more: Mapping[str, str] | None = None) -> bytes:
+    """An EPUB of HTML pages in this order, stored in the other one; `more` are further members."""
+    names = [f"p{number} a.xhtml" for number in range(len(pages))]
+    items = "".join(
+        f'<item id="i{n}" href="{name.replace(" ", "%20")}" media-type="application/xhtml+xml"/>'
+        for n, name in reversed([*enumerate(names)])
+    )
+    references = "".join(f'<itemref idref="i{n}"/>' for n in range(len(names)))
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        f"<dc:title>{title}</dc:title></metadata><manifest>{items}</manifest><spine>{references}</spine></package>"
+    )
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="OEBPS/content.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
+    )
+    members = {"META-INF/container.xml": container, "OEBPS/content.opf": package}
+    members |= {f"OEBPS/{name}": page for name, page in reversed([*zip(names, pages, strict=True)])}
+    return make_zip({"mimetype": "application/epub+zip"} | members | dict(more or {}))
+
+
+def make_zip(members: Mapping[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def with_members(data: bytes, members: Mapping[str, str | bytes]) -> bytes:
+    """A ZIP with some members replaced or added."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return make_zip({name: archive.read(name) for name in archive.namelist()} | dict(members))

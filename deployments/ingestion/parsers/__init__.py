@@ -5,19 +5,14 @@ Runs in a process of its own (`child.py`), which imports no more than the format
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.kinds import detect
+from deployments.ingestion.parsers.limits import Limits
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`text_characters`: of the parsed text. `inflation`: how many times its own size a document may unpack to."""
-
-    text_characters: int
-    inflation: int
+__all__ = ["Limits", "parse"]
 
 
 def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> ParsedDocument:
@@ -32,11 +27,31 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             case "pdf":
                 from deployments.ingestion.parsers.pdf import parse_pdf
 
-                document = parse_pdf(data, limits.text_characters)
+                document = parse_pdf(data, limits)
             case "docx":
                 from deployments.ingestion.parsers.docx import parse_docx
 
                 document = parse_docx(data, limits.inflation)
+            case "pptx":
+                from deployments.ingestion.parsers.pptx import parse_pptx
+
+                document = parse_pptx(data, limits)
+            case "xlsx":
+                from deployments.ingestion.parsers.xlsx import parse_xlsx
+
+                document = parse_xlsx(data, limits)
+            case "epub":
+                from deployments.ingestion.parsers.epub import parse_epub
+
+                document = parse_epub(data, limits)
+            case "csv":
+                from deployments.ingestion.parsers.delimited import parse_delimited
+
+                document = parse_delimited(data, limits.text_characters)
+            case "email":
+                from deployments.ingestion.parsers.eml import parse_email
+
+                document = parse_email(data)
             case "html":
                 from deployments.ingestion.parsers.html import parse_html
 
@@ -53,7 +68,9 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             f"the limit is {limits.text_characters:,}; split it"
         )
     if not any(character.isalnum() for character in document.text):
-        raise BrokenDocument("the document holds no text")
+        raise BrokenDocument(
+            "the document holds no text; if it is in pictures, run text recognition (OCR) on them first"
+        )
     return document if document.title else replace(document, title=_first_heading(document.text))
 
 

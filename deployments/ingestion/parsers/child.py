@@ -21,7 +21,7 @@ from pathlib import Path
 
 from deployments.errors import BadInput, BrokenDocument
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers import Limits
+from deployments.ingestion.parsers.limits import Limits
 
 READY = b"ready"
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +33,7 @@ def main(descriptor: int, parent: int, function: str) -> None:
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl takes it where it is: memory for nothing
     module, _, name = function.partition(":")
     parse: Parse = getattr(importlib.import_module(module), name)
     connection = Connection(descriptor)
@@ -46,10 +47,10 @@ def main(descriptor: int, parent: int, function: str) -> None:
 def _answer(parse: Parse, request: dict[str, int | str], data: bytes) -> bytes:
     memory_mb = int(request["memory_mb"])
     _limit_memory(memory_mb)
-    limits = Limits(text_characters=int(request["text_characters"]), inflation=int(request["inflation"]))
+    limits = Limits(**{name: int(request[name]) for name in ("text_characters", "inflation", "pages")})
     try:
         document = parse(data, str(request["filename"]), str(request["media_type"]), limits)
-        answer = {"title": document.title, "text": document.text}
+        answer = {"title": document.title, "text": document.text, "pages": document.pages}
         return json.dumps(answer, ensure_ascii=False).encode()
     except MemoryError:
         error: BadInput = BrokenDocument(f"reading the document takes more than {memory_mb:,} MiB of memory; split it")

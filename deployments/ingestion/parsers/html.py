@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 
-from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
 from bs4.element import Comment, Tag
 from markdownify import ATX, MarkdownConverter
 
-from deployments.errors import UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.structure import mark_headings
-from deployments.ingestion.parsers.text import clean, decode
+from deployments.ingestion.parsers.text import clean, decode_declared
 
 _NOISE = "script, style, nav, footer, aside, noscript, template, form, iframe, svg, button, [hidden], [role=navigation]"
 _DECLARED = re.compile(
@@ -24,9 +23,14 @@ _DISPLAY_NONE = re.compile(r"display\s*:\s*none")
 
 
 def parse_html(data: bytes) -> ParsedDocument:
+    declared = _DECLARED.search(data[:2048])
+    return parse_markup(decode_declared(data, declared[1].decode() if declared else ""))
+
+
+def parse_markup(page: str) -> ParsedDocument:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        soup = BeautifulSoup(_decode(data), "lxml")
+        warnings.simplefilter("ignore", (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning))
+        soup = BeautifulSoup(page, "lxml")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for noise in soup.select(_NOISE) + soup.find_all(style=_DISPLAY_NONE):
         noise.decompose()
@@ -64,20 +68,3 @@ def to_markdown(root: Tag | BeautifulSoup) -> str:
     )
     text: str = converter.convert_soup(root)
     return clean(mark_headings(clean(text)))
-
-
-def _decode(data: bytes) -> str:
-    """UTF-8 first, then what the page declares, then as any text."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        declared = _DECLARED.search(data[:2048])
-    if declared:
-        try:
-            return data.decode(declared[1].decode())
-        except (LookupError, UnicodeDecodeError):
-            pass
-    try:
-        return decode(data)
-    except UnsupportedDocument:
-        raise UnsupportedDocument("the page's text is not in the encoding it declares; save it as UTF-8") from None

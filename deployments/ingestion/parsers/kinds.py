@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import PurePath
 from typing import Literal
 
 from deployments.errors import BrokenDocument, UnsupportedDocument
 
-Kind = Literal["markdown", "text", "html", "pdf", "docx"]
+Kind = Literal["markdown", "text", "html", "csv", "email", "pdf", "docx", "pptx", "xlsx", "epub"]
 
-SUPPORTED = "Markdown (.md), plain text (.txt), HTML (.html), PDF (.pdf), Word (.docx)"
+SUPPORTED = (
+    "Markdown (.md), plain text (.txt), HTML (.html), PDF (.pdf), Word (.docx), PowerPoint (.pptx), "
+    "Excel (.xlsx, .xlsm), EPUB (.epub), CSV (.csv, .tsv), e-mail (.eml)"
+)
 
-_NAMES: dict[Kind, str] = {"markdown": "Markdown", "text": "plain text", "html": "HTML", "pdf": "PDF", "docx": "DOCX"}
+_NAMES: dict[Kind, str] = {
+    "markdown": "Markdown",
+    "text": "plain text",
+    "html": "HTML",
+    "csv": "CSV",
+    "email": "e-mail",
+    "pdf": "PDF",
+    "docx": "DOCX",
+    "pptx": "PPTX",
+    "xlsx": "XLSX",
+    "epub": "EPUB",
+}
+_TEXTS: tuple[Kind, ...] = ("markdown", "text", "html", "csv", "email")
+"""Kinds without a signature: their name is all that tells them apart."""
+_ARCHIVES: tuple[Kind, ...] = ("docx", "pptx", "xlsx", "epub")
 _EXTENSIONS: dict[str, Kind] = {
     ".md": "markdown",
     ".markdown": "markdown",
@@ -22,8 +40,15 @@ _EXTENSIONS: dict[str, Kind] = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".eml": "email",
     ".pdf": "pdf",
     ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".epub": "epub",
 }
 _MEDIA_TYPES: dict[str, Kind] = {
     "text/markdown": "markdown",
@@ -31,9 +56,27 @@ _MEDIA_TYPES: dict[str, Kind] = {
     "text/plain": "text",
     "text/html": "html",
     "application/xhtml+xml": "html",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "message/rfc822": "email",
     "application/pdf": "pdf",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.ms-excel.sheet.macroenabled.12": "xlsx",
+    "application/epub+zip": "epub",
 }
+_MEMBERS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    (re.compile(r"word/document.*\.xml"), "docx"),
+    (re.compile(r"ppt/presentation.*\.xml"), "pptx"),
+    (re.compile(r"xl/workbook.*\.xml"), "xlsx"),
+    (re.compile(r"META-INF/container\.xml"), "epub"),
+)
+"""What a container of each kind holds. OpenDocument files have no such member."""
+_OTHER_MEMBERS = (
+    ("xl/workbook.bin", "a binary Excel workbook (.xlsb); save it as XLSX"),
+    ("META-INF/manifest.xml", "an OpenDocument file; save it as DOCX, XLSX or PPTX"),
+)
 _OTHER_SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"{\\rtf", "RTF"),
     (b"\x89PNG", "a PNG image"),
@@ -43,6 +86,13 @@ _OTHER_SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_STREAM = "EncryptedPackage"
+_OLE_STREAMS = (
+    ("WordDocument", "an old Office format (.doc); save it as DOCX"),
+    ("Workbook", "an old Office format (.xls); save it as XLSX"),
+    ("PowerPoint Document", "an old Office format (.ppt); save it as PPTX"),
+    ("__substg1.0_", "an Outlook message (.msg); save it as .eml"),
+)
 
 
 def detect(data: bytes, filename: str, media_type: str) -> Kind:
@@ -52,7 +102,7 @@ def detect(data: bytes, filename: str, media_type: str) -> Kind:
         raise BrokenDocument("the document is empty: it has no bytes")
     claimed = _claimed(filename, media_type)
     found = _by_content(data, claimed)
-    kind = found or (claimed if claimed in ("markdown", "text", "html") else None)
+    kind = found or (claimed if claimed in _TEXTS else None)
     if kind is None:
         if claimed is not None:
             raise UnsupportedDocument(
@@ -82,11 +132,7 @@ def _by_content(data: bytes, claimed: Kind | None) -> Kind | None:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _by_archive(data, claimed)
     if data.startswith(_OLE):
-        if claimed == "docx":
-            raise BrokenDocument("the DOCX is protected by a password; save it without one and send it again")
-        raise UnsupportedDocument(
-            f"the document is in an old Office format; save it as DOCX; supported are {SUPPORTED}"
-        )
+        raise _ole(data, claimed)
     for signature, name in _OTHER_SIGNATURES:
         if data.startswith(signature):
             raise UnsupportedDocument(f"the document's content is {name}; supported are {SUPPORTED}")
@@ -95,14 +141,31 @@ def _by_content(data: bytes, claimed: Kind | None) -> Kind | None:
     return None
 
 
+def _ole(data: bytes, claimed: Kind | None) -> BrokenDocument | UnsupportedDocument:
+    """What is wrong with a compound file: encrypted Office files are ones, and the formats of before 2007."""
+    if _ENCRYPTED_STREAM.encode("utf-16-le") not in data:
+        for stream, what in _OLE_STREAMS:
+            if stream.encode("utf-16-le") in data:
+                return UnsupportedDocument(f"the document is {what}; supported are {SUPPORTED}")
+        if claimed not in _ARCHIVES:
+            return UnsupportedDocument(
+                f"the document is in an old Office format; save it as DOCX, XLSX or PPTX; supported are {SUPPORTED}"
+            )
+    name = _NAMES[claimed] if claimed in _ARCHIVES else "document"
+    return BrokenDocument(f"the {name} is protected by a password; save it without one and send it again")
+
+
 def _by_archive(data: bytes, claimed: Kind | None) -> Kind | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        if claimed in (None, "docx"):
-            raise BrokenDocument("the document is a damaged or cut-off DOCX (ZIP) file; send a whole copy") from None
+        if claimed is None or claimed in _ARCHIVES:
+            name = _NAMES[claimed] if claimed else "ZIP"
+            raise BrokenDocument(f"the document is a damaged or cut-off {name} file; send a whole copy") from None
         return None
-    if any(name.startswith("word/document") and name.endswith(".xml") for name in names):
-        return "docx"
-    raise UnsupportedDocument(f"the document is a ZIP file but not a Word document; supported are {SUPPORTED}")
+    for member, kind in _MEMBERS:
+        if any(map(member.fullmatch, names)):
+            return kind
+    what = next((what for member, what in _OTHER_MEMBERS if member in names), "a ZIP file that is none of those read")
+    raise UnsupportedDocument(f"the document is {what}; supported are {SUPPORTED}")

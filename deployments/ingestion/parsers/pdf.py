@@ -13,6 +13,8 @@ import pypdfium2 as pdfium
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.limits import Limits
+from deployments.ingestion.parsers.pages import page_offsets
 from deployments.ingestion.parsers.structure import is_heading, mark_headings
 from deployments.ingestion.parsers.text import clean
 
@@ -30,7 +32,8 @@ _HEADING_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of text. Lengths in points, y grows upwards; `first_word` is the width of its first word."""
+    """One line of text. Pages count from 1, lengths are in points, y grows upwards; `first_word` is the width of its
+    first word."""
 
     page: int
     text: str
@@ -48,7 +51,7 @@ class _Paragraph:
     height: float
 
 
-def parse_pdf(data: bytes, text_characters: int) -> ParsedDocument:
+def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
     """Raises BrokenDocument (damaged, encrypted, scanned), DocumentTooLarge as soon as the limit is passed."""
     try:
         document = pdfium.PdfDocument(data)
@@ -57,7 +60,8 @@ def parse_pdf(data: bytes, text_characters: int) -> ParsedDocument:
             raise BrokenDocument("the PDF is protected by a password; save it without one and send it again") from error
         raise BrokenDocument("the PDF is damaged or cut off; send a whole copy") from error
     try:
-        pages = [*_pages(document, text_characters)]
+        limits.check_pages(len(document))
+        pages = [*_pages(document, limits.text_characters)]
         title = clean(document.get_metadata_dict().get("Title", ""))
     except pdfium.PdfiumError as error:
         raise BrokenDocument("a page of the PDF is damaged; print it to a new PDF and send that") from error
@@ -68,8 +72,13 @@ def parse_pdf(data: bytes, text_characters: int) -> ParsedDocument:
             f"the PDF has no text on any of its {len(pages)} pages, so it is probably a scan; "
             "run text recognition (OCR) on it first"
         )
-    text = "\n\n".join(_markdown(_paragraphs(_without_margins(pages))))
-    return ParsedDocument(title="" if _NO_TITLE.fullmatch(title) else title, text=clean(mark_headings(text)))
+    lines = _without_margins(pages)
+    text = clean(mark_headings("\n\n".join(_markdown(_paragraphs(lines)))))
+    return ParsedDocument(
+        title="" if _NO_TITLE.fullmatch(title) else title,
+        text=text,
+        pages=page_offsets(((line.page, clean(line.text)) for line in lines), text),
+    )
 
 
 def _pages(document: pdfium.PdfDocument, text_characters: int) -> Iterator[list[Line]]:
@@ -81,7 +90,7 @@ def _pages(document: pdfium.PdfDocument, text_characters: int) -> Iterator[list[
             total += textpage.count_chars()
             if total > text_characters:
                 raise DocumentTooLarge(f"the PDF holds more than {text_characters:,} characters of text; split it")
-            yield [*_lines(textpage, number)]
+            yield [*_lines(textpage, number + 1)]
         finally:
             textpage.close()
             page.close()

@@ -31,6 +31,8 @@ _SPACES = {0xA0: " ", 0x2007: " ", 0x202F: " ", 0x2028: "\n", 0x2029: "\n\n"}
 _ONLY_CP1250 = re.compile(rb"[\x80-\x9f]")
 """Here windows-1250 has š, ž and quotation marks, ISO-8859-2 control characters; its š and ž are ą and ľ there. The
 two differ in little else that Croatian uses, which is why guessing by letter frequency confuses them."""
+_UTF16_SAMPLE = 4096
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _GAP = re.compile(r"\n{3,}")
@@ -44,25 +46,49 @@ def parse_text(data: bytes, *, markdown: bool) -> ParsedDocument:
 
 
 def decode(data: bytes) -> str:
-    """UTF-8, UTF-16 with a byte order mark, else windows-1250 or ISO-8859-2, if they read as language.
+    """UTF-8, UTF-16 (with a byte order mark, or in mostly Latin letters), else windows-1250 or ISO-8859-2, if they
+    read as language.
 
     Raises UnsupportedDocument for bytes that are no text.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif b"\0" in data:
+    encoding = _utf16(data) or "utf-8-sig"
+    if encoding == "utf-8-sig" and b"\0" in data:
         raise UnsupportedDocument(f"the document is named as text but its content is binary; supported are {SUPPORTED}")
-    else:
-        encoding = "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        if encoding != "utf-16" and from_bytes(data, cp_isolation=["cp1250", "iso8859_2"]).best():
+        if encoding == "utf-8-sig" and from_bytes(data, cp_isolation=["cp1250", "iso8859_2"]).best():
             with suppress(UnicodeDecodeError):
                 return data.decode("cp1250" if _ONLY_CP1250.search(data) else "iso8859_2")
     raise UnsupportedDocument(
         "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, ISO-8859-2); save it as UTF-8"
     )
+
+
+def decode_declared(data: bytes, declared: str) -> str:
+    """UTF-8 or UTF-16 first, then what the document declares, then as any text."""
+    if not is_utf16(data):
+        for encoding in filter(None, ("utf-8-sig", declared)):
+            with suppress(LookupError, ValueError):
+                return data.decode(encoding)
+    return decode(data)
+
+
+def is_utf16(data: bytes) -> bool:
+    return _utf16(data) is not None
+
+
+def _utf16(data: bytes) -> str | None:
+    """The encoding's name by the byte order mark, or by where the zeros are: in UTF-16 every other byte of most
+    Latin letters is one."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    sample = data[:_UTF16_SAMPLE]
+    zeros = sample[0::2].count(0), sample[1::2].count(0)
+    if len(data) % 2 or 3 * max(zeros) < len(sample) or 20 * min(zeros) > max(zeros):
+        return None
+    encoding = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return None if _CONTROL.search(sample.decode(encoding, "replace")) else encoding
 
 
 def clean(text: str) -> str:

@@ -121,5 +121,87 @@ def test_chunks_fit_by_the_bundled_models_own_tokens() -> None:
     assert letters(*(each.text for each in chunks)) >= letters(text)
 
 
+TABLE_HEADER = "| Usluga | Cijena |\n| --- | --- |\n"
+
+
+def table(rows: int) -> str:
+    return TABLE_HEADER + "\n".join(f"| usluga {n} | {n} |" for n in range(rows))
+
+
+def test_a_table_that_fits_is_whole_and_takes_what_fits_beside_it() -> None:
+    text = "riječ " * 30 + "\n\nCijene:\n\n" + table(3) + "\n\nKraj."
+    assert [each.text for each in split(text, overlap=0)] == [
+        ("riječ " * 30 + "\n\nCijene:").strip(),
+        table(3) + "\n\nKraj.",
+    ]
+    short = "Cijene:\n\n" + table(2)
+    assert split(f"{short}\n\n{'riječ ' * 60}", overlap=0)[0].text == short
+
+
+def test_a_larger_table_is_cut_between_rows_below_its_header() -> None:
+    chunks = split(f"# Cjenik\n\n## Usluge\n\n{table(50)}\n\nNapomena.", chunk_tokens=60)
+    assert chunks[0].text.startswith(f"# Cjenik\n\n## Usluge\n\n{TABLE_HEADER}| usluga 0 |")
+    assert all(each.text.startswith(TABLE_HEADER) for each in chunks[1:])
+    assert chunks[-1].text.endswith("\n\nNapomena.")
+    rows = [line for each in chunks for line in each.text.splitlines() if line.startswith("| usluga")]
+    assert rows == table(50).splitlines()[2:]
+    assert {each.headings for each in chunks} == {("Cjenik", "Usluge")}
+    sizes = [len(word_tokenizer().encode(each.text, add_special_tokens=False)) for each in chunks]
+    assert max(sizes) <= 60
+    assert min(sizes[:-1]) > 40
+
+
+def test_a_row_that_does_not_fit_is_cut_below_the_header() -> None:
+    chunks = split(f"{table(2)}\n| {'dug ' * 100} | 7 |\n| zadnja | 8 |", chunk_tokens=50, overlap=0)
+    assert all(each.text.startswith(TABLE_HEADER) for each in chunks)
+    assert sum(each.text.count("dug ") + each.text.count("dug\n") for each in chunks) >= 95
+    assert letters(*(each.text.removeprefix(TABLE_HEADER) for each in chunks))["g"] == 102
+    assert chunks[-1].text.endswith("| zadnja | 8 |")
+
+
+def test_a_header_larger_than_half_a_chunk_is_not_repeated() -> None:
+    wide = "| " + " | ".join(f"stupac {n}" for n in range(12)) + " |\n|" + " --- |" * 12
+    chunks = split("\n".join([wide, *("| x " * 12 + "|" for _ in range(5))]), chunk_tokens=60, overlap=0)
+    assert sum("stupac 0" in each.text for each in chunks) == 1
+
+
+def test_what_only_looks_like_a_table_is_split_as_text() -> None:
+    code = "```\n" + table(30) + "\n```"
+    assert sum(TABLE_HEADER in each.text for each in split(code)) == 1
+    assert sum("| a |" in each.text for each in split("| a |\n" * 60, overlap=0)) > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    blocks=st.lists(st.one_of(MARKDOWN, st.integers(0, 30).map(table)), max_size=6),
+    chunk_tokens=st.integers(1, 80),
+    overlap=st.integers(0, 20),
+)
+def test_with_tables_chunks_still_fit_and_lose_nothing(blocks: list[str], chunk_tokens: int, overlap: int) -> None:
+    tokenizer, text = word_tokenizer(), "\n\n".join(blocks)
+    chunks = split(text, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)
+    assert all(len(tokenizer.encode(each.text, add_special_tokens=False)) <= chunk_tokens for each in chunks)
+    assert letters(*(each.text for each in chunks)) >= letters(text)
+
+
+def test_a_chunk_is_on_the_page_where_it_begins() -> None:
+    text = "# A\n\n" + "prva " * 60 + "\n\n## B\n\n" + table(40) + "\n\n# C\n\ntreća"
+    pages = ((0, 1), (text.index("\n\n## B"), 2), (text.index("| usluga 30"), 3), (text.index("# C"), 7))
+    chunks = chunk(ParsedDocument("", text, pages), word_tokenizer(), chunk_tokens=60, overlap=8)
+    assert [each.page for each in chunks] == sorted(each.page or 0 for each in chunks)
+    for each in chunks:
+        beginning = each.text.removeprefix(TABLE_HEADER) if each.headings == ("A", "B") else each.text
+        expected = 1 if "prva" in beginning else 7 if "treća" in beginning else 2
+        late = beginning.startswith(tuple(f"| usluga {n} " for n in range(30, 40)))
+        assert each.page == (3 if late else expected)
+    assert {each.page for each in chunks} == {1, 2, 3, 7}
+    assert [each.page for each in split("Bez stranica.")] == [None]
+
+
+def test_a_large_table_takes_time_in_proportion_to_its_rows() -> None:
+    chunks = split(table(20_000), chunk_tokens=220)
+    assert sum(each.text.count("| usluga") for each in chunks) == 20_000
+
+
 def test_no_text_no_chunks() -> None:
     assert split(" \n\n ") == []

@@ -15,7 +15,7 @@ import pytest
 from deployments.errors import BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
-from tests.support.documents import make_docx, make_pdf
+from tests.support.documents import make_docx, make_epub, make_pdf, make_pptx, make_xlsx
 
 INJECTED = """
 import ctypes, os, signal, sys, time
@@ -39,9 +39,11 @@ def misbehave(data, filename, media_type, limits):
         case b"leak":
             sys.leaked = bytearray(200 * 2**20)
         case b"modules":
-            for kind in ("pdf", "docx", "html", "text"):
+            for kind in ("pdf", "docx", "pptx", "xlsx", "epub", "delimited", "eml", "html", "text"):
                 __import__("deployments.ingestion.parsers." + kind)
-            return ParsedDocument("", " ".join(sys.modules))
+            return ParsedDocument("", " ".join(name for name, module in sys.modules.items() if module))
+        case b"pages":
+            return ParsedDocument("", "a", tuple((10**8 + n, n) for n in range(limits.pages)))
         case b"environment":
             return ParsedDocument("", " ".join(os.environ))
     if data.startswith(b"allocate"):
@@ -82,10 +84,25 @@ async def test_every_kind_is_parsed_in_one_warm_process(make_parser: MakeParser,
         "a.html": b"<h1>Naslov</h1><p>Tekst",
         "a.docx": make_docx(["# Naslov", "Tekst"]),
         "a.pdf": make_pdf(["# Naslov", "Tekst " * 40], font),
+        "a.pptx": make_pptx([("Naslov", ["Tekst"])]),
+        "a.xlsx": make_xlsx({"Naslov": [["Tekst", 1]]}),
+        "a.epub": make_epub(["<h1>Naslov</h1><p>Tekst"]),
+        "a.csv": b"Tekst;1\n",
+        "a.eml": b"Subject: Naslov\n\nTekst",
     }
     for name, data in documents.items():
         assert "Tekst" in (await parser.parse(data, name, "")).text
     assert (await parser.parse(documents["a.html"], "a.html", "")).title == "Naslov"
+
+
+async def test_pages_come_back_from_the_process(make_parser: MakeParser) -> None:
+    document = await make_parser().parse(make_pptx([("Prvi", ["a"]), ("Drugi", ["b"])]), "a.pptx", "")
+    assert document.pages == ((0, 1), (document.text.index("\n\n## Drugi"), 2))
+
+
+async def test_an_answer_has_room_for_as_many_pages_as_are_allowed(make_injected: MakeParser) -> None:
+    parser = make_injected(max_text_characters=1, max_pages=100_000)
+    assert len((await parser.parse(b"pages", "", "")).pages) == 100_000
 
 
 async def test_the_process_is_reused_also_after_a_refusal(make_injected: MakeParser) -> None:
@@ -194,7 +211,7 @@ async def test_the_process_has_neither_heavy_modules_nor_secrets(
     monkeypatch.setenv("RAG_TEST_SECRET", "x")
     parser = make_injected()
     modules = {name.partition(".")[0] for name in (await parser.parse(b"modules", "", "")).text.split()}
-    assert {"pypdfium2", "mammoth", "bs4"} <= modules
+    assert {"pypdfium2", "mammoth", "bs4", "pptx", "openpyxl"} <= modules
     assert not modules & {"torch", "ray", "numpy", "pydantic", "serve_app"}
     assert "RAG_TEST_SECRET" not in (await parser.parse(b"environment", "", "")).text.split()
 

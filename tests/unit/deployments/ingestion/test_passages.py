@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from deployments.ingestion.base import Chunk, DocumentTask
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
-from deployments.ingestion.passages import chunk_size, load_tokenizer, passage_id, passages
+from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, load_tokenizer, passage_id, passages
 
 CHUNK = Chunk(3, "Rok je 15 dana.", ("Zakon o žalbi", "Žalba", "Članak 5."))
 
@@ -44,10 +44,21 @@ def test_a_callers_own_headings_key_is_kept(task: DocumentTask, tokenizer: Token
     assert each.passage.metadata == {"headings": "mine"}
 
 
+def test_the_page_is_kept_beside_the_headings_unless_the_caller_has_a_key_of_that_name(
+    task: DocumentTask, tokenizer: Tokenizer
+) -> None:
+    chunk = replace(CHUNK, page=3)
+    (each,) = passages(task, "", "hr", [chunk], tokenizer, 256)
+    assert each.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings), "page": 3}
+    assert set(each.passage.metadata) - {"year"} == set(LOCATION_KEYS)
+    (each,) = passages(replace(task, metadata={"page": "iv"}), "", "hr", [chunk], tokenizer, 256)
+    assert each.passage.metadata["page"] == "iv"
+
+
 def test_without_title_and_headings_the_text_stands_alone(task: DocumentTask, tokenizer: Tokenizer) -> None:
     (each,) = passages(task, "", "hr", [Chunk(0, "Tekst", ())], tokenizer, 256)
     assert each.text == "Tekst"
-    assert "headings" not in each.passage.metadata
+    assert each.passage.metadata == {"year": 2024}
 
 
 def test_ids_are_stable_and_differ_by_tenant_document_version_and_position(task: DocumentTask) -> None:

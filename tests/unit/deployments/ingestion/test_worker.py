@@ -26,7 +26,7 @@ class PlainParser(DocumentParser):
     async def parse(self, data: bytes, filename: str, media_type: str) -> ParsedDocument:
         from deployments.ingestion.parsers import Limits, parse
 
-        return parse(data, filename, media_type, Limits(1_000_000, 100))
+        return parse(data, filename, media_type, Limits(1_000_000, 100, 100))
 
 
 class Bench:

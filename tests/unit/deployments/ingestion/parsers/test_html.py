@@ -42,6 +42,12 @@ def test_the_declared_encoding_is_used_where_utf8_fails() -> None:
     assert parse_html(page.encode("cp1250")).text == "Žalba šest đaka"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_a_page_in_unicode_needs_no_declaration_and_overrides_one(encoding: str) -> None:
+    page = '<html><head><meta charset="windows-1250"></head><body><p>Žalba šest đaka</p></body></html>'
+    assert parse_html(page.encode(encoding)).text == "Žalba šest đaka"
+
+
 def test_a_binary_file_named_html_is_refused() -> None:
     with pytest.raises(UnsupportedDocument):
         parse_html(b"\xff\0\x81\x01")

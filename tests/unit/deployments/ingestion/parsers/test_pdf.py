@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pypdfium2 as pdfium
 import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.parsers.limits import Limits
 from deployments.ingestion.parsers.pdf import parse_pdf
 from tests.support.documents import make_pdf
 
 LONG = (
     "Žalba se podnosi u roku od 15 dana od dana dostave rješenja, a o njoj odlučuje ministarstvo nadležno za poslove."
 )
+LIMITS = Limits(text_characters=1_000_000, inflation=100, pages=100)
 TWICE = f"{LONG} {LONG}"
 
 
@@ -20,7 +24,7 @@ def test_wrapped_lines_become_paragraphs_under_their_headings(font: Path) -> Non
         font,
         title="Zakon o čemu",
     )
-    document = parse_pdf(data, 10_000)
+    document = parse_pdf(data, LIMITS)
     assert document.title == "Zakon o čemu"
     assert document.text == (
         f"# Zakon o čemu\n\n# Žalba\n\n## Članak 5.\n\n(1) {TWICE}\n\n(2) {TWICE}\n\n- prvo\n\n- drugo"
@@ -29,39 +33,59 @@ def test_wrapped_lines_become_paragraphs_under_their_headings(font: Path) -> Non
 
 def test_paragraphs_go_on_over_pages_and_running_heads_go(font: Path) -> None:
     paragraph = " ".join(f"{LONG[:-1]} broj {n}," for n in range(150)) + " kraj."
-    document = parse_pdf(make_pdf([paragraph], font, running_head="Narodne novine, stranica"), 1_000_000)
+    document = parse_pdf(make_pdf([paragraph], font, running_head="Narodne novine, stranica"), LIMITS)
     assert document.text == paragraph
+
+
+def test_pages_are_where_they_begin_in_the_text(font: Path) -> None:
+    lines = [f"{''.join(chr(97 + (7 * n + k) % 26) for k in range(12))} rok {n} dana" for n in range(400)]
+    articles = [line for n in range(40) for line in (f"> Članak {n}.", ", ".join(lines[10 * n : 10 * n + 10]) + ".")]
+    data = make_pdf(articles, font, running_head="Narodne novine, stranica")
+    document = parse_pdf(data, LIMITS)
+    begins = {page: document.text[offset:].lstrip(" .,\n#") for offset, page in document.pages}
+    assert document.pages[0] == (0, 1)
+    with pdfium.PdfDocument(data) as pdf:
+        assert [*begins] == [*range(1, len(pdf) + 1)]
+        for number, page in enumerate(pdf, start=1):
+            assert len(pdf) > 3
+            _, first, *_ = page.get_textpage().get_text_range().splitlines()
+            assert begins[number].startswith(first.strip().rstrip("\x02\ufffe"))
+
+
+def test_pages_are_bounded(font: Path) -> None:
+    with pytest.raises(DocumentTooLarge, match="more than 1 pages"):
+        parse_pdf(make_pdf([TWICE] * 60, font), replace(LIMITS, pages=1))
 
 
 def test_short_lines_stay_apart(font: Path) -> None:
     assert (
-        parse_pdf(make_pdf(["Ivan Horvat", "Ilica 1", TWICE], font), 10_000).text
+        parse_pdf(make_pdf(["Ivan Horvat", "Ilica 1", TWICE], font), LIMITS).text
         == f"Ivan Horvat\n\nIlica 1\n\n{TWICE}"
     )
 
 
 def test_the_text_limit_holds_while_reading(font: Path) -> None:
     with pytest.raises(DocumentTooLarge, match="more than 100 characters"):
-        parse_pdf(make_pdf([TWICE], font), 100)
+        parse_pdf(make_pdf([TWICE], font), replace(LIMITS, text_characters=100))
 
 
 def test_a_password_is_named(font: Path) -> None:
     with pytest.raises(BrokenDocument, match="password"):
-        parse_pdf(make_pdf([LONG], font, password="tajna"), 10_000)
+        parse_pdf(make_pdf([LONG], font, password="tajna"), LIMITS)
 
 
 def test_pages_without_text_are_called_a_scan(font: Path) -> None:
     with pytest.raises(BrokenDocument, match="scan"):
-        parse_pdf(make_pdf([], font), 10_000)
+        parse_pdf(make_pdf([], font), LIMITS)
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"%PDF-1.7\n" + bytes(range(256)) * 8])
 def test_damage_is_named(data: bytes) -> None:
     with pytest.raises(BrokenDocument, match="damaged or cut off"):
-        parse_pdf(data, 10_000)
+        parse_pdf(data, LIMITS)
 
 
 def test_a_cut_off_pdf_never_gives_less_text_in_silence(font: Path) -> None:
     whole = make_pdf([TWICE] * 60, font)
     with pytest.raises(BrokenDocument):
-        parse_pdf(whole[: len(whole) // 2], 1_000_000)
+        parse_pdf(whole[: len(whole) // 2], LIMITS)

@@ -14,7 +14,7 @@ CROATIAN = (
 NOISE = bytes(random.Random(3).choices(range(1, 256), k=2048))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1250", "iso8859_2"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1250", "iso8859_2"])
 def test_croatian_survives_every_supported_encoding(encoding: str) -> None:
     assert decode(CROATIAN.encode(encoding)) == CROATIAN
 
@@ -23,7 +23,9 @@ def test_utf16_with_a_big_endian_mark() -> None:
     assert decode(b"\xfe\xff" + CROATIAN.encode("utf-16-be")) == CROATIAN
 
 
-@pytest.mark.parametrize("data", [random.Random(2).randbytes(2048), NOISE, b"\xff\xfea", b"abc\0def"])
+@pytest.mark.parametrize(
+    "data", [random.Random(2).randbytes(2048), NOISE, b"\xff\xfea", b"abc\0def", b"a\0\1\0" * 100, bytes(100)]
+)
 def test_bytes_that_are_no_text_are_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedDocument):
         decode(data)

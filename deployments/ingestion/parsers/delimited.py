@@ -1,0 +1,61 @@
+"""CSV and TSV: one table, its first row as header."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from deployments.errors import BrokenDocument
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.limits import BoundedText
+from deployments.ingestion.parsers.tables import Row, row, tables
+from deployments.ingestion.parsers.text import clean, decode
+
+_DELIMITERS = "\t;|,"
+"""The comma last: in Croatian it is in every other number."""
+_SAMPLE_LINES = 50
+_DECLARED = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+
+
+def parse_delimited(data: bytes, text_characters: int) -> ParsedDocument:
+    content = decode(data)
+    declared = _DECLARED.match(content)  # a line that Excel writes and reads
+    delimiter = declared[1] if declared else _delimiter(content)
+    text = BoundedText(text_characters)
+    for table in tables(_rows(content[declared.end() if declared else 0 :], delimiter)):
+        text.add(table)
+    return ParsedDocument(title="", text=clean(str(text)))
+
+
+def _delimiter(content: str) -> str:
+    """The first that gives several columns, as many in every row; else the one that gives most on the first row."""
+    sample = [line for line, _ in zip(io.StringIO(content, newline=""), range(_SAMPLE_LINES), strict=False)]
+    widths = {delimiter: _widths(sample, delimiter) for delimiter in _DELIMITERS}
+    even = (delimiter for delimiter, found in widths.items() if len(set(found)) == 1 and found[0] > 1)
+    return next(even, max(_DELIMITERS, key=lambda delimiter: widths[delimiter][:1]))
+
+
+def _widths(lines: list[str], delimiter: str) -> list[int]:
+    """Columns of each row but the last, which the sample may have cut, unless it is the only one."""
+    try:
+        found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
+    except csv.Error:
+        return []
+    return found[:-1] if len(lines) == _SAMPLE_LINES else found
+
+
+def _rows(content: str, delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+    try:
+        for cells in reader:
+            if any(cells):
+                yield row(cells)
+    except csv.Error as error:
+        if "field larger" in str(error):
+            raise BrokenDocument(
+                f"a cell at line {reader.line_num:,} of the CSV is longer than {csv.field_size_limit():,} characters; "
+                "see whether a quotation mark is left open before it"
+            ) from error
+        raise BrokenDocument(f"line {reader.line_num:,} of the CSV cannot be read: {error}") from error

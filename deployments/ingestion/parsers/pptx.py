@@ -1,0 +1,90 @@
+"""PPTX: each slide under its title, with tables, charts and notes; its number is its page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+from pptx import Presentation
+from pptx.enum.shapes import PP_PLACEHOLDER
+from pptx.shapes.group import GroupShape
+
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.archive import opened
+from deployments.ingestion.parsers.limits import BoundedText, Limits
+from deployments.ingestion.parsers.pages import page_offsets
+from deployments.ingestion.parsers.tables import row, tables
+from deployments.ingestion.parsers.text import clean
+
+_NOISE = (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.HEADER, PP_PLACEHOLDER.SLIDE_NUMBER)
+
+
+def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
+    """The title is the first slide's, which says more than what the program puts down. Hidden slides are left out."""
+    text = BoundedText(limits.text_characters)
+    numbers: list[int] = []
+    with opened(data, limits.inflation, "PPTX"):
+        deck = Presentation(io.BytesIO(data))
+        title = ""
+        for number, slide in enumerate(deck.slides, start=1):
+            limits.check_pages(number)
+            name = _line(slide.shapes.title.text_frame.text) if slide.shapes.title is not None else ""
+            if number == 1:
+                title = name or deck.core_properties.title
+            if slide.element.get("show") not in ("0", "false"):
+                content = clean("\n\n".join(_content(slide)))
+                text.add(f"## {name or f'Slide {number}'}\n\n{content}" if name or content else "")
+                numbers.append(number)
+    whole = clean(str(text))
+    pages = page_offsets(zip(numbers, text.pieces, strict=True), whole)
+    return ParsedDocument(title=clean(title), text=whole, pages=pages)
+
+
+def _content(slide: Any) -> Iterator[str]:
+    title = slide.shapes.title
+    yield from _blocks(slide.shapes, None if title is None else title.element)
+    if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+        yield from _paragraphs(slide.notes_slide.notes_text_frame)
+
+
+def _blocks(shapes: Iterable[Any], title: Any) -> Iterator[str]:
+    """Text in the order of the slide, which is the order it is read out in."""
+    for shape in shapes:
+        if shape.element is title or (shape.is_placeholder and shape.placeholder_format.type in _NOISE):
+            continue
+        if isinstance(shape, GroupShape):
+            yield from _blocks(shape.shapes, title)
+        elif shape.has_table:
+            yield from tables(row(cell.text for cell in cells.cells) for cells in shape.table.rows)
+        elif shape.has_chart:
+            yield from _chart(shape.chart)
+        elif shape.has_text_frame:
+            paragraphs = [*_paragraphs(shape.text_frame)]
+            yield from paragraphs if len(paragraphs) == 1 or not shape.is_placeholder else [_list(shape.text_frame)]
+
+
+def _chart(chart: Any) -> Iterator[str]:
+    """Its title, and its figures as tables: a row for each category, a column for each series."""
+    if chart.has_title and chart.chart_title.has_text_frame:
+        yield from _paragraphs(chart.chart_title.text_frame)
+    for plot in chart.plots:
+        columns = [["", *map(str, plot.categories)], *([each.name, *map(_number, each.values)] for each in plot.series)]
+        yield from tables(map(row, zip_longest(*columns, fillvalue="")))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.15g}"
+
+
+def _paragraphs(frame: Any) -> Iterator[str]:
+    return (text for paragraph in frame.paragraphs if (text := _line(paragraph.text)))
+
+
+def _list(frame: Any) -> str:
+    return "\n".join(f"{'  ' * each.level}- {text}" for each in frame.paragraphs if (text := _line(each.text)))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,59 @@
+"""XLSX: each sheet a heading with its rows as tables below."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, time
+from typing import Any
+
+from openpyxl import load_workbook
+
+from deployments.errors import BrokenDocument
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.archive import opened
+from deployments.ingestion.parsers.limits import BoundedText, Limits
+from deployments.ingestion.parsers.tables import Row, cell, row, tables
+from deployments.ingestion.parsers.text import clean
+
+_ROWS = 1_048_576
+
+
+def parse_xlsx(data: bytes, limits: Limits) -> ParsedDocument:
+    """Cells as the workbook last showed them: of a formula its value, if it was saved. Hidden sheets are left out."""
+    text = BoundedText(limits.text_characters)
+    with opened(data, limits.inflation, "XLSX"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of features that do not matter here
+        book = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
+        for sheet in book.worksheets:
+            if sheet.sheet_state == "visible":
+                sheet.reset_dimensions()  # what a sheet says of its size may be anything
+                for number, table in enumerate(tables(_rows(sheet))):
+                    if number == 0:
+                        text.add(f"## {cell(sheet.title)}")
+                    text.add(table)
+        title = clean(book.properties.title or "")
+    return ParsedDocument(title=title, text=clean(str(text)))
+
+
+def _rows(sheet: Any) -> Iterator[Row]:
+    # A row that is numbered far down comes after as many empty ones as there are before it.
+    for number, values in enumerate(sheet.iter_rows(values_only=True)):
+        if number >= _ROWS:
+            raise BrokenDocument(f"a sheet of the XLSX has more than {_ROWS:,} rows; save it again in Excel")
+        yield row(map(_text, values))
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case datetime():
+            return value.isoformat(" ", "seconds")
+        case float():
+            return f"{value:.15g}"  # as many digits as a spreadsheet keeps
+        case _:
+            return str(value)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.parsers.epub import parse_epub
+from deployments.ingestion.parsers.limits import Limits
+from tests.support.documents import make_epub, with_members
+
+PAGES = [
+    "<html><body><h1>Prvo</h1><p>Tekst.</p></body></html>",
+    "<html><body><h1>Drugo</h1><p>Žalba.</p></body></html>",
+]
+ENCRYPTION = """<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container"
+xmlns:enc="http://www.w3.org/2001/04/xmlenc#"><enc:EncryptedData><enc:EncryptionMethod Algorithm="{}"/>
+<enc:CipherData><enc:CipherReference URI="OEBPS/a"/></enc:CipherData></enc:EncryptedData></encryption>"""
+
+
+def test_pages_come_in_reading_order(limits: Limits) -> None:
+    document = parse_epub(make_epub(PAGES, title="Knjiga &amp; red"), limits)
+    assert document.title == "Knjiga & red"
+    assert document.text == "# Prvo\n\nTekst.\n\n# Drugo\n\nŽalba."
+
+
+def test_a_page_that_is_named_twice_comes_once(limits: Limits) -> None:
+    book = make_epub(PAGES)
+    package = '<package xmlns="http://www.idpf.org/2007/opf"><manifest><item id="a" href="p0%20a.xhtml" '
+    package += 'media-type="application/xhtml+xml"/><item id="b" href="../OEBPS/p0 a.xhtml" media-type="text/html"/>'
+    package += '</manifest><spine><itemref idref="a"/><itemref idref="b"/><itemref idref="a"/></spine></package>'
+    assert parse_epub(with_members(book, {"OEBPS/content.opf": package}), limits).text == "# Prvo\n\nTekst."
+
+
+def test_protection_is_named_and_scrambled_fonts_are_none(limits: Limits) -> None:
+    fonts = {"META-INF/encryption.xml": ENCRYPTION.format("http://www.idpf.org/2008/embedding")}
+    assert parse_epub(make_epub(PAGES, more=fonts), limits).text
+    drm = {"META-INF/encryption.xml": ENCRYPTION.format("http://www.w3.org/2001/04/xmlenc#aes128-cbc")}
+    with pytest.raises(BrokenDocument, match="DRM"):
+        parse_epub(make_epub(PAGES, more=drm), limits)
+
+
+def test_the_text_limit_holds_while_reading(limits: Limits) -> None:
+    with pytest.raises(DocumentTooLarge, match="more than 10 characters"):
+        parse_epub(make_epub(PAGES), replace(limits, text_characters=10))
+
+
+def test_a_page_that_is_not_there_is_named_as_damage(limits: Limits) -> None:
+    package = '<package><manifest><item id="a" href="no" media-type="text/html"/></manifest><spine><itemref idref="a"/>'
+    with pytest.raises(BrokenDocument, match="damaged"):
+        parse_epub(with_members(make_epub(PAGES), {"OEBPS/content.opf": f"{package}</spine></package>"}), limits)
