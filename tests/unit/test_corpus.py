@@ -84,6 +84,7 @@ def test_limits_are_those_of_the_configuration() -> None:
         f"do {api.max_body_bytes // 2**20} MiB",
         f"do {api.max_files} datoteka",
         f"do {api.max_metadata_bytes // 1024} KiB",
+        f"do {ingestion.max_pages} stranica",
         f"trajati {ingestion.parse_timeout_s:g} sekundi i zauzeti {ingestion.parse_memory_mb // 1024} GiB",
     ):
         assert statement in limits

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge
 
 _ENCRYPTED = 0x1
+_HARMLESS = 2**20
+"""What any container may unpack to, however small it is: the smallest ones are the most compressed."""
 
 
 @contextmanager
 def opened(data: bytes, inflation: int, name: str) -> Iterator[zipfile.ZipFile]:
-    """A container that unpacks to at most `inflation` times its own size. The standard library never reads more of
-    a member than its header declares, so what the headers declare bounds what is unpacked.
+    """A container that unpacks to at most `inflation` times its own size, or 1 MiB. The standard library never reads
+    more of a member than its header declares, so what the headers declare bounds what is unpacked.
 
     `name` is the format's, for messages. What a library raises on a hostile file is anybody's guess: whatever is
     raised inside, but our own errors and those that `parse` knows, becomes BrokenDocument.
@@ -24,7 +26,7 @@ def opened(data: bytes, inflation: int, name: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
-            if unpacked > inflation * len(data):
+            if unpacked > max(inflation * len(data), _HARMLESS):
                 raise DocumentTooLarge(
                     f"the {name} unpacks to {unpacked / 2**20:,.0f} MiB, more than {inflation} times its own size; "
                     "save it again, or split it"

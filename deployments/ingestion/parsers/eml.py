@@ -7,6 +7,7 @@ import email
 from collections.abc import Iterator
 from email.message import EmailMessage, MIMEPart
 from email.policy import default
+from itertools import islice
 
 from deployments.errors import BadInput, BrokenDocument, UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
@@ -15,6 +16,7 @@ from deployments.ingestion.parsers.structure import mark_headings
 from deployments.ingestion.parsers.text import clean, decode, decode_declared, is_utf16
 
 _LINES = ("From", "To", "Cc", "Date")
+_ATTACHMENTS = 100
 _HEADERS = (*_LINES, "Subject", "Message-ID", "Received")
 
 
@@ -42,9 +44,16 @@ def _parts(message: EmailMessage, title: str) -> Iterator[str]:
         yield f"# {title}"
     yield "\n".join(f"{name}: {value}" for name in _LINES if (value := _line(message, name)))
     yield _body(message)
-    names = [clean(part.get_filename() or part.get_content_type()) for part in message.iter_attachments()]
+    names = [clean(part.get_filename() or part.get_content_type()) for part in _attachments(message)]
     if names:
         yield f"Attachments: {', '.join(names)}"
+
+
+def _attachments(message: EmailMessage) -> Iterator[MIMEPart]:
+    """The first ones, without the nameless parts that only hold others."""
+    for part in islice(message.iter_attachments(), _ATTACHMENTS):
+        if part.get_filename() or not part.is_multipart() or part.get_content_maintype() == "message":
+            yield part
 
 
 def _line(message: EmailMessage, name: str) -> str:

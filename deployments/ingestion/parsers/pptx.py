@@ -27,9 +27,9 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
     numbers: list[int] = []
     with opened(data, limits.inflation, "PPTX"):
         deck = Presentation(io.BytesIO(data))
+        limits.check_pages(len(deck.slides))
         title = ""
         for number, slide in enumerate(deck.slides, start=1):
-            limits.check_pages(number)
             name = _line(slide.shapes.title.text_frame.text) if slide.shapes.title is not None else ""
             if number == 1:
                 title = name or deck.core_properties.title

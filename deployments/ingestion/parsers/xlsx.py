@@ -14,7 +14,7 @@ from deployments.errors import BrokenDocument
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.archive import opened
 from deployments.ingestion.parsers.limits import BoundedText, Limits
-from deployments.ingestion.parsers.tables import Row, cell, row, tables
+from deployments.ingestion.parsers.tables import Row, cell, tables
 from deployments.ingestion.parsers.text import clean
 
 _ROWS = 1_048_576
@@ -42,13 +42,13 @@ def _rows(sheet: Any) -> Iterator[Row]:
     for number, values in enumerate(sheet.iter_rows(values_only=True)):
         if number >= _ROWS:
             raise BrokenDocument(f"a sheet of the XLSX has more than {_ROWS:,} rows; save it again in Excel")
-        yield row(map(_text, values))
+        yield {
+            column: text for column, value in enumerate(values) if value is not None and (text := cell(_text(value)))
+        }
 
 
 def _text(value: object) -> str:
     match value:
-        case None:
-            return ""
         case datetime() if value.time() == time():
             return value.date().isoformat()
         case datetime():
