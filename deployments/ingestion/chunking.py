@@ -25,9 +25,9 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, 
     Every heading with text below it starts a chunk, so that a text never comes with the heading of the text
     before, and no chunk is headings alone where they and some text fit together; within a section, chunks end
     where the text's structure does and share up to `overlap` tokens. A table (of rows that begin with `|`) that fits
-    into a chunk is never cut; a larger one is cut between its rows and its header stands above each piece, unless
-    the header takes more than half of a chunk. The tokenizer must neither truncate nor pad.
-    Blocks for seconds on a long text, without the interpreter's lock.
+    into a chunk, with the heading right above it, is never cut; a larger one is cut between its rows and its header
+    stands above each piece, unless the header takes more than half of a chunk. The tokenizer must neither truncate
+    nor pad. Blocks for seconds on a long text, without the interpreter's lock.
     """
     split = _Splitter(tokenizer, chunk_tokens, overlap)
     starts = [start for start, _ in document.pages]
@@ -89,16 +89,21 @@ class _Splitter:
         return [joined, *rest] if self._fits(joined, text, self._chunk_tokens) else [heading, first, *rest]
 
     def _pieces(self, text: str, start: int, size: int) -> list[_Piece]:
-        """Of `text` from `start` on: its tables and what is between them, put together where they fit."""
+        """Of `text` from `start` on: its tables and what is between them, put together where they fit.
+
+        Text and the first piece are of at most `size`, which leaves room for a heading; tables may fill a chunk."""
         pieces: list[_Piece] = []
         for begin, end, is_table in _blocks(text, start):
-            for piece in self._table(text, begin, end, size) if is_table else self._split(text, begin, end, size):
-                joined = _Piece(pieces[-1].start, piece.end, pieces[-1].header, of_table=True) if pieces else piece
-                beside_table = pieces and (piece.of_table or pieces[-1].of_table)
-                if beside_table and not piece.header and self._fits(joined, text, size):
+            if is_table:
+                parts = self._table(text, begin, end, self._chunk_tokens if pieces else size)
+            else:
+                parts = self._split(text, begin, end, size)
+            for part in parts:
+                most = size if len(pieces) == 1 else self._chunk_tokens
+                if pieces and (joined := _joined(pieces[-1], part)) and self._fits(joined, text, most):
                     pieces[-1] = joined
                 else:
-                    pieces.append(piece)
+                    pieces.append(part)
         return pieces
 
     def _split(self, text: str, begin: int, end: int, size: int) -> Iterator[_Piece]:
@@ -155,6 +160,13 @@ class _Splitter:
     def _step_down(self, size: int) -> int:
         """The size rounded down, so that there are few splitters however many headings and tables there are."""
         return size - size % max(1, self._chunk_tokens // 16)
+
+
+def _joined(piece: _Piece, following: _Piece) -> _Piece | None:
+    """A table's piece with the text beside it, or another table's beginning. None for what is kept apart."""
+    if following.header or not (piece.of_table or following.of_table):
+        return None
+    return replace(piece, end=following.end, of_table=True)
 
 
 def _stripped(text: str, begin: int, end: int) -> _Piece:

@@ -172,5 +172,5 @@ class _ParserProcess:
 def _document(answer: dict[str, Any]) -> ParsedDocument:
     if "code" in answer:
         raise _ERRORS.get(answer["code"], BrokenDocument)(answer["message"])
-    pages = tuple((offset, page) for offset, page in answer["pages"])
+    pages = tuple((int(offset), int(page)) for offset, page in answer["pages"])
     return ParsedDocument(title=answer["title"], text=answer["text"], pages=pages)

@@ -38,7 +38,7 @@ def _delimiter(content: str) -> str:
 
 
 def _widths(lines: list[str], delimiter: str) -> list[int]:
-    """Columns of each row but the last, which the sample may have cut, unless it is the only one."""
+    """Columns of each row, but for the last where the sample may have cut it."""
     try:
         found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
     except csv.Error:

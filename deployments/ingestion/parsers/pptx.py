@@ -30,7 +30,8 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
         limits.check_pages(len(deck.slides))
         title = ""
         for number, slide in enumerate(deck.slides, start=1):
-            name = _line(slide.shapes.title.text_frame.text) if slide.shapes.title is not None else ""
+            heading = slide.shapes.title
+            name = _line(heading.text_frame.text) if heading is not None and heading.has_text_frame else ""
             if number == 1:
                 title = name or deck.core_properties.title
             if slide.element.get("show") not in ("0", "false"):

@@ -138,6 +138,13 @@ def test_a_table_that_fits_is_whole_and_takes_what_fits_beside_it() -> None:
     assert split(f"{short}\n\n{'riječ ' * 60}", overlap=0)[0].text == short
 
 
+def test_a_table_further_below_a_heading_may_fill_a_chunk() -> None:
+    whole = table(5)
+    size = len(word_tokenizer().encode(whole, add_special_tokens=False))
+    text = f"# Naslov s više riječi\n\n{'riječ ' * size}\n\n{whole}\n\n{'riječ ' * size}"
+    assert whole in [each.text for each in split(text, chunk_tokens=size, overlap=0)]
+
+
 def test_a_larger_table_is_cut_between_rows_below_its_header() -> None:
     chunks = split(f"# Cjenik\n\n## Usluge\n\n{table(50)}\n\nNapomena.", chunk_tokens=60)
     assert chunks[0].text.startswith(f"# Cjenik\n\n## Usluge\n\n{TABLE_HEADER}| usluga 0 |")
