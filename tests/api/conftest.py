@@ -21,6 +21,7 @@ from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
 from serve_app.services import Services, assemble
 from tests.support.pipeline import Stages
+from tests.support.storage import migrate
 
 LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5, key_cache_s=0)
 
@@ -52,7 +53,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Api]:
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
-    await database.migrate()
+    await migrate(database)
     # Not through the services below: what they do is in the audit log, and tests look at that.
     await Tenants(database).ensure("t")
     admin, _ = await Keys(database).create_key("t", "test", role="admin")

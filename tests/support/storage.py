@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.ingestion.base import IndexedDocument
+from serve_app.platform.database import Database
 from serve_app.platform.documents import NewDocument
 
 
@@ -39,3 +40,16 @@ class EmptyIndex:
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return 0
+
+
+_migrated: list[bytes] = []
+
+
+async def migrate(database: Database) -> None:
+    """`Database.migrate` for a new SQLite file, run once a session: what it makes is copied from then on."""
+    path = database.config.path
+    if _migrated:
+        path.write_bytes(_migrated[0])
+        return
+    await database.migrate()
+    _migrated.append(path.read_bytes())

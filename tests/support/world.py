@@ -44,6 +44,7 @@ from serve_app.platform.models import PLATFORM
 from serve_app.platform.statistics import LexicalStatistics
 from serve_app.platform.unseen import Visibility
 from serve_app.services import Services, assemble
+from tests.support.storage import migrate
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)
 
@@ -161,7 +162,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
     """An empty one. `index`: milvus (a milvus-lite folder) or fake."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
-    await database.migrate()
+    await migrate(database)
     stages, blobs = Stages(folder, index), Blobs(BlobConfig(url=str(folder / "blobs")))
     limits = limits or ApiConfig(key_cache_s=0)
 
