@@ -18,18 +18,26 @@ Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """Which versions of a tenant's documents are to be found: those whose names are not larger than `newest`, without
+    `hidden`, whose passages may be in the index too: not complete yet, replaced, or deleted."""
+
+    newest: str
+    hidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What one asker may see: the tenant's shared documents plus that user's private ones.
 
-    `user_id` empty means no private documents; `collections` empty means all of them. `unseen` are versions of
-    documents whose passages may be in the index and are not to be found: not complete yet, replaced, or deleted.
+    `user_id` empty means no private documents; `collections` empty means all of them; `seen` None means every version.
     """
 
     tenant_id: str
     user_id: str = ""
     collections: tuple[str, ...] = ()
     filter: Filter | None = None
-    unseen: tuple[str, ...] = ()
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)

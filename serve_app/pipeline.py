@@ -109,12 +109,12 @@ class Pipeline:
 
     async def _find(self, query: Query, deadline: Deadline, watch: Stopwatch) -> tuple[Candidate, ...]:
         with watch.stage("embedding"):
-            dense, lexical, unseen = await together(
+            dense, lexical, seen = await together(
                 deadline.wait("embedding", self.embed.embed_query(query.text)),
                 deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
-                deadline.wait("visibility", self.visibility.unseen(query.scope.tenant_id)),
+                deadline.wait("visibility", self.visibility.seen(query.scope.tenant_id)),
             )
-        scope = replace(query.scope, unseen=unseen)
+        scope = replace(query.scope, seen=seen)
         request = RetrievalRequest(scope, dense, lexical, query.language, query.candidates)
         with watch.stage("retrieval"):
             candidates = await deadline.wait("retrieval", self.retrieve.retrieve(request))

@@ -12,6 +12,7 @@ from deployments.types import (
     Language,
     RetrievalRequest,
     Scope,
+    Seen,
     SparseVector,
     StageStatus,
     TextDelta,
@@ -31,8 +32,8 @@ class Lexical(Protocol):
 
 
 class Visibility(Protocol):
-    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
-        """The versions of the tenant's documents that a search begun now must leave out."""
+    async def seen(self, tenant_id: str) -> Seen:
+        """The versions of the tenant's documents that a search begun now is to find."""
         ...
 
 

@@ -33,7 +33,7 @@ class FakeIndex:
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
         scope = request.scope
-        mine, asker = request.dense.fingerprint, Scope(scope.tenant_id, scope.user_id, unseen=scope.unseen)
+        mine, asker = request.dense.fingerprint, Scope(scope.tenant_id, scope.user_id, seen=scope.seen)
         seen = [name for name, kept in self._entries.items() if any(_visible(e.passage, asker) for e in kept.values())]
         if seen and mine not in seen:
             raise embedder_mismatch(mine, seen)
@@ -90,7 +90,7 @@ def _visible(passage: Passage, scope: Scope) -> bool:
         passage.tenant_id == scope.tenant_id
         and passage.owner in ("", scope.user_id)
         and (not scope.collections or passage.collection in scope.collections)
-        and passage.version not in scope.unseen
+        and (scope.seen is None or (passage.version <= scope.seen.newest and passage.version not in scope.seen.hidden))
         and (
             scope.filter is None
             or matches(

@@ -263,7 +263,7 @@ class MilvusIndex:
     def _refuse_other_embedder(self, name: str, scope: Scope) -> None:
         """Raises EmbedderMismatch if the asker has passages, and all of them are another embedder's. Only the asker's:
         what others have must not change an answer."""
-        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, unseen=scope.unseen))
+        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, seen=scope.seen))
         if self._load(name) and self._count(name, expression):
             return
         if filled := [each for each in self._collections() if self._load(each) and self._count(each, expression)]:

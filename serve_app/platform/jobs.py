@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
@@ -124,7 +123,7 @@ class Jobs:
                         "tenant_id": tenant_id,
                         "job_id": job_id,
                         "document_id": document_id,
-                        "version": live.version if live is not None and unchanged else _version(job_id, document_id),
+                        "version": live.version if live is not None and unchanged else "",
                         "fingerprint": fingerprint,
                         "state": "indexed" if unchanged else "queued",
                         "not_before": now,
@@ -213,6 +212,7 @@ class Jobs:
                     each.attempts += 1
                     each.lease_until = now + timedelta(seconds=lease_s)
             claimed = [each for each in found if not each.given_up]
+            await _name_versions(session, [each for each in claimed if not each.version])
             await unseen.hide(session, [_removed_version(each) for each in claimed])
             await session.flush()
             return [_task(each) for each in claimed]
@@ -348,6 +348,14 @@ class Jobs:
         return now + timedelta(seconds=self.retire_after_s)
 
 
+async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> None:
+    """In the order of the tenants, so that two workers cannot deadlock."""
+    for tenant_id in sorted({row.tenant_id for row in rows}):
+        its = [row for row in rows if row.tenant_id == tenant_id]
+        for row, version in zip(its, await unseen.begin(session, tenant_id, len(its)), strict=True):
+            row.version = version
+
+
 async def _lock_documents(
     session: AsyncSession, tenant_id: str, wanted: Mapping[str, NewDocument], now: datetime
 ) -> dict[str, Document]:
@@ -457,11 +465,6 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
         JobDocument.attempts == task.attempts,
         JobDocument.state.in_(IN_WORK),
     )
-
-
-def _version(job_id: str, document_id: str) -> str:
-    """A job has a document once, so this names one acceptance of one document, and no other."""
-    return sha256(f"{job_id}\0{document_id}".encode()).hexdigest()[:32]
 
 
 def _removed_version(row: JobDocument) -> RemovedVersion:

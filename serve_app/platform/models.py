@@ -146,6 +146,7 @@ class Job(TenantOwned):
 class JobDocument(TenantOwned):
     """One version of a document on its way through a job, with all that a worker needs of it.
 
+    `version` is empty until a worker first claims it.
     `sequence` is the order of acceptance: versions of one document are worked on in it. `given_up` marks a version
     whose document was deleted, or whose job was cancelled, while a worker had it. `attempts` counts claims, and so
     tells one claim from the next. Of `chunks`, the first `chunks_done` are in the index, embedded by `embedder`.
@@ -185,6 +186,15 @@ class JobDocument(TenantOwned):
     chunks: Mapped[int] = mapped_column(default=0)
     chunks_done: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime]
+
+
+class VersionCounter(TenantOwned):
+    """How many versions of documents a tenant's workers have begun to write."""
+
+    __tablename__ = "version_counters"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    last: Mapped[int] = mapped_column(BigInteger)
 
 
 class UnseenVersion(TenantOwned):

@@ -3,13 +3,14 @@
 An index changes passage by passage; a row here changes with the transaction that accepts, finishes or removes a
 document. A version is in this table
 
-- from its first claim until it is live: its passages are not complete;
+- from its first claim, which names it, until it is live: its passages are not complete;
 - from its replacement until its passages are gone: `due` then lies `retire_after_s` ahead, because a search that read
   this table before the replacement may still be on its way, and must find the old version whole;
 - from its failure or deletion until its passages are gone.
 
-So whoever reads the table once and searches without what it names finds each document's old version or its new one,
-never both and never neither.
+Versions are named in the order in which they are begun, so that a search can also leave out those that were begun after
+it read the table. Whoever reads once what there is, and searches with that, finds each document's old version or its
+new one, never both and never neither.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
+from deployments.types import Seen
 from serve_app.platform.database import Database, chunks, insert
-from serve_app.platform.models import UnseenVersion, of_tenant
+from serve_app.platform.models import UnseenVersion, VersionCounter, of_tenant
 
 
 class Visibility:
@@ -32,10 +34,30 @@ class Visibility:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
+    async def seen(self, tenant_id: str) -> Seen:
+        counter, row = VersionCounter, UnseenVersion
+        # One statement, so that both are of one moment on every database.
+        both = (
+            select(counter.last, row.version)
+            .where(of_tenant(counter, tenant_id))
+            .join_from(counter, row, row.tenant_id == counter.tenant_id, isouter=True)
+        )
         async with self.database.session() as session:
-            found = await session.scalars(select(UnseenVersion.version).where(of_tenant(UnseenVersion, tenant_id)))
-            return tuple(found)
+            found = (await session.execute(both)).all()
+        newest = _name(found[0].last if found else 0)
+        return Seen(newest, tuple(version for _, version in found if version is not None))
+
+
+async def begin(session: AsyncSession, tenant_id: str, number: int = 1) -> list[str]:
+    """Names for versions that are about to be written, each larger than all before. Locks the tenant's counter, so
+    that names become visible in their order: lock nothing of the tenant's after this."""
+    counter = insert(session, VersionCounter).values(tenant_id=tenant_id, last=number)
+    last = await session.scalar(
+        counter.on_conflict_do_update(
+            index_elements=["tenant_id"], set_={"last": VersionCounter.last + counter.excluded.last}
+        ).returning(VersionCounter.last)
+    )
+    return [_name(int(last or 0) - number + each) for each in range(1, number + 1)]
 
 
 async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datetime | None = None) -> None:
@@ -89,6 +111,11 @@ async def removable(session: AsyncSession, now: datetime, limit: int) -> list[Re
 async def removed(session: AsyncSession, versions: Sequence[RemovedVersion]) -> None:
     for each in versions:
         await session.execute(delete(UnseenVersion).where(_is(each.tenant_id, each.version)))
+
+
+def _name(number: int) -> str:
+    """Names of former releases begin with a hexadecimal digit, and so come before all of these."""
+    return f"v{number:015d}"
 
 
 def _is(tenant_id: str, version: str) -> ColumnElement[bool]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.errors import StageUnavailable
+from deployments.types import Candidate, RetrievalRequest
 from tests.support.world import World, world
 
 ROUNDS = 200
@@ -53,6 +55,27 @@ async def test_searches_beside_200_replacements_find_the_old_version_or_the_new(
     assert len({found[0] for found in seen}) > 20, "the searches were to meet many replacements"
 
 
+async def test_a_search_that_is_overtaken_by_replacements_finds_what_was_there_when_it_began(
+    service: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its reading what is to be found and its searching, a document is replaced twice and another is new."""
+    await service.put("acme", id="d", text=text(0))
+    retrieve = service.stages.retrieve
+
+    async def overtaken(request: RetrievalRequest) -> list[Candidate]:
+        with monkeypatch.context() as undone:
+            undone.setattr(service.stages, "retrieve", retrieve)
+            for number in (1, 2):
+                await service.put("acme", id="d", text=text(number))
+            await service.put("acme", id="e", text=text(3))
+        return await retrieve(request)
+
+    monkeypatch.setattr(service.stages, "retrieve", overtaken)
+    assert await editions(service) == ["0"] * 3
+    monkeypatch.undo()
+    assert sorted(await editions(service)) == ["2"] * 3 + ["3"] * 3
+
+
 async def test_nothing_is_found_of_200_documents_once_they_are_deleted(service: World) -> None:
     for turn in range(20):
         ids = [f"{turn}-{n}" for n in range(10)]
@@ -71,8 +94,6 @@ async def test_nothing_is_found_of_200_documents_once_they_are_deleted(service: 
 async def test_a_document_deleted_while_the_index_is_down_is_not_found_when_it_is_back(
     service: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deployments.errors import StageUnavailable
-
     await service.put("acme", id="d", text=text(1))
 
     async def down(tenant_id: str, document_id: str) -> int:

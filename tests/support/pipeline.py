@@ -20,6 +20,7 @@ from deployments.types import (
     RetrievalRequest,
     Scope,
     Scores,
+    Seen,
     SparseVector,
     StageStatus,
     TextDelta,
@@ -73,7 +74,7 @@ class Stages:
     retrievals: list[RetrievalRequest] = field(default_factory=list)
     tokens_per_text: int | None = None
     streams_closed: int = 0
-    hidden: tuple[str, ...] = ()
+    visible: Seen = field(default_factory=lambda: Seen("v9"))
     deleted: list[tuple[str, str]] = field(default_factory=list)
 
     async def _enter(self, stage: str) -> None:
@@ -90,9 +91,9 @@ class Stages:
         await self._enter("lexical")
         return {1: 1.0}
 
-    async def unseen(self, tenant_id: str) -> tuple[str, ...]:
+    async def seen(self, tenant_id: str) -> Seen:
         await self._enter("visibility")
-        return self.hidden
+        return self.visible
 
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         self.retrievals.append(request)

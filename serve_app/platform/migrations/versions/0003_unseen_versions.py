@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "version", name="pk_unseen_versions"),
     )
     op.create_index("ix_unseen_versions_due", "unseen_versions", ["due"])
+    op.create_table(
+        "version_counters",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_version_counters_tenant_id"),
+        sa.PrimaryKeyConstraint("tenant_id", name="pk_version_counters"),
+    )
     for table in ("documents", "job_documents"):
         with op.batch_alter_table(table) as old:
             old.add_column(sa.Column("fingerprint", sa.String(length=64), nullable=False, server_default=""))

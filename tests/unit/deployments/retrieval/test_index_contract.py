@@ -12,7 +12,7 @@ import pytest
 from deployments.errors import EmbedderMismatch, InvalidRequest
 from deployments.filters import parse
 from deployments.retrieval.base import Index
-from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, Seen
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -187,10 +187,16 @@ async def test_unseen_versions_take_no_place_among_the_candidates(
     new = [entry(f"new{n}", document_id="d", version="new") for n in range(5)]
     await index.upsert(embedder, [*old, *new])
     request = request_for(lexical={10: 1.0}, limit=5)
-    for hidden, seen in (("old", "new"), ("new", "old")):
-        scope = replace(request.scope, unseen=(hidden, "never written"))
-        found = ids(await index.search(replace(request, scope=scope)))
-        assert sorted(found) == [f"{seen}{n}" for n in range(5)]
+    for seen, expected in (
+        (Seen("z", ("old", "never written")), "new"),
+        (Seen("z", ("new", "never written")), "old"),
+        (Seen("new", ("old",)), "new"),
+        (Seen("nev"), ""),
+        (Seen("old", ("new",)), "old"),
+        (Seen("olc", ("new",)), ""),
+    ):
+        found = ids(await index.search(replace(request, scope=replace(request.scope, seen=seen))))
+        assert sorted(found) == ([f"{expected}{n}" for n in range(5)] if expected else [])
 
 
 async def test_whose_passages_are_all_unseen_has_no_other_embedder(
@@ -200,7 +206,7 @@ async def test_whose_passages_are_all_unseen_has_no_other_embedder(
     request = request_for()
     with pytest.raises(EmbedderMismatch):
         await index.search(request)
-    assert await index.search(replace(request, scope=replace(request.scope, unseen=("v",)))) == []
+    assert await index.search(replace(request, scope=replace(request.scope, seen=Seen("v", ("v",))))) == []
 
 
 async def test_delete_reaches_every_embedders_passages(

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from deployments.errors import InvalidRequest, NotFound
 from deployments.ingestion.base import DocumentTask, GivenUp, LeaseLost, Progress, RemovedVersion
+from deployments.types import Seen
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
@@ -184,28 +185,57 @@ async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs,
 
 
 async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Database, clock: Clock) -> None:
-    seen = Visibility(database)
+    visibility = Visibility(database)
+    before = await visibility.seen("a")
     await jobs.accept("a", [document("d", "one")])
-    assert await seen.unseen("a") == ()
+    assert await visibility.seen("a") == before == Seen("v000000000000000")
     old = await claim_one(jobs)
-    assert await seen.unseen("a") == (old.version,), "its passages are not complete"
+    assert old.version > before.newest, "a search that began before it was begun leaves it out"
+    assert await visibility.seen("a") == Seen(old.version, (old.version,)), "its passages are not complete"
     await jobs.finish(old, indexed({1: 1}))
-    assert await seen.unseen("a") == ()
+    assert await visibility.seen("a") == Seen(old.version)
     await jobs.accept("a", [document("d", "two")])
     new = await claim_one(jobs)
-    assert await seen.unseen("a") == (new.version,)
+    assert new.version > old.version
+    assert await visibility.seen("a") == Seen(new.version, (new.version,))
     await jobs.finish(new, indexed({1: 1}))
-    assert await seen.unseen("a") == (old.version,)
-    assert await seen.unseen("b") == ()
+    assert await visibility.seen("a") == Seen(new.version, (old.version,))
+    assert await visibility.seen("b") == before
 
     assert await jobs.removable(10) == [], "a search that began before must find the old version whole"
     clock.advance(RETIRE_AFTER_S)
     (gone,) = await jobs.removable(10)
     assert gone == RemovedVersion("a", "d", old.version, "blob of one")
     await jobs.removed([gone, gone])
-    assert await seen.unseen("a") == ()
+    assert await visibility.seen("a") == Seen(new.version)
     await jobs.accept("a", [document("d", "one")])
-    assert (await claim_one(jobs)).version not in (old.version, new.version), "what is removed late must not be this"
+    assert (await claim_one(jobs)).version > new.version, "what is removed late must not be this"
+
+
+async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_workers_that_contend(
+    jobs: Jobs, database: Database
+) -> None:
+    for tenant in ("a", "b"):
+        await jobs.accept(tenant, [document(f"d{n}") for n in range(20)])
+    others = [Jobs(Database(database.config), clock=jobs.clock) for _ in range(3)]
+
+    async def work(mine: Jobs, name: str) -> list[tuple[str, str]]:
+        names = []
+        while tasks := await claim(mine, name, limit=3):
+            names += [(task.tenant_id, task.version) for task in tasks]
+        await mine.database.close()
+        return names
+
+    seen: list[Seen] = []
+    working = asyncio.gather(*(work(each, f"w{n}") for n, each in enumerate(others)))
+    while not working.done():
+        seen.append(await Visibility(database).seen("a"))
+        await asyncio.sleep(0)
+    assert sorted(name for names in await working for name in names) == [
+        (tenant, f"v{n:015d}") for tenant in ("a", "b") for n in range(1, 21)
+    ]
+    for each in seen:
+        assert sorted(each.hidden) == [f"v{n:015d}" for n in range(1, int(each.newest[1:]) + 1)], "none comes later"
 
 
 async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: Database, clock: Clock) -> None:
@@ -215,7 +245,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
     await jobs.accept("a", [document("d", "two")])
     failed = await claim_one(jobs)
     await jobs.fail(failed, "broken_document", "")
-    assert await Visibility(database).unseen("a") == (failed.version,)
+    assert await Visibility(database).seen("a") == Seen(failed.version, (failed.version,))
     clock.advance(RETIRE_AFTER_S)
     assert [each.version for each in await jobs.removable(10)] == [failed.version]
 
