@@ -8,7 +8,7 @@
     │   └── Unauthenticated       Forbidden  TenantSuspended
     └── Unavailable             retryable
         ├── StageUnavailable      Overloaded  RequestInProgress
-        └── DeadlineExceeded
+        └── DeadlineExceeded      Unreachable
 
 Each takes one positional message, so that it survives pickling between replicas; everything else is a
 class attribute. The HTTP status of each is known only to `serve_app/api/errors.py`.
@@ -133,3 +133,8 @@ class RequestInProgress(Unavailable):
 class DeadlineExceeded(Unavailable):
     code = "deadline_exceeded"
     title = "Deadline exceeded"
+
+
+class Unreachable(Unavailable):
+    code = "unreachable"
+    title = "Something outside the service does not answer"

@@ -66,6 +66,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.generation,
         database,
         blobs,
+        args.sources,
         {
             "embedding": embedding,
             "retrieval": retrieval,

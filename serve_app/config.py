@@ -18,6 +18,7 @@ from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
 from deployments.types import Language
 from serve_app.home import HOME
+from serve_app.outside.config import SourcesConfig
 from serve_app.platform.config import BlobConfig, StoreConfig
 
 
@@ -73,6 +74,7 @@ class AppArgs(Config):
     reranking: RerankingConfig = RerankingConfig()
     generation: GenerationConfig = GenerationConfig()
     ingestion: IngestionConfig = IngestionConfig()
+    sources: SourcesConfig = SourcesConfig()
     api: ApiConfig = ApiConfig()
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
+from serve_app.outside.config import SourcesConfig
+from serve_app.outside.sources import Sources
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.database import Database
@@ -37,6 +39,7 @@ class _Ingress:
         generation: GenerationConfig,
         database: Database,
         blobs: Blobs,
+        sources: SourcesConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         owned: str = "",
@@ -60,6 +63,7 @@ class _Ingress:
                 context_tokens=generation.context_tokens,
             ),
             retrieval,
+            Sources(sources),
             config,
             models=(generation.model, *generation.adapters),
             settle_s=settle_s,

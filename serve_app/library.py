@@ -7,14 +7,16 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.errors import BadInput, InvalidRequest, Unavailable
+from deployments.errors import BadInput, BrokenDocument, InvalidRequest, Unavailable, UnsupportedDocument
+from deployments.ingestion.parsers import kinds
+from serve_app.outside.fetched import Fetched
 from serve_app.platform.collections import removable
-from serve_app.platform.documents import NewDocument
+from serve_app.platform.documents import NewDocument, digest
 from serve_app.platform.jobs import Accepted
 from serve_app.platform.tenants import Removed
 from serve_app.schemas import DocumentRequest
@@ -32,34 +34,59 @@ class Upload:
     document: NewDocument
 
 
-def text_document(services: Services, given: DocumentRequest) -> Upload:
-    """Raises InvalidRequest."""
-    if not given.text.strip():
-        raise InvalidRequest("text is empty; send the document's text")
-    check_metadata(services, given.metadata)
-    return upload(
-        given.text.encode(),
-        id=given.id,
-        owner=given.user or "",
-        collection=given.collection,
-        language=given.language,
-        title=given.title,
-        media_type="text/markdown",
-        metadata=given.metadata,
-    )
+async def requested(services: Services, given: Mapping[str, DocumentRequest]) -> list[Upload]:
+    """Documents as callers describe them, those named by a URI fetched, all or none.
+
+    The keys say where in the request each stands, such as `documents.2.`: errors begin with it. Raises InvalidRequest,
+    DocumentTooLarge, UnsupportedDocument, BrokenDocument, Unreachable.
+    """
+    for place, each in given.items():
+        if each.text is not None and not each.text.strip():
+            raise InvalidRequest(f"{place}text is empty; send the document's text")
+        check_metadata(services, each.metadata, place)
+    uris = {f"{place}uri": each.uri for place, each in given.items() if each.uri is not None}
+    fetched = await services.sources.fetch(uris)
+    return [await _requested(each, f"{place}uri", fetched) for place, each in given.items()]
+
+
+async def _requested(given: DocumentRequest, field: str, fetched: Mapping[str, Fetched]) -> Upload:
+    fields: dict[str, Any] = {
+        "owner": given.user or "",
+        "collection": given.collection,
+        "language": given.language,
+        "title": given.title,
+        "metadata": given.metadata,
+    }
+    if given.text is not None:
+        return upload(given.text.encode(), id=given.id, media_type="text/markdown", **fields)
+    found = fetched[field]
+    filename, media_type = given.filename or found.filename, given.media_type or found.media_type
+    await check_kind(found.data, filename, media_type, field)
+    made = given.id or f"uri-{digest(given.user or '', given.collection, given.uri or '')}"
+    return upload(found.data, id=made, filename=filename, media_type=media_type, **fields)
+
+
+async def check_kind(data: bytes, filename: str, media_type: str, field: str) -> None:
+    """Raises UnsupportedDocument, BrokenDocument for what no parser would take."""
+    try:
+        await asyncio.to_thread(kinds.detect, data, filename, media_type)
+    except (BrokenDocument, UnsupportedDocument) as error:
+        raise type(error)(f"{field}: {error.message}") from None
 
 
 def upload(data: bytes, **fields: Any) -> Upload:
     return Upload(data, NewDocument(hashlib.sha256(data).hexdigest(), blob="", size=len(data), **fields))
 
 
-def check_metadata(services: Services, metadata: dict[str, Any]) -> None:
+def check_metadata(services: Services, metadata: dict[str, Any], place: str = "") -> None:
     try:
         size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError):
-        raise InvalidRequest("metadata: holds what JSON cannot: NaN, an infinity, half a surrogate pair") from None
-    if size > services.limits.max_metadata_bytes:
-        raise InvalidRequest(f"metadata takes {size} bytes; at most {services.limits.max_metadata_bytes} are allowed")
+        what = "NaN, an infinity, half a surrogate pair"
+        raise InvalidRequest(f"{place}metadata: holds what JSON cannot: {what}") from None
+    most = services.limits.max_metadata_bytes
+    if size > most:
+        raise InvalidRequest(f"{place}metadata takes {size} bytes; at most {most} are allowed")
 
 
 async def accept(services: Services, caller: Access, uploads: Sequence[Upload]) -> Accepted:

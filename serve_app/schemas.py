@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from deployments.types import Language
 from serve_app.platform.tenancy import Settings
@@ -67,17 +67,37 @@ class QueryRequest(SearchRequest):
 
 
 class DocumentRequest(Wire):
-    """One document as text."""
+    """One document, as text or by the URI that it is fetched from."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["uri"]}]})
 
     id: Name | None = Field(
-        None, description="left out, it is made from the text, so that the same text is the same document"
+        None,
+        description="left out, it is made from the text or the URI, so that the same one is the same document",
     )
     title: Text = Field("", max_length=512)
-    text: Text = Field(min_length=1)
+    text: Text | None = Field(None, min_length=1)
+    uri: Text | None = Field(
+        None,
+        min_length=1,
+        max_length=2_048,
+        description="https://, s3:// or file://, as far as the service's `sources` allow; fetched before the answer",
+        examples=["https://example.org/zakon.pdf"],
+    )
+    filename: Text = Field("", max_length=256, description="with a URI: left out, the last part of its path")
+    media_type: Text = Field("", max_length=255, description="with a URI: left out, what its server says")
     collection: Name = "default"
     language: Language | None = Field(None, description="left out, it is taken from the text")
     user: Name | None = Field(None, description="make it this user's private document")
     metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.text is None) == (self.uri is None):
+            raise ValueError("send exactly one of text and uri")
+        if self.uri is None and (self.filename or self.media_type):
+            raise ValueError("filename and media_type go with uri; text is Markdown")
+        return self
 
 
 class Paged(Wire):

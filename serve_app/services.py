@@ -9,6 +9,7 @@ from typing import Protocol
 from deployments.errors import Forbidden, InvalidRequest
 from deployments.types import StageStatus
 from serve_app.config import ApiConfig
+from serve_app.outside.sources import Sources
 from serve_app.pipeline import Pipeline
 from serve_app.platform import actor
 from serve_app.platform.actor import Actor
@@ -47,6 +48,7 @@ class Services:
     jobs: Jobs
     passages: Passages
     blobs: Blobs
+    sources: Sources
     events: Events
     audit: AuditLog
     idempotency: Idempotency
@@ -61,6 +63,7 @@ def assemble(
     blobs: Blobs,
     pipeline: Pipeline,
     passages: Passages,
+    sources: Sources,
     limits: ApiConfig,
     *,
     models: Sequence[str],
@@ -80,6 +83,7 @@ def assemble(
         jobs=Jobs(database, events, retire_after_s=limits.max_deadline_s),
         passages=passages,
         blobs=blobs,
+        sources=sources,
         events=events,
         audit=audit,
         idempotency=Idempotency(database, lease_s=limits.max_deadline_s),

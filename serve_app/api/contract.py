@@ -72,6 +72,7 @@ _DETAILS: dict[type[errors.RagError], str] = {
     errors.Overloaded: "generation has too many requests at once; try again",
     errors.RequestInProgress: "Idempotency-Key: the first request with it is still being worked on; wait",
     errors.DeadlineExceeded: "generation did not finish within the deadline; send a larger X-Deadline-Ms",
+    errors.Unreachable: "uri: docs.example cannot be reached; try again",
 }
 
 _IMPLIED: dict[Callable[..., Any], Errors] = {

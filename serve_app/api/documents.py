@@ -1,8 +1,7 @@
-"""POST /documents: accept files or text for ingestion. 202 means that bytes and job are on disk."""
+"""POST /documents: accept files, text or a URI for ingestion. 202 means that bytes and job are on disk."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -17,9 +16,9 @@ from deployments.errors import (
     InvalidRequest,
     NotFound,
     QuotaExceeded,
+    Unreachable,
     UnsupportedDocument,
 )
-from deployments.ingestion.parsers import kinds
 from deployments.types import Language
 from serve_app import library, views
 from serve_app.api.access import Serving, Writer
@@ -90,12 +89,12 @@ _OPENAPI: dict[str, Any] = {
     response_model=AcceptedJob,
     responses={
         202: answers("Location", example=_ACCEPTED),
-        **refusals(UnsupportedDocument, BrokenDocument, QuotaExceeded),
+        **refusals(UnsupportedDocument, BrokenDocument, QuotaExceeded, Unreachable),
     },
     openapi_extra=_OPENAPI,
 )
 async def accept(request: Request, response: Response, serving: Serving, caller: Writer) -> dict[str, Any]:
-    """Take one document as JSON text, or files as multipart/form-data, and queue them for indexing.
+    """Take one document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
 
     The same document id with the same content is no work; with new content it is a new version.
     """
@@ -103,7 +102,8 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     match kind:
         case "application/json":
             given = await request.body()
-            uploads = [library.text_document(serving, _validated(lambda: DocumentRequest.model_validate_json(given)))]
+            document = _validated(lambda: DocumentRequest.model_validate_json(given))
+            uploads = await library.requested(serving, {"": document})
         case "multipart/form-data":
             uploads = await _files(request, serving)
         case _:
@@ -169,10 +169,7 @@ async def _checked(upload: UploadFile) -> bytes:
     except ValidationError:
         raise InvalidRequest("files: each file needs a name of 1 to 256 characters") from None
     data = await upload.read()
-    try:
-        await asyncio.to_thread(kinds.detect, data, filename, upload.content_type or "")
-    except (BrokenDocument, UnsupportedDocument) as error:
-        raise type(error)(f"files: {filename}: {error.message}") from None
+    await library.check_kind(data, filename, upload.content_type or "", f"files: {filename}")
     return data
 
 

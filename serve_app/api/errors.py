@@ -40,6 +40,7 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.Overloaded: 503,
     errors.RequestInProgress: 409,
     errors.DeadlineExceeded: 504,
+    errors.Unreachable: 502,
 }
 RETRY_AFTER_S = 2
 METHOD_NOT_ALLOWED = "method_not_allowed"

@@ -9,14 +9,12 @@ from pydantic import Field
 from deployments.errors import InvalidRequest
 from serve_app import library, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.library import Upload
 from serve_app.schemas import DocumentRequest, Name, Text
-from serve_app.services import Services
 
 
 @command("process_documents")
 class ProcessDocuments(TenantCommand):
-    """Take documents as text and queue them for indexing, all or none.
+    """Take documents, as text or by their URIs, and queue them for indexing, all or none.
 
     With `async` false the result is the job once it is done with; if the deadline comes first, the job as it stands.
     """
@@ -28,7 +26,8 @@ class ProcessDocuments(TenantCommand):
         most = call.services.limits.max_files
         if len(self.documents) > most:
             raise InvalidRequest(f"documents names {len(self.documents)}; at most {most} are allowed in one job")
-        uploads = [_upload(call.services, place, given) for place, given in enumerate(self.documents)]
+        given = {f"documents.{place}.": each for place, each in enumerate(self.documents)}
+        uploads = await library.requested(call.services, given)
         job = await library.accept(call.services, call.caller, uploads)
         if self.asynchronous:
             return views.accepted(job, uploads)
@@ -56,10 +55,3 @@ class GetJob(TenantCommand):
 
     async def run(self, call: Call) -> dict[str, Any]:
         return await call.services.jobs.view(call.caller.tenant_id, self.job_id)
-
-
-def _upload(services: Services, place: int, given: DocumentRequest) -> Upload:
-    try:
-        return library.text_document(services, given)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"documents.{place}.{error.message}") from None

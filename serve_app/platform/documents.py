@@ -72,7 +72,7 @@ def checked(document: NewDocument) -> tuple[str, NewDocument]:
 
 def fingerprint_of(document: NewDocument) -> str:
     """Equal for the same bytes with the same title, collection and so on: then there is nothing to index."""
-    return _digest(
+    return digest(
         document.content_hash,
         document.owner,
         document.collection,
@@ -172,10 +172,10 @@ async def give_up(session: AsyncSession, *versions: ColumnElement[bool], due: da
 
 
 def _automatic_id(document: NewDocument) -> str:
-    return f"doc-{_digest(document.owner, document.filename, document.content_hash)}"
+    return f"doc-{digest(document.owner, document.filename, document.content_hash)}"
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
     """128 bits of the parts' SHA-256, in hexadecimal; no two lists of parts run together."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -13,6 +13,8 @@ import pytest
 from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
+from serve_app.outside.config import ReachConfig, SourcesConfig
+from serve_app.outside.sources import Sources
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
@@ -24,6 +26,10 @@ from tests.support.pipeline import Stages
 from tests.support.storage import migrate
 
 LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5, key_cache_s=0)
+SOURCES = SourcesConfig(
+    max_bytes=64 * 1024, web=ReachConfig(hosts=("127.0.0.1", "127.0.0.2"), networks=("127.0.0.1/32",), ports=(9,))
+)
+"""Files are read from the test's folder `named`; port 9 is one where nobody listens. Nothing outside is asked."""
 
 
 @dataclass
@@ -70,6 +76,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         Blobs(BlobConfig(url=str(folder / "blobs"))),
         stages.pipeline(),
         stages,
+        Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),
         LIMITS,
         models=("tiny", "legal"),
         settle_s=1,

@@ -144,7 +144,9 @@ async def test_async_false_waits_no_longer_than_the_deadline(api: Api) -> None:
     [
         ([], "documents"),
         ([{"text": "a"}, {"text": " "}], "documents.1.text"),
-        ([{"text": "a"}, {"txt": "a"}], "documents.1.text"),
+        ([{"text": "a"}, {"txt": "a"}], "documents.1.txt"),
+        ([{"text": "a"}, {"uri": "file:///etc/hostname"}], "documents.1.uri"),
+        ([{"text": "a"}, {}], "documents.1: Value error, send exactly one of text and uri"),
         ([{"text": "a"}] * (LIMITS.max_files + 1), str(LIMITS.max_files)),
         ([{"text": "a", "metadata": {"k": [1e300 * 10**9]}}], "documents.0.metadata"),
     ],

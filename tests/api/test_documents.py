@@ -80,6 +80,58 @@ async def test_bad_text_leaves_no_trace(api: Api, body: dict[str, Any], status: 
     await no_trace(api)
 
 
+def named(api: Api, name: str, content: bytes) -> str:
+    """The URI of a file that the service may read."""
+    (api.folder / "named").mkdir(exist_ok=True)
+    (api.folder / "named" / name).write_bytes(content)
+    return f"file://{api.folder}/named/{name}"
+
+
+async def test_a_document_is_fetched_by_its_uri_before_it_is_accepted(api: Api) -> None:
+    uri = named(api, "zakon.html", b"<h1>Zakon</h1>")
+    first = await api.client.post("/v1/documents", json={"uri": uri, "title": "Zakon", "user": "u1"})
+    assert first.status_code == 202, first.text
+    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    assert (task.filename, task.title, task.owner) == ("zakon.html", "Zakon", "u1")
+    assert await api.services.blobs.read(task.blob) == b"<h1>Zakon</h1>"
+    named(api, "zakon.html", b"# Zakon")
+    given = {"uri": uri, "filename": "zakon.md", "media_type": "text/markdown", "user": "u1"}
+    second = await api.client.post("/v1/documents", json=given)
+    other = await api.client.post("/v1/documents", json=given | {"user": "u2"})
+    assert second.json()["document_id"] == first.json()["document_id"] == task.document_id
+    assert other.json()["document_id"] != task.document_id
+    assert {t.filename for t in await api.services.jobs.claim("w", lease_s=30, limit=10)} == {"zakon.md"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "names"),
+    [
+        ({"text": "a", "uri": "{root}/a.txt"}, 422, "invalid_request", "text and uri"),
+        ({"text": "a", "filename": "a.txt"}, 422, "invalid_request", "filename"),
+        ({"uri": ""}, 422, "invalid_request", "uri"),
+        ({"uri": "{root}/" + "a" * 2_048}, 422, "invalid_request", "uri"),
+        ({"uri": "{root}/missing.txt"}, 422, "invalid_request", "uri: names no file"),
+        ({"uri": "{root}/../rag.db"}, 422, "invalid_request", "uri: names no file"),
+        ({"uri": "https://127.0.0.2:9/"}, 422, "invalid_request", "uri: "),
+        ({"uri": "{root}/a.exe"}, 415, "unsupported_document", "uri: "),
+        ({"uri": "{root}/empty.txt"}, 422, "broken_document", "uri: "),
+        ({"uri": "{root}/large.txt"}, 413, "document_too_large", "uri: "),
+        ({"uri": "https://127.0.0.1:9/a.txt"}, 502, "unreachable", "uri: 127.0.0.1"),
+    ],
+)
+async def test_what_cannot_be_fetched_leaves_no_trace(
+    api: Api, body: dict[str, Any], status: int, code: str, names: str
+) -> None:
+    for name, content in {"a.txt": b"a", "a.exe": b"MZ\x90\x00", "empty.txt": b"", "large.txt": b"a" * 65_537}.items():
+        named(api, name, content)
+    sent = {key: value.replace("{root}", f"file://{api.folder}/named") for key, value in body.items()}
+    answer = await api.client.post("/v1/documents", json=sent)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (status, code, status == 502), problem
+    assert names in problem["detail"]
+    await no_trace(api)
+
+
 @pytest.mark.parametrize(
     ("files", "data", "status", "names"),
     [

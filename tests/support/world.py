@@ -36,6 +36,8 @@ from deployments.types import (
 )
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
+from serve_app.outside.config import SourcesConfig
+from serve_app.outside.sources import Sources
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
@@ -176,6 +178,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
             stages, LexicalStatistics(database), Visibility(database), stages, stages, stages, context_tokens=16_384
         ),
         stages,
+        Sources(SourcesConfig()),
         limits,
         models=(),
         settle_s=0.5,
