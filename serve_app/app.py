@@ -67,6 +67,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         database,
         blobs,
         args.sources,
+        args.webhooks,
         {
             "embedding": embedding,
             "retrieval": retrieval,

@@ -18,7 +18,7 @@ from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
 from deployments.types import Language
 from serve_app.home import HOME
-from serve_app.outside.config import SourcesConfig
+from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.platform.config import BlobConfig, StoreConfig
 
 
@@ -75,6 +75,7 @@ class AppArgs(Config):
     generation: GenerationConfig = GenerationConfig()
     ingestion: IngestionConfig = IngestionConfig()
     sources: SourcesConfig = SourcesConfig()
+    webhooks: WebhookConfig = WebhookConfig()
     api: ApiConfig = ApiConfig()
 
     @model_validator(mode="after")

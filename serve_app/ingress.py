@@ -18,13 +18,16 @@ from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
-from serve_app.outside.config import SourcesConfig
+from serve_app.outside.config import SourcesConfig, WebhookConfig
+from serve_app.outside.http import Http
 from serve_app.outside.sources import Sources
+from serve_app.outside.webhooks import Sender
 from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.database import Database
 from serve_app.platform.statistics import LexicalStatistics
 from serve_app.platform.unseen import Visibility
+from serve_app.platform.webhooks import Webhooks
 from serve_app.services import assemble
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class _Ingress:
         database: Database,
         blobs: Blobs,
         sources: SourcesConfig,
+        webhooks: WebhookConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         owned: str = "",
@@ -49,6 +53,7 @@ class _Ingress:
         self._database = database
         self._handles = handles
         self._announcements: set[asyncio.Task[None]] = set()
+        http = Http(webhooks.web)
         retrieval = RetrievalHandle(handles["retrieval"])
         self._services = assemble(
             database,
@@ -66,14 +71,24 @@ class _Ingress:
             Sources(sources),
             config,
             models=(generation.model, *generation.adapters),
+            webhook_url=http.checked,
             settle_s=settle_s,
             stages=self._stages,
             announce=self._announce,
         )
+        deliveries = Webhooks(database, self._services.jobs.view, self._services.events)
+        self._sender = Sender(webhooks, deliveries, http)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         await self._database.migrate()
+        self._sender.start()
         return create_app(self._services)
+
+    def __del__(self) -> None:
+        # Serve calls this when it stops a replica; a failed constructor leaves no sender.
+        sender = getattr(self, "_sender", None)
+        if sender is not None:
+            sender.stop()
 
     async def _stages(self) -> Mapping[str, list[StageStatus]]:
         answers = await asyncio.gather(

@@ -67,16 +67,18 @@ def assemble(
     limits: ApiConfig,
     *,
     models: Sequence[str],
+    webhook_url: Callable[[str], object],
     settle_s: float,
     stages: Callable[[], Awaitable[Mapping[str, list[StageStatus]]]],
     announce: Callable[[], None],
 ) -> Services:
-    """The services of one database. `models` are those that a tenant's settings may choose."""
+    """The services of one database. `models` are those that a tenant's settings may choose; `webhook_url` raises
+    InvalidRequest for a URL that they may not name."""
     audit = AuditLog(database)
     events = Events((audit, QueryLog(database)))
     return Services(
         pipeline=pipeline,
-        tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models),
+        tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models, webhook_url=webhook_url),
         keys=Keys(database, events, cache_s=limits.key_cache_s),
         collections=Collections(database, events),
         documents=Documents(database, events),

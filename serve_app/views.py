@@ -20,7 +20,7 @@ def tenant(found: TenantView) -> dict[str, Any]:
         "id": found.id,
         "name": found.name,
         "status": found.status,
-        "settings": found.settings.model_dump(),
+        "settings": found.settings.model_dump() if found.new_secret else found.settings.shown(),
         "created_at": found.created_at.isoformat(),
         "updated_at": found.updated_at.isoformat(),
     }

@@ -69,3 +69,16 @@ class SourcesConfig(Config):
             if not bucket.strip("/") or bucket.startswith("/") or "://" in bucket:
                 raise ValueError(f"{bucket!r} is not of the form BUCKET or BUCKET/PREFIX")
         return buckets
+
+
+class WebhookConfig(Config):
+    """How tenants' webhooks are told that a job has ended."""
+
+    web: ReachConfig = ReachConfig()
+    attempts: int = Field(9, ge=1, description="tries of one message before it is given up")
+    first_delay_s: float = Field(5.0, gt=0, description="wait before the second try; four times as long each time")
+    timeout_s: float = Field(15.0, gt=0, description="for one try")
+    concurrent: int = Field(8, ge=1, description="messages that a replica sends at once, each to another tenant")
+    poll_s: float = Field(2.0, gt=0, description="how often a replica looks for jobs that have ended")
+    keep_s: float = Field(7 * 86_400, ge=0, description="how long it stays in the database what became of a message")
+    documents: int = Field(100, ge=0, description="documents of the job that a message lists; the counts are of all")

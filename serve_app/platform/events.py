@@ -23,7 +23,7 @@ EventType = Literal[
     "key.created", "key.rotated", "key.revoked",
     "collection.created", "collection.updated", "collection.deleted",
     "document.indexed", "document.failed", "document.deleted",
-    "job.created", "job.failed", "job.cancelled",
+    "job.created", "job.failed", "job.cancelled", "webhook.failed",
     "query.completed", "query.failed", "query.cancelled",
 ]  # fmt: skip
 MAX_WAITING = 10_000

@@ -33,7 +33,7 @@ from deployments.ingestion.base import (
     RemovedVersion,
 )
 from deployments.types import Language
-from serve_app.platform import collections, documents, statistics, unseen
+from serve_app.platform import collections, documents, statistics, unseen, webhooks
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.documents import IN_WORK, NewDocument
 from serve_app.platform.events import Event, Events
@@ -132,6 +132,7 @@ class Jobs:
                 )
             await session.execute(insert(session, JobDocument), rows)
             await _check_quotas(session, tenant_id, settings.quotas)
+            webhooks.expect(session, tenant_id, job_id, settings, now)
         self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(

@@ -157,6 +157,7 @@ class JobDocument(TenantOwned):
         Index(None, "job_id", "document_id", unique=True),
         Index(None, "tenant_id", "document_id", "state"),
         Index(None, "state", "sequence"),
+        Index(None, "job_id", "state"),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
@@ -208,6 +209,24 @@ class UnseenVersion(TenantOwned):
     document_id: Mapped[str] = mapped_column(String(256))
     blob: Mapped[str]
     due: Mapped[datetime | None]
+
+
+class WebhookDelivery(TenantOwned):
+    """A message that a job has ended (see webhooks.py).
+
+    `due`: when something is next to be done about it: looked at, sent, taken from a sender that is gone, or forgotten.
+    `attempts` counts the tries, and so tells one claim from the next; `problem` is what went wrong at the last one.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index(None, "state", "due"), Index(None, "tenant_id", "state", "due"))
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(64), ForeignKey("jobs.id"), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime]
+    problem: Mapped[str | None]
 
 
 class LexicalTerm(TenantOwned):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import base64
+import secrets
+from typing import Any, Final
+
+from pydantic import Field, field_validator
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.config import Config
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound
 from deployments.types import Language
 from serve_app.platform.models import Tenant
 
@@ -28,6 +32,35 @@ class Quotas(Config):
     chunks: int | None = Field(None, ge=0)
 
 
+HIDDEN_SECRET: Final = "whsec_********"
+"""What a webhook's secret is shown as. Sent back, it leaves the secret as it is."""
+
+
+class Webhook(Config):
+    """Where a tenant is told that a job has ended; messages are signed with the secret."""
+
+    url: str = Field(max_length=2_048, pattern=r"^https?://[^\s\x00]+$", examples=["https://app.example.org/hooks/rag"])
+    secret: str | None = Field(
+        None,
+        repr=False,
+        pattern=r"^whsec_(\*{8}|[A-Za-z0-9+/]{32,86}={0,2})$",
+        description="whsec_ and the base64 of 24 to 64 bytes; left out, one is made. Shown in full only in the answer "
+        f"to the request that sets it, later as {HIDDEN_SECRET}, which sent back changes nothing",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _decodes(cls, secret: str | None) -> str | None:
+        if secret not in (None, HIDDEN_SECRET):
+            try:
+                size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+            except ValueError:
+                raise ValueError("is not base64 after whsec_") from None
+            if not 24 <= size <= 64:
+                raise ValueError(f"stands for {size} bytes; 24 to 64 are asked for")
+        return secret
+
+
 class Settings(Config):
     default_language: Language | None = Field(None, description="where neither request nor question tells")
     prompt_preamble: str = Field(
@@ -36,6 +69,30 @@ class Settings(Config):
     model: str | None = Field(None, description="one of the deployed models; None takes the deployment's own")
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
+    webhook: Webhook | None = Field(
+        None, description="told of each job that is accepted from then on, once it has ended"
+    )
+
+    def with_secret(self, before: Settings) -> Settings:
+        """The same with the webhook's secret in full: its own, that of `before`, or a new one.
+
+        Raises InvalidRequest where there is none to keep.
+        """
+        if self.webhook is None:
+            return self
+        secret = self.webhook.secret or f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+        if secret == HIDDEN_SECRET:
+            if before.webhook is None or before.webhook.secret is None:
+                raise InvalidRequest("settings.webhook.secret: there is none yet to keep; send one, or leave it out")
+            secret = before.webhook.secret
+        return self.model_copy(update={"webhook": self.webhook.model_copy(update={"secret": secret})})
+
+    def shown(self) -> dict[str, Any]:
+        """Ready for JSON, the webhook's secret hidden."""
+        shown = self.model_dump()
+        if self.webhook is not None:
+            shown["webhook"]["secret"] = HIDDEN_SECRET
+        return shown
 
 
 async def require_open(session: AsyncSession, tenant_id: str, *, alone: bool = False) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 
@@ -41,12 +41,15 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
+    """`settings` hold the webhook's secret; `new_secret` where it has just been set, and so may be shown."""
+
     id: str
     name: str
     status: Status
     settings: Settings
     created_at: datetime
     updated_at: datetime
+    new_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,10 @@ class TenantIndex(Protocol):
 
 
 class Tenants:
-    """A tenant is remembered for `cache_s` seconds: so long may a suspension by another replica go unnoticed here."""
+    """A tenant is remembered for `cache_s` seconds: so long may a suspension by another replica go unnoticed here.
+
+    `webhook_url` raises InvalidRequest for a URL that no message can be sent to.
+    """
 
     def __init__(
         self,
@@ -79,20 +85,23 @@ class Tenants:
         cache_s: float = 5.0,
         clock: Callable[[], datetime] = utc_now,
         models: Sequence[str] = (),
+        webhook_url: Callable[[str], object] = str,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.clock = clock
         self.models = tuple(models)
+        self.webhook_url = webhook_url
         self._known: Remembered[TenantView] = Remembered(cache_s, clock)
 
     async def create(self, tenant_id: str, name: str = "", settings: Settings | None = None) -> TenantView:
         """A new tenant with its default collection. Raises InvalidRequest, Conflict."""
-        made = await self._add(tenant_id, name, settings or Settings())
+        settings = (settings or Settings()).with_secret(Settings())
+        made = await self._add(tenant_id, name, settings)
         if not made:
             raise Conflict(f"tenant {tenant_id!r} exists; choose another id, or patch it")
         self.events.publish(Event("tenant.created", tenant_id, tenant_id))
-        return await self.get(tenant_id)
+        return replace(await self.get(tenant_id), new_secret=settings.webhook is not None)
 
     async def ensure(self, tenant_id: str, name: str = "") -> None:
         """Create a tenant and its default collection unless they are there."""
@@ -140,16 +149,18 @@ class Tenants:
             row = await _locked(session, tenant_id)
             if row.status == "deleting":
                 raise NotFound(f"tenant {tenant_id!r} does not exist: it is being deleted")
-            before = row.status
+            before, settings_before = row.status, Settings.model_validate(row.settings)
             if name is not None:
                 row.name = name
             if settings is not None:
-                row.settings = self._checked(_merged(row.settings, settings)).model_dump(exclude_defaults=True)
+                changed = self._checked(_merged(row.settings, settings)).with_secret(settings_before)
+                row.settings = changed.model_dump(exclude_defaults=True)
             if suspended is not None:
                 row.status = "suspended" if suspended else "active"
             row.updated_at = self.clock()
             await session.flush()
             view = _view(row)
+            view = replace(view, new_secret=_secret(view.settings) != _secret(settings_before))
         self._known.forget(tenant_id)
         if name is not None or settings is not None:
             self.events.publish(Event("tenant.updated", tenant_id, tenant_id, {"settings": sorted(settings or ())}))
@@ -211,6 +222,11 @@ class Tenants:
         if checked.model is not None and checked.model not in self.models:
             known = ", ".join(map(repr, self.models)) or "none to choose from"
             raise InvalidRequest(f"settings.model: {checked.model[:80]!r} is not deployed; there is {known}")
+        if checked.webhook is not None:
+            try:
+                self.webhook_url(checked.webhook.url)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"settings.webhook.url: {error.message}") from None
         return checked
 
     async def _stop(self, tenant_id: str) -> None:
@@ -286,6 +302,10 @@ def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     return merged
+
+
+def _secret(settings: Settings) -> str | None:
+    return settings.webhook.secret if settings.webhook is not None else None
 
 
 def _view(row: Tenant) -> TenantView:

@@ -14,6 +14,7 @@ from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.outside.config import ReachConfig, SourcesConfig
+from serve_app.outside.http import Http
 from serve_app.outside.sources import Sources
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
@@ -79,6 +80,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),
         LIMITS,
         models=("tiny", "legal"),
+        webhook_url=Http(ReachConfig()).checked,
         settle_s=1,
         stages=ask_stages,
         announce=lambda: announced.append(None),

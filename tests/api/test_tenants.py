@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ DEFAULTS = {
     "model": None,
     "limits": {"max_tokens": None, "top_k": None, "deadline_s": None},
     "quotas": {"documents": None, "bytes": None, "chunks": None},
+    "webhook": None,
 }
+HIDDEN = "whsec_********"
 
 
 @pytest.fixture
@@ -44,6 +47,36 @@ async def test_a_tenant_is_made_shown_changed_and_listed(api: Api, platform: dic
         "tenants": [changed, (await api.client.get("/v1/tenants/t")).json()],
         "next": None,
     }
+
+
+async def test_a_webhook_s_secret_is_shown_once(api: Api, platform: dict[str, str]) -> None:
+    async def patch(**webhook: Any) -> dict[str, Any]:
+        answer = await api.client.patch("/v1/tenants/acme", json={"settings": {"webhook": webhook}})
+        shown: dict[str, Any] = answer.json()["settings"]["webhook"]
+        return shown
+
+    async def kept() -> str | None:
+        settings = (await api.services.tenants.get("acme")).settings
+        return settings.webhook.secret if settings.webhook else None
+
+    body = {"id": "acme", "settings": {"webhook": {"url": "https://app.example/hooks"}}}
+    made = (await api.client.post("/v1/tenants", json=body)).json()["settings"]["webhook"]
+    assert len(base64.b64decode(made["secret"].removeprefix("whsec_"))) == 32
+    assert made["secret"] == await kept()
+    for path in ("/v1/tenants/acme", "/v1/tenants"):
+        answer = (await api.client.get(path)).text
+        assert HIDDEN in answer
+        assert made["secret"] not in answer
+    assert await patch(url="https://app.example/other") == {"url": "https://app.example/other", "secret": HIDDEN}
+    assert await patch(secret=HIDDEN) == {"url": "https://app.example/other", "secret": HIDDEN}
+    assert await kept() == made["secret"]
+    renewed = await patch(secret=None)
+    assert renewed["secret"] not in (HIDDEN, made["secret"])
+    own = "whsec_" + base64.b64encode(b"k" * 24).decode()
+    assert (await patch(secret=own))["secret"] == own == await kept()
+    renamed = await api.client.patch("/v1/tenants/acme", json={"name": "Acme"})
+    assert renamed.json()["settings"]["webhook"]["secret"] == HIDDEN
+    assert own not in repr(await api.services.tenants.get("acme"))
 
 
 async def test_a_new_tenant_has_an_empty_default_collection(api: Api, platform: dict[str, str]) -> None:
@@ -104,6 +137,13 @@ async def test_a_bad_tenant_is_refused(
         ({"colour": "red"}, "settings.colour"),
         ({"limits": 3}, "settings.limits"),
         ({"quotas": {"documents": -1}}, "settings.quotas.documents"),
+        ({"webhook": {}}, "settings.webhook.url"),
+        ({"webhook": {"url": "ftp://app.example/"}}, "settings.webhook.url"),
+        ({"webhook": {"url": "http://app.example/"}}, "settings.webhook.url"),
+        ({"webhook": {"url": "https://user:secret@app.example/"}}, "settings.webhook.url"),
+        ({"webhook": {"url": "https://app.example/", "secret": "whsec_c2hvcnQ="}}, "settings.webhook.secret"),
+        ({"webhook": {"url": "https://app.example/", "secret": "whsec_" + "A" * 41}}, "settings.webhook.secret"),
+        ({"webhook": {"url": "https://app.example/", "secret": HIDDEN}}, "settings.webhook.secret"),
         ({"prompt_preamble": "x" * 4_001}, "settings.prompt_preamble"),
     ],
 )

@@ -24,12 +24,23 @@ from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus
 from deployments.types import IndexEntry
 from serve_app import services as rules
-from serve_app.platform import collections, documents, idempotency, jobs, keys, logs, models, statistics, tenants
+from serve_app.platform import (
+    collections,
+    documents,
+    idempotency,
+    jobs,
+    keys,
+    logs,
+    models,
+    statistics,
+    tenants,
+    webhooks,
+)
 from serve_app.platform.keys import Principal
 from serve_app.services import Access, Services
 
 ROOT = Path(serve_app.platform.__file__).parents[2]
-MODULES = (collections, documents, idempotency, jobs, keys, logs, statistics, tenants)
+MODULES = (collections, documents, idempotency, jobs, keys, logs, statistics, tenants, webhooks)
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ IMPLIED = {
     "jobs.view.2": "the job was found among the tenant's just before",
     "jobs.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",
+    "webhooks._set.1": "a message's id is drawn and belongs to one tenant",
     "statistics._owned.1": "removes rows that have come to nothing, and no committed row has",
 }
 """Filters that another condition implies; they stay, so that nobody has to think about it."""

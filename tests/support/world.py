@@ -181,6 +181,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
         Sources(SourcesConfig()),
         limits,
         models=(),
+        webhook_url=str,
         settle_s=0.5,
         stages=ask_stages,
         announce=lambda: made.announce(),

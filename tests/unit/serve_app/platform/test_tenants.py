@@ -85,6 +85,7 @@ async def owned_rows(database: Database, tenant: str) -> dict[str, int]:
 async def fill(database: Database, tenant: str) -> None:
     """Something in every table."""
     jobs, events = Jobs(database), Events((AuditLog(database), QueryLog(database)))
+    await Tenants(database).patch(tenant, settings={"webhook": {"url": "https://app.example/hooks"}})
     await Keys(database, events).create_key(tenant, "CI")
     await Collections(database, events).create(tenant, "zakoni")
     await jobs.accept(tenant, [document("d", collection="zakoni"), document("e", "longer text", owner="ana")])
