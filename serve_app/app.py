@@ -20,6 +20,7 @@ from serve_app.config import AppArgs
 from serve_app.handles import EmbeddingHandle, RetrievalHandle
 from serve_app.ingress import Ingress
 from serve_app.platform.blobs import Blobs
+from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.database import Database
 from serve_app.platform.events import Events
 from serve_app.platform.jobs import Jobs
@@ -49,6 +50,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         return {"name": name, **needed, **scale.get(name, {})}
 
     database, blobs = Database(args.store), Blobs(args.blobs)
+    jobs = Jobs(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s)
     embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
@@ -57,7 +59,8 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.ingestion,
         EmbeddingHandle(embedding),
         RetrievalHandle(retrieval),
-        Jobs(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s),
+        jobs,
+        BulkJobs(jobs),
         blobs,
         owned("ingestion"),
     )

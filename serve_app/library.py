@@ -89,14 +89,15 @@ def check_metadata(services: Services, metadata: dict[str, Any], place: str = ""
         raise InvalidRequest(f"{place}metadata takes {size} bytes; at most {most} are allowed")
 
 
-async def accept(services: Services, caller: Access, uploads: Sequence[Upload]) -> Accepted:
-    """Queue documents for indexing, all or none. When this returns, bytes and job are on disk."""
+async def accept(services: Services, caller: Access, uploads: Sequence[Upload], *, bulk: bool) -> Accepted:
+    """Queue documents for indexing, all or none; with `bulk`, by a Ray Job. When this returns, bytes and job are on
+    disk."""
     written: list[NewDocument] = []
     try:
         for each in uploads:
             blob = await services.blobs.write(caller.tenant_id, each.data)
             written.append(replace(each.document, blob=blob.key))
-        job = await services.jobs.accept(caller.tenant_id, written)
+        job = await services.jobs.accept(caller.tenant_id, written, bulk=bulk)
     except BadInput:  # after any other error it may have been committed
         await _drop(services, [document.blob for document in written])
         raise

@@ -100,6 +100,15 @@ class DocumentRequest(Wire):
         return self
 
 
+Bulk = Annotated[
+    bool, Field(description="index them in a Ray Job of their own, whose progress and log Ray's dashboard shows")
+]
+
+
+class LoneDocument(DocumentRequest):
+    bulk: Bulk = False
+
+
 class Paged(Wire):
     after: Text = Field("", max_length=64, description="the `next` of the page before")
     limit: int | None = Field(None, ge=1, description="rows to give; 100 if left out")

@@ -122,10 +122,11 @@ class BlobStore(Protocol):
 class JobStore(Protocol):
     """Durable job state. Every call is one transaction."""
 
-    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         """Take queued documents, and those whose worker's lease ran out; each is handed to one worker only.
 
-        Claiming counts as an attempt."""
+        With `job_id`, only that job's; without, none of a job that a Ray Job is at or waited for. Claiming counts as
+        an attempt."""
         ...
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None: ...

@@ -4,6 +4,25 @@ from pydantic import Field
 
 from deployments.config import Config
 
+_LONGEST_RETRY_S = 60.0
+
+
+class BulkConfig(Config):
+    """Bulk ingestion: documents on their way through Ray Data, in Ray Jobs."""
+
+    jobs: int = Field(2, ge=1, description="Ray Jobs at once; later ones wait")
+    parsers: int = Field(
+        4, ge=1, description="actors of a job that parse, at most; one where stores are on the head node's disk"
+    )
+    calls: int = Field(4, ge=1, description="batches that a job has with the embedding and retrieval stages at once")
+    submit_s: float = Field(60.0, gt=0, description="how long the dashboard may take to accept a Ray Job")
+    start_s: float = Field(
+        120.0, gt=0, description="how long an accepted Ray Job may take to begin before the workers do its documents"
+    )
+    stall_s: float = Field(
+        600.0, gt=0, description="a Ray Job in which nothing moves for so long is ended; the workers do what is left"
+    )
+
 
 class IngestionConfig(Config):
     chunk_tokens: int = Field(220, ge=32, description="size of a chunk in the embedder's tokens")
@@ -25,3 +44,8 @@ class IngestionConfig(Config):
     retry_delay_s: float = Field(
         1.0, ge=0, description="wait before the next try of a document; doubles each time, up to a minute"
     )
+    bulk: BulkConfig = BulkConfig()
+
+    def retry_after(self, attempts: int) -> float:
+        """Seconds to wait after so many tries that failed."""
+        return min(self.retry_delay_s * 2.0 ** max(attempts - 1, 0), _LONGEST_RETRY_S)

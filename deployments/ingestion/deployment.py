@@ -1,4 +1,5 @@
-"""The ingestion stage as a deployment: a worker that asks the job store for documents, and may be woken."""
+"""The ingestion stage as a deployment: a worker that asks the job store for documents, and may be woken;
+and a dispatcher that hands bulk jobs to Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import logging
 import uuid
 
 from deployments.ingestion.base import BlobStore, EmbedderPort, IndexPort, JobStore
+from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
+from deployments.ingestion.bulk.dispatch import Dispatcher, submit
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
 from deployments.ownership import refuse_company
@@ -24,32 +27,45 @@ class Ingestion:
         embedder: EmbedderPort,
         index: IndexPort,
         jobs: JobStore,
+        bulk: BulkJobs,
         blobs: BlobStore,
         owned: str = "",
     ) -> None:
         refuse_company(owned)
+        self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned))
+        self._dispatcher = Dispatcher(config, bulk, submit)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 
     async def wake(self) -> None:
         """There is a new job: ask for it now."""
-        self._worker.start()
+        self._start()
         self._worker.wake()
+        self._dispatcher.wake()
+
+    async def bulk_ports(self) -> BulkPorts:
+        """What a Ray Job of bulk ingestion works with."""
+        return self._ports
 
     async def status(self) -> StageStatus:
-        self._worker.start()
+        self._start()
         return StageStatus(ready=self._worker.trouble is None, engine="jobs", detail=self._worker.trouble)
 
     async def check_health(self) -> None:
         """Raises StageUnavailable when the worker has ended. A job store that does not answer is no reason to
         replace the replica: it shows in `status`."""
-        self._worker.start()
+        self._start()
         self._worker.check()
 
+    def _start(self) -> None:
+        self._worker.start()
+        self._dispatcher.start()
+
     async def close(self) -> None:
+        self._dispatcher.stop()
         await self._worker.close()
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves no worker.
-        worker = getattr(self, "_worker", None)
-        if worker is not None:
-            worker.stop()
+        for part in (getattr(self, "_dispatcher", None), getattr(self, "_worker", None)):
+            if part is not None:
+                part.stop()

@@ -20,6 +20,7 @@ from deployments.ingestion.base import (
     Progress,
     RemovedVersion,
 )
+from deployments.ingestion.bulk.base import BulkJob
 from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Matrix
 
 
@@ -64,9 +65,10 @@ class MemoryJobStore:
         self.records[task.job_id, task.document_id] = record
         return record
 
-    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         now = self._clock()
-        free = [record for record in self.records.values() if self._is_free(record, now)][:limit]
+        records = [record for record in self.records.values() if job_id in (None, record.task.job_id)]
+        free = [record for record in records if self._is_free(record, now)][:limit]
         for record in free:
             record.task = replace(record.task, attempts=record.task.attempts + 1)
             record.worker, record.lease_until = worker, now + lease_s
@@ -131,6 +133,34 @@ class MemoryJobStore:
 
 def _removed(task: DocumentTask) -> RemovedVersion:
     return RemovedVersion(task.tenant_id, task.document_id, task.version, task.blob)
+
+
+class MemoryBulkJobs:
+    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong."""
+
+    def __init__(self) -> None:
+        self.queue: list[BulkJob] = []
+        self.running: list[BulkJob] = []
+        self.ended: dict[str, str] = {}
+
+    async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
+        if not self.queue or len(self.running) >= most:
+            return None
+        self.running.append(self.queue.pop(0))
+        return self.running[-1]
+
+    async def renew(self, job: BulkJob, *, lease_s: float) -> bool:
+        return job in self.running
+
+    async def waiting(self, job: BulkJob) -> int:
+        return 0
+
+    async def end(self, job: BulkJob, detail: str = "") -> None:
+        self.running.remove(job)
+        self.ended[job.id] = detail
+
+    async def close(self) -> None:
+        pass
 
 
 class FakeEmbedder:

@@ -5,19 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable
 from contextlib import suppress
 
-from deployments.errors import BadInput, StageUnavailable, Unavailable
-from deployments.ingestion.base import (
-    BlobStore,
-    DocumentTask,
-    EmbedderPort,
-    GivenUp,
-    IndexPort,
-    JobStore,
-    LeaseLost,
-)
+from deployments.errors import StageUnavailable
+from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
+from deployments.ingestion.concluding import Conclusions
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.indexing import DocumentIndexer
 from deployments.ingestion.parsing import DocumentParser
@@ -25,7 +17,6 @@ from deployments.types import DocumentVersion
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_RETRY_S = 60.0
 REMOVED_AT_ONCE = 50
 """Versions in one round of removal."""
 
@@ -53,6 +44,7 @@ class Worker:
         self._blobs = blobs
         self._parser = parser or DocumentParser(config)
         self._indexer = DocumentIndexer(config, self._parser, embedder, index, jobs, blobs)
+        self._conclusions = Conclusions(config, jobs)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._active: dict[asyncio.Task[None], DocumentTask] = {}
@@ -97,7 +89,7 @@ class Worker:
             self._running.cancel()
             await asyncio.wait([self._running])
         for task in claimed:
-            await self._record(task, self._jobs.retry(task, after_s=0))
+            await self._conclusions.record(task, self._jobs.retry(task, after_s=0))
 
     async def _run(self) -> None:
         beside = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._remove())]
@@ -170,34 +162,5 @@ class Worker:
                 await asyncio.sleep(self._config.remove_every_s)
 
     async def _work(self, task: DocumentTask) -> None:
-        """One document, to its end: whatever happens is recorded, nothing is raised but cancellation."""
-        try:
-            if task.attempts > self._config.max_attempts:
-                raise StageUnavailable("its worker ended each time before it was done")
-            await self._jobs.finish(task, await self._indexer.index(task))
-        except LeaseLost:
-            logger.warning("document %s is another worker's by now", task.document_id)
-        except GivenUp as error:
-            await self._record(task, self._jobs.fail(task, "cancelled", str(error)))
-        except BadInput as error:
-            await self._record(task, self._jobs.fail(task, error.code, error.message))
-        except Unavailable as error:
-            await self._record(task, self._retry_or_fail(task, error))
-        except Exception:
-            logger.exception("document %s of tenant %s failed", task.document_id, task.tenant_id)
-            detail = f"an unexpected error; the log of the ingestion stage has it under document {task.document_id}"
-            await self._record(task, self._jobs.fail(task, "internal_error", detail))
-
-    def _retry_or_fail(self, task: DocumentTask, error: Unavailable) -> Awaitable[None]:
-        if task.attempts >= self._config.max_attempts:
-            detail = f"given up after {self._config.max_attempts} tries; the last: {error.message}"
-            return self._jobs.fail(task, error.code, detail)
-        delay_s = min(self._config.retry_delay_s * 2 ** max(task.attempts - 1, 0), _LONGEST_RETRY_S)
-        logger.warning("document %s is tried again in %g s: %s", task.document_id, delay_s, error.message)
-        return self._jobs.retry(task, after_s=delay_s)
-
-    async def _record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
-        try:
-            await recording
-        except Exception:
-            logger.exception("the state of document %s was not recorded; its lease will run out", task.document_id)
+        """One document, to its end."""
+        await self._conclusions.conclude(task, lambda: self._indexer.index(task))

@@ -26,7 +26,7 @@ from serve_app.api.contract import Shown, answers, refusals
 from serve_app.api.idempotent import CreatingRoute
 from serve_app.library import Upload
 from serve_app.platform.collections import DEFAULT
-from serve_app.schemas import DocumentRequest, Metadata, Name, Text, Wire, explain
+from serve_app.schemas import Bulk, LoneDocument, Metadata, Name, Text, Wire, explain
 from serve_app.services import Services
 
 router = APIRouter(tags=["documents"], route_class=CreatingRoute)
@@ -44,6 +44,7 @@ class _Form(Wire):
     language: Language | None = None
     user: Name | None = None
     metadata: Metadata = Field(default_factory=dict)
+    bulk: Bulk = False
 
 
 class AcceptedDocument(Shown):
@@ -66,7 +67,7 @@ _OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": DocumentRequest.model_json_schema()},
+            "application/json": {"schema": LoneDocument.model_json_schema()},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -74,6 +75,7 @@ _OPENAPI: dict[str, Any] = {
                     "properties": {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "metadata": {"type": "string", "description": "a JSON object"},
+                        "bulk": {"type": "boolean", "default": False},
                     }
                     | {name: {"type": "string"} for name in ("id", "title", "collection", "language", "user")},
                 }
@@ -102,15 +104,15 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     match kind:
         case "application/json":
             given = await request.body()
-            document = _validated(lambda: DocumentRequest.model_validate_json(given))
-            uploads = await library.requested(serving, {"": document})
+            document = _validated(lambda: LoneDocument.model_validate_json(given))
+            uploads, bulk = await library.requested(serving, {"": document}), document.bulk
         case "multipart/form-data":
-            uploads = await _files(request, serving)
+            uploads, bulk = await _files(request, serving)
         case _:
             raise UnsupportedDocument(
                 f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
             )
-    job = await library.accept(serving, caller, uploads)
+    job = await library.accept(serving, caller, uploads, bulk=bulk)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return views.accepted(job, uploads)
 
@@ -121,7 +123,8 @@ async def delete(document_id: DocumentId, serving: Serving, caller: Writer) -> N
     await library.delete_document(serving, caller, document_id)
 
 
-async def _files(request: Request, serving: Services) -> list[Upload]:
+async def _files(request: Request, serving: Services) -> tuple[list[Upload], bool]:
+    """The files of a form, and whether they are to go in bulk."""
     limits = serving.limits
     try:
         form = await request.form(max_files=limits.max_files, max_fields=16, max_part_size=limits.max_metadata_bytes)
@@ -144,7 +147,7 @@ async def _files(request: Request, serving: Services) -> list[Upload]:
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
         library.check_metadata(serving, fields.metadata)
         contents = [await _checked(file) for file in files]
-        return [
+        uploads = [
             library.upload(
                 data,
                 id=fields.id or _file_id(file.filename or "", fields),
@@ -158,6 +161,7 @@ async def _files(request: Request, serving: Services) -> list[Upload]:
             )
             for file, data in zip(files, contents, strict=True)
         ]
+        return uploads, fields.bulk
     finally:
         await form.close()
 

@@ -11,7 +11,7 @@ from deployments.errors import NotFound
 from deployments.ingestion.base import DocumentState
 from serve_app.api.access import Caller, Serving
 from serve_app.api.contract import A_TIME, Shown, Time, answers, refusals
-from serve_app.platform.jobs import JobState
+from serve_app.platform.jobs import BulkState, JobState
 from serve_app.schemas import Text
 
 router = APIRouter(tags=["jobs"])
@@ -31,11 +31,20 @@ class DocumentProgress(Shown):
     error: DocumentError | None
 
 
+class Bulk(Shown):
+    """The Ray Job that indexes a job's documents. Once it has ended, the ordinary workers index what it left."""
+
+    ray_job: str = Field(description="its submission id in Ray's dashboard")
+    state: BulkState
+    detail: str | None = Field(description="why it ended before all was done, or could not begin")
+
+
 class Job(Shown):
     id: str
     state: JobState
     counts: dict[DocumentState, int] = Field(description="documents by state")
     documents: list[DocumentProgress]
+    bulk: Bulk | None = Field(description="null unless it was asked for in bulk")
     created_at: Time
     updated_at: Time
 
@@ -54,6 +63,7 @@ _DONE = {
             "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"},
         },
     ],
+    "bulk": None,
     "created_at": A_TIME,
     "updated_at": A_TIME,
 }

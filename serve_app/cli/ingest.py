@@ -69,12 +69,21 @@ def ingest(
     language: Language = None,
     user: Annotated[str | None, typer.Option(help="Make them private documents of this user.")] = None,
     metadata: Annotated[list[str] | None, typer.Option("--metadata", help="KEY=VALUE, repeatable.")] = None,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Index them in Ray Jobs of their own, which Ray's dashboard shows.")
+    ] = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Index documents: Markdown, text, HTML, PDF, Word, PowerPoint, Excel, EPUB, CSV and e-mail (.eml)."""
-    fields = form_fields(collection=collection, language=language, user=user, metadata=parse_metadata(metadata or []))
+    fields = form_fields(
+        collection=collection,
+        language=language,
+        user=user,
+        bulk="true" if bulk else None,
+        metadata=parse_metadata(metadata or []),
+    )
     found = find(paths)
     console = Console()
     _show_skipped(console, found.skipped)

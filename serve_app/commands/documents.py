@@ -9,7 +9,7 @@ from pydantic import Field
 from deployments.errors import InvalidRequest
 from serve_app import library, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import DocumentRequest, Name, Text
+from serve_app.schemas import Bulk, DocumentRequest, Name, Text
 
 
 @command("process_documents")
@@ -20,6 +20,7 @@ class ProcessDocuments(TenantCommand):
     """
 
     documents: tuple[DocumentRequest, ...] = Field(min_length=1, description="at most 1,000")
+    bulk: Bulk = False
     asynchronous: bool = Field(True, alias="async", description="false: wait until the documents are indexed")
 
     async def run(self, call: Call) -> dict[str, Any]:
@@ -28,7 +29,7 @@ class ProcessDocuments(TenantCommand):
             raise InvalidRequest(f"documents names {len(self.documents)}; at most {most} are allowed in one job")
         given = {f"documents.{place}.": each for place, each in enumerate(self.documents)}
         uploads = await library.requested(call.services, given)
-        job = await library.accept(call.services, call.caller, uploads)
+        job = await library.accept(call.services, call.caller, uploads, bulk=self.bulk)
         if self.asynchronous:
             return views.accepted(job, uploads)
         return await library.settled(call.services, call.caller, job.id, call.deadline_s)

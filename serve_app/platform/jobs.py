@@ -32,6 +32,7 @@ from deployments.ingestion.base import (
     Progress,
     RemovedVersion,
 )
+from deployments.ingestion.bulk.base import ray_job
 from deployments.types import Language
 from serve_app.platform import collections, documents, statistics, unseen, webhooks
 from serve_app.platform.database import Database, chunks, insert
@@ -50,6 +51,7 @@ from serve_app.platform.models import (
 from serve_app.platform.tenancy import Quotas, require_open
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
+BulkState = Literal["waiting", "running", "ended"]
 _UNFINISHED = ("queued", *IN_WORK)
 MOST_UNSEEN = 4_000
 """Versions of one tenant that searches leave out: with more, none of its documents is claimed until some are removed,
@@ -89,8 +91,8 @@ class Jobs:
         self.retire_after_s = retire_after_s
         self.clock = clock
 
-    async def accept(self, tenant_id: str, new: Sequence[NewDocument]) -> Accepted:
-        """Take documents in, all or none, durably.
+    async def accept(self, tenant_id: str, new: Sequence[NewDocument], *, bulk: bool = False) -> Accepted:
+        """Take documents in, all or none, durably; with `bulk`, for a Ray Job of their own to index.
 
         A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for a
         document outside the rules, an id given twice for different documents, or one that belongs to someone else,
@@ -109,7 +111,8 @@ class Jobs:
             settings = await require_open(session, tenant_id, alone=True)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
             settled = await _lock_documents(session, tenant_id, wanted, now)
-            session.add(Job(tenant_id=tenant_id, id=job_id, created_at=now))
+            job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
+            session.add(job)
             await session.flush()
             rows = []
             for document_id, document in wanted.items():
@@ -133,6 +136,9 @@ class Jobs:
             await session.execute(insert(session, JobDocument), rows)
             await _check_quotas(session, tenant_id, settings.quotas)
             webhooks.expect(session, tenant_id, job_id, settings, now)
+            if bulk and any(row["state"] == "queued" for row in rows):
+                job.bulk = "waiting"
+                await session.flush()
         self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(
@@ -145,7 +151,8 @@ class Jobs:
         """A job as it stands, ready for JSON. Raises NotFound unless the tenant has it.
 
         Its `state` is `queued` or `running` while documents wait or are worked on; then `succeeded` if all of them
-        are indexed, `partial` if some are, `failed` or `cancelled` if none is. `counts` has every state.
+        are indexed, `partial` if some are, `failed` or `cancelled` if none is. `counts` has every state. `bulk` is None
+        unless the job was asked for in bulk.
         """
         row = JobDocument
         async with self.database.session() as session:
@@ -172,11 +179,12 @@ class Jobs:
                 }
                 for each in rows
             ],
+            "bulk": _bulk_view(job, self.clock()),
             "created_at": job.created_at.isoformat(),
             "updated_at": max(each.updated_at for each in rows).isoformat(),
         }
 
-    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         now = self.clock()
         row, earlier = JobDocument, aliased(JobDocument)
         free = or_(
@@ -193,9 +201,13 @@ class Jobs:
         full = (
             select(UnseenVersion.tenant_id).group_by(UnseenVersion.tenant_id).having(func.count() >= MOST_UNSEEN)
         )  # fmt: skip
+        for_a_ray_job = exists().where(
+            Job.id == row.job_id, or_(Job.bulk == "waiting", (Job.bulk == "running") & (Job.bulk_until > now))
+        )
+        mine = ~for_a_ray_job if job_id is None else row.job_id == job_id
         next_ones = (
             select(row)
-            .where(free, ~behind_another, ~being_deleted, row.tenant_id.not_in(full))
+            .where(free, mine, ~behind_another, ~being_deleted, row.tenant_id.not_in(full))
             .order_by(row.sequence)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)
@@ -497,6 +509,17 @@ def _job_state(present: Set[str]) -> JobState:
     if "indexed" in present:
         return "succeeded" if present == {"indexed"} else "partial"
     return "failed" if "failed" in present else "cancelled"
+
+
+def _bulk_view(job: Job, now: datetime) -> dict[str, Any] | None:
+    if job.bulk is None:
+        return None
+    silent = job.bulk == "running" and job.bulk_until is not None and job.bulk_until <= now
+    return {
+        "ray_job": ray_job(job.tenant_id, job.id),
+        "state": "ended" if silent else job.bulk,
+        "detail": "its Ray Job ended without a word" if silent else job.bulk_detail or None,
+    }
 
 
 def _storable(text: str, most: int = 2_000) -> str:

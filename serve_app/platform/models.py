@@ -137,9 +137,16 @@ class Document(TenantOwned):
 
 
 class Job(TenantOwned):
+    """`bulk`: waiting, running or ended (see bulk.py), None for a job that was not asked for in bulk. `bulk_until`: how
+    long its Ray Job is believed to be running without a sign of it."""
+
     __tablename__ = "jobs"
+    __table_args__ = (Index(None, "bulk"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bulk: Mapped[str | None] = mapped_column(String(16))
+    bulk_until: Mapped[datetime | None]
+    bulk_detail: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
 
 

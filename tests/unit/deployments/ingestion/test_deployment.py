@@ -11,12 +11,12 @@ from deployments.errors import StageUnavailable
 from deployments.ingestion.base import DocumentTask
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.deployment import Ingestion
-from deployments.ingestion.fake import FakeEmbedder, MemoryBlobStore, MemoryIndex, MemoryJobStore
+from deployments.ingestion.fake import FakeEmbedder, MemoryBlobStore, MemoryBulkJobs, MemoryIndex, MemoryJobStore
 from deployments.types import StageStatus
 
 
 class BrokenJobs(MemoryJobStore):
-    async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         raise OSError("database is locked")
 
 
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
     blobs, index, jobs = MemoryBlobStore(), MemoryIndex(), MemoryJobStore()
-    ingestion = Ingestion(IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, blobs)
+    ingestion = Ingestion(IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, MemoryBulkJobs(), blobs)
     await ingestion.check_health()
     await asyncio.sleep(0.05)
     blobs.blobs[task.blob] = "Članak 1.\n\nRok je 15 dana.".encode()
@@ -49,7 +49,9 @@ async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
 
 
 async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() -> None:
-    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), BrokenJobs(), MemoryBlobStore())
+    ingestion = Ingestion(
+        IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), BrokenJobs(), MemoryBulkJobs(), MemoryBlobStore()
+    )
     await ingestion.check_health()
     await asyncio.sleep(0.05)
     status = await ingestion.status()
@@ -61,7 +63,7 @@ async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() ->
 
 async def test_a_dropped_deployment_ends_its_worker(task: DocumentTask) -> None:
     blobs, jobs = MemoryBlobStore(), MemoryJobStore()
-    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), jobs, blobs)
+    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), jobs, MemoryBulkJobs(), blobs)
     blobs.blobs[task.blob] = b"Tekst"
     record = jobs.submit(task)
     await ingestion.wake()
@@ -72,6 +74,8 @@ async def test_a_dropped_deployment_ends_its_worker(task: DocumentTask) -> None:
 
 
 def test_it_can_be_made_and_dropped_without_a_loop() -> None:
-    ingestion = Ingestion(IngestionConfig(), FakeEmbedder(), MemoryIndex(), MemoryJobStore(), MemoryBlobStore())
+    ingestion = Ingestion(
+        IngestionConfig(), FakeEmbedder(), MemoryIndex(), MemoryJobStore(), MemoryBulkJobs(), MemoryBlobStore()
+    )
     del ingestion
     gc.collect()

@@ -418,7 +418,9 @@ async def test_a_job_store_that_does_not_answer_is_asked_again(
     class FlakyJobs(MemoryJobStore):
         failures = 3
 
-        async def claim(self, worker: str, *, lease_s: float, limit: int) -> list[DocumentTask]:
+        async def claim(
+            self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None
+        ) -> list[DocumentTask]:
             if self.failures:
                 self.failures -= 1
                 raise OSError("database is locked")

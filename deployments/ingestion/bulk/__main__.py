@@ -1,0 +1,37 @@
+"""What a Ray Job of bulk ingestion runs: its log is the job's in the dashboard."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import ray
+from ray import serve
+
+from deployments.ingestion.bulk.base import BulkJob, BulkPorts
+from deployments.ingestion.bulk.runner import Runner, Taken
+
+logger = logging.getLogger("deployments.ingestion.bulk")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deployments.ingestion.bulk", description=__doc__)
+    for name, meaning in (("application", "Serve application"), ("tenant", "the job's tenant"), ("job", "its id")):
+        parser.add_argument(f"--{name}", required=True, help=meaning)
+    given = parser.parse_args()
+    ray.init()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    ports: BulkPorts = serve.get_deployment_handle("ingestion", given.application).bulk_ports.remote().result()
+    try:
+        Runner(ports, BulkJob(given.tenant, given.job)).run()
+    except Taken as taken:
+        logger.warning("nothing left to do here: %s", taken)
+    except Exception:
+        logger.exception("the workers go on with the documents that are left")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Waiting bulk jobs → Ray Jobs, a bounded number at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import ray
+from ray import serve
+from ray.job_submission import JobSubmissionClient
+
+from deployments.ingestion.bulk.base import BulkJob, BulkJobs
+from deployments.ingestion.config import IngestionConfig
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Submits waiting jobs from `start` to `stop`. `submit` blocks; it runs in a thread."""
+
+    def __init__(self, config: IngestionConfig, bulk: BulkJobs, submit: Callable[[BulkJob], None]) -> None:
+        self._config = config
+        self._bulk = bulk
+        self._submit = submit
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin, in the running loop. Idempotent."""
+        if self._running is None:
+            self._loop = asyncio.get_running_loop()
+            # A context of its own: the work must not end with the request that happened to start it.
+            self._running = self._loop.create_task(self._run(), context=contextvars.Context())
+
+    def wake(self) -> None:
+        """Look for a job at once instead of at the next poll."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End at once, from any thread."""
+        if self._loop is not None and self._running is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._running.cancel)
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                await self._dispatch()
+            except Exception:
+                logger.exception("bulk jobs were not looked for; trying again in %g s", self._config.poll_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.poll_s):
+                    await self._changed.wait()
+
+    async def _dispatch(self) -> None:
+        limits = self._config.bulk
+        while (job := await self._bulk.next(most=limits.jobs, lease_s=limits.start_s)) is not None:
+            try:
+                async with asyncio.timeout(limits.submit_s):
+                    await asyncio.to_thread(self._submit, job)
+            except Exception as error:
+                reason = str(error) or f"no answer within {limits.submit_s:g} s"
+                logger.warning("%s was not submitted, the workers index its documents: %s", job.name, reason)
+                await self._bulk.end(job, f"it could not be submitted as a Ray Job: {reason}")
+
+
+def submit(job: BulkJob) -> None:
+    """Submit the Ray Job that runs a bulk job, from a replica. Raises what Ray raises: its dashboard may be off."""
+    application = serve.get_replica_context().app_name
+    client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+    arguments = ["--application", application, "--tenant", job.tenant_id, "--job", job.id]
+    client.submit_job(
+        # This interpreter: PATH may lead to another one, without this project.
+        entrypoint=shlex.join([sys.executable, "-m", "deployments.ingestion.bulk", *arguments]),
+        submission_id=job.name,
+        metadata={"job_name": job.name, "tenant": job.tenant_id, "job": job.id},
+    )

@@ -1,0 +1,95 @@
+"""Jobs that were asked for in bulk: waiting for a Ray Job → running, as long as it renews → ended.
+
+While a job waits or runs, `Jobs.claim` hands its documents to its Ray Job only; afterwards to every worker.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+
+from deployments.ingestion.bulk.base import BulkJob
+from serve_app.platform.documents import IN_WORK
+from serve_app.platform.jobs import Jobs
+from serve_app.platform.models import PLATFORM, Job, JobDocument, Tenant, of_tenant
+
+
+class BulkJobs:
+    """Implements the ingestion stage's BulkJobs, beside the job store that hands its documents out."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
+        now = self.jobs.clock()
+        being_deleted = exists().where(Tenant.id == Job.tenant_id, Tenant.status == "deleting")
+        async with self.jobs.database.transaction() as session:
+            # Whoever counts holds the platform's row, or two would both start the last one allowed.
+            await session.execute(select(Tenant.id).where(Tenant.id == PLATFORM).with_for_update())
+            running = await session.scalar(select(func.count()).where(Job.bulk == "running", Job.bulk_until > now))
+            if (running or 0) >= most:
+                return None
+            job = await session.scalar(
+                select(Job)
+                .where(Job.bulk == "waiting", ~being_deleted)
+                .order_by(Job.created_at, Job.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if job is None:
+                return None
+            job.bulk, job.bulk_until = "running", now + timedelta(seconds=lease_s)
+            await session.flush()
+            return BulkJob(job.tenant_id, job.id)
+
+    async def renew(self, job: BulkJob, *, lease_s: float) -> bool:
+        until = self.jobs.clock() + timedelta(seconds=lease_s)
+        async with self.jobs.database.transaction() as session:
+            found = await session.scalar(select(Job).where(*_is(job), Job.bulk == "running").with_for_update())
+            if found is None:
+                return False
+            found.bulk_until = until
+            # A row that somebody else is changing waits for the next renewal: whoever holds several rows must not
+            # wait for one more.
+            for row in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
+                row.lease_until = until
+            await session.flush()
+        return True
+
+    async def waiting(self, job: BulkJob) -> int:
+        async with self.jobs.database.session() as session:
+            queued = select(func.count()).where(
+                of_tenant(JobDocument, job.tenant_id), JobDocument.job_id == job.id, JobDocument.state == "queued"
+            )
+            return await session.scalar(queued) or 0
+
+    async def end(self, job: BulkJob, detail: str = "") -> None:
+        now = self.jobs.clock()
+        async with self.jobs.database.transaction() as session:
+            found = await session.scalar(select(Job).where(*_is(job), Job.bulk != "ended").with_for_update())
+            if found is None:
+                return
+            found.bulk, found.bulk_until, found.bulk_detail = "ended", None, detail[:2_000]
+            for row in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
+                row.state, row.lease_until, row.not_before, row.updated_at = "queued", None, now, now
+            await session.flush()
+
+    async def close(self) -> None:
+        await self.jobs.events.drain()
+        await self.jobs.events.close()
+        await self.jobs.database.close()
+
+
+def _is(job: BulkJob) -> tuple[ColumnElement[bool], ...]:
+    return of_tenant(Job, job.tenant_id), Job.id == job.id
+
+
+def _claimed(job: BulkJob) -> Select[JobDocument]:
+    """The documents that the job's run has claimed."""
+    return select(JobDocument).where(
+        of_tenant(JobDocument, job.tenant_id),
+        JobDocument.job_id == job.id,
+        JobDocument.worker == job.name,
+        JobDocument.state.in_(IN_WORK),
+    )
