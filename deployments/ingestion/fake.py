@@ -136,9 +136,10 @@ def _removed(task: DocumentTask) -> RemovedVersion:
 
 
 class MemoryBulkJobs:
-    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong."""
+    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong. `documents`: how many each job has."""
 
     def __init__(self) -> None:
+        self.documents = 0
         self.queue: list[BulkJob] = []
         self.running: list[BulkJob] = []
         self.ended: dict[str, str] = {}
@@ -153,11 +154,12 @@ class MemoryBulkJobs:
         return job in self.running
 
     async def waiting(self, job: BulkJob) -> int:
-        return 0
+        return self.documents
 
     async def end(self, job: BulkJob, detail: str = "") -> None:
-        self.running.remove(job)
-        self.ended[job.id] = detail
+        if job in self.running:
+            self.running.remove(job)
+            self.ended[job.id] = detail
 
     async def close(self) -> None:
         pass

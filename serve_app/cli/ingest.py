@@ -35,11 +35,21 @@ KINDS = {
     ".tsv": "text/tab-separated-values",
     ".eml": "message/rfc822",
 }
-BATCH_FILES = 50
-BATCH_BYTES = 16 * 1024 * 1024
-"""Well under the service's body limit; a file larger than this travels alone."""
 MOST_SKIPPED_SHOWN = 20
 POLL_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How much one request brings at most. A file larger than `size` bytes travels alone."""
+
+    files: int
+    size: int
+
+
+BATCH = Batch(50, 16 * 1024 * 1024)
+BULK_BATCH = Batch(1_000, 40 * 1024 * 1024)
+"""As much as the service takes by default: each request is a Ray Job, which takes seconds to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +106,10 @@ def ingest(
             service,
             found.files,
             fields,
+            batch=BULK_BATCH if bulk else BATCH,
             on_sent=lambda count: bars.update(sent, completed=count),
             on_done=lambda count: bars.update(done, completed=count),
+            on_ray_job=lambda job: _show_ray_job(bars.console, job),
         )
     if failures:
         table = Table(title=f"{len(failures)} of {total} failed", title_justify="left")
@@ -178,16 +190,21 @@ def send(
     files: Sequence[LocalFile],
     fields: Mapping[str, str],
     *,
+    batch: Batch = BATCH,
     on_sent: Callable[[int], object] = lambda count: None,
     on_done: Callable[[int], object] = lambda count: None,
+    on_ray_job: Callable[[Mapping[str, Any]], object] = lambda job: None,
 ) -> list[Failed]:
-    """Send files and follow their jobs to the end. Raises CliError if the service goes away or refuses the key."""
+    """Send files and follow their jobs to the end. Raises CliError if the service goes away or refuses the key.
+
+    `on_ray_job` is told what became of each job that went in bulk.
+    """
     jobs: dict[str, dict[str, str]] = {}
     failures: list[Failed] = []
     sent = 0
-    for batch in _batches(files, failures):
-        _send_batch(service, batch, fields, jobs, failures)
-        sent += len(batch)
+    for some in _batches(files, batch, failures):
+        _send_batch(service, some, fields, jobs, failures)
+        sent += len(some)
         on_sent(sent)
     early = len(failures)
     finished: dict[str, int] = {}
@@ -198,13 +215,17 @@ def send(
             finished[job_id] = counts["indexed"] + counts["failed"] + counts["cancelled"]
             if view["state"] not in ("queued", "running"):
                 failures += _failures(view, jobs.pop(job_id))
+                if view["bulk"] is not None:
+                    on_ray_job(view["bulk"])
         on_done(early + sum(finished.values()))
         if jobs:
             time.sleep(POLL_S)
     return failures
 
 
-def _batches(files: Sequence[LocalFile], failures: list[Failed]) -> Iterator[list[tuple[LocalFile, bytes]]]:
+def _batches(
+    files: Sequence[LocalFile], largest: Batch, failures: list[Failed]
+) -> Iterator[list[tuple[LocalFile, bytes]]]:
     batch: list[tuple[LocalFile, bytes]] = []
     size = 0
     for file in files:
@@ -213,7 +234,7 @@ def _batches(files: Sequence[LocalFile], failures: list[Failed]) -> Iterator[lis
         except OSError as error:
             failures.append(Failed(file.name, f"cannot be read: {error.strerror}"))
             continue
-        if batch and (len(batch) == BATCH_FILES or size + len(data) > BATCH_BYTES):
+        if batch and (len(batch) == largest.files or size + len(data) > largest.size):
             yield batch
             batch, size = [], 0
         batch.append((file, data))
@@ -238,8 +259,9 @@ def _send_batch(
         if len(batch) == 1:
             failures.append(Failed(batch[0][0].name, str(refused)))
             return
-        for one in batch:  # a request is taken whole or not at all: find the ones to blame
-            _send_batch(service, [one], fields, jobs, failures)
+        middle = len(batch) // 2  # a request is taken whole or not at all: find the ones to blame
+        for half in (batch[:middle], batch[middle:]):
+            _send_batch(service, half, fields, jobs, failures)
         return
     jobs[accepted["job_id"]] = {document["id"]: document["filename"] for document in accepted["documents"]}
 
@@ -254,6 +276,11 @@ def _failures(view: Mapping[str, Any], names: Mapping[str, str]) -> list[Failed]
 
 def _media_type(path: Path) -> str:
     return KINDS.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _show_ray_job(console: Console, job: Mapping[str, Any]) -> None:
+    why = f": {plain(job['detail'])}; the workers went on" if job["detail"] else ""
+    console.print(f"Ray Job {job['ray_job']} has ended{why}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_skipped(console: Console, skipped: Sequence[str]) -> None:

@@ -117,6 +117,12 @@ async def test_documents_are_taken_in_and_their_job_can_be_asked_for(api: Api) -
     assert len(api.announced) == 1
 
 
+async def test_documents_are_taken_in_for_a_ray_job(api: Api) -> None:
+    accepted = await data(api, "process_documents", documents=[{"text": "a"}], bulk=True)
+    job = await data(api, "get_job", job_id=accepted["job_id"])
+    assert job["bulk"] == {"ray_job": f"ingest-t-{job['id']}", "state": "waiting", "detail": None}
+
+
 async def test_async_false_waits_until_the_job_is_done(api: Api) -> None:
     params: dict[str, Any] = {"documents": [{"id": "a", "text": "Članak 1."}], "async": False}
     waiting = asyncio.create_task(send(api, "process_documents", **params))

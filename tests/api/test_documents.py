@@ -55,6 +55,22 @@ async def test_files_are_accepted_together(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"text": "a", "bulk": True}},
+        {"files": [("files", ("a.txt", b"a"))], "data": {"bulk": "true"}},
+    ],
+)
+async def test_documents_may_be_handed_in_for_a_ray_job(api: Api, body: dict[str, Any]) -> None:
+    answer = await api.client.post("/v1/documents", **body)
+    assert answer.status_code == 202, answer.text
+    job = (await api.client.get(answer.headers["location"])).json()
+    assert job["bulk"] == {"ray_job": f"ingest-t-{job['id']}", "state": "waiting", "detail": None}
+    assert len(api.announced) == 1
+    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+
+
+@pytest.mark.parametrize(
     ("body", "status", "code", "names"),
     [
         ({}, 422, "invalid_request", "text"),
@@ -67,6 +83,7 @@ async def test_files_are_accepted_together(api: Api) -> None:
         ({"text": "a", "id": "a\nb"}, 422, "invalid_request", "id"),
         ({"text": "a", "language": "xx"}, 422, "invalid_request", "language"),
         ({"text": "a", "collection": "a b/c"}, 422, "invalid_request", "collection"),
+        ({"text": "a", "bulk": "maybe"}, 422, "invalid_request", "bulk"),
         ({"text": "a", "metadata": [1]}, 422, "invalid_request", "metadata"),
         ({"text": "a", "metadata": {"k": "x" * 16_384}}, 422, "invalid_request", "metadata"),
         ({"text": "a" * (64 * 1024)}, 413, "document_too_large", "body"),

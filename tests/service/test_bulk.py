@@ -6,11 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.support.service import Running, service
+from cluster.node import owned_node
+from tests.support.service import Running, app_config, deployed, free_port
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
 ARGS = {
@@ -21,10 +25,28 @@ ARGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """`refused`: a bulk job that was handed in while there was no dashboard."""
+
+    service: Running
+    refused: str
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with service(tmp_path_factory.mktemp("service"), ARGS, dashboard=True) as started:
-        yield started
+def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bulk]:
+    folder = tmp_path_factory.mktemp("service")
+    config = app_config({"data_dir": str(folder / "var"), **ARGS}, free_port(), {})
+    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node, deployed(config) as running:
+        refused = hand_in(running, "refused", {"a.md": b"Text."})
+        wait_for_job(running, refused, is_done)
+        node.start_dashboard()
+        yield Bulk(running, refused)
+
+
+@pytest.fixture
+def running(bulk: Bulk) -> Running:
+    return bulk.service
 
 
 def hand_in(running: Running, collection: str, files: dict[str, bytes]) -> str:
@@ -63,6 +85,18 @@ def ended_ray_job(name: str) -> Any:
     return client.get_job_info(name), client.get_job_logs(name)
 
 
+def kill_driver(name: str) -> None:
+    job_id = name.removeprefix("ingest-default-")
+    drivers = [
+        each.pid
+        for each in psutil.Process().children(recursive=True)
+        if each.cmdline()[1:3] == ["-m", "deployments.ingestion.bulk"] and job_id in each.cmdline()
+    ]
+    assert drivers
+    for pid in drivers:
+        os.kill(pid, signal.SIGKILL)
+
+
 def remove(running: Running, collection: str) -> dict[str, int]:
     """What was there of a collection, in the store and in the index."""
     with running.client() as client:
@@ -83,7 +117,6 @@ def test_a_bulk_job_is_a_ray_job(running: Running) -> None:
     assert failed["error"]["code"] == "broken_document"
 
     info, log = ended_ray_job(name)
-    print(log)
     assert info.status == "SUCCEEDED", log
     assert info.metadata == {"job_name": name, "tenant": "default", "job": job_id}
     for document in job["documents"]:
@@ -94,6 +127,12 @@ def test_a_bulk_job_is_a_ray_job(running: Running) -> None:
     sources = running.ask("zq7x", collections=["notes"])["sources"]
     assert sources[0]["document_id"] == "notes/note-7.md"
     assert remove(running, "notes") == {"documents": 20, "passages": 19}
+
+
+def test_without_a_dashboard_the_workers_do_it_and_the_job_says_so(bulk: Bulk) -> None:
+    job = wait_for_job(bulk.service, bulk.refused, is_done)
+    assert job["state"] == "succeeded"
+    assert job["bulk"]["detail"].startswith("it could not be submitted as a Ray Job: ")
 
 
 def test_what_a_killed_bulk_job_leaves_is_indexed_once(running: Running) -> None:
@@ -107,17 +146,3 @@ def test_what_a_killed_bulk_job_leaves_is_indexed_once(running: Running) -> None
     assert job["state"] == "succeeded", job
     assert job["bulk"]["detail"] == "its Ray Job ended without a word"
     assert remove(running, "killed") == {"documents": 60, "passages": 60}
-
-
-def kill_driver(name: str) -> None:
-    import psutil
-
-    job_id = name.removeprefix("ingest-default-")
-    drivers = [
-        each.pid
-        for each in psutil.Process().children(recursive=True)
-        if each.cmdline()[1:3] == ["-m", "deployments.ingestion.bulk"] and job_id in each.cmdline()
-    ]
-    assert drivers
-    for pid in drivers:
-        os.kill(pid, signal.SIGKILL)

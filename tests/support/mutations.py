@@ -25,6 +25,7 @@ from deployments.retrieval import filter_expression, milvus
 from deployments.types import IndexEntry
 from serve_app import services as rules
 from serve_app.platform import (
+    bulk,
     collections,
     documents,
     idempotency,
@@ -40,7 +41,7 @@ from serve_app.platform.keys import Principal
 from serve_app.services import Access, Services
 
 ROOT = Path(serve_app.platform.__file__).parents[2]
-MODULES = (collections, documents, idempotency, jobs, keys, logs, statistics, tenants, webhooks)
+MODULES = (bulk, collections, documents, idempotency, jobs, keys, logs, statistics, tenants, webhooks)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,9 @@ def other_filters() -> dict[str, Callable[[], Any]]:
 
 
 IMPLIED = {
+    "bulk.waiting.1": "a job's id is drawn and belongs to one tenant",
+    "bulk._is.1": "a job's id is drawn and belongs to one tenant",
+    "bulk._claimed.1": "the worker's name holds the tenant, and the job's id is drawn",
     "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
     "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
     "jobs.view.2": "the job was found among the tenant's just before",

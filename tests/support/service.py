@@ -172,14 +172,10 @@ def deployed(config: dict[str, Any], *, ready_within_s: float = 240) -> Iterator
 
 
 @contextmanager
-def service(
-    folder: Path, args: Mapping[str, Any], *, dashboard: bool = False, **scale: Mapping[str, Any]
-) -> Iterator[Running]:
+def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -> Iterator[Running]:
     """A node of its own and the application on it, everything under `folder`."""
     config = app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)
-    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node, deployed(config) as running:
-        if dashboard:
-            node.start_dashboard()
+    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])), deployed(config) as running:
         yield running
 
 

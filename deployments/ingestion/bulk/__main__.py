@@ -10,6 +10,7 @@ import ray
 from ray import serve
 
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
+from deployments.ingestion.bulk.pipeline import pieces
 from deployments.ingestion.bulk.runner import Runner, Taken
 
 logger = logging.getLogger("deployments.ingestion.bulk")
@@ -24,7 +25,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     ports: BulkPorts = serve.get_deployment_handle("ingestion", given.application).bulk_ports.remote().result()
     try:
-        Runner(ports, BulkJob(given.tenant, given.job)).run()
+        Runner(ports, BulkJob(given.tenant, given.job), pieces).run()
     except Taken as taken:
         logger.warning("nothing left to do here: %s", taken)
     except Exception:

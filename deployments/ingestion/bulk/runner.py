@@ -1,4 +1,4 @@
-"""The Ray Job's driver: a pipeline over a bulk job's documents, and what came of each recorded."""
+"""A bulk job's documents sent through a pipeline, leases renewed meanwhile, and what came of each recorded."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import ray.data
-from ray.data import ActorPoolStrategy
-
 from deployments.ingestion.base import IndexedDocument
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
-from deployments.ingestion.bulk.stages import COLUMN, Embed, Insert, Parse, Piece, from_row
+from deployments.ingestion.bulk.stages import Piece
 from deployments.ingestion.concluding import Conclusions
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
-_BLOCK_BYTES = 1024 * 1024
-"""Small, so that pieces move on as soon as they are made, and few of them lie in the object store."""
-_WAITING_CPUS = 0.1
-"""Of an actor that waits for other stages most of its time."""
+Pipeline = Callable[[BulkPorts, BulkJob, int], Iterable[Piece]]
+"""Ports, job and the number of documents that wait → the documents' pieces once they are through."""
 
 
 class Taken(Exception):
@@ -45,16 +39,17 @@ class _Arrived:
 
 
 class Runner:
-    def __init__(self, ports: BulkPorts, job: BulkJob) -> None:
+    def __init__(self, ports: BulkPorts, job: BulkJob, pipeline: Pipeline) -> None:
         self._ports = ports
         self._job = job
+        self._pipeline = pipeline
         self._conclusions = Conclusions(ports.config, ports.index, ports.jobs)
         self._arrived: dict[tuple[str, int], _Arrived] = {}
 
     def run(self) -> None:
         """Index what of the job nobody has claimed, until that is done or this process is stopped.
 
-        Raises Taken, and what Ray Data raises. However it ends, the workers go on with what is left.
+        Raises Taken, and what the pipeline raises. However it ends, the workers go on with what is left.
         """
         with _event_loop() as call:
             detail = "its Ray Job was stopped"
@@ -62,7 +57,7 @@ class Runner:
             try:
                 tickets = call(self._begin()).result()
                 keeping = call(self._keep())
-                for piece in self._pieces(tickets):
+                for piece in self._pipeline(self._ports, self._job, tickets) if tickets else ():
                     if keeping.done():
                         raise Taken("the job ended or was removed meanwhile")
                     call(self._arrive(piece)).result()
@@ -98,11 +93,6 @@ class Runner:
         await self._ports.bulk.end(self._job, detail)
         await self._ports.bulk.close()
 
-    def _pieces(self, tickets: int) -> Iterator[Piece]:
-        if tickets:
-            for row in pipeline(self._ports, self._job, tickets).iter_rows():
-                yield from_row(row[COLUMN])
-
     async def _arrive(self, piece: Piece) -> None:
         task = piece.task
         key = task.document_id, task.attempts
@@ -115,7 +105,7 @@ class Runner:
         arrived.error = arrived.error or piece.error
         if len(arrived.pieces) == arrived.of:
             await self._conclusions.conclude(task, lambda: self._indexed(piece, arrived))
-            del self._arrived[key]
+            arrived.terms.clear()
         elif len(arrived.pieces) == 1:
             await self._ports.jobs.progress(task, "embedding")
 
@@ -126,34 +116,7 @@ class Runner:
             raise arrived.error
         await self._ports.index.delete(task.tenant_id, task.document_id, keep_version=task.version)
         logger.info("%s: %d passages", task.document_id, piece.passages)
-        return IndexedDocument(piece.title, piece.language, piece.passages, arrived.terms)
-
-
-def pipeline(ports: BulkPorts, job: BulkJob, tickets: int) -> ray.data.Dataset:
-    """One row a document to begin with. Ray Data's default places actors on as many nodes as there are."""
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = _BLOCK_BYTES
-    context.execution_no_progress_timeout_s = ports.config.bulk.stall_s
-    limits, processes = ports.config.bulk, ports.config.parse_processes
-    documents = ray.data.from_items([{"ticket": number} for number in range(tickets)], override_num_blocks=tickets)
-    documents.set_name(job.name)
-    parsed = documents.map_batches(
-        Parse,
-        fn_constructor_args=(ports, job),
-        batch_size=1,
-        compute=_actors(1 if ports.pinned else limits.parsers, processes),
-        num_cpus=processes,
-        resources=_ON_THE_HEAD_NODE if ports.pinned else None,
-    )
-    beside: dict[str, Any] = {"fn_constructor_args": (ports,), "batch_size": 1, "num_cpus": _WAITING_CPUS}
-    embedded = parsed.map_batches(Embed, compute=_actors(1, limits.calls), **beside)
-    return embedded.map_batches(Insert, compute=_actors(1, limits.calls), **beside)
-
-
-def _actors(most: int, calls: int) -> ActorPoolStrategy:
-    return ActorPoolStrategy(
-        min_size=1, max_size=most, max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=calls
-    )
+        return IndexedDocument(piece.title, piece.language, piece.passages, dict(arrived.terms))
 
 
 class _Call(Protocol):
@@ -162,10 +125,17 @@ class _Call(Protocol):
 
 @contextmanager
 def _event_loop() -> Iterator[_Call]:
-    """An event loop in a thread of its own: this thread blocks in Ray Data while leases must be renewed."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="ports", daemon=True)
+    """An event loop in a thread of its own: this thread blocks in the pipeline while leases must be renewed."""
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def stay() -> None:
+        left = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), left))
+        await left.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=[stay()], name="ports")
     thread.start()
+    loop, left = started.result()
 
     def call(coroutine: Coroutine[Any, Any, T], /) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -173,5 +143,5 @@ def _event_loop() -> Iterator[_Call]:
     try:
         yield call
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(left.set)
         thread.join()

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from serve_app.cli import ingest
 from serve_app.cli.errors import CliError
+from serve_app.cli.ingest import Batch
 
 Problem = Callable[..., httpx.Response]
 
@@ -27,6 +28,7 @@ class Documents:
         self.fields: list[dict[str, str]] = []
         self.refuse: dict[str, httpx.Response] = {}
         self.fail: dict[str, str] = {}
+        self.bulk: dict[str, str | None] | None = None
         self._service = service
         service["POST /v1/documents"] = self._accept
 
@@ -76,7 +78,9 @@ class Documents:
             for name, state in states.items()
         ]
         state = "running" if look == "running" else "partial" if self.fail else "succeeded"
-        return httpx.Response(200, json={"id": job, "state": state, "counts": counts, "documents": documents})
+        return httpx.Response(
+            200, json={"id": job, "state": state, "counts": counts, "documents": documents, "bulk": self.bulk}
+        )
 
 
 @pytest.fixture(name="documents")
@@ -194,8 +198,7 @@ def test_a_language_that_the_service_does_not_have_is_a_usage_error(rag: Any, fo
 
 
 def test_requests_are_bounded(documents: Documents, rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "BATCH_FILES", 3)
-    monkeypatch.setattr(ingest, "BATCH_BYTES", 10)
+    monkeypatch.setattr(ingest, "BATCH", Batch(files=3, size=10))
     monkeypatch.chdir(tmp_path)
     for name, size in {"a.md": 4, "b.md": 6, "c.md": 1, "d.md": 50, "e.md": 1, "f.md": 1, "g.md": 1, "h.md": 1}.items():
         (tmp_path / name).write_text("x" * size)
@@ -280,6 +283,26 @@ def test_progress_counts_only_upwards_to_the_whole(documents: Documents, service
     with Service("http://service.test", None, httpx.MockTransport(service.handle)) as connected:
         assert ingest.send(connected, files, {}, on_sent=sent.append, on_done=done.append) == []
     assert (sent, done) == ([4], [0, 4])
+
+
+def test_in_bulk_a_request_brings_as_much_as_it_may(
+    documents: Documents, rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents.bulk = {"ray_job": "ingest-t-job_1", "state": "ended", "detail": None}
+    monkeypatch.chdir(tmp_path)
+    for number in range(120):
+        (tmp_path / f"{number}.md").write_text("x")
+    result = rag("ingest", ".", "--bulk")
+    assert result.exit_code == 0, result.output
+    assert [len(upload) for upload in documents.uploads] == [120]
+    assert documents.fields == [{"bulk": "true"}]
+    assert "Ray Job ingest-t-job_1 has ended\n" in result.stdout
+
+
+def test_a_ray_job_that_could_not_be_submitted_is_told_of(documents: Documents, rag: Any, folder: Path) -> None:
+    documents.bulk = {"ray_job": "ingest-t-job_1", "state": "ended", "detail": "no dashboard"}
+    result = rag("ingest", "d.docx", "--bulk")
+    assert "no dashboard; the workers went on" in result.stdout
 
 
 def test_metadata_needs_a_name() -> None:

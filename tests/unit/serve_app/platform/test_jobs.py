@@ -84,6 +84,7 @@ async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
                 "error": {"code": "broken_document", "detail": "not a PDF"},
             },
         ],
+        "bulk": None,
         "created_at": "2026-01-31T12:00:00+00:00",
         "updated_at": "2026-01-31T12:00:05+00:00",
     }
