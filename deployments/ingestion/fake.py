@@ -74,6 +74,10 @@ class MemoryJobStore:
             record.worker, record.lease_until = worker, now + lease_s
         return [record.task for record in free]
 
+    def waiting(self, job_id: str) -> int:
+        now = self._clock()
+        return sum(each.task.job_id == job_id and self._is_free(each, now) for each in self.records.values())
+
     @staticmethod
     def _is_free(record: JobRecord, now: float) -> bool:
         unfinished = record.state in ("queued", "parsing", "embedding")
@@ -136,10 +140,10 @@ def _removed(task: DocumentTask) -> RemovedVersion:
 
 
 class MemoryBulkJobs:
-    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong. `documents`: how many each job has."""
+    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong."""
 
-    def __init__(self) -> None:
-        self.documents = 0
+    def __init__(self, jobs: MemoryJobStore) -> None:
+        self._jobs = jobs
         self.queue: list[BulkJob] = []
         self.running: list[BulkJob] = []
         self.ended: dict[str, str] = {}
@@ -154,7 +158,7 @@ class MemoryBulkJobs:
         return job in self.running
 
     async def waiting(self, job: BulkJob) -> int:
-        return self.documents
+        return self._jobs.waiting(job.id)
 
     async def end(self, job: BulkJob, detail: str = "") -> None:
         if job in self.running:

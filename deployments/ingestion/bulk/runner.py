@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import Any, Protocol, TypeVar
 
-from deployments.ingestion.base import IndexedDocument
+from deployments.ingestion.base import IndexedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.stages import Piece
 from deployments.ingestion.concluding import Conclusions
@@ -30,12 +31,32 @@ class Taken(Exception):
 
 @dataclass(slots=True)
 class _Arrived:
-    """What has come of one document so far. `of`: how many pieces there will be."""
+    """What has come of one document so far, in any order. `of`: how many pieces there will be; `written`: how many
+    chunks each of those brought that are in the index."""
 
     of: int
-    pieces: set[int] = field(default_factory=set)
+    numbers: set[int] = field(default_factory=set)
+    written: dict[int, int] = field(default_factory=dict)
     terms: Counter[int] = field(default_factory=Counter)
     error: Exception | None = None
+
+    def add(self, piece: Piece) -> None:
+        self.numbers.add(piece.number)
+        self.of = min(self.of, piece.of)
+        self.terms.update(piece.terms)
+        self.error = self.error or piece.error
+        if piece.error is None:
+            self.written[piece.number] = piece.chunks
+
+    @property
+    def complete(self) -> bool:
+        return len(self.numbers) == self.of
+
+    @property
+    def done(self) -> int:
+        """Chunks in the index with none missing before them: where another try may go on."""
+        in_order = takewhile(self.written.__contains__, count())
+        return sum(self.written[number] for number in in_order)
 
 
 class Runner:
@@ -43,7 +64,7 @@ class Runner:
         self._ports = ports
         self._job = job
         self._pipeline = pipeline
-        self._conclusions = Conclusions(ports.config, ports.index, ports.jobs)
+        self._conclusions = Conclusions(ports.config, ports.jobs)
         self._arrived: dict[tuple[str, int], _Arrived] = {}
 
     def run(self) -> None:
@@ -52,7 +73,7 @@ class Runner:
         Raises Taken, and what the pipeline raises. However it ends, the workers go on with what is left.
         """
         with _event_loop() as call:
-            detail = "its Ray Job was stopped"
+            detail = "it was stopped"
             keeping: Future[None] | None = None
             try:
                 tickets = call(self._begin()).result()
@@ -61,9 +82,10 @@ class Runner:
                     if keeping.done():
                         raise Taken("the job ended or was removed meanwhile")
                     call(self._arrive(piece)).result()
-                detail = ""
+                left = call(self._ports.bulk.waiting(self._job)).result()
+                detail = f"{left} of its documents were left to the workers" if left else ""
             except Exception as error:
-                detail = f"its Ray Job failed: {error}"
+                detail = f"it failed: {error}"
                 raise
             finally:
                 if keeping is not None:
@@ -95,28 +117,32 @@ class Runner:
 
     async def _arrive(self, piece: Piece) -> None:
         task = piece.task
-        key = task.document_id, task.attempts
-        arrived = self._arrived.setdefault(key, _Arrived(piece.of))
-        if piece.number in arrived.pieces:  # an actor died, and what it had done was done again
+        arrived = self._arrived.setdefault((task.document_id, task.attempts), _Arrived(piece.of))
+        if piece.number in arrived.numbers:  # an actor died, and what it had done was done again
             return
-        arrived.pieces.add(piece.number)
-        arrived.of = min(arrived.of, piece.of)
-        arrived.terms.update(piece.terms)
-        arrived.error = arrived.error or piece.error
-        if len(arrived.pieces) == arrived.of:
-            await self._conclusions.conclude(task, lambda: self._indexed(piece, arrived))
+        arrived.add(piece)
+        if not arrived.complete:
+            await self._record_progress(piece, arrived)
+        else:
+            await self._conclusions.conclude(task, lambda: _indexed(piece, arrived))
             arrived.terms.clear()
-        elif len(arrived.pieces) == 1:
-            await self._ports.jobs.progress(task, "embedding")
 
-    async def _indexed(self, piece: Piece, arrived: _Arrived) -> IndexedDocument:
-        task = piece.task
-        if arrived.error is not None:
-            logger.warning("%s: %s", task.document_id, arrived.error)
-            raise arrived.error
-        await self._ports.index.delete(task.tenant_id, task.document_id, keep_version=task.version)
-        logger.info("%s: %d passages", task.document_id, piece.passages)
-        return IndexedDocument(piece.title, piece.language, piece.passages, dict(arrived.terms))
+    async def _record_progress(self, piece: Piece, arrived: _Arrived) -> None:
+        if arrived.error is None:
+            progress = Progress(piece.fingerprint, piece.passages, arrived.done)
+            try:
+                await self._ports.jobs.progress(piece.task, "embedding", progress)
+            except Exception as error:  # given up, or another's by now: known once all pieces are through
+                arrived.error = error
+
+
+async def _indexed(piece: Piece, arrived: _Arrived) -> IndexedDocument:
+    """Raises what went wrong with any piece."""
+    if arrived.error is not None:
+        logger.warning("%s: %s", piece.task.document_id, arrived.error)
+        raise arrived.error
+    logger.info("%s: %d passages", piece.task.document_id, piece.passages)
+    return IndexedDocument(piece.title, piece.language, piece.passages, dict(arrived.terms))
 
 
 class _Call(Protocol):

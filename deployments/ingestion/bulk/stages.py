@@ -19,7 +19,7 @@ from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.passages import EmbeddableText
-from deployments.ingestion.preparing import Prepared, Preparer, entries
+from deployments.ingestion.preparing import Preparer, entries
 from deployments.types import EmbedderInfo, IndexEntry, Language, SparseVector
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ COLUMN = "piece"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The `number`th of the `of` pieces of a document, `texts` until it is embedded, `entries` until it is inserted.
+    """The `number`th of the `of` pieces of a document: `chunks` of it, as `texts` until they are embedded, as `entries`
+    until they are inserted, and as neither when an earlier try has inserted them.
 
     `passages` counts those of the whole document, `terms` term id → passages of this piece that hold it. A piece with
     an `error` is taken through the rest of the pipeline as it is. One that says of fewer pieces than those before it
@@ -44,6 +45,7 @@ class Piece:
     title: str = ""
     language: Language = "hr"
     passages: int = 0
+    chunks: int = 0
     fingerprint: str = ""
     terms: Mapping[int, int] = field(default_factory=dict)
     texts: Sequence[EmbeddableText] = ()
@@ -93,9 +95,22 @@ class Parse:
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
         batches = prepared.batches(ports.config.embed_batch)
+        written = prepared.written(embedder)
         for number, batch in enumerate(batches):
             texts, lexical = await asyncio.to_thread(prepared.encode, batch)
-            yield _piece(prepared, number, len(batches), embedder, texts, lexical)
+            piece = Piece(
+                task=task,
+                number=number,
+                of=len(batches),
+                title=prepared.title,
+                language=prepared.language,
+                passages=len(prepared.chunks),
+                chunks=len(batch),
+                fingerprint=embedder.fingerprint,
+                terms=Counter(term for vector in lexical for term in vector),
+            )
+            written -= len(batch)
+            yield piece if written >= 0 else replace(piece, texts=texts, lexical=lexical)
 
 
 class Embed:
@@ -107,6 +122,8 @@ class Embed:
             yield to_rows(await _onwards(from_row(cell), self._embed))
 
     async def _embed(self, piece: Piece) -> Piece:
+        if not piece.texts:
+            return piece
         ports, texts = self._ports, [each.text for each in piece.texts]
         embeddings = await patiently(ports.config, lambda: ports.embedder.embed_passages(texts))
         embedded = entries(piece.texts, piece.lexical, embeddings, piece.fingerprint)
@@ -123,6 +140,8 @@ class Insert:
             yield to_rows(await _onwards(from_row(cell), self._insert))
 
     async def _insert(self, piece: Piece) -> Piece:
+        if not piece.entries:
+            return piece
         ports, embedder = self._ports, await self._embedder.describe(piece.fingerprint)
         await patiently(ports.config, lambda: ports.index.upsert(embedder, piece.entries))
         return replace(piece, entries=())
@@ -172,28 +191,3 @@ def _reportable(task: DocumentTask, error: Exception) -> RagError:
         return error
     logger.error("document %s of tenant %s failed", task.document_id, task.tenant_id, exc_info=error)
     return RagError(f"an unexpected error: {type(error).__name__}")
-
-
-def _piece(
-    prepared: Prepared,
-    number: int,
-    of: int,
-    embedder: EmbedderInfo,
-    texts: Sequence[EmbeddableText],
-    lexical: Sequence[SparseVector],
-) -> Piece:
-    terms: Counter[int] = Counter()
-    for vector in lexical:
-        terms.update(vector.keys())
-    return Piece(
-        task=prepared.task,
-        number=number,
-        of=of,
-        title=prepared.title,
-        language=prepared.language,
-        passages=len(prepared.chunks),
-        fingerprint=embedder.fingerprint,
-        terms=terms,
-        texts=texts,
-        lexical=lexical,
-    )

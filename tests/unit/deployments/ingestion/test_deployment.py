@@ -32,7 +32,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
     blobs, index, jobs = MemoryBlobStore(), MemoryIndex(), MemoryJobStore()
-    ingestion = Ingestion(IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, MemoryBulkJobs(), blobs)
+    ingestion = Ingestion(
+        IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, MemoryBulkJobs(MemoryJobStore()), blobs
+    )
     await ingestion.check_health()
     await asyncio.sleep(0.05)
     blobs.blobs[task.blob] = "Članak 1.\n\nRok je 15 dana.".encode()
@@ -50,7 +52,12 @@ async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
 
 async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() -> None:
     ingestion = Ingestion(
-        IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), BrokenJobs(), MemoryBulkJobs(), MemoryBlobStore()
+        IngestionConfig(poll_s=0.01),
+        FakeEmbedder(),
+        MemoryIndex(),
+        BrokenJobs(),
+        MemoryBulkJobs(MemoryJobStore()),
+        MemoryBlobStore(),
     )
     await ingestion.check_health()
     await asyncio.sleep(0.05)
@@ -63,7 +70,9 @@ async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() ->
 
 async def test_a_dropped_deployment_ends_its_worker(task: DocumentTask) -> None:
     blobs, jobs = MemoryBlobStore(), MemoryJobStore()
-    ingestion = Ingestion(IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), jobs, MemoryBulkJobs(), blobs)
+    ingestion = Ingestion(
+        IngestionConfig(poll_s=0.01), FakeEmbedder(), MemoryIndex(), jobs, MemoryBulkJobs(MemoryJobStore()), blobs
+    )
     blobs.blobs[task.blob] = b"Tekst"
     record = jobs.submit(task)
     await ingestion.wake()
@@ -75,7 +84,12 @@ async def test_a_dropped_deployment_ends_its_worker(task: DocumentTask) -> None:
 
 def test_it_can_be_made_and_dropped_without_a_loop() -> None:
     ingestion = Ingestion(
-        IngestionConfig(), FakeEmbedder(), MemoryIndex(), MemoryJobStore(), MemoryBulkJobs(), MemoryBlobStore()
+        IngestionConfig(),
+        FakeEmbedder(),
+        MemoryIndex(),
+        MemoryJobStore(),
+        MemoryBulkJobs(MemoryJobStore()),
+        MemoryBlobStore(),
     )
     del ingestion
     gc.collect()

@@ -9,7 +9,7 @@ import pytest
 from deployments.ingestion.bulk.base import BulkJob
 from deployments.ingestion.bulk.dispatch import Dispatcher
 from deployments.ingestion.config import BulkConfig, IngestionConfig
-from deployments.ingestion.fake import MemoryBulkJobs
+from deployments.ingestion.fake import MemoryBulkJobs, MemoryJobStore
 
 JOBS = [BulkJob("tenant", f"job_{number}") for number in range(3)]
 Start = Callable[..., MemoryBulkJobs]
@@ -20,7 +20,7 @@ async def start() -> AsyncIterator[Start]:
     running: list[Dispatcher] = []
 
     def make(submit: Callable[[BulkJob], None], bulk: MemoryBulkJobs | None = None, **limits: float) -> MemoryBulkJobs:
-        bulk = bulk or MemoryBulkJobs()
+        bulk = bulk or MemoryBulkJobs(MemoryJobStore())
         bulk.queue += JOBS
         config = IngestionConfig(poll_s=0.02, bulk=BulkConfig.model_validate(limits))
         running.append(Dispatcher(config, bulk, submit))
@@ -74,6 +74,6 @@ async def test_a_store_that_does_not_answer_is_asked_again(start: Start, caplog:
             return await super().next(most=most, lease_s=lease_s)
 
     submitted: list[BulkJob] = []
-    start(submitted.append, bulk=Flaky())
+    start(submitted.append, bulk=Flaky(MemoryJobStore()))
     await until(lambda: submitted == JOBS[:2])
     assert caplog.text.count("were not looked for") == 2

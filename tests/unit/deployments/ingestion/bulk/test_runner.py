@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import BrokenDocument, StageUnavailable
-from deployments.ingestion.base import DocumentTask, IndexedDocument, ParsedDocument
+from deployments.ingestion.base import DocumentTask, IndexedDocument, ParsedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.runner import Runner, Taken
 from deployments.ingestion.bulk.stages import COLUMN, Embed, Insert, Parse, Piece, from_row
@@ -45,18 +45,18 @@ class Bench:
     def __init__(self, task: DocumentTask, **settings: object) -> None:
         self.config = IngestionConfig.model_validate({"retry_delay_s": 0, "embed_batch": 2, **settings})
         self.blobs, self.index = MemoryBlobStore(), MemoryIndex()
-        self.jobs, self.bulk, self.embedder = MemoryJobStore(), MemoryBulkJobs(), FakeEmbedder()
+        self.jobs, self.embedder = MemoryJobStore(), FakeEmbedder()
+        self.bulk = MemoryBulkJobs(self.jobs)
         self.bulk.running.append(JOB)
-        self.bulk.documents = 3
         self._task = task
 
     @property
     def ports(self) -> BulkPorts:
         return BulkPorts(self.config, self.embedder, self.index, self.jobs, self.bulk, self.blobs, pinned=True)
 
-    def submit(self, name: str, text: str = "Tekst.", attempts: int = 0) -> JobRecord:
+    def submit(self, name: str, text: str = "Tekst.", **fields: Any) -> JobRecord:
         self.blobs.blobs[name] = text.encode()
-        return self.jobs.submit(replace(self._task, document_id=name, blob=name, attempts=attempts))
+        return self.jobs.submit(replace(self._task, document_id=name, blob=name, **fields))
 
     def run(self, pipeline: Any = None) -> None:
         Runner(self.ports, JOB, pipeline or in_this_process).run()
@@ -170,6 +170,44 @@ def test_pieces_may_come_in_any_order_and_twice(bench: Bench) -> None:
     assert record.history.count("indexed") == 1
 
 
+def test_a_document_is_gone_on_with_where_an_earlier_try_ended(bench: Bench) -> None:
+    record = bench.submit("d", SECTIONS, progress=Progress(bench.embedder.info.fingerprint, chunks=5, done=4))
+    bench.run()
+    assert record.indexed is not None
+    assert record.indexed.passages == 5
+    assert sum(record.indexed.document_frequency.values()) > len(record.indexed.document_frequency)
+    assert [len(batch) for batch in bench.embedder.batches] == [1]
+
+
+def test_progress_is_what_has_no_gap_before_it(bench: Bench) -> None:
+    record = bench.submit("d", SECTIONS)
+    seen = []
+
+    def last_first(*given: Any) -> Iterator[Piece]:
+        for piece in reversed([*in_this_process(*given)]):
+            yield piece
+            seen.append(record.task.progress.done)
+
+    bench.run(last_first)
+    assert seen[:2] == [0, 0]
+    assert record.state == "indexed"
+
+
+def test_a_document_given_up_meanwhile_is_cancelled_once_all_of_it_is_through(bench: Bench) -> None:
+    record = bench.submit("d", SECTIONS)
+
+    def given_up(*given: Any) -> Iterator[Piece]:
+        first, *others = in_this_process(*given)
+        record.given_up = True
+        yield first
+        assert record.state != "cancelled"
+        yield from others
+
+    bench.run(given_up)
+    assert record.state == "cancelled"
+    assert [each.document_id for each in bench.jobs.unseen] == ["d"]
+
+
 def test_a_document_of_which_a_piece_is_missing_is_not_live(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
     bench.run(lambda *given: [*in_this_process(*given)][1:])
@@ -216,8 +254,8 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
 @pytest.mark.parametrize(
     ("error", "detail"),
     [
-        (RuntimeError("no node is left"), "its Ray Job failed: no node is left"),
-        (SystemExit(15), "its Ray Job was stopped"),
+        (RuntimeError("no node is left"), "it failed: no node is left"),
+        (SystemExit(15), "it was stopped"),
     ],
 )
 def test_what_ends_a_run_is_told(bench: Bench, error: BaseException, detail: str) -> None:
