@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -101,17 +102,18 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     import ray
 
     try:
-        ray.init(
-            address="local",
-            num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            namespace="serve",
-            _temp_dir=str(folder),
-        )
+        with _free_agent_port():
+            ray.init(
+                address="local",
+                num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                namespace="serve",
+                _temp_dir=str(folder),
+            )
         processes = tuple(each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet"))
         yield OwnedNode(folder, processes)
     finally:
@@ -119,6 +121,20 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
         ray.shutdown()
         _end(descendants)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _free_agent_port() -> Iterator[None]:
+    """A node started in here has its agent listen on a free port. Ray's own choice is one fixed port: beside another
+    Ray on the machine there would be no agent, and without it the dashboard takes no jobs."""
+    from ray._private import parameter  # ray.init has no option for it
+
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 def kill_children() -> None:

@@ -1,11 +1,13 @@
-"""Bulk ingestion as the dashboard shows it, a Ray Job with a name, a log and an end; and what one leaves when killed."""
+"""Bulk ingestion as the dashboard shows it: a Ray Job with a name, a log and an end; and what one leaves if killed."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ import pytest
 from cluster.node import owned_node
 from tests.support.service import Running, app_config, deployed, free_port
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 ARGS = {
     "embedding": {"backend": "fake"},
     "reranking": {"backend": "fake"},
     "generation": {"engine": "extractive"},
-    "ingestion": {"lease_s": 2, "poll_s": 0.5},
+    "ingestion": {"lease_s": 5, "poll_s": 0.5},
 }
 
 
@@ -33,11 +35,25 @@ class Bulk:
     refused: str
 
 
+@contextmanager
+def another_rays_agent() -> Iterator[None]:
+    """Ray's usual port for the agent that starts jobs is taken, as beside another Ray on this machine."""
+    with socket.socket() as taken:
+        with suppress(OSError):  # it is another Ray's in truth
+            taken.bind(("127.0.0.1", 52365))
+            taken.listen()
+        yield
+
+
 @pytest.fixture(scope="module")
 def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bulk]:
     folder = tmp_path_factory.mktemp("service")
     config = app_config({"data_dir": str(folder / "var"), **ARGS}, free_port(), {})
-    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node, deployed(config) as running:
+    with (
+        another_rays_agent(),
+        owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node,
+        deployed(config) as running,
+    ):
         refused = hand_in(running, "refused", {"a.md": b"Text."})
         wait_for_job(running, refused, is_done)
         node.start_dashboard()
@@ -61,7 +77,7 @@ def hand_in(running: Running, collection: str, files: dict[str, bytes]) -> str:
 
 
 def wait_for_job(running: Running, job_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     with running.client() as client:
         while not condition(view := client.get(f"/v1/jobs/{job_id}").raise_for_status().json()):
             assert time.monotonic() < end, view
@@ -78,7 +94,7 @@ def ended_ray_job(name: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not (status := client.get_job_status(name)).is_terminal():
         assert time.monotonic() < end, status
         time.sleep(0.1)
