@@ -280,7 +280,7 @@ def _media_type(path: Path) -> str:
 
 def _show_ray_job(console: Console, job: Mapping[str, Any]) -> None:
     why = f": {plain(job['detail'])}; the workers went on" if job["detail"] else ""
-    console.print(f"Ray Job {job['ray_job']} has ended{why}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Ray Job {job['ray_job']}{why}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_skipped(console: Console, skipped: Sequence[str]) -> None:

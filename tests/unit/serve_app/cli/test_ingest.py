@@ -296,7 +296,7 @@ def test_in_bulk_a_request_brings_as_much_as_it_may(
     assert result.exit_code == 0, result.output
     assert [len(upload) for upload in documents.uploads] == [120]
     assert documents.fields == [{"bulk": "true"}]
-    assert "Ray Job ingest-t-job_1 has ended\n" in result.stdout
+    assert "Ray Job ingest-t-job_1\n" in result.stdout
 
 
 def test_a_ray_job_that_could_not_be_submitted_is_told_of(documents: Documents, rag: Any, folder: Path) -> None:
