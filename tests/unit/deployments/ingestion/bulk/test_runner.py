@@ -36,7 +36,7 @@ def _parse_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     async def parse(self: DocumentParser, data: bytes, filename: str, media_type: str) -> ParsedDocument:
         from deployments.ingestion.parsers import Limits, parse
 
-        return parse(data, filename, media_type, Limits(1_000_000, 100))
+        return parse(data, filename, media_type, Limits(1_000_000, 100, 100))
 
     monkeypatch.setattr(DocumentParser, "parse", parse)
 
