@@ -111,8 +111,11 @@ def parse(text: str, *, max_bytes: int = 2048, max_depth: int = 5) -> Filter:
     return parsed
 
 
-def matches(filter: Filter, *, document_id: str, language: str, collection: str, metadata: Mapping[str, Any]) -> bool:
-    """Whether a document passes: the meaning that every index keeps to."""
+def matches(
+    filter: Filter, *, document_id: str, language: str | None, collection: str, metadata: Mapping[str, Any]
+) -> bool:
+    """Whether a document passes: the meaning that every index keeps to. `language` None is not known yet, and compares
+    as a key that the document lacks."""
 
     def holds(node: Filter) -> bool:
         match node:

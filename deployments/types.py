@@ -49,6 +49,20 @@ class DocumentVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionCopy:
+    """A document's version, to be written once more as the version `to`: same texts, same vectors, other metadata.
+
+    `metadata` takes the place of the keys in `replaces`; what else a passage's metadata holds, as its headings, stays.
+    """
+
+    document_id: str
+    version: str
+    to: str
+    metadata: Mapping[str, Any]
+    replaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk of a document as it is indexed and cited.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from deployments import filters
 from deployments.errors import InvalidRequest
+from deployments.filters import Filter
 from serve_app.config import ApiConfig
 
 
@@ -11,6 +13,13 @@ def page(limits: ApiConfig, asked: int | None) -> int:
     if asked is not None and asked > limits.max_page:
         raise InvalidRequest(f"limit is {asked}; at most {limits.max_page} is allowed")
     return asked or limits.page
+
+
+def condition(limits: ApiConfig, text: str | None) -> Filter | None:
+    """A filter as data, None for none. Raises InvalidFilter."""
+    if text is None:
+        return None
+    return filters.parse(text, max_bytes=limits.max_filter_bytes, max_depth=limits.max_filter_depth)
 
 
 def overlap(limits: ApiConfig, asked_s: float) -> float:

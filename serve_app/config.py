@@ -47,6 +47,11 @@ class ApiConfig(Config):
     status_timeout_s: float = Field(5, gt=0, description="how long /readyz waits for one stage")
     page: int = Field(100, ge=1, description="rows of a list where none are asked for")
     max_page: int = Field(1_000, ge=1)
+    max_scanned: int = Field(
+        10_000, ge=1, description="rows that one page of a filtered list looks at; the next one goes on from there"
+    )
+    job_poll_s: float = Field(1, gt=0, description="how often a stream of a job's events asks how far the job is")
+    max_job_events_s: float = Field(900, gt=0, description="how long such a stream lasts if the job does not end")
     max_key_overlap_s: float = Field(30 * 86_400, ge=0, description="how long a rotated key may go on working")
     key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica remembers that a key was good")
 

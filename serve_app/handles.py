@@ -32,9 +32,11 @@ from deployments.types import (
     GenerationRequest,
     IndexEntry,
     Language,
+    Passage,
     RetrievalRequest,
     StageStatus,
     TextDelta,
+    VersionCopy,
 )
 
 T = TypeVar("T")
@@ -83,7 +85,7 @@ class EmbeddingHandle:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalHandle:
-    """Port of the pipeline (retrieve) and of ingestion (upsert, delete)."""
+    """Port of the pipeline (retrieve), of ingestion (upsert, delete) and of documents' routes."""
 
     handle: DeploymentHandle[Any]
 
@@ -92,6 +94,14 @@ class RetrievalHandle:
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         await call("retrieval", self.handle.upsert.remote(embedder, list(entries)))
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        return await call("retrieval", self.handle.read.remote(tenant_id, document_id, version, after, limit))
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        return await call("retrieval", self.handle.copy.remote(tenant_id, copy, after, limit))
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await call("retrieval", self.handle.delete.remote(tenant_id, document_id))

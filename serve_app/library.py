@@ -7,22 +7,37 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.errors import BadInput, BrokenDocument, InvalidRequest, Unavailable, UnsupportedDocument
+from deployments.errors import (
+    BadInput,
+    BrokenDocument,
+    Conflict,
+    InvalidRequest,
+    Unavailable,
+    UnsupportedDocument,
+)
+from deployments.ingestion.base import RemovedVersion
 from deployments.ingestion.parsers import kinds
+from deployments.types import DocumentVersion, Passage
+from serve_app import bounds
 from serve_app.outside.fetched import Fetched
 from serve_app.platform.collections import removable
-from serve_app.platform.documents import NewDocument, digest
-from serve_app.platform.jobs import Accepted
+from serve_app.platform.documents import DocumentView, NewDocument, Selection, digest
+from serve_app.platform.jobs import Accepted, JobState, JobSummary
+from serve_app.platform.scanning import Page
 from serve_app.platform.tenants import Removed
-from serve_app.schemas import DocumentRequest
+from serve_app.schemas import DocumentRequest, DocumentSelection
 from serve_app.services import Access, Services
 
 _POLL_S = 0.2
+_COPIED_AT_ONCE = 256
+"""Passages in one call to the index that copies them."""
+_DELETED_AT_ONCE = 50
+"""Documents in one transaction that removes them."""
 logger = logging.getLogger(__name__)
 
 
@@ -117,6 +132,89 @@ async def settled(services: Services, caller: Access, job_id: str, within_s: flo
         await asyncio.sleep(min(_POLL_S, left))  # the worker that ends it may be on another node
 
 
+async def jobs(
+    services: Services, caller: Access, state: JobState | None, *, after: str, limit: int
+) -> Page[JobSummary]:
+    """A page of the tenant's jobs. Raises InvalidRequest for an `after` that no job has."""
+    most = services.limits.max_scanned
+    return await services.jobs.page(caller.tenant_id, state=state, after=after, limit=limit, max_scanned=most)
+
+
+async def cancel_job(services: Services, caller: Access, job_id: str) -> dict[str, Any]:
+    """The job as it stands after it was ended. Raises NotFound."""
+    await services.jobs.cancel(caller.tenant_id, job_id)
+    return await services.jobs.view(caller.tenant_id, job_id)
+
+
+async def job_changes(services: Services, caller: Access, job: JobSummary) -> AsyncGenerator[JobSummary]:
+    """A job as it stands, and again whenever it changed, until it is over or `max_job_events_s` have passed. Raises
+    NotFound."""
+    until = time.monotonic() + services.limits.max_job_events_s
+    yield job
+    while not job.over and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(services.limits.job_poll_s, left))
+        now = await services.jobs.summary(caller.tenant_id, job.id)
+        if now != job:
+            job = now
+            yield job
+
+
+async def selection(services: Services, caller: Access, given: DocumentSelection) -> Selection:
+    """Raises UnknownCollection, InvalidFilter."""
+    condition = bounds.condition(services.limits, given.filter)
+    await services.collections.require(caller.tenant_id, filter(None, [given.collection]))
+    return Selection(given.collection, given.user, given.live, condition)
+
+
+async def documents(
+    services: Services, caller: Access, given: DocumentSelection, *, after: str, limit: int
+) -> Page[DocumentView]:
+    """A page of the tenant's documents, its users' private ones too. Raises UnknownCollection, InvalidFilter."""
+    chosen = await selection(services, caller, given)
+    most = services.limits.max_scanned
+    return await services.documents.page(caller.tenant_id, chosen, after=after, limit=limit, max_scanned=most)
+
+
+async def chunks(
+    services: Services, caller: Access, document_id: str, *, after: int, limit: int
+) -> tuple[list[Passage], int | None]:
+    """Passages of the document's live version that follow the position `after`, and the `after` of the next ones, if
+    there are more. Raises NotFound."""
+    document = await services.documents.get(caller.tenant_id, document_id)
+    if not document.version:
+        return [], None
+    found = await services.passages.read(caller.tenant_id, document_id, document.version, after=after, limit=limit)
+    return found, after + limit if after + limit + 1 < document.passages else None
+
+
+async def change_metadata(
+    services: Services, caller: Access, document_id: str, change: Mapping[str, Any]
+) -> DocumentView:
+    """Change a live document's metadata by a JSON merge patch, without embedding it again: its passages are written
+    once more as a version of their own, which takes the live one's place when all of them are there.
+
+    A version that is on its way meanwhile brings the metadata that it was handed in with. Raises NotFound,
+    InvalidRequest, Conflict, Unavailable.
+    """
+    tenant_id = caller.tenant_id
+    work = await services.documents.begin_rewriting(
+        tenant_id, document_id, change, lambda metadata: check_metadata(services, metadata)
+    )
+    if work is None:
+        return await services.documents.get(tenant_id, document_id)
+    try:
+        written = 0
+        for after in range(-1, work.passages - 1, _COPIED_AT_ONCE):
+            written += await services.passages.copy(tenant_id, work.copy, after=after, limit=_COPIED_AT_ONCE)
+        if written != work.passages:
+            raise Conflict(f"the index has {written} passages of {work.passages}; look at the document and try again")
+        await services.documents.finish_rewriting(tenant_id, work)
+    except BadInput:  # nothing of it is on its way any more: it need not wait to be removed
+        await services.passages.delete_versions(tenant_id, [DocumentVersion(document_id, work.copy.to)])
+        raise
+    return await services.documents.get(tenant_id, document_id)
+
+
 async def delete_document(services: Services, caller: Access, document_id: str) -> None:
     """Remove a document: from now on no search finds it, whatever of it could not be removed at once. Ingestion goes
     on with that."""
@@ -124,6 +222,49 @@ async def delete_document(services: Services, caller: Access, document_id: str) 
     async with _finished_later(f"document {document_id!r}"):
         await services.passages.delete(caller.tenant_id, document_id)
         await _drop(services, blobs)
+
+
+async def delete_documents(
+    services: Services, caller: Access, given: DocumentSelection, deadline_s: float
+) -> dict[str, Any]:
+    """Remove all documents that are meant, batch by batch, until none is left or the time is over: how many, and
+    whether there may be more. No search finds what was counted. Raises InvalidRequest, UnknownCollection,
+    InvalidFilter."""
+    if given.collection is None and given.user is None and given.filter is None:
+        raise InvalidRequest("name the documents by at least one of collection, user and filter")
+    chosen = await selection(services, caller, given)
+    most, until = services.limits.max_scanned, time.monotonic() + deadline_s
+    deleted, after, whole = 0, "", True
+    while True:
+        found = await services.documents.page(
+            caller.tenant_id, chosen, after=after, limit=_DELETED_AT_ONCE, max_scanned=most
+        )
+        if found.rows:
+            removed, blobs = await services.documents.delete_chosen(
+                caller.tenant_id, chosen, [each.id for each in found.rows]
+            )
+            deleted += len(removed)
+            whole = await _remove(services, caller.tenant_id, removed, blobs)
+        if found.next is None or not whole or time.monotonic() >= until:
+            return {"deleted": deleted, "more": found.next is not None}
+        after = found.next
+
+
+async def _remove(
+    services: Services, tenant_id: str, documents: Sequence[RemovedVersion], blobs: Sequence[str]
+) -> bool:
+    """Take out of index and blob store what is deleted in the database; False where that is left to ingestion."""
+    live = [each for each in documents if each.version]
+    try:
+        await services.passages.delete_versions(
+            tenant_id, [DocumentVersion(each.document_id, each.version) for each in live]
+        )
+        await _drop(services, blobs)
+        await services.jobs.removed(live)
+    except Unavailable as error:
+        logger.warning("%d documents are deleted; what is left of them is removed later: %s", len(live), error.message)
+        return False
+    return True
 
 
 async def delete_collection(services: Services, caller: Access, name: str) -> dict[str, int]:

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
-from deployments import filters
 from deployments.errors import InvalidRequest, RagError
 from deployments.lexical import detect_language
 from deployments.types import Scope, Usage
+from serve_app import bounds
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources, wire
 from serve_app.pipeline import Query
 from serve_app.platform.events import Event, EventType
@@ -34,11 +34,7 @@ async def admit(services: Services, caller: Access, asked: SearchRequest, deadli
         raise InvalidRequest(
             f"collections names {len(asked.collections)}; at most {limits.max_collections} are allowed"
         )
-    condition = (
-        filters.parse(asked.filter, max_bytes=limits.max_filter_bytes, max_depth=limits.max_filter_depth)
-        if asked.filter is not None
-        else None
-    )
+    condition = bounds.condition(limits, asked.filter)
     top_k = _within("top_k", asked.top_k, limits.top_k, _least(limits.max_top_k, settings.limits.top_k))
     generating: dict[str, Any] = {"max_tokens": 1}
     if isinstance(asked, QueryRequest):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from deployments.types import Language
+from serve_app.platform.jobs import JobState
 from serve_app.platform.tenancy import Settings
 
 
@@ -44,6 +45,15 @@ def explain(issues: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in issues)
 
 
+FilterText = Annotated[
+    Text | None,
+    Field(
+        description="comparisons of metadata.<key>, document_id, language or collection, joined by and, or, not",
+        examples=["metadata.year >= 2018 and metadata.type == 'zakon'"],
+    ),
+]
+
+
 class SearchRequest(Wire):
     query: Text = Field(description="the question, 1 to 8,000 characters", examples=["Koji je rok za žalbu?"])
     language: Language | None = Field(
@@ -51,11 +61,7 @@ class SearchRequest(Wire):
     )
     user: Name | None = Field(None, description="also search this user's private documents", examples=["u1"])
     collections: tuple[Name, ...] = Field((), description="search these only; none named: all", examples=[["zakoni"]])
-    filter: Text | None = Field(
-        None,
-        description="comparisons of metadata.<key>, document_id, language or collection, joined by and, or, not",
-        examples=["metadata.year >= 2018 and metadata.type == 'zakon'"],
-    )
+    filter: FilterText = None
     top_k: int | None = Field(None, ge=1, description="passages to use; 8 if left out, at most 50")
 
 
@@ -112,6 +118,32 @@ class LoneDocument(DocumentRequest):
 class Paged(Wire):
     after: Text = Field("", max_length=64, description="the `next` of the page before")
     limit: int | None = Field(None, ge=1, description="rows to give; 100 if left out")
+
+
+class DocumentPatch(Wire):
+    metadata: dict[Name, Any] = Field(
+        description="a JSON merge patch: null removes a key", examples=[{"year": 2019, "draft": None}]
+    )
+
+
+OfCollection = Annotated[Name | None, Field(description="documents of this collection", examples=["zakoni"])]
+OfUser = Annotated[
+    Text | None,
+    Field(max_length=256, description="this user's private documents; empty: those of the whole tenant"),
+]
+IfLive = Annotated[bool | None, Field(description="true: documents that searches find; false: those not indexed yet")]
+
+
+OfState = Annotated[JobState | None, Field(description="jobs in this state")]
+
+
+class DocumentSelection(Wire):
+    """Which documents are meant: all that is given must hold."""
+
+    collection: OfCollection = None
+    user: OfUser = None
+    live: IfLive = None
+    filter: FilterText = None
 
 
 class CollectionPatch(Wire):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.errors import Forbidden, InvalidRequest
-from deployments.types import StageStatus
+from deployments.types import DocumentVersion, Passage, StageStatus, VersionCopy
 from serve_app.config import ApiConfig
 from serve_app.outside.sources import Sources
 from serve_app.pipeline import Pipeline
@@ -28,7 +28,15 @@ from serve_app.platform.tenants import Tenants, TenantView
 class Passages(Protocol):
     """What the ingress needs of the index beside searching."""
 
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]: ...
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int: ...
+
     async def delete(self, tenant_id: str, document_id: str) -> int: ...
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int: ...
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int: ...
 
@@ -81,7 +89,7 @@ def assemble(
         tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models, webhook_url=webhook_url),
         keys=Keys(database, events, cache_s=limits.key_cache_s),
         collections=Collections(database, events),
-        documents=Documents(database, events),
+        documents=Documents(database, events, retire_after_s=limits.max_deadline_s),
         jobs=Jobs(database, events, retire_after_s=limits.max_deadline_s),
         passages=passages,
         blobs=blobs,

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from deployments.types import StageStatus
+from deployments.types import Passage, StageStatus
 from serve_app.library import Upload
 from serve_app.platform.collections import CollectionView
-from serve_app.platform.jobs import Accepted
+from serve_app.platform.documents import DocumentView
+from serve_app.platform.jobs import Accepted, JobSummary
 from serve_app.platform.keys import Key
+from serve_app.platform.scanning import Page
 from serve_app.platform.tenants import TenantView
 
 
@@ -58,6 +60,41 @@ def key(found: Key) -> dict[str, Any]:
     }
 
 
+def listed_document(found: DocumentView) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "title": found.title,
+        "collection": found.collection,
+        "language": found.language,
+        "user": found.owner or None,
+        "filename": found.filename,
+        "media_type": found.media_type,
+        "size": found.size,
+        "passages": found.passages,
+        "metadata": found.metadata,
+        "live": bool(found.version),
+        "created_at": found.created_at.isoformat(),
+        "updated_at": found.updated_at.isoformat(),
+    }
+
+
+def document(found: DocumentView) -> dict[str, Any]:
+    return listed_document(found) | {"version": found.version or None, "sha256": found.content_hash}
+
+
+def documents(page: Page[DocumentView]) -> dict[str, Any]:
+    return {"documents": [listed_document(each) for each in page.rows], "next": page.next}
+
+
+def chunks(found: Sequence[Passage], following: int | None) -> dict[str, Any]:
+    return {
+        "chunks": [
+            {"id": each.id, "position": each.position, "text": each.text, "metadata": each.metadata} for each in found
+        ],
+        "next": following,
+    }
+
+
 def accepted(job: Accepted, uploads: Sequence[Upload]) -> dict[str, Any]:
     return {
         "job_id": job.id,
@@ -67,6 +104,17 @@ def accepted(job: Accepted, uploads: Sequence[Upload]) -> dict[str, Any]:
             for document_id, upload in zip(job.documents, uploads, strict=True)
         ],
     }
+
+
+def job(found: JobSummary) -> dict[str, Any]:
+    return asdict(found) | {
+        "created_at": found.created_at.isoformat(),
+        "updated_at": found.updated_at.isoformat(),
+    }
+
+
+def jobs(page: Page[JobSummary]) -> dict[str, Any]:
+    return {"jobs": [job(each) for each in page.rows], "next": page.next}
 
 
 def readiness(stages: Mapping[str, Sequence[StageStatus]]) -> dict[str, Any]:

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from deployments.retrieval.config import RetrievalConfig
-from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    VersionCopy,
+)
 
 
 class Index(Protocol):
@@ -24,6 +32,19 @@ class Index(Protocol):
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         """Write passages (same id replaces). Durable and visible to searches on return."""
+        ...
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        """The passages of a document's version at the `limit` positions that follow the position `after`, in order.
+
+        Positions count from 0 without gaps, so fewer than `limit` passages are the version's last ones."""
+        ...
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        """Write the passages that `read` would give once more, as the version `copy.to`; returns how many there were.
+        Twice is once. Raises InvalidRequest where they do not fit with the new metadata."""
         ...
 
     async def delete(self, tenant_id: str, document_id: str) -> int:

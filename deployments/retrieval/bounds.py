@@ -31,7 +31,7 @@ _REQUIRED = ("id", "document_id", "tenant_id")
 def check_entries(embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
     """Raises InvalidRequest naming the passage and the field."""
     for entry in entries:
-        _check_passage(entry.passage)
+        check_passage(entry.passage)
         if entry.dense.shape != (embedder.dimension,):
             raise _refusal(
                 entry.passage, "dense", f"has shape {entry.dense.shape}, not ({embedder.dimension},); embed it again"
@@ -60,7 +60,8 @@ def embedder_mismatch(mine: str, others: Sequence[str]) -> EmbedderMismatch:
     )
 
 
-def _check_passage(passage: Passage) -> None:
+def check_passage(passage: Passage) -> None:
+    """Raises InvalidRequest naming the passage and the field."""
     for field, limit in MAX_BYTES.items():
         value: str = getattr(passage, field)
         if not value and field in _REQUIRED:

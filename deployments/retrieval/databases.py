@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from deployments.retrieval.bounds import check_entries
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    VersionCopy,
+)
 
 
 class TenantDatabases:
@@ -36,6 +44,15 @@ class TenantDatabases:
             by_tenant[entry.passage.tenant_id].append(entry)
         for tenant_id, some in by_tenant.items():
             await (await self._index(tenant_id)).upsert(embedder, some)
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        index = await self._index(tenant_id)
+        return await index.read(tenant_id, document_id, version, after=after, limit=limit)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        return await (await self._index(tenant_id)).copy(tenant_id, copy, after=after, limit=limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await (await self._index(tenant_id)).delete(tenant_id, document_id)

@@ -10,7 +10,16 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.ownership import refuse_company
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    StageStatus,
+    VersionCopy,
+)
 
 
 class Retrieval:
@@ -36,6 +45,14 @@ class Retrieval:
                 "(retrieval.max_entries); send them in several"
             )
         await (await self._opened()).upsert(embedder, entries)
+
+    async def read(self, tenant_id: str, document_id: str, version: str, after: int, limit: int) -> list[Passage]:
+        self._check_limit(limit)
+        return await (await self._opened()).read(tenant_id, document_id, version, after=after, limit=limit)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, after: int, limit: int) -> int:
+        self._check_limit(limit)
+        return await (await self._opened()).copy(tenant_id, copy, after=after, limit=limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await (await self._opened()).delete(tenant_id, document_id)
@@ -77,6 +94,13 @@ class Retrieval:
         """Serve calls this when the replica has drained, before it ends the process."""
         if hasattr(self, "_index"):
             self._index.close()
+
+    def _check_limit(self, limit: int) -> None:
+        if limit > self._config.max_entries:
+            raise InvalidRequest(
+                f"limit: {limit} passages in one call, at most {self._config.max_entries} (retrieval.max_entries); "
+                "ask for fewer"
+            )
 
     async def _opened(self) -> Index:
         # Shielded: a caller that gives up must not end the wait of the others.

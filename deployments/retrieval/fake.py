@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from deployments.filters import matches
-from deployments.retrieval.bounds import check_entries, check_request, embedder_mismatch
+from deployments.retrieval.bounds import check_entries, check_passage, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.copies import copied
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.types import (
     Candidate,
@@ -19,6 +20,7 @@ from deployments.types import (
     RetrievalRequest,
     Scope,
     Scores,
+    VersionCopy,
 )
 
 
@@ -39,9 +41,9 @@ class FakeIndex:
             raise embedder_mismatch(mine, seen)
         visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, scope)]
         scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
-        dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), c.passage.id))[: request.limit]
+        dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), *_place(c)))[: request.limit]
         lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
-        lexical = sorted(lexical, key=lambda c: (-(c.scores.lexical or 0.0), c.passage.id))[: request.limit]
+        lexical = sorted(lexical, key=lambda c: (-(c.scores.lexical or 0.0), *_place(c)))[: request.limit]
         share = dense_share(
             request.dense.languages,
             request.language,
@@ -54,6 +56,26 @@ class FakeIndex:
         check_entries(embedder, entries)
         kept = self._entries.setdefault(embedder.fingerprint, {})
         kept.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        passages = {
+            entry.passage.id: entry.passage
+            for entries in self._entries.values()
+            for entry in _window(entries.values(), tenant_id, document_id, version, after, limit)
+        }
+        return sorted(passages.values(), key=lambda passage: passage.position)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        written = set()
+        for entries in self._entries.values():
+            for entry in _window(entries.values(), tenant_id, copy.document_id, copy.version, after, limit):
+                passage = (new := copied(entry, copy)).passage
+                check_passage(passage)
+                entries[tenant_id, passage.id] = new
+                written.add(passage.id)
+        return len(written)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return self._remove(lambda passage: (passage.tenant_id, passage.document_id) == (tenant_id, document_id))
@@ -102,6 +124,23 @@ def _visible(passage: Passage, scope: Scope) -> bool:
             )
         )
     )
+
+
+def _place(candidate: Candidate) -> tuple[str, int, str]:
+    return candidate.passage.document_id, candidate.passage.position, candidate.passage.id
+
+
+def _window(
+    entries: Iterable[IndexEntry], tenant_id: str, document_id: str, version: str, after: int, limit: int
+) -> list[IndexEntry]:
+    """The entries of a document's version at the `limit` positions that follow `after`."""
+    wanted = (tenant_id, document_id, version)
+    return [
+        entry
+        for entry in entries
+        if (entry.passage.tenant_id, entry.passage.document_id, entry.passage.version) == wanted
+        and after < entry.passage.position <= after + limit
+    ]
 
 
 def _scores(entry: IndexEntry, request: RetrievalRequest) -> Scores:

@@ -60,6 +60,12 @@ def versions_expression(tenant_id: str, versions: Sequence[DocumentVersion]) -> 
     return f"tenant_id == {_text(tenant_id)} and ({' or '.join(each)})"
 
 
+def window_expression(tenant_id: str, document_id: str, version: str, *, after: int, limit: int) -> str:
+    """The passages of a document's version at the `limit` positions that follow `after`."""
+    of_version = f"{document_expression(tenant_id, document_id)} and version == {_text(version)}"
+    return f"{of_version} and position > {after} and position <= {after + limit}"
+
+
 def tenant_expression(tenant_id: str, collection: str = "") -> str:
     """A tenant's passages, or those of one of its collections."""
     expression = f"tenant_id == {_text(tenant_id)}"

@@ -20,7 +20,7 @@ def dense_share(
 
 
 def fuse(dense: Sequence[Candidate], lexical: Sequence[Candidate], *, dense_weight: float) -> list[Candidate]:
-    """Merge both halves' candidates by passage id, best first, ties by id.
+    """Merge both halves' candidates by passage id, best first, ties by document and position (an id says nothing).
 
     fused = w · cosine + (1 - w) · lexical / (best lexical), so at most 1. A candidate may carry the score of the half
     that did not return it; where it does not, its cosine counts as that half's lowest, which bounds it, and its
@@ -43,7 +43,7 @@ def fuse(dense: Sequence[Candidate], lexical: Sequence[Candidate], *, dense_weig
         return dense_weight * cosine + (1 - dense_weight) * (scores.lexical or 0.0) / best
 
     ranked = (replace(c, scores=replace(c.scores, fused=fused(c.scores))) for c in merged.values())
-    return sorted(ranked, key=lambda c: (-c.scores.final, c.passage.id))
+    return sorted(ranked, key=lambda c: (-c.scores.final, c.passage.document_id, c.passage.position, c.passage.id))
 
 
 def _first(*scores: float | None) -> float | None:

@@ -26,14 +26,16 @@ from pymilvus.milvus_client.index import IndexParams
 
 from deployments.errors import StageUnavailable
 from deployments.lexical import NO_TERMS
-from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_request, embedder_mismatch
+from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_passage, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.copies import copied
 from deployments.retrieval.filter_expression import (
     document_expression,
     facets,
     scope_expression,
     tenant_expression,
     versions_expression,
+    window_expression,
 )
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.retrieval.lite import LiteFolder
@@ -46,6 +48,7 @@ from deployments.types import (
     RetrievalRequest,
     Scope,
     Scores,
+    VersionCopy,
 )
 
 # It logs a traceback for every failed call, which is mapped to an error of ours anyway.
@@ -123,6 +126,16 @@ class MilvusIndex:
             rows = {row["pk"]: row for row in map(_row, entries)}
             name = self._collection(embedder.fingerprint)
             await self._run(self._upsert, name, embedder.dimension, list(rows.values()))
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        expression = window_expression(tenant_id, document_id, version, after=after, limit=limit)
+        return await self._run(self._window, expression)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        expression = window_expression(tenant_id, copy.document_id, copy.version, after=after, limit=limit)
+        return await self._run(self._copy, expression, copy)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await self._run(self._delete, document_expression(tenant_id, document_id))
@@ -251,14 +264,7 @@ class MilvusIndex:
         return len(self._milvus.list_indexes(name, timeout=self._config.timeout_s)) >= 2
 
     def _count(self, name: str, expression: str = "") -> int:
-        found = self._milvus.query(
-            name,
-            filter=expression,
-            output_fields=["count(*)"],
-            consistency_level=ConsistencyLevel.Strong,
-            timeout=self._config.timeout_s,
-        )
-        return int(found[0]["count(*)"])
+        return int(self._query(name, expression, ["count(*)"])[0]["count(*)"])
 
     def _refuse_other_embedder(self, name: str, scope: Scope) -> None:
         """Raises EmbedderMismatch if the asker has passages, and all of them are another embedder's. Only the asker's:
@@ -305,6 +311,38 @@ class MilvusIndex:
                 dense = float(np.dot(np.asarray(entity["dense"], dtype=np.float32), question))
                 candidates.append(Candidate(_passage(entity), Scores(dense=dense, lexical=score)))
         return candidates
+
+    def _window(self, expression: str) -> list[Passage]:
+        """Passages by position. While two embedders have the version, both have its passages, under the same ids."""
+        found: dict[str, Passage] = {}
+        for name in self._collections():
+            if self._load(name):
+                for row in self._query(name, expression, [*_STORED, "position", "metadata"]):
+                    found[row["id"]] = _passage(row)
+        return sorted(found.values(), key=lambda passage: passage.position)
+
+    def _copy(self, expression: str, copy: VersionCopy) -> int:
+        written = set()
+        for name in self._collections():
+            if self._load(name):
+                rows = self._query(name, expression, [*_STORED, "position", "metadata", "dense", "lexical"])
+                entries = [copied(_entry(row), copy) for row in rows]
+                for entry in entries:
+                    check_passage(entry.passage)
+                if entries:
+                    self._upsert(name, len(entries[0].dense), [_row(entry) for entry in entries])
+                written |= {entry.passage.id for entry in entries}
+        return len(written)
+
+    def _query(self, name: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._milvus.query(
+            name,
+            filter=expression,
+            output_fields=fields,
+            consistency_level=ConsistencyLevel.Strong,
+            timeout=self._config.timeout_s,
+        )
+        return rows
 
     def _upsert(self, name: str, dimension: int, rows: list[dict[str, Any]]) -> None:
         if not self._load(name):
@@ -387,6 +425,10 @@ def _row(entry: IndexEntry) -> dict[str, Any]:
         "dense": entry.dense.tolist(),
         "lexical": dict(entry.lexical) or {NO_TERMS: 1.0},
     }
+
+
+def _entry(entity: Mapping[str, Any]) -> IndexEntry:
+    return IndexEntry(_passage(entity), np.asarray(entity["dense"], dtype=np.float32), entity["lexical"])
 
 
 def _passage(entity: Mapping[str, Any]) -> Passage:

@@ -6,13 +6,13 @@ bodies follow from what it depends on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from deployments import errors
 from serve_app.api import access
@@ -20,6 +20,7 @@ from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS
 from serve_app.api.errors import Problem as ProblemAnswer
 from serve_app.api.idempotent import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
+from serve_app.messages import TYPES, Message
 
 Errors = Iterable[type[errors.RagError]]
 _REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
@@ -145,6 +146,37 @@ def answers(*headers: str, example: Any = None, **rest: Any) -> dict[str, Any]:
     """One of `responses=`: an answer with these of HEADERS, and an example of it as JSON."""
     content = {**rest.pop("content", {}), **({"application/json": {"example": example}} if example else {})}
     return {"headers": {name: {} for name in headers}, **({"content": content} if content else {}), **rest}
+
+
+def message_schema(kind: type[Message]) -> dict[str, Any]:
+    """A message as it is on the wire: with its type."""
+    schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)  # the whole answer refers to the same ones
+    return schema | {
+        "properties": {"type": {"const": TYPES[kind]}, **schema["properties"]},
+        "required": ["type", *schema["required"]],
+    }
+
+
+def event_stream(
+    names: Iterable[str], schemas: Iterable[dict[str, Any]], examples: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """`content` of a stream of server-sent events: their names, what their data may be, and how they are sent."""
+    event = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "event": {"enum": list(names)},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"oneOf": list(schemas)},
+            },
+        },
+        "required": ["id", "event", "data"],
+    }
+    shown = {name: {"value": sent.decode()} for name, sent in examples.items()}
+    return {"text/event-stream": {"itemSchema": event, "examples": shown}}
 
 
 class DescribedApi(FastAPI):

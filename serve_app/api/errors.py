@@ -123,9 +123,10 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:
-    """What the routes of a path allow together; the framework asks the first of them only."""
-    found: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return found
+    """What the routes of a path allow together; the framework asks the first of them only. Where a path is also another
+    route's whose parameter takes slashes, it is the first one's."""
+    matching = [
+        route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    of_path = [route.methods or set() for route in matching if route.path == matching[0].path]
+    return set().union(*of_path)

@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from starlette.responses import Response
 
 from deployments import errors
 from deployments.types import Scores, Usage
 from serve_app import questions
 from serve_app.api.access import Caller, DeadlineSeconds, Serving
-from serve_app.api.contract import Shown, answers, refusals
-from serve_app.api.streaming import event, events
-from serve_app.messages import TYPES, Chunk, Citation, Complete, Failure, Message, Source, Sources
+from serve_app.api.contract import Shown, answers, event_stream, message_schema, refusals
+from serve_app.api.streaming import PING, event, events
+from serve_app.messages import TYPES, Chunk, Citation, Complete, Failure, Source, Sources
 from serve_app.schemas import QueryRequest, SearchRequest
 
 router = APIRouter(tags=["query"])
@@ -67,47 +67,21 @@ class Cancelling(Shown):
     state: Literal["cancelling"]
 
 
-def _schema(kind: type[Message]) -> dict[str, Any]:
-    """A message as it is on the wire: with its type."""
-    schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)  # the whole answer refers to the same ones
-    return schema | {
-        "properties": {"type": {"const": TYPES[kind]}, **schema["properties"]},
-        "required": ["type", *schema["required"]],
-    }
-
-
-_EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "event": {"enum": list(TYPES.values())},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {"oneOf": [_schema(kind) for kind in TYPES]},
-        },
-    },
-    "required": ["id", "event", "data"],
-}
-
-
-def _example(message: Message) -> dict[str, str]:
-    return {"value": event(message, 1).decode()}
-
-
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 _TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
-_EVENTS = {
-    "sources": _example(Sources(_ID, (_SOURCE,))),
-    "chunk": _example(Chunk(_ID, "Rok je 15 dana [1].")),
-    "citation": _example(Citation(_ID, ("p1",), 0, 15)),
-    "complete": _example(Complete(_ID, Usage(812, 9), _TIMINGS, "stop", "vllm", "Qwen/Qwen3-8B")),
-    "error": _example(Failure(_ID, "generation lost its replica; try again", "stage_unavailable", True)),
-    "heartbeat": {"value": ": ping\n\n"},
-}
-_STREAM = {"text/event-stream": {"itemSchema": _EVENT, "examples": _EVENTS}}
+_STREAM = event_stream(
+    TYPES.values(),
+    map(message_schema, TYPES),
+    {
+        "sources": event(Sources(_ID, (_SOURCE,)), 1),
+        "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),
+        "citation": event(Citation(_ID, ("p1",), 0, 15), 3),
+        "complete": event(Complete(_ID, Usage(812, 9), _TIMINGS, "stop", "vllm", "Qwen/Qwen3-8B"), 4),
+        "error": event(Failure(_ID, "generation lost its replica; try again", "stage_unavailable", True), 4),
+        "heartbeat": PING,
+    },
+)
 _ANSWER = {
     "query_id": _ID,
     "answer": "Rok je 15 dana [1].",

@@ -1,22 +1,26 @@
-"""An answer's messages as server-sent events, or as lines of JSON."""
+"""Messages as server-sent events, or as lines of JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any, TypeVar
 
 from deployments.errors import RagError
 from serve_app.messages import Failure, Message, wire
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
+Told = Message | Mapping[str, Any]
+"""A message of an answer, or another stream's, ready for JSON with its `type`."""
+M = TypeVar("M", bound=Told)
 
 
-def event(message: Message, number: int) -> bytes:
-    body = wire(message)
+def event(message: Told, number: int) -> bytes:
+    body = message if isinstance(message, Mapping) else wire(message)
     return f"id: {number}\nevent: {body['type']}\ndata: {_json(body)}\n\n".encode()
 
 
@@ -24,14 +28,14 @@ def line(body: object) -> bytes:
     return f"{_json(body)}\n".encode()
 
 
-async def events(query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
+async def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
     """Encode messages as they come; a comment after `heartbeat_s` of silence; an error is the last event.
 
-    Closing this closes `answer`, whatever it is waiting for.
+    Closing this closes `answer`, whatever it is waiting for. `query_id` is what an error is told of.
     """
     number = 0
     async with aclosing(_until_failure(query_id, answer)) as messages:
-        pending: asyncio.Task[Message | None] | None = None
+        pending: asyncio.Task[M | Failure | None] | None = None
         try:
             while True:
                 if pending is None:
@@ -58,7 +62,7 @@ async def lines(command_id: str, query_id: str, answer: AsyncGenerator[Message])
             yield line({**wire(message), "id": command_id})
 
 
-async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[Message]:
+async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:
     async with aclosing(answer) as messages:
         try:
             async for message in messages:
@@ -66,7 +70,7 @@ async def _until_failure(query_id: str, answer: AsyncGenerator[Message]) -> Asyn
         except RagError as error:
             yield Failure(query_id, error.message, error.code, error.retryable)
         except Exception:
-            logger.exception("query %s failed", query_id)
+            logger.exception("the stream of %s failed", query_id)
             unexpected = RagError("an unexpected error; the service's log has the details")
             yield Failure(query_id, unexpected.message, unexpected.code, unexpected.retryable)
 

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from deployments.errors import InvalidRequest
-from serve_app import library, views
+from serve_app import bounds, library, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import Bulk, DocumentRequest, Name, Text
+from serve_app.schemas import Bulk, DocumentPatch, DocumentRequest, DocumentSelection, Name, OfState, Paged, Text
 
 
 @command("process_documents")
@@ -35,6 +35,38 @@ class ProcessDocuments(TenantCommand):
         return await library.settled(call.services, call.caller, job.id, call.deadline_s)
 
 
+@command("list_documents")
+class ListDocuments(TenantCommand, DocumentSelection, Paged):
+    """The tenant's documents in the order of their ids, its users' private ones too."""
+
+    after: Text = Field("", max_length=256, description="the `next` of the page before")
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        limit = bounds.page(call.services.limits, self.limit)
+        return views.documents(await library.documents(call.services, call.caller, self, after=self.after, limit=limit))
+
+
+@command("get_document")
+class GetDocument(TenantCommand):
+    """A document as searches see it; while no version is live, as it was handed in last."""
+
+    document_id: Name
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return views.document(await call.services.documents.get(call.caller.tenant_id, self.document_id))
+
+
+@command("update_document")
+class UpdateDocument(TenantCommand, DocumentPatch):
+    """Change a document's metadata; nothing is embedded again."""
+
+    document_id: Name
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        changed = await library.change_metadata(call.services, call.caller, self.document_id, self.metadata)
+        return views.document(changed)
+
+
 @command("delete_document")
 class DeleteDocument(TenantCommand):
     """Remove a document: its passages from the index, its row and its part in the statistics, its bytes."""
@@ -44,6 +76,25 @@ class DeleteDocument(TenantCommand):
     async def run(self, call: Call) -> dict[str, Any]:
         await library.delete_document(call.services, call.caller, self.document_id)
         return {"id": self.document_id, "deleted": True}
+
+
+@command("delete_documents")
+class DeleteDocuments(TenantCommand, DocumentSelection):
+    """Remove all documents that are meant, as many as the deadline allows; `more` says that there may be more."""
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return await library.delete_documents(call.services, call.caller, self, call.deadline_s)
+
+
+@command("list_jobs")
+class ListJobs(TenantCommand, Paged):
+    """The tenant's jobs, the newest first."""
+
+    state: OfState = None
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        limit = bounds.page(call.services.limits, self.limit)
+        return views.jobs(await library.jobs(call.services, call.caller, self.state, after=self.after, limit=limit))
 
 
 @command("get_job")
@@ -56,3 +107,13 @@ class GetJob(TenantCommand):
 
     async def run(self, call: Call) -> dict[str, Any]:
         return await call.services.jobs.view(call.caller.tenant_id, self.job_id)
+
+
+@command("cancel_job")
+class CancelJob(TenantCommand):
+    """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays."""
+
+    job_id: Text = Field(max_length=64)
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return await library.cancel_job(call.services, call.caller, self.job_id)

@@ -8,25 +8,38 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import InvalidRequest, NotFound, UnknownCollection
+from deployments import filters
+from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
+from deployments.filters import Filter
 from deployments.ingestion.base import RemovedVersion
-from deployments.types import Language
-from serve_app.platform import collections, statistics, unseen
+from deployments.types import Language, VersionCopy
+from serve_app.platform import collections, scanning, statistics, unseen
 from serve_app.platform.database import Database
 from serve_app.platform.events import Event, Events
+from serve_app.platform.merging import merged
 from serve_app.platform.models import Collection, Document, JobDocument, of_tenant, utc_now
+from serve_app.platform.scanning import Page
 from serve_app.platform.tenancy import require_open
 
 MAX_ID = 256
+REWRITE_S = 300.0
+"""How long it may take to write a document's passages once more."""
 IN_WORK = ("parsing", "embedding")
 """States of a version that a worker is at."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SHOWN = (
+    Document.id, Document.title, Document.collection, Document.language, Document.owner, Document.filename,
+    Document.media_type, Document.size, Document.content_hash, Document.version, Document.passages, Document.metadata_,
+    Document.created_at, Document.updated_at,
+)  # fmt: skip
+"""The columns of a DocumentView, in its order: not the terms, which may be large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +74,18 @@ def checked(document: NewDocument) -> tuple[str, NewDocument]:
         if len(value) > most:
             raise InvalidRequest(f"{name}: {len(value)} characters; at most {most} are allowed")
         _check_text(name, value)
-    for value in _strings(document.metadata):
-        _check_text("metadata", value)
-    _canonical(document.metadata)
+    check_metadata(document.metadata)
     document_id = _automatic_id(document) if document.id is None else document.id
     if not 1 <= len(document_id) <= MAX_ID or any(unicodedata.category(c) in ("Cc", "Cs") for c in document_id):
         raise InvalidRequest(f"id {document_id[:80]!a}: use 1 to {MAX_ID} characters, none of them a control character")
     return document_id, replace(document, collection=collections.checked_name(document.collection))
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for what is not JSON, or holds text that no database can."""
+    for value in _strings(metadata):
+        _check_text("metadata", value)
+    _canonical(metadata)
 
 
 def fingerprint_of(document: NewDocument) -> str:
@@ -84,13 +102,143 @@ def fingerprint_of(document: NewDocument) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which documents of a tenant are meant: all that is given must hold. `owner` empty means documents of the whole
+    tenant, and `live` those that searches find."""
+
+    collection: str | None = None
+    owner: str | None = None
+    live: bool | None = None
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document's row. `version` is empty while no version of it is live."""
+
+    id: str
+    title: str
+    collection: str
+    language: str | None
+    owner: str
+    filename: str
+    media_type: str
+    size: int
+    content_hash: str
+    version: str
+    passages: int
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """A live document whose `passages` passages are to be written once more, with other metadata. No search finds the
+    new version until it is put in place, which it must be before `until`."""
+
+    copy: VersionCopy
+    passages: int
+    until: datetime
+
+
 class Documents:
+    """`retire_after_s`: at least as long as a query may take."""
+
     def __init__(
-        self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        events: Events | None = None,
+        *,
+        retire_after_s: float = unseen.RETIRE_AFTER_S,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.events = events or Events()
+        self.retire_after_s = retire_after_s
         self.clock = clock
+
+    async def get(self, tenant_id: str, document_id: str) -> DocumentView:
+        """Raises NotFound."""
+        async with self.database.session() as session:
+            row = (
+                await session.execute(select(*_SHOWN).where(of_tenant(Document, tenant_id), Document.id == document_id))
+            ).one_or_none()
+        if row is None:
+            raise _missing(document_id)
+        return DocumentView(*row)
+
+    async def page(
+        self, tenant_id: str, chosen: Selection, *, after: str = "", limit: int = 100, max_scanned: int = 10_000
+    ) -> Page[DocumentView]:
+        """A tenant's documents in the order of their ids, those after the id `after`. A filter is evaluated here, on at
+        most `max_scanned` documents a page."""
+
+        async def read(after: str, limit: int) -> Sequence[DocumentView]:
+            return await self._rows(tenant_id, chosen, after, limit)
+
+        passes = partial(_passes, chosen.filter) if chosen.filter else None
+        return await scanning.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
+
+    async def _rows(self, tenant_id: str, chosen: Selection, after: str, limit: int) -> Sequence[DocumentView]:
+        conditions = (*_conditions(tenant_id, chosen), Document.id > after)
+        async with self.database.session() as session:
+            rows = await session.execute(select(*_SHOWN).where(*conditions).order_by(Document.id).limit(limit))
+            return [DocumentView(*row) for row in rows]
+
+    async def begin_rewriting(
+        self, tenant_id: str, document_id: str, change: Mapping[str, Any], check: Callable[[dict[str, Any]], None]
+    ) -> Rewriting | None:
+        """What is to be written so that the document has metadata changed by a JSON merge patch; None if the patch
+        changes nothing. `check` may refuse the result.
+
+        Raises NotFound, InvalidRequest, Conflict for a document that no search finds yet, Overloaded.
+        """
+        now = self.clock()
+        async with self.database.transaction() as session:
+            await require_open(session, tenant_id)
+            document = await _locked(session, tenant_id, document_id)
+            if not document.version:
+                raise Conflict(
+                    f"document {document_id[:80]!r} is not indexed yet; wait for its job, or hand it in again"
+                )
+            metadata = merged(document.metadata_, change)
+            check(metadata)
+            check_metadata(metadata)
+            if metadata == document.metadata_:
+                return None
+            if await unseen.full(session, tenant_id):
+                raise Overloaded("the tenant has replaced as many documents as can be removed; try again shortly")
+            [to] = await unseen.begin(session, tenant_id)
+            copy = VersionCopy(document_id, document.version, to, metadata, tuple(document.metadata_))
+            # Should this come to nothing, what was written of it is removed. Long after `until`, since some of it may
+            # still be on its way to the index when nobody waits for it any more.
+            due = now + timedelta(seconds=2 * REWRITE_S)
+            await unseen.hide(session, [RemovedVersion(tenant_id, document_id, to)], due=due)
+            return Rewriting(copy, document.passages, now + timedelta(seconds=REWRITE_S))
+
+    async def finish_rewriting(self, tenant_id: str, work: Rewriting) -> None:
+        """Make the new version the one that searches find. Its content is then another than what was handed in, so
+        that the document as it was handed in is real work again.
+
+        Raises NotFound if the document was deleted meanwhile, Conflict if it was replaced, Unavailable if it is late.
+        """
+        copy, now = work.copy, self.clock()
+        async with self.database.transaction() as session:
+            await require_open(session, tenant_id)
+            document = await _locked(session, tenant_id, copy.document_id)
+            if document.version != copy.version:
+                raise Conflict(f"document {document.id[:80]!r} was replaced meanwhile; look at it and try again")
+            if now >= work.until:
+                raise Unavailable(f"document {document.id[:80]!r} was not rewritten in {REWRITE_S:g} s; try again")
+            old = RemovedVersion(tenant_id, document.id, document.version)  # its bytes are the new one's too
+            await unseen.hide(session, [old], due=now + timedelta(seconds=self.retire_after_s))
+            await unseen.reveal(session, tenant_id, copy.to)
+            document.version, document.metadata_, document.updated_at = copy.to, dict(copy.metadata), now
+            document.fingerprint = digest(document.fingerprint, _canonical(copy.metadata))
+            await session.flush()
+        self.events.publish(Event("document.updated", tenant_id, copy.document_id, {"passages": work.passages}))
 
     async def delete(self, tenant_id: str, document_id: str) -> list[str]:
         """Forget a document and its part in the statistics; no search that begins later finds it. Returns its blobs:
@@ -101,14 +249,25 @@ class Documents:
         """
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
-            document = await session.scalar(
-                select(Document).where(of_tenant(Document, tenant_id), Document.id == document_id).with_for_update()
-            )
-            if document is None:
-                raise NotFound(f"document {document_id[:80]!r} does not exist")
+            document = await _locked(session, tenant_id, document_id)
             blobs = await _forget(session, tenant_id, [document], self.clock())
         self.events.publish(Event("document.deleted", tenant_id, document_id))
         return blobs
+
+    async def delete_chosen(
+        self, tenant_id: str, chosen: Selection, ids: Sequence[str]
+    ) -> tuple[list[RemovedVersion], list[str]]:
+        """Forget those of the documents with these ids that are still chosen, as `delete` does: all of their versions
+        that were live or never became so (`version` empty), and their blobs."""
+        async with self.database.transaction() as session:
+            await require_open(session, tenant_id, alone=True)
+            conditions = (*_conditions(tenant_id, chosen), Document.id.in_(ids))
+            locked = await session.scalars(select(Document).where(*conditions).order_by(Document.id).with_for_update())
+            documents = [each for each in locked if chosen.filter is None or _passes(chosen.filter, each)]
+            blobs = await _forget(session, tenant_id, documents, self.clock())
+        for each in documents:
+            self.events.publish(Event("document.deleted", tenant_id, each.id))
+        return [RemovedVersion(tenant_id, each.id, each.version, each.blob) for each in documents], blobs
 
     async def delete_collection(self, tenant_id: str, name: str) -> tuple[dict[str, int], list[str]]:
         """Forget a collection with all its documents: how many they and their passages were, and their blobs, as in
@@ -137,6 +296,42 @@ class Documents:
             await session.execute(delete(Collection).where(*this))
         self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
         return {"documents": len(documents), "passages": sum(each.passages for each in documents)}, blobs
+
+
+async def _locked(session: AsyncSession, tenant_id: str, document_id: str) -> Document:
+    """Raises NotFound."""
+    document = await session.scalar(
+        select(Document).where(of_tenant(Document, tenant_id), Document.id == document_id).with_for_update()
+    )
+    if document is None:
+        raise _missing(document_id)
+    return document
+
+
+def _missing(document_id: str) -> NotFound:
+    return NotFound(f"document {document_id[:80]!r} does not exist")
+
+
+def _conditions(tenant_id: str, chosen: Selection) -> list[ColumnElement[bool]]:
+    """What can be told of a selection in SQL: all but its filter."""
+    conditions = [of_tenant(Document, tenant_id)]
+    if chosen.collection is not None:
+        conditions.append(Document.collection == collections.composed(chosen.collection))
+    if chosen.owner is not None:
+        conditions.append(Document.owner == chosen.owner)
+    if chosen.live is not None:
+        conditions.append(Document.version != "" if chosen.live else Document.version == "")
+    return conditions
+
+
+def _passes(filter: Filter, document: DocumentView | Document) -> bool:
+    return filters.matches(
+        filter,
+        document_id=document.id,
+        language=document.language,
+        collection=document.collection,
+        metadata=document.metadata_ if isinstance(document, Document) else document.metadata,
+    )
 
 
 async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Document], now: datetime) -> list[str]:

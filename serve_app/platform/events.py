@@ -22,7 +22,7 @@ EventType = Literal[
     "tenant.created", "tenant.updated", "tenant.suspended", "tenant.resumed", "tenant.deleted",
     "key.created", "key.rotated", "key.revoked",
     "collection.created", "collection.updated", "collection.deleted",
-    "document.indexed", "document.failed", "document.deleted",
+    "document.indexed", "document.updated", "document.failed", "document.deleted",
     "job.created", "job.failed", "job.cancelled", "webhook.failed",
     "query.completed", "query.failed", "query.cancelled",
 ]  # fmt: skip

@@ -11,14 +11,14 @@ Which versions searches find is in unseen.py.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -34,7 +34,7 @@ from deployments.ingestion.base import (
 )
 from deployments.ingestion.bulk.base import ray_job
 from deployments.types import Language
-from serve_app.platform import collections, documents, statistics, unseen, webhooks
+from serve_app.platform import collections, documents, scanning, statistics, unseen, webhooks
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.documents import IN_WORK, NewDocument
 from serve_app.platform.events import Event, Events
@@ -48,16 +48,13 @@ from serve_app.platform.models import (
     of_tenant,
     utc_now,
 )
+from serve_app.platform.scanning import Page
 from serve_app.platform.tenancy import Quotas, require_open
+from serve_app.platform.unseen import MOST_UNSEEN, RETIRE_AFTER_S
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 BulkState = Literal["waiting", "running", "ended"]
 _UNFINISHED = ("queued", *IN_WORK)
-MOST_UNSEEN = 4_000
-"""Versions of one tenant that searches leave out: with more, none of its documents is claimed until some are removed,
-because each of its searches names them all."""
-RETIRE_AFTER_S = 300.0
-"""How long a replaced version's passages stay for the searches that began before it was replaced."""
 _CARRIED = (
     "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "size", "metadata_",
     "version", "fingerprint",
@@ -73,6 +70,24 @@ class Accepted:
     id: str
     documents: tuple[str, ...]
     unused_blobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job as a whole. `counts`: its documents by state, every state named. `chunks`: those of the documents that are
+    cut already; `chunks_done`: of these the ones in the index."""
+
+    id: str
+    state: JobState
+    counts: Mapping[DocumentState, int]
+    chunks: int
+    chunks_done: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def over(self) -> bool:
+        return self.state not in ("queued", "running")
 
 
 class Jobs:
@@ -183,6 +198,34 @@ class Jobs:
             "created_at": job.created_at.isoformat(),
             "updated_at": max(each.updated_at for each in rows).isoformat(),
         }
+
+    async def summary(self, tenant_id: str, job_id: str) -> JobSummary:
+        """Raises NotFound unless the tenant has the job."""
+        async with self.database.session() as session:
+            found = await _summaries(session, tenant_id, Job.id == job_id)
+        if not found:
+            raise NotFound(f"job {job_id[:80]!r} does not exist")
+        return found[0]
+
+    async def page(
+        self,
+        tenant_id: str,
+        *,
+        state: JobState | None = None,
+        after: str = "",
+        limit: int = 100,
+        max_scanned: int = 10_000,
+    ) -> Page[JobSummary]:
+        """A tenant's jobs, the newest first, those before the job `after`; where a state is asked for, at most
+        `max_scanned` jobs are looked at. Raises InvalidRequest for an `after` that no job has."""
+
+        async def read(after: str, limit: int) -> Sequence[JobSummary]:
+            async with self.database.session() as session:
+                conditions = [await _before(session, tenant_id, after)] if after else []
+                return await _summaries(session, tenant_id, *conditions, limit=limit)
+
+        passes = (lambda job: job.state == state) if state else None
+        return await scanning.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
 
     async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         now = self.clock()
@@ -367,6 +410,56 @@ async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> 
         its = [row for row in rows if row.tenant_id == tenant_id]
         for row, version in zip(its, await unseen.begin(session, tenant_id, len(its)), strict=True):
             row.version = version
+
+
+async def _summaries(
+    session: AsyncSession, tenant_id: str, *conditions: ColumnElement[bool], limit: int = 1
+) -> list[JobSummary]:
+    """The newest jobs for which the conditions hold."""
+    jobs = (
+        await session.execute(
+            select(Job.id, Job.created_at)
+            .where(of_tenant(Job, tenant_id), *conditions)
+            .order_by(Job.created_at.desc(), Job.id.desc())
+            .limit(limit)
+        )
+    ).all()
+    row = JobDocument
+    by_state = await session.execute(
+        select(
+            row.job_id,
+            row.state,
+            func.count().label("documents"),
+            func.sum(row.chunks).label("chunks"),
+            func.sum(row.chunks_done).label("chunks_done"),
+            func.max(row.updated_at).label("updated_at"),
+        )
+        .where(of_tenant(row, tenant_id), row.job_id.in_([job.id for job in jobs]))
+        .group_by(row.job_id, row.state)
+    )
+    parts = defaultdict(list)
+    for part in by_state:
+        parts[part.job_id].append(part)
+    return [
+        JobSummary(
+            id=job.id,
+            state=_job_state({part.state for part in parts[job.id]}),
+            counts=dict.fromkeys(get_args(DocumentState), 0) | {part.state: part.documents for part in parts[job.id]},
+            chunks=sum(int(part.chunks) for part in parts[job.id]),
+            chunks_done=sum(int(part.chunks_done) for part in parts[job.id]),
+            created_at=job.created_at,
+            updated_at=max(part.updated_at for part in parts[job.id]),
+        )
+        for job in jobs
+    ]
+
+
+async def _before(session: AsyncSession, tenant_id: str, job_id: str) -> ColumnElement[bool]:
+    """The condition on jobs older than this one, of which several may have come at once. Raises InvalidRequest."""
+    at = await session.scalar(select(Job.created_at).where(of_tenant(Job, tenant_id), Job.id == job_id))
+    if at is None:
+        raise InvalidRequest(f"after: there is no job {job_id[:80]!r}; begin with the first page again")
+    return or_(Job.created_at < at, and_(Job.created_at == at, Job.id < job_id))
 
 
 async def _lock_documents(

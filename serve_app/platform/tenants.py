@@ -19,6 +19,7 @@ from serve_app.platform.blobs import TENANT_ID, Blobs
 from serve_app.platform.database import Database, insert
 from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
+from serve_app.platform.merging import merged
 from serve_app.platform.models import (
     PLATFORM,
     ApiKey,
@@ -153,7 +154,7 @@ class Tenants:
             if name is not None:
                 row.name = name
             if settings is not None:
-                changed = self._checked(_merged(row.settings, settings)).with_secret(settings_before)
+                changed = self._checked(merged(row.settings, settings)).with_secret(settings_before)
                 row.settings = changed.model_dump(exclude_defaults=True)
             if suspended is not None:
                 row.status = "suspended" if suspended else "active"
@@ -288,20 +289,6 @@ async def _locked(session: AsyncSession, tenant_id: str) -> Tenant:
     if row is None:
         raise NotFound(f"tenant {tenant_id[:80]!r} does not exist")
     return row
-
-
-def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """RFC 7396: null removes a key, objects are merged, everything else replaces."""
-    merged = dict(old)
-    for key, value in change.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping):
-            inner = merged.get(key)
-            merged[key] = _merged(inner if isinstance(inner, Mapping) else {}, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _secret(settings: Settings) -> str | None:

@@ -27,6 +27,12 @@ from deployments.types import Seen
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.models import UnseenVersion, VersionCounter, of_tenant
 
+MOST_UNSEEN = 4_000
+"""Versions of one tenant that searches leave out: with more, none of its documents is claimed or changed until some are
+removed, because each of its searches names them all."""
+RETIRE_AFTER_S = 300.0
+"""How long a replaced version's passages stay for the searches that began before it was replaced."""
+
 
 class Visibility:
     """Implements ports.Visibility."""
@@ -84,6 +90,12 @@ async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datet
 
 async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
     await session.execute(delete(UnseenVersion).where(_is(tenant_id, version)))
+
+
+async def full(session: AsyncSession, tenant_id: str) -> bool:
+    """Whether the tenant has as many as it may."""
+    hidden = select(func.count()).select_from(UnseenVersion).where(of_tenant(UnseenVersion, tenant_id))
+    return (await session.scalar(hidden) or 0) >= MOST_UNSEEN
 
 
 async def give_up(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:

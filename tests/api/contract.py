@@ -39,6 +39,11 @@ _HOLDERS: tuple[tuple[Role | None, str | None], ...] = (
 """Whose key is put to a request, and the tenant it names: `""` none, None the one that the case itself names."""
 _LIMITS = LIMITS.model_copy(update={"deadline_s": 0.3, "max_deadline_s": 0.3})
 """No worker is there, and some cases wait for one."""
+_CHUNKS = {
+    "include-path": "/v1/documents/{document_id}/chunks",
+    "phases": {"coverage": {"unexpected-methods": ["put", "post", "options", "trace"]}},
+}
+"""An id may end in `/chunks`, so what is no method of this path is one of such a document."""
 _MAY_END_KEYS = ("/v1/tenants/", "/v1/keys/", "/v1/commands", "/v1/rpc")
 
 
@@ -121,11 +126,12 @@ def rehearse(folder: Path, *, examples: int, seed: int | None = None, boundaries
         "continue-on-failure": True,
         "checks": {name: {"enabled": False} for name in _NOT_TRUE_HERE},
         "generation": generation | {"deterministic": seed is None},
+        "operations": [_CHUNKS],
     }
     if seed is not None:
         config["seed"] = seed
     if not boundaries_of_commands:
-        config["operations"] = [{"include-path": "/v1/commands", "phases": {"coverage": {"enabled": False}}}]
+        config["operations"].append({"include-path": "/v1/commands", "phases": {"coverage": {"enabled": False}}})
     app = Rehearsal(folder)
     cases, defects = 0, dict[tuple[str, str | None], str]()
     try:

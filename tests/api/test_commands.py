@@ -230,6 +230,12 @@ async def test_health_is_what_readyz_says(api: Api) -> None:
 
 FOR_ADMINS: list[tuple[str, dict[str, Any]]] = [
     ("process_documents", {"documents": [{"text": "a"}]}),
+    ("list_documents", {}),
+    ("get_document", {"document_id": "d"}),
+    ("update_document", {"document_id": "d", "metadata": {}}),
+    ("delete_documents", {"collection": "default"}),
+    ("list_jobs", {}),
+    ("cancel_job", {"job_id": "none"}),
     ("delete_document", {"document_id": "d"}),
     ("manage_collections", {"action": "create", "name": "c"}),
     ("manage_collections", {"action": "update", "name": "default", "description": "x"}),

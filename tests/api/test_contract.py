@@ -125,7 +125,7 @@ async def test_answers_in_json_have_an_example_that_fits(document: dict[str, Any
 async def test_creating_routes_tell_of_idempotency(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         names = {resolved(document, parameter)["name"] for parameter in operation["parameters"]}
-        creates = method == "POST" and path not in ("/v1/query", "/v1/search")
+        creates = method == "POST" and path not in ("/v1/query", "/v1/search", "/v1/jobs/{job_id}/cancel")
         assert ("Idempotency-Key" in names) is creates, (method, path)
         replayed = {status for status, a in operation["responses"].items() if "Idempotent-Replayed" in a["headers"]}
         assert replayed == {status for status in operation["responses"] if creates and status < "300"}
@@ -227,6 +227,9 @@ async def test_a_tenant_that_no_header_can_name_is_a_refusal(api: Api, header: b
         ("OPTIONS", "/v1/query", "POST"),
         ("PUT", "/v1/tenants/t", "DELETE, GET, PATCH"),
         ("BREW", "/v1/collections", "GET, POST"),
+        ("OPTIONS", "/v1/documents/d", "DELETE, GET, PATCH"),
+        ("OPTIONS", "/v1/documents/d/chunks", "GET"),
+        ("OPTIONS", "/v1/documents/delete", "POST"),
     ],
 )
 async def test_another_method_is_a_problem_that_names_those_there_are(

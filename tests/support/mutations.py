@@ -126,7 +126,7 @@ def other_filters() -> dict[str, Callable[[], Any]]:
     """Name → a context in which it is gone."""
     found: dict[str, Callable[[], Any]] = {
         f"milvus.{name}": partial(_patched, milvus, name, _any_tenant(getattr(filter_expression, name)))
-        for name in ("scope_expression", "document_expression", "tenant_expression")
+        for name in ("scope_expression", "document_expression", "window_expression", "tenant_expression")
     }
     found["milvus.primary_key"] = _passages_of_all_under_one_key
     found["services.access"] = partial(_patched, rules, "access", _access_by_name)
@@ -139,6 +139,7 @@ IMPLIED = {
     "bulk._claimed.1": "the worker's name holds the tenant, and the job's id is drawn",
     "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
     "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
+    "jobs._summaries.2": "the jobs were found among the tenant's just before",
     "jobs.view.2": "the job was found among the tenant's just before",
     "jobs.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",

@@ -11,6 +11,7 @@ import numpy as np
 from deployments.errors import RagError
 from deployments.types import (
     Candidate,
+    DocumentVersion,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -25,6 +26,7 @@ from deployments.types import (
     StageStatus,
     TextDelta,
     Usage,
+    VersionCopy,
 )
 from serve_app.pipeline import Pipeline, Query
 
@@ -76,6 +78,7 @@ class Stages:
     streams_closed: int = 0
     visible: Seen = field(default_factory=lambda: Seen("v9"))
     deleted: list[tuple[str, str]] = field(default_factory=list)
+    stored: list[Passage] = field(default_factory=list)
 
     async def _enter(self, stage: str) -> None:
         self.asked.append(stage)
@@ -106,6 +109,29 @@ class Stages:
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         raise AssertionError("the ingress does not index")
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        await self._enter("read")
+        return [
+            each
+            for each in self.stored
+            if (each.tenant_id, each.document_id, each.version) == (tenant_id, document_id, version)
+            and after < each.position <= after + limit
+        ]
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        await self._enter("copy")
+        found = await self.read(tenant_id, copy.document_id, copy.version, after=after, limit=limit)
+        self.stored += [replace(each, version=copy.to, metadata={**copy.metadata}) for each in found]
+        return len(found)
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        await self._enter("delete")
+        gone = [each for each in self.stored if DocumentVersion(each.document_id, each.version) in versions]
+        self.stored = [each for each in self.stored if each not in gone]
+        return len(gone)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         await self._enter("delete")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.tenancies import Tenancies, Worlds
+from tests.support.tenancies import LOOKS, Tenancies, Worlds
 
 
 def run(worlds: Worlds) -> None:
@@ -19,7 +19,7 @@ def run(worlds: Worlds) -> None:
     machine.put("a", "", 3, rok, "zakoni", "hr")
     machine.put("b", "", 3, rok, "upute", "hr")
     for tenant in ("a", "b", "c"):
-        for path in ("/v1/collections", "/v1/collections/zakoni", "/v1/keys", "/v1/audit"):
+        for path in LOOKS:
             machine.look(tenant, path)
         for other in ("a", "b", "c"):
             machine.trespass(tenant, other)
@@ -56,6 +56,14 @@ def run(worlds: Worlds) -> None:
     machine.change_collection("a", "zakoni", "DELETE")
     machine.look("b", "/v1/collections")
     machine.ask("b", "u1", ["rok"], None, [], "search", None)
+    for tenant in ("a", "b", "c"):
+        machine.put(tenant, "", 4, rok, "default", "hr")
+    machine.change_metadata("b", "", 4, 3)
+    machine.look("b", "/v1/documents")
+    machine.ask("b", "u2", ["rok"], None, [], "search", "metadata.number == 3")
+    machine.delete_chosen("a", "", 4)
+    machine.look("c", "/v1/documents")
+    machine.ask("c", "u2", ["rok"], None, [], "search", "metadata.number == 4")
     machine.rotate("a")
     machine.rotate("b")
     machine.delete("a", "", 2)

@@ -29,8 +29,22 @@ WATCHED = "b"
 COLLECTIONS = ("default", "zakoni", "upute")
 LIMITED = {"quotas": {"documents": 12, "chunks": 14}}
 """Of each tenant: few enough to be met, and a tenant that counted others' would meet them sooner."""
+LOOKS = (
+    "/v1/collections",
+    "/v1/collections/zakoni",
+    "/v1/keys",
+    "/v1/audit",
+    "/v1/jobs",
+    "/v1/documents",
+    "/v1/documents?filter=metadata.number+>=+2&user=u2",
+    "/v1/documents/d-1",
+    "/v1/documents/d-1/chunks",
+)
+"""What a tenant looks at of its own."""
 WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prijava", "appeal", "contract", "deadline")
-_DRAWN = re.compile(r"\b(?:job|key)_[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?")
+_DRAWN = re.compile(
+    r"\b(?:job|key)_[0-9a-f]{32}\b|\b(?:[0-9a-f]{32}){1,2}(?:\.\d+-[0-9a-f]{8})?\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?"
+)
 _TIMED = {"created_at", "updated_at", "at", "expires_at", "revoked_at", "timings", "request_id", "X-Request-ID"}
 
 
@@ -238,6 +252,22 @@ class Tenancies(RuleBasedStateMachine):
         path = f"/v1/documents/{self._document(owner, number)}"
         self._do(self._compared(tenant, "DELETE", path, private=owner == "u1"))
 
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        owner=st.sampled_from(("", *USERS)),
+        number=st.integers(1, 4),
+        value=st.integers(1, 4),
+    )
+    def change_metadata(self, tenant: str, owner: str, number: int, value: int) -> None:
+        path = f"/v1/documents/{self._document(owner, number)}"
+        body = {"metadata": {"number": value}}
+        self._do(self._compared(tenant, "PATCH", path, json=body, private=owner == "u1"))
+
+    @rule(tenant=st.sampled_from(TENANTS), user=st.sampled_from(("", "u2")), number=st.integers(1, 4))
+    def delete_chosen(self, tenant: str, user: str, number: int) -> None:
+        body = {"user": user, "filter": f"metadata.number == {number}"}
+        self._do(self._compared(tenant, "POST", "/v1/documents/delete", json=body))
+
     # --- Questions
 
     @rule(
@@ -292,7 +322,7 @@ class Tenancies(RuleBasedStateMachine):
 
     @rule(
         tenant=st.sampled_from(TENANTS),
-        path=st.sampled_from(("/v1/collections", "/v1/keys", "/v1/audit", "/v1/collections/zakoni")),
+        path=st.sampled_from(LOOKS),
     )
     def look(self, tenant: str, path: str) -> None:
         self._do(self._looked(tenant, path))
@@ -335,12 +365,16 @@ class Tenancies(RuleBasedStateMachine):
         job = self.jobs.get(("all", other), f"job_{'0' * 32}")
         for method, there, nowhere in (
             ("GET", f"/v1/jobs/{job}", f"/v1/jobs/job_{'0' * 32}"),
+            ("GET", f"/v1/jobs/{job}/events", f"/v1/jobs/job_{'0' * 32}/events"),
+            ("POST", f"/v1/jobs/{job}/cancel", f"/v1/jobs/job_{'0' * 32}/cancel"),
             ("DELETE", f"/v1/keys/{keys[-1]['id']}", f"/v1/keys/key_{'0' * 32}"),
             ("POST", f"/v1/keys/{keys[-1]['id']}/rotate", f"/v1/keys/key_{'0' * 32}/rotate"),
         ):
             got = Seen.of(await everyone.call(mine["all"], method, there))
             assert got == Seen.of(await alone.call(mine["alone"], method, nowhere))
             assert got.status == 404
+        pages = [f"/v1/jobs?after={after}" for after in (job, f"job_{'0' * 32}")]
+        assert len({str(Seen.of(await everyone.call(mine["all"], "GET", path))) for path in pages}) == 1
         for path in ("/v1/collections", "/v1/keys"):
             refused = await everyone.call(mine["all"], "GET", path, headers={"X-Tenant-ID": self._id(other)})
             assert refused.status_code == 403

@@ -30,9 +30,11 @@ from deployments.types import (
     GenerationRequest,
     IndexEntry,
     Language,
+    Passage,
     RetrievalRequest,
     StageStatus,
     TextDelta,
+    VersionCopy,
 )
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
@@ -76,6 +78,14 @@ class Stages:
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         await self.retrieval.upsert(embedder, entries)
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        return await self.retrieval.read(tenant_id, document_id, version, after, limit)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        return await self.retrieval.copy(tenant_id, copy, after, limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await self.retrieval.delete(tenant_id, document_id)

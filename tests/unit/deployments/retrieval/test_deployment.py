@@ -10,7 +10,7 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.retrieval.lite import LiteFolder
-from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus
+from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus, VersionCopy
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -30,6 +30,13 @@ async def test_too_many_passages_at_once_are_refused(embedder: EmbedderInfo, ent
     await retrieval.upsert(embedder, [entry("a"), entry("b")])
     with pytest.raises(InvalidRequest, match="max_entries"):
         await retrieval.upsert(embedder, [entry("a"), entry("b"), entry("c")])
+    assert len(await retrieval.read("t", "doc-a", "v1", -1, 2)) == 1
+    with pytest.raises(InvalidRequest, match="max_entries"):
+        await retrieval.read("t", "doc-a", "v1", -1, 3)
+    copy = VersionCopy("doc-a", "v1", "v2", {}, ())
+    assert await retrieval.copy("t", copy, -1, 2) == 1
+    with pytest.raises(InvalidRequest, match="max_entries"):
+        await retrieval.copy("t", copy, -1, 3)
 
 
 async def test_a_replacement_is_healthy_while_its_predecessor_holds_the_folder(

@@ -12,7 +12,15 @@ import pytest
 from deployments.errors import EmbedderMismatch, InvalidRequest
 from deployments.filters import parse
 from deployments.retrieval.base import Index
-from deployments.types import Candidate, DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, Seen
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    RetrievalRequest,
+    Seen,
+    VersionCopy,
+)
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -153,6 +161,84 @@ async def test_the_last_of_two_entries_with_one_id_wins(
     await index.upsert(embedder, [entry("p", text="first"), entry("p", text="last")])
     (found,) = await index.search(request_for())
     assert found.passage.text == "last"
+
+
+async def test_a_version_s_passages_are_read_in_order_window_by_window(
+    index: Index, embedder: EmbedderInfo, entry: Entry
+) -> None:
+    metadata = {"year": 2018, "headings": ["I."]}
+    stored = [entry(f"p{n}", document_id="d", version="v2", position=n, metadata=metadata) for n in (3, 0, 2, 1)]
+    others = [
+        entry("old", document_id="d", version="v1"),
+        entry("e", document_id="e", version="v2"),
+        entry("p0", document_id="d", version="v2", tenant_id="other", text="theirs"),
+    ]
+    await index.upsert(embedder, [*stored, *others])
+    by_position = sorted((each.passage for each in stored), key=lambda passage: passage.position)
+    assert await index.read("t", "d", "v2", limit=3) == by_position[:3]
+    assert await index.read("t", "d", "v2", after=2, limit=3) == by_position[3:]
+    assert await index.read("t", "d", "v2", after=3, limit=3) == []
+    assert await index.read("t", "d", "v3", limit=3) == []
+
+
+async def test_passages_that_two_embedders_have_are_read_once(
+    index: Index, embedder: EmbedderInfo, entry: Entry
+) -> None:
+    assert await index.read("t", "d", "v1", limit=3) == []
+    for fingerprint in ("f1", "f2"):
+        await index.upsert(replace(embedder, fingerprint=fingerprint), [entry("1", document_id="d")])
+    assert [passage.id for passage in await index.read("t", "d", "v1", limit=3)] == ["1"]
+
+
+async def test_a_version_is_copied_with_other_metadata_and_the_same_vectors(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    old: dict[str, Any] = {"year": 2018, "type": "zakon", "draft": True}
+    stored = [
+        entry(f"p{n}", (1, n, 0, 0), {7: 1.0 + n}, document_id="d", position=n, metadata={**old, "headings": [str(n)]})
+        for n in range(3)
+    ]
+    theirs = entry("p0", document_id="d", tenant_id="other", metadata=old)
+    await index.upsert(embedder, [*stored, theirs, entry("e", document_id="e", metadata=old)])
+    copy = VersionCopy("d", "v1", "v2", {"year": 2019, "type": 1}, tuple(old))
+    assert await index.copy("t", copy, limit=2) == 2
+    assert await index.copy("t", copy, after=1, limit=2) == 1
+    assert await index.copy("t", copy, after=1, limit=2) == 1, "twice is once"
+    assert await index.copy("t", copy, after=2, limit=2) == 0
+    copies = await index.read("t", "d", "v2", limit=10)
+    for made, was in zip(copies, stored, strict=True):
+        expected = {"year": 2019, "type": 1, "headings": was.passage.metadata["headings"]}
+        assert made == replace(was.passage, id=made.id, version="v2", metadata=expected)
+    assert await index.read("t", "d", "v1", limit=10) == [each.passage for each in stored]
+    scores = []
+    for condition in ("metadata.year == 2019", "metadata.draft == true and document_id == 'd'"):
+        found = await index.search(request_for((1, 1, 0, 0), {7: 1.0}, filter=parse(condition)))
+        scores.append({each.passage.position: (each.scores.dense, each.scores.lexical) for each in found})
+    assert len(scores[0]) == 3
+    assert scores[0] == scores[1]
+    for old_key in ("metadata.type == 'zakon'", "metadata.draft == true"):
+        assert await index.search(request_for(filter=parse(f"metadata.year == 2019 and {old_key}"))) == []
+    assert await index.delete_versions("t", [DocumentVersion("d", "v1")]) == 3
+    assert len(await index.read("t", "d", "v2", limit=10)) == 3
+
+
+async def test_a_copy_that_does_not_fit_is_refused(index: Index, embedder: EmbedderInfo, entry: Entry) -> None:
+    await index.upsert(embedder, [entry("p", document_id="d", lexical={})])
+    with pytest.raises(InvalidRequest, match="metadata "):
+        await index.copy("t", VersionCopy("d", "v1", "v2", {"x": "y" * 40_000}, ()), limit=1)
+    assert await index.read("t", "d", "v2", limit=1) == []
+    assert await index.copy("t", VersionCopy("d", "v1", "v2", {"x": "y"}, ()), limit=1) == 1
+
+
+async def test_a_copy_reaches_every_embedders_passages(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    for fingerprint in ("f1", "f2"):
+        await index.upsert(replace(embedder, fingerprint=fingerprint), [entry("1", document_id="d")])
+    assert await index.copy("t", VersionCopy("d", "v1", "v2", {"n": 1}, ()), limit=5) == 1
+    for fingerprint in ("f1", "f2"):
+        [found] = await index.search(request_for(fingerprint=fingerprint, filter=parse("metadata.n == 1")))
+        assert found.passage.version == "v2"
 
 
 async def test_delete_removes_a_document_and_counts(

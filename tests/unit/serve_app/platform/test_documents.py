@@ -3,17 +3,21 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from deployments.errors import InvalidRequest, NotFound, UnknownCollection
-from deployments.ingestion.base import GivenUp
+from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
+from deployments.filters import parse
+from deployments.ingestion.base import GivenUp, RemovedVersion
+from serve_app.platform import scanning
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
-from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import RETIRE_AFTER_S, Jobs
+from serve_app.platform.documents import REWRITE_S, Documents, Rewriting, Selection
+from serve_app.platform.jobs import Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
+from serve_app.platform.unseen import RETIRE_AFTER_S, Visibility
 from tests.support.storage import Clock, document, indexed
 
 
@@ -203,3 +207,144 @@ async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
         await documents.delete("a", each)
     assert (await documents.delete_collection("a", "zakoni"))[0]["documents"] == len(ids[1::2])
     await renewing
+
+
+async def put(jobs: Jobs, tenant: str, id: str, *, live: bool = True, **fields: Any) -> None:
+    await jobs.accept(tenant, [document(id, id, **fields)])
+    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    if live:
+        await jobs.finish(task, indexed({1: 1}, passages=3))
+    else:
+        await jobs.fail(task, "broken_document", "no text in it")
+
+
+async def ids(documents: Documents, *, filter: str = "", after: str = "", limit: int = 10, **chosen: Any) -> Any:
+    """The ids of a page, and the `after` of the next one."""
+    selection = Selection(**chosen, filter=parse(filter) if filter else None)
+    page = await documents.page("a", selection, after=after, limit=limit)
+    return [each.id for each in page.rows], page.next
+
+
+async def test_a_document_is_shown_as_it_is_live(jobs: Jobs, documents: Documents, clock: Clock) -> None:
+    await put(jobs, "a", "d", collection="zakoni", filename="d.pdf", media_type="application/pdf", metadata={"n": 1})
+    shown = await documents.get("a", "d")
+    assert (shown.title, shown.collection, shown.language, shown.owner) == ("Naslov", "zakoni", "hr", "")
+    assert (shown.filename, shown.media_type, shown.size, shown.passages) == ("d.pdf", "application/pdf", 1, 3)
+    assert (shown.metadata, shown.created_at, shown.updated_at) == ({"n": 1}, clock.now, clock.now)
+    assert shown.version
+    for tenant, missing in (("b", "d"), ("a", "e")):
+        with pytest.raises(NotFound, match=missing):
+            await documents.get(tenant, missing)
+
+
+async def test_documents_are_chosen_by_all_that_is_given(jobs: Jobs, documents: Documents) -> None:
+    await put(jobs, "a", "1", collection="zakoni", metadata={"year": 2018})
+    await put(jobs, "a", "2", collection="zakoni", metadata={"year": 2020}, owner="u")
+    await put(jobs, "a", "3", metadata={"year": 2020})
+    await put(jobs, "a", "4", metadata={"year": 2020}, live=False)
+    await put(jobs, "b", "5", collection="zakoni", metadata={"year": 2020})
+    assert await ids(documents) == (["1", "2", "3", "4"], None)
+    assert await ids(documents, collection="zakoni") == (["1", "2"], None)
+    assert await ids(documents, owner="u") == (["2"], None)
+    assert await ids(documents, owner="") == (["1", "3", "4"], None)
+    assert await ids(documents, live=True) == (["1", "2", "3"], None)
+    assert await ids(documents, live=False) == (["4"], None)
+    assert await ids(documents, filter="metadata.year > 2018 and collection == 'default'") == (["3", "4"], None)
+    assert await ids(documents, filter="metadata.year > 2018", owner="", live=True) == (["3"], None)
+    assert await ids(documents, filter="language != 'en'") == (["1", "2", "3"], None), "4's is not known"
+
+
+@pytest.mark.parametrize("filter", ["", "metadata.n >= 0"])
+async def test_documents_come_in_pages(jobs: Jobs, documents: Documents, filter: str) -> None:
+    for number in range(5):
+        await put(jobs, "a", f"d{number}", metadata={"n": number})
+    assert await ids(documents, filter=filter, limit=2) == (["d0", "d1"], "d1")
+    assert await ids(documents, filter=filter, limit=2, after="d1") == (["d2", "d3"], "d3")
+    assert await ids(documents, filter=filter, limit=2, after="d3") == (["d4"], None)
+    assert await ids(documents, filter=filter, limit=2, after="d4") == ([], None)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 10])
+async def test_a_page_looks_at_a_bounded_number_of_rows(
+    jobs: Jobs, documents: Documents, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "BATCH", batch)
+    for number in range(7):
+        await put(jobs, "a", f"d{number}", metadata={"n": number})
+    rare, found, after = Selection(filter=parse("metadata.n in [2, 6]")), [], ""
+    for _ in range(10):
+        page = await documents.page("a", rare, after=after, limit=5, max_scanned=3)
+        found.append([each.id for each in page.rows])
+        if page.next is None:
+            break
+        after = page.next
+    assert found == [["d2"], [], ["d6"]]
+
+
+async def begin(documents: Documents, change: dict[str, Any]) -> Rewriting:
+    work = await documents.begin_rewriting("a", "d", change, lambda metadata: None)
+    assert work is not None
+    return work
+
+
+async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
+    jobs: Jobs, documents: Documents, database: Database, clock: Clock
+) -> None:
+    await put(jobs, "a", "d", metadata={"n": 1, "m": {"x": 1}})
+    live = await documents.get("a", "d")
+    work = await begin(documents, {"n": None, "m": {"y": 2}})
+    assert (work.passages, work.copy.version, work.copy.replaces) == (3, live.version, ("n", "m"))
+    assert (await Visibility(database).seen("a")).hidden == (work.copy.to,)
+    clock.advance(5)
+    await documents.finish_rewriting("a", work)
+    changed = await documents.get("a", "d")
+    assert (changed.version, changed.metadata) == (work.copy.to, {"m": {"x": 1, "y": 2}})
+    assert (changed.passages, changed.updated_at) == (3, clock.now)
+    assert (await Visibility(database).seen("a")).hidden == (live.version,)
+    clock.advance(RETIRE_AFTER_S)
+    assert await jobs.removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
+    assert await documents.delete("a", "d") == ["blob of d"]
+
+
+async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passages_go(
+    jobs: Jobs, documents: Documents, clock: Clock
+) -> None:
+    await put(jobs, "a", "d")
+    live = await documents.get("a", "d")
+    work = await begin(documents, {"n": 1})
+    clock.advance(REWRITE_S)
+    with pytest.raises(Unavailable, match="try again"):
+        await documents.finish_rewriting("a", work)
+    assert await jobs.removable(10) == [], "some of them may be on their way"
+    clock.advance(REWRITE_S)
+    assert await jobs.removable(10) == [RemovedVersion("a", "d", work.copy.to)]
+    assert await documents.get("a", "d") == live
+
+
+async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, documents: Documents) -> None:
+    await put(jobs, "a", "d")
+    first, second = await begin(documents, {"n": 1}), await begin(documents, {"n": 2})
+    await documents.finish_rewriting("a", second)
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        await documents.finish_rewriting("a", first)
+    assert (await documents.get("a", "d")).metadata == {"n": 2}
+
+
+async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_removed(
+    jobs: Jobs, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.platform.unseen.MOST_UNSEEN", 2)
+    await put(jobs, "a", "d")
+    for number in range(2):
+        await begin(documents, {"n": number})
+    with pytest.raises(Overloaded):
+        await begin(documents, {"n": 3})
+
+
+async def test_documents_that_changed_since_they_were_chosen_are_not_deleted(jobs: Jobs, documents: Documents) -> None:
+    await put(jobs, "a", "d", metadata={"n": 1})
+    await put(jobs, "a", "e", metadata={"n": 2})
+    chosen = Selection(filter=parse("metadata.n == 1"))
+    removed, blobs = await documents.delete_chosen("a", chosen, ["d", "e", "f"])
+    assert ([each.document_id for each in removed], blobs) == (["d"], ["blob of d"])
+    assert await ids(documents) == (["e"], None)

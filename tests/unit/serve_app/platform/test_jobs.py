@@ -14,9 +14,9 @@ from deployments.types import Seen
 from serve_app.platform.collections import Collections
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import RETIRE_AFTER_S, Jobs
+from serve_app.platform.jobs import Jobs
 from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
-from serve_app.platform.unseen import Visibility
+from serve_app.platform.unseen import RETIRE_AFTER_S, Visibility
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -487,3 +487,49 @@ async def test_progress_goes_only_between_states_of_work(jobs: Jobs) -> None:
     task = await claim_one(jobs)
     with pytest.raises(ValueError, match="use finish, fail or retry"):
         await jobs.progress(task, "indexed")
+
+
+async def page(jobs: Jobs, **asked: Any) -> tuple[list[str], str | None]:
+    found = await jobs.page("a", **asked)
+    return [each.id for each in found.rows], found.next
+
+
+async def test_jobs_come_newest_first_and_those_of_one_moment_each_once(jobs: Jobs, clock: Clock) -> None:
+    together = sorted([(await jobs.accept("a", [document(name)])).id for name in ("x", "y", "z")], reverse=True)
+    clock.advance(1)
+    newest = (await jobs.accept("a", [document("w")])).id
+    await jobs.accept("b", [document("w")])
+    assert await page(jobs) == ([newest, *together], None)
+    assert await page(jobs, limit=2) == ([newest, together[0]], together[0])
+    assert await page(jobs, limit=2, after=together[0]) == (together[1:], together[2])
+    assert await page(jobs, limit=2, after=together[2]) == ([], None)
+    with pytest.raises(InvalidRequest, match="after"):
+        await jobs.page("b", after=newest)
+
+
+async def test_a_page_of_jobs_in_one_state_looks_at_a_bounded_number(jobs: Jobs, clock: Clock) -> None:
+    first = await jobs.accept("a", [document("x")])
+    [task] = await claim(jobs)
+    await jobs.finish(task, indexed({1: 1}))
+    clock.advance(1)
+    later = [(await jobs.accept("a", [document(name)])).id for name in ("y", "z")]
+    assert await page(jobs, state="succeeded") == ([first.id], None)
+    found, after = await page(jobs, state="succeeded", max_scanned=2)
+    assert found == []
+    assert after in later
+    assert await page(jobs, state="succeeded", max_scanned=2, after=after) == ([first.id], None)
+
+
+async def test_a_summary_is_the_view_without_its_documents(jobs: Jobs, clock: Clock) -> None:
+    job = await jobs.accept("a", [document("x"), document("y"), document("z")])
+    x, y, _ = await claim(jobs)
+    clock.advance(5)
+    await jobs.finish(x, indexed({1: 1}))
+    clock.advance(5)
+    await jobs.fail(y, "broken_document", "not a PDF")
+    summary, view = await jobs.summary("a", job.id), await jobs.view("a", job.id)
+    assert (summary.id, summary.state, summary.counts) == (view["id"], view["state"], view["counts"])
+    assert (summary.created_at.isoformat(), summary.updated_at.isoformat()) == (view["created_at"], view["updated_at"])
+    for tenant, missing in (("b", job.id), ("a", "job_0")):
+        with pytest.raises(NotFound):
+            await jobs.summary(tenant, missing)

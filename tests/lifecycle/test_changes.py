@@ -1,0 +1,80 @@
+"""Which metadata searches find while a document's is changed, and that chosen documents are gone once deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.world import World, world
+
+PATCHES = 20
+TEXT = "\n\n".join(f"## Članak {n}.\n\nRok za žalbu je {n} dana." for n in (1, 2, 3))
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        await made.add_tenant("acme")
+        yield made
+
+
+async def found(service: World, **asked: Any) -> list[dict[str, Any]]:
+    body = {"query": "rok za žalbu", "top_k": 50, **asked}
+    answer = await service.call("acme", "POST", "/v1/search", json=body)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results
+
+
+async def patch(service: World, document: str, **metadata: Any) -> None:
+    body = {"metadata": metadata}
+    (await service.call("acme", "PATCH", f"/v1/documents/{document}", json=body)).raise_for_status()
+
+
+async def test_searches_beside_patches_find_the_old_metadata_or_the_new(service: World) -> None:
+    await service.put("acme", id="d", text=TEXT, metadata={"edition": 0})
+    patched = asyncio.Event()
+    seen: list[list[int]] = []
+
+    async def ask() -> None:
+        while not patched.is_set():
+            seen.append([each["metadata"]["edition"] for each in await found(service)])
+            await asyncio.sleep(0.01)
+
+    asking = asyncio.create_task(ask())
+    for number in range(1, PATCHES + 1):
+        await patch(service, "d", edition=number)
+        results = await found(service, filter=f"metadata.edition == {number}")
+        assert sorted(each["metadata"]["headings"] for each in results) == [["Članak 1."], ["Članak 2."], ["Članak 3."]]
+        assert await found(service, filter=f"metadata.edition == {number - 1}") == []
+    patched.set()
+    await asking
+    assert [editions for editions in seen if len(editions) != 3 or len(set(editions)) != 1] == []
+    assert len({editions[0] for editions in seen}) > 3, "the searches were to meet several patches"
+    shown = (await service.call("acme", "GET", "/v1/documents/d/chunks")).json()["chunks"]
+    assert [each["position"] for each in shown] == [0, 1, 2]
+    assert {each["metadata"]["edition"] for each in shown} == {PATCHES}
+
+
+async def test_a_newer_version_brings_its_own_metadata_and_the_same_file_again_is_work_after_a_patch(
+    service: World,
+) -> None:
+    await service.put("acme", id="d", text=TEXT, metadata={"edition": 0})
+    await patch(service, "d", edition=1)
+    await service.put("acme", id="d", text=TEXT, metadata={"edition": 0})
+    assert {each["metadata"]["edition"] for each in await found(service)} == {0}
+
+
+async def test_nothing_is_found_of_chosen_documents_once_they_are_deleted(service: World) -> None:
+    for number in range(8):
+        await service.put("acme", id=f"d{number}", text=TEXT, metadata={"even": number % 2 == 0})
+    body = {"filter": "metadata.even == true"}
+    answer = await service.call("acme", "POST", "/v1/documents/delete", json=body)
+    assert answer.json() == {"deleted": 4, "more": False}
+    assert {each["document_id"] for each in await found(service)} == {"d1", "d3", "d5", "d7"}
+    listed = (await service.call("acme", "GET", "/v1/documents")).json()["documents"]
+    assert [each["id"] for each in listed] == ["d1", "d3", "d5", "d7"]
