@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from deployments.errors import InvalidRequest
+from deployments.ingestion.base import ChunkSizes
 from deployments.types import Language
 from serve_app.platform.jobs import JobState
 from serve_app.platform.tenancy import Settings
@@ -146,13 +148,34 @@ class DocumentSelection(Wire):
     filter: FilterText = None
 
 
-class CollectionPatch(Wire):
-    description: Text = Field(max_length=2_000)
-
-
-class NewCollection(Wire):
-    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
+class _CollectionFields(Wire):
     description: Text = Field("", max_length=2_000)
+    chunk_tokens: int | None = Field(
+        None,
+        ge=32,
+        le=8_192,
+        description="size of its documents' chunks, in the embedder's tokens and at most what that reads; "
+        "null: the service's own",
+    )
+    chunk_overlap: int | None = Field(
+        None, ge=0, le=4_096, description="tokens that a chunk repeats of the one before; null: the service's own"
+    )
+
+
+class CollectionPatch(_CollectionFields):
+    def change(self) -> dict[str, Any]:
+        """What is given, and no more. Raises InvalidRequest for nothing."""
+        given = {name: getattr(self, name) for name in _CollectionFields.model_fields if name in self.model_fields_set}
+        if not given:
+            raise InvalidRequest("nothing to change; send description, chunk_tokens or chunk_overlap")
+        return given
+
+
+class NewCollection(_CollectionFields):
+    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
+
+    def sizes(self) -> ChunkSizes:
+        return ChunkSizes(self.chunk_tokens, self.chunk_overlap)
 
 
 class NewKey(Wire):

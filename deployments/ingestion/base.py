@@ -30,6 +30,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """In the embedder's tokens; None takes the service's own."""
+
+    tokens: int | None = None
+    overlap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentTask:
     """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected.
 
@@ -52,6 +60,7 @@ class DocumentTask:
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = Progress()
+    chunk_sizes: ChunkSizes = ChunkSizes()
 
 
 @dataclass(frozen=True, slots=True)

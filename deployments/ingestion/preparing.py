@@ -57,12 +57,14 @@ class Preparer:
         if self._tokenizer is None or self._tokenizer[0] != embedder.tokenizer_json:
             self._tokenizer = (embedder.tokenizer_json, load_tokenizer(embedder))
         tokenizer = self._tokenizer[1]
-        size = chunk_size(embedder, tokenizer, self._config.chunk_tokens)
+        sizes, config = task.chunk_sizes, self._config
+        size = chunk_size(embedder, tokenizer, sizes.tokens or config.chunk_tokens)
+        overlap = config.chunk_overlap if sizes.overlap is None else sizes.overlap
         return Prepared(
             task=task,
             title=task.title or document.title or PurePath(task.filename).stem or task.document_id,
             language=task.language or detect_language(document.text[:_LANGUAGE_CHARACTERS]),
-            chunks=chunk(document, tokenizer, chunk_tokens=size, overlap=self._config.chunk_overlap),
+            chunks=chunk(document, tokenizer, chunk_tokens=size, overlap=overlap),
             tokenizer=tokenizer,
             max_tokens=embedder.max_tokens,
         )

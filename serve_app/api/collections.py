@@ -23,6 +23,8 @@ CollectionName = Annotated[Text, Path(max_length=64, examples=["zakoni"])]
 class Collection(Shown):
     name: str = Field(examples=["zakoni"])
     description: str
+    chunk_tokens: int | None = Field(description="size of its documents' chunks; null: the service's own")
+    chunk_overlap: int | None
     documents: int = Field(description="those that searches find")
     passages: int
     created_at: Time
@@ -47,6 +49,8 @@ class RemovedCollection(Shown):
 _ZAKONI = {
     "name": "zakoni",
     "description": "Zakoni RH",
+    "chunk_tokens": None,
+    "chunk_overlap": None,
     "documents": 12,
     "passages": 840,
     "created_at": A_TIME,
@@ -63,7 +67,7 @@ _REMOVED = {"name": "zakoni", "removed": {"documents": 12, "passages": 840}}
 )
 async def create(body: NewCollection, serving: Serving, caller: Writer, response: Response) -> dict[str, Any]:
     """Make an empty collection. (A document that names a new collection makes it too.)"""
-    made = await serving.collections.create(caller.tenant_id, body.name, body.description)
+    made = await serving.collections.create(caller.tenant_id, body.name, body.description, body.sizes())
     response.headers["Location"] = f"/v1/collections/{quote(made.name)}"
     return views.collection(made)
 
@@ -95,8 +99,8 @@ async def get(name: CollectionName, serving: Serving, caller: Caller) -> dict[st
     responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
 )
 async def patch(name: CollectionName, body: CollectionPatch, serving: Serving, caller: Writer) -> dict[str, Any]:
-    """Change a collection's description."""
-    return views.collection(await serving.collections.patch(caller.tenant_id, name, description=body.description))
+    """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
+    return views.collection(await serving.collections.patch(caller.tenant_id, name, body.change()))
 
 
 @router.delete(

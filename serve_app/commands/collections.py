@@ -24,8 +24,8 @@ class CreateCollection(TenantCommand, NewCollection):
     action: Literal["create"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        tenant_id = call.caller.tenant_id
-        return views.collection(await call.services.collections.create(tenant_id, self.name, self.description))
+        collections, tenant_id = call.services.collections, call.caller.tenant_id
+        return views.collection(await collections.create(tenant_id, self.name, self.description, self.sizes()))
 
 
 @manage_collections
@@ -54,13 +54,13 @@ class GetCollection(TenantCommand, _Named):
 
 @manage_collections
 class UpdateCollection(TenantCommand, _Named, CollectionPatch):
-    """Change a collection's description."""
+    """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
 
     action: Literal["update"]
 
     async def run(self, call: Call) -> dict[str, Any]:
         collections, tenant_id = call.services.collections, call.caller.tenant_id
-        return views.collection(await collections.patch(tenant_id, self.name, description=self.description))
+        return views.collection(await collections.patch(tenant_id, self.name, self.change()))
 
 
 @manage_collections

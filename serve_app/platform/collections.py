@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, UnknownCollection
-from serve_app.platform.database import Database, insert
+from deployments.ingestion.base import ChunkSizes
+from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.events import Event, Events
 from serve_app.platform.models import Collection, Document, of_tenant, utc_now
 from serve_app.platform.tenancy import require_open
 
 DEFAULT = "default"
 """The collection that every tenant has, and that a document goes to when none is named."""
+_SERVICES_OWN = ChunkSizes()
 _NAME = re.compile(r"[\w.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionView:
-    """`documents` counts those that searches find, and `passages` theirs."""
+    """`documents` counts those that searches find, and `passages` theirs. `chunk_tokens` and `chunk_overlap` None are
+    the service's own."""
 
     name: str
     description: str
+    chunk_tokens: int | None
+    chunk_overlap: int | None
     documents: int
     passages: int
     created_at: datetime
@@ -42,10 +48,21 @@ class Collections:
         self.events = events or Events()
         self.clock = clock
 
-    async def create(self, tenant_id: str, name: str, description: str = "") -> CollectionView:
-        """Raises InvalidRequest for a name outside the rule, Conflict if it is taken."""
+    async def create(
+        self, tenant_id: str, name: str, description: str = "", sizes: ChunkSizes = _SERVICES_OWN
+    ) -> CollectionView:
+        """Raises InvalidRequest for a name or sizes outside the rule, Conflict if the name is taken."""
         name, now = checked_name(name), self.clock()
-        row = {"tenant_id": tenant_id, "name": name, "description": description, "created_at": now, "updated_at": now}
+        _check_sizes(sizes)
+        row = {
+            "tenant_id": tenant_id,
+            "name": name,
+            "description": description,
+            "chunk_tokens": sizes.tokens,
+            "chunk_overlap": sizes.overlap,
+            "created_at": now,
+            "updated_at": now,
+        }
         async with self.database.transaction() as session:
             await require_open(session, tenant_id)
             made = await session.scalar(
@@ -54,7 +71,7 @@ class Collections:
         if made is None:
             raise Conflict(f"collection {name!r} exists; choose another name, or patch it")
         self.events.publish(Event("collection.created", tenant_id, name))
-        return CollectionView(name, description, 0, 0, now, now)
+        return CollectionView(name, description, sizes.tokens, sizes.overlap, 0, 0, now, now)
 
     async def get(self, tenant_id: str, name: str) -> CollectionView:
         """Raises UnknownCollection."""
@@ -67,14 +84,18 @@ class Collections:
         """A tenant's collections in the order of their names, those after the name `after`."""
         return await self._views(tenant_id, Collection.name > after, limit=limit)
 
-    async def patch(self, tenant_id: str, name: str, *, description: str) -> CollectionView:
-        """Raises UnknownCollection."""
+    async def patch(self, tenant_id: str, name: str, change: Mapping[str, Any]) -> CollectionView:
+        """Change what is given of `description`, `chunk_tokens` and `chunk_overlap`. Documents are cut anew when they
+        are handed in again. Raises UnknownCollection, InvalidRequest."""
         async with self.database.transaction() as session:
-            await session.execute(
-                update(Collection)
-                .where(of_tenant(Collection, tenant_id), Collection.name == composed(name))
-                .values(description=description, updated_at=self.clock())
-            )
+            this = (of_tenant(Collection, tenant_id), Collection.name == composed(name))
+            row = await session.scalar(select(Collection).where(*this).with_for_update())
+            if row is not None:
+                for field, value in change.items():
+                    setattr(row, field, value)
+                _check_sizes(ChunkSizes(row.chunk_tokens, row.chunk_overlap))
+                row.updated_at = self.clock()
+                await session.flush()
         view = await self.get(tenant_id, name)
         self.events.publish(Event("collection.updated", tenant_id, view.name))
         return view
@@ -112,8 +133,17 @@ class Collections:
                 .limit(limit)
             )
             return [
-                CollectionView(c.name, c.description, int(count), int(held), c.created_at, c.updated_at)
-                for c, count, held in rows
+                CollectionView(
+                    name=row.name,
+                    description=row.description,
+                    chunk_tokens=row.chunk_tokens,
+                    chunk_overlap=row.chunk_overlap,
+                    documents=int(count),
+                    passages=int(held),
+                    created_at=row.created_at,
+                    updated_at=row.updated_at,
+                )
+                for row, count, held in rows
             ]
 
 
@@ -121,6 +151,24 @@ async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: 
     """Create collections unless they are there, in a fixed order so that two callers cannot deadlock."""
     rows = [{"tenant_id": tenant_id, "name": name, "created_at": now, "updated_at": now} for name in sorted(set(names))]
     await session.execute(insert(session, Collection).on_conflict_do_nothing(), rows)
+
+
+async def chunk_sizes(session: AsyncSession, tenant_id: str, names: Set[str]) -> dict[str, ChunkSizes]:
+    """How the documents of some collections are cut."""
+    sizes: dict[str, ChunkSizes] = {}
+    for some in chunks(sorted(names)):
+        found = await session.execute(
+            select(Collection.name, Collection.chunk_tokens, Collection.chunk_overlap).where(
+                of_tenant(Collection, tenant_id), Collection.name.in_(some)
+            )
+        )
+        sizes |= {name: ChunkSizes(tokens, overlap) for name, tokens, overlap in found}
+    return sizes
+
+
+def _check_sizes(sizes: ChunkSizes) -> None:
+    if sizes.tokens is not None and sizes.overlap is not None and sizes.overlap >= sizes.tokens:
+        raise InvalidRequest("chunk_overlap must be smaller than chunk_tokens")
 
 
 def composed(name: str) -> str:

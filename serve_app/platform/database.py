@@ -19,7 +19,7 @@ from deployments.errors import InvalidRequest, Unavailable
 from serve_app.platform.config import StoreConfig
 from serve_app.platform.models import Base
 
-SCHEMA: Final = "0005"
+SCHEMA: Final = "0006"
 """The revision of the newest migration: what this code works on."""
 _MIGRATION_LOCK: Final = 0x7261675F73657276
 """PostgreSQL's advisory lock held by whoever migrates: any constant that no other application uses."""

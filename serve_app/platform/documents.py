@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments import filters
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
 from deployments.filters import Filter
-from deployments.ingestion.base import RemovedVersion
+from deployments.ingestion.base import ChunkSizes, RemovedVersion
 from deployments.types import Language, VersionCopy
 from serve_app.platform import collections, scanning, statistics, unseen
 from serve_app.platform.database import Database
@@ -88,8 +88,9 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     _canonical(metadata)
 
 
-def fingerprint_of(document: NewDocument) -> str:
-    """Equal for the same bytes with the same title, collection and so on: then there is nothing to index."""
+def fingerprint_of(document: NewDocument, sizes: ChunkSizes = ChunkSizes()) -> str:  # noqa: B008 - it is frozen
+    """Equal for the same bytes with the same title, collection and so on, cut alike: then there is nothing to index."""
+    own = () if sizes == ChunkSizes() else (str(sizes.tokens), str(sizes.overlap))
     return digest(
         document.content_hash,
         document.owner,
@@ -99,6 +100,7 @@ def fingerprint_of(document: NewDocument) -> str:
         document.filename,
         document.media_type,
         _canonical(document.metadata),
+        *own,
     )
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import aliased
 
 from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
 from deployments.ingestion.base import (
+    ChunkSizes,
     DocumentState,
     DocumentTask,
     GivenUp,
@@ -125,13 +126,15 @@ class Jobs:
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
+            sizes = await collections.chunk_sizes(session, tenant_id, {each.collection for each in wanted.values()})
             settled = await _lock_documents(session, tenant_id, wanted, now)
             job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
             session.add(job)
             await session.flush()
             rows = []
             for document_id, document in wanted.items():
-                fingerprint = documents.fingerprint_of(document)
+                cut = sizes[document.collection]
+                fingerprint = documents.fingerprint_of(document, cut)
                 live = settled.get(document_id)
                 unchanged = live is not None and live.fingerprint == fingerprint
                 rows.append(
@@ -143,6 +146,8 @@ class Jobs:
                         "document_id": document_id,
                         "version": live.version if live is not None and unchanged else "",
                         "fingerprint": fingerprint,
+                        "chunk_tokens": cut.tokens,
+                        "chunk_overlap": cut.overlap,
                         "state": "indexed" if unchanged else "queued",
                         "not_before": now,
                         "updated_at": now,
@@ -593,6 +598,7 @@ def _task(row: JobDocument) -> DocumentTask:
         attempts=row.attempts,
         metadata=row.metadata_,
         progress=Progress(row.embedder, row.chunks, row.chunks_done),
+        chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),
     )
 
 

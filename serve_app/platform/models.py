@@ -96,11 +96,15 @@ class ApiKey(TenantOwned):
 
 
 class Collection(TenantOwned):
+    """`chunk_tokens` and `chunk_overlap` None take the service's own."""
+
     __tablename__ = "collections"
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     description: Mapped[str] = mapped_column(default="")
+    chunk_tokens: Mapped[int | None]
+    chunk_overlap: Mapped[int | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -182,6 +186,8 @@ class JobDocument(TenantOwned):
     blob: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
+    chunk_tokens: Mapped[int | None]
+    chunk_overlap: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None]

@@ -23,6 +23,10 @@ async def test_a_collection_is_made_shown_and_changed(api: Api) -> None:
     assert (await api.client.get(made.headers["location"])).json() == collection
     changed = (await api.client.patch("/v1/collections/zakoni", json={"description": "Stari"})).json()
     assert changed["description"] == "Stari"
+    sizes = {"chunk_tokens": 128, "chunk_overlap": 0}
+    changed = (await api.client.patch("/v1/collections/zakoni", json=sizes)).json()
+    assert (changed["description"], changed["chunk_tokens"], changed["chunk_overlap"]) == ("Stari", 128, 0)
+    assert (await api.client.patch("/v1/collections/zakoni", json={})).status_code == 422
     assert changed["updated_at"] > changed["created_at"]
 
 
@@ -64,6 +68,8 @@ async def test_collections_come_in_pages(api: Api) -> None:
         ({"name": "a\x00"}, 422, "name"),
         ({"name": "x" * 65}, 422, "name"),
         ({"name": "c", "description": "x" * 2_001}, 422, "description"),
+        ({"name": "c", "chunk_tokens": 5}, 422, "chunk_tokens"),
+        ({"name": "c", "chunk_tokens": 64, "chunk_overlap": 64}, 422, "chunk_overlap"),
         ({"name": "c", "tenant": "other"}, 422, "tenant"),
         ({"name": "default"}, 409, "default"),
     ],

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from deployments.errors import EmbedderMismatch, StageUnavailable
-from deployments.ingestion.base import DocumentState, DocumentTask, IndexedDocument, ParsedDocument, Progress
+from deployments.ingestion.base import (
+    ChunkSizes,
+    DocumentState,
+    DocumentTask,
+    IndexedDocument,
+    ParsedDocument,
+    Progress,
+)
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.fake import FakeEmbedder, JobRecord, MemoryBlobStore, MemoryIndex, MemoryJobStore
 from deployments.ingestion.parsing import DocumentParser
@@ -463,6 +470,17 @@ async def test_a_job_store_that_fails_in_the_middle_does_not_end_the_worker(
     expected: DocumentState = "failed" if broken == "fail" else "indexed"
     assert record.state == expected
     assert calls >= 1
+
+
+async def test_a_document_is_cut_by_its_collection_s_sizes(make_bench: MakeBench, task: DocumentTask) -> None:
+    words = " ".join(f"riječ{n}" for n in range(400))
+    for sizes, chunks in ((ChunkSizes(), 2), (ChunkSizes(50, 0), 8), (ChunkSizes(50, 25), 15)):
+        bench = make_bench()
+        record = bench.submit(replace(task, chunk_sizes=sizes), words)
+        bench.start()
+        await bench.done(record)
+        assert record.indexed is not None
+        assert record.indexed.passages == chunks
 
 
 THIRTY = "\n\n".join(f"Članak {n}.\n\nTekst {n}." for n in range(30))

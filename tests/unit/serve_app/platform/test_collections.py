@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, UnknownCollection
+from deployments.ingestion.base import ChunkSizes
 from serve_app.platform.collections import Collections, CollectionView
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
@@ -72,24 +73,52 @@ async def test_collections_are_listed_page_by_page(collections: Collections) -> 
 async def test_a_collection_is_as_it_was_created_and_patched(collections: Collections, clock: Clock) -> None:
     created_at = clock()
     made = await collections.create("a", "zakoni", "Narodne novine")
-    assert made == CollectionView("zakoni", "Narodne novine", 0, 0, created_at, created_at)
+    assert made == CollectionView("zakoni", "Narodne novine", None, None, 0, 0, created_at, created_at)
     assert await collections.get("a", "zakoni") == made
     clock.advance(60)
-    patched = await collections.patch("a", "zakoni", description="novi opis")
-    assert patched == CollectionView("zakoni", "novi opis", 0, 0, created_at, clock())
+    patched = await collections.patch("a", "zakoni", {"description": "novi opis"})
+    assert patched == CollectionView("zakoni", "novi opis", None, None, 0, 0, created_at, clock())
     assert await collections.get("a", "zakoni") == patched
+
+
+async def test_a_collection_s_documents_are_cut_by_its_sizes_and_again_when_those_change(
+    collections: Collections, jobs: Jobs
+) -> None:
+    await collections.create("a", "zakoni", sizes=ChunkSizes(100, 10))
+    await jobs.accept("a", [document("d", collection="zakoni"), document("e")])
+    mine, other = await jobs.claim("w", lease_s=30, limit=2)
+    assert (mine.chunk_sizes, other.chunk_sizes) == (ChunkSizes(100, 10), ChunkSizes())
+    for task in (mine, other):
+        await jobs.finish(task, indexed({1: 1}))
+    again = [document("d", collection="zakoni"), document("e")]
+    await jobs.accept("a", again)
+    assert await jobs.claim("w", lease_s=30, limit=2) == []
+    changed = await collections.patch("a", "zakoni", {"chunk_tokens": 200, "chunk_overlap": None})
+    assert (changed.chunk_tokens, changed.chunk_overlap) == (200, None)
+    await jobs.accept("a", again)
+    (task,) = await jobs.claim("w", lease_s=30, limit=2)
+    assert (task.document_id, task.chunk_sizes) == ("d", ChunkSizes(200, None))
+
+
+async def test_an_overlap_as_large_as_its_chunk_is_refused(collections: Collections) -> None:
+    with pytest.raises(InvalidRequest, match="chunk_overlap"):
+        await collections.create("a", "zakoni", sizes=ChunkSizes(50, 50))
+    await collections.create("a", "zakoni", sizes=ChunkSizes(50, 10))
+    with pytest.raises(InvalidRequest, match="chunk_overlap"):
+        await collections.patch("a", "zakoni", {"chunk_tokens": 10})
+    assert (await collections.get("a", "zakoni")).chunk_tokens == 50
 
 
 async def test_a_name_is_found_in_either_form(collections: Collections) -> None:
     await collections.create("a", "žalbe")
     other_form = unicodedata.normalize("NFD", "žalbe")
     assert (await collections.get("a", other_form)).name == "žalbe"
-    assert (await collections.patch("a", other_form, description="x")).description == "x"
+    assert (await collections.patch("a", other_form, {"description": "x"})).description == "x"
 
 
 async def test_another_tenants_collection_is_unknown(collections: Collections) -> None:
     await collections.create("b", "tajno")
-    for use in (collections.get("a", "tajno"), collections.patch("a", "tajno", description="x")):
+    for use in (collections.get("a", "tajno"), collections.patch("a", "tajno", {"description": "x"})):
         with pytest.raises(UnknownCollection, match="'tajno' does not exist"):
             await use
     assert (await collections.get("b", "tajno")).description == ""

@@ -99,7 +99,7 @@ async def test_every_change_is_in_the_audit_log(events: Events, audit: AuditLog,
     _, successor = await keys.rotate("c", key.id, overlap_s=60)
     await keys.revoke("c", successor.id)
     await collections.create("c", "zakoni")
-    await collections.patch("c", "zakoni", description="opis")
+    await collections.patch("c", "zakoni", {"description": "opis"})
     job = await jobs.accept("c", [document("d", collection="zakoni"), document("e", collection="zakoni")])
     for task in await jobs.claim("w", lease_s=30, limit=2):
         await (jobs.finish(task, indexed({})) if task.document_id == "d" else jobs.fail(task, "broken_document", "x"))
@@ -142,7 +142,7 @@ async def test_a_job_of_which_nothing_came_is_in_the_audit_log(
 async def test_no_content_is_in_the_audit_log(events: Events, audit: AuditLog, database: Database) -> None:
     jobs, tenants = Jobs(database, events), Tenants(database, events)
     await tenants.patch("a", name=CANARY, settings={"prompt_preamble": CANARY})
-    await Collections(database, events).patch("a", "default", description=CANARY)
+    await Collections(database, events).patch("a", "default", {"description": CANARY})
     secret, _ = await Keys(database, events).create_key("a", CANARY)
     await jobs.accept("a", [document("d", CANARY, title=CANARY, filename=CANARY, metadata={CANARY: CANARY})])
     [task] = await jobs.claim("w", lease_s=30, limit=1)
