@@ -18,6 +18,13 @@ FOR_THE_PLATFORM: list[tuple[str, str, Any]] = [
 FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/documents", {"text": "a"}),
     ("DELETE", "/v1/documents/d", None),
+    ("GET", "/v1/documents", None),
+    ("GET", "/v1/documents/d", None),
+    ("GET", "/v1/documents/d/chunks", None),
+    ("PATCH", "/v1/documents/d", {"metadata": {"year": 2018}}),
+    ("POST", "/v1/documents/delete", {"collection": "default"}),
+    ("GET", "/v1/jobs", None),
+    ("POST", "/v1/jobs/j/cancel", None),
     ("POST", "/v1/collections", {"name": "c"}),
     ("PATCH", "/v1/collections/default", {"description": "d"}),
     ("DELETE", "/v1/collections/c", None),
@@ -32,6 +39,7 @@ FOR_ALL: list[tuple[str, str, Any]] = [
     ("POST", "/v1/search", {"query": "q"}),
     ("DELETE", "/v1/query/" + "0" * 32, None),
     ("GET", "/v1/jobs/j", None),
+    ("GET", "/v1/jobs/j/events", None),
     ("GET", "/v1/collections", None),
     ("GET", "/v1/collections/default", None),
 ]
