@@ -12,12 +12,20 @@ TextKind = Literal["query", "passage"]
 
 
 class Embedder(Protocol):
-    """Synchronous and thread-safe for one caller at a time; the deployment keeps it off the event loop."""
+    """Synchronous and thread-safe; the deployment keeps it off the event loop.
+
+    `lanes`: how many calls for passages gain from running at the same time.
+    """
 
     info: EmbedderInfo
+    lanes: int
+
+    def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        """Tokens that the model reads of each text: its own, those of the prompt, and special ones."""
+        ...
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """Embed texts, each whole: one longer than the model reads is embedded in windows whose
+        """Embed texts in one forward pass, each whole: one longer than the model reads is embedded in windows whose
         vectors are averaged by token count, never silently cut."""
         ...
 

@@ -24,6 +24,12 @@ class EmbeddingConfig(Config):
         ("en",), description="languages the model knows; for others lexical candidates lead. Empty: any language"
     )
     batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass")
+    batch_tokens: int = Field(
+        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more passes alone"
+    )
     max_texts: int = Field(512, ge=1, description="texts in one call")
     max_text_characters: int = Field(100_000, ge=1, description="length of one text")
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")
+    passage_nice: int = Field(
+        10, ge=0, le=19, description="how far the threads that embed passages stand back behind questions"
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from deployments.checks import check_text
 from deployments.embedding.base import TextKind, create
+from deployments.embedding.batches import batches
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
 from deployments.startup import collector_paused
@@ -17,11 +21,11 @@ from deployments.types import EmbedderInfo, Embeddings, StageStatus
 
 
 class Embedding:
-    """One embedder, used by one caller at a time on its own thread, so that the event loop stays free.
+    """One embedder on threads of its own, so that the event loop stays free.
 
-    Passages are embedded `batch_size` texts at a time, and of all passage work only one such slice may wait for the
-    model or hold it. So a question waits for one slice at most, however much is being ingested, and since the locks
-    are first come, first served, neither starves the other.
+    Questions have one thread, which waits for no passage. Passages are embedded a batch at a time on as many threads as
+    the embedder gains from; those stand back behind everything else that wants a core, so that a question beside much
+    ingestion is embedded about as soon as alone.
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
@@ -29,9 +33,12 @@ class Embedding:
         with collector_paused():
             self._embedder = create(config)
             self._embedder.embed(["warm up"], "query")  # the first pass of a process takes far longer than later ones
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
-        self._model_free = asyncio.Lock()
-        self._passages_turn = asyncio.Lock()
+        self._threads: dict[TextKind, ThreadPoolExecutor] = {
+            "query": ThreadPoolExecutor(1, thread_name_prefix="questions"),
+            "passage": ThreadPoolExecutor(
+                self._embedder.lanes, "passages", initializer=_stand_back, initargs=(config.passage_nice,)
+            ),
+        }
         self._failed = False
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
@@ -40,13 +47,17 @@ class Embedding:
         Raises InvalidRequest for too many texts or one too long, StageUnavailable if the model fails.
         """
         self._check(texts)
-        info = self._embedder.info
+        info, config = self._embedder.info, self._config
+        tokens = await asyncio.to_thread(self._embedder.count_tokens, texts, kind)
+        parts = [*batches(tokens, most_texts=config.batch_size, most_tokens=config.batch_tokens)]
+        passes = [asyncio.ensure_future(self._run([texts[at] for at in part], kind)) for part in parts]
         vectors = np.zeros((len(texts), info.dimension), dtype=np.float32)
-        # Texts of like length share a slice, so that little of a batch is padding.
-        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        for start in range(0, len(order), self._config.batch_size):
-            places = order[start : start + self._config.batch_size]
-            vectors[places] = (await self._embed_slice([texts[at] for at in places], kind)).vectors
+        try:
+            for part, found in zip(parts, await asyncio.gather(*passes), strict=True):
+                vectors[part] = found.vectors
+        finally:
+            for each in passes:
+                each.cancel()
         return Embeddings(vectors, info.fingerprint, info.languages)
 
     async def describe(self) -> EmbedderInfo:
@@ -65,24 +76,17 @@ class Embedding:
         if self._failed:
             await self.embed(["health check"], "query")
 
-    async def _embed_slice(self, texts: list[str], kind: TextKind) -> Embeddings:
-        if kind == "query":
-            return await self._run(texts, kind)
-        async with self._passages_turn:
-            return await self._run(texts, kind)
-
     async def _run(self, texts: list[str], kind: TextKind) -> Embeddings:
-        async with self._model_free:
-            try:
-                loop = asyncio.get_running_loop()
-                embeddings = await loop.run_in_executor(self._thread, self._embedder.embed, texts, kind)
-            except RagError:
-                raise
-            except Exception as error:
-                self._failed = True
-                raise StageUnavailable(f"embedding.model {self._embedder.info.model!r} failed: {error}") from error
-            self._failed = False
-            return embeddings
+        try:
+            loop = asyncio.get_running_loop()
+            embeddings = await loop.run_in_executor(self._threads[kind], self._embedder.embed, texts, kind)
+        except RagError:
+            raise
+        except Exception as error:
+            self._failed = True
+            raise StageUnavailable(f"embedding.model {self._embedder.info.model!r} failed: {error}") from error
+        self._failed = False
+        return embeddings
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._config.max_texts:
@@ -91,3 +95,9 @@ class Embedding:
             )
         for at, text in enumerate(texts):
             check_text(f"texts[{at}]", text, self._config.max_text_characters)
+
+
+def _stand_back(nice: int) -> None:
+    """Lower the priority of the thread that calls. Only Linux gives threads one of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -17,12 +19,13 @@ from deployments.types import Embeddings, StageStatus
 
 
 class Watched(FakeEmbedder):
-    """Records what it is asked, on which thread; can be made to wait or to fail."""
+    """Records what it is asked, on which thread, how nice that is; can be made to wait or to fail."""
 
     def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__(config)
         self.calls: list[list[str]] = []
         self.threads: set[threading.Thread] = set()
+        self.nice: set[int] = set()
         self.entered = threading.Semaphore(0)
         self.may_go = threading.Event()
         self.may_go.set()
@@ -31,6 +34,7 @@ class Watched(FakeEmbedder):
     def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         self.calls.append(list(texts))
         self.threads.add(threading.current_thread())
+        self.nice.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.entered.release()
         assert self.may_go.wait(30)
         if self.failure:
@@ -69,23 +73,55 @@ async def test_vectors_come_in_the_order_of_the_texts_whatever_the_slices(
     assert [len(call) for call in watched.calls] == [2, 2, 1]
 
 
+async def test_a_pass_has_no_more_tokens_than_configured(watched: Watched) -> None:
+    embedding = Embedding(EmbeddingConfig(backend="fake", batch_size=8, batch_tokens=4))
+    watched.calls.clear()
+    await embedding.embed(["one", "a b c", "two words", "and two"], "passage")
+    assert watched.calls == [["a b c"], ["two words", "and two"], ["one"]]
+
+
 async def test_the_model_runs_beside_the_event_loop(embedding: Embedding, watched: Watched) -> None:
     await embedding.embed(["one", "two", "three"], "query")
     assert len(watched.threads) == 1
     assert threading.current_thread() not in watched.threads
 
 
-async def test_a_question_waits_for_one_slice_of_the_passages_only(embedding: Embedding, watched: Watched) -> None:
+async def test_a_question_waits_for_no_passage(embedding: Embedding, watched: Watched) -> None:
     watched.may_go.clear()
-    ingesting = [
-        asyncio.create_task(embedding.embed([f"{name}{number}" for number in range(4)], "passage")) for name in "ab"
-    ]
+    ingesting = asyncio.create_task(embedding.embed(["a", "b", "c", "d"], "passage"))
     await asyncio.to_thread(watched.entered.acquire)
     asking = asyncio.create_task(embedding.embed(["question"], "query"))
-    await asyncio.sleep(0)
+    await asyncio.to_thread(watched.entered.acquire)
+    assert watched.calls == [["a", "b"], ["question"]]
     watched.may_go.set()
-    await asyncio.gather(asking, *ingesting)
-    assert watched.calls == [["a0", "a1"], ["question"], ["b0", "b1"], ["a2", "a3"], ["b2", "b3"]]
+    await asyncio.gather(asking, ingesting)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
+async def test_passages_stand_back_behind_questions(watched: Watched) -> None:
+    embedding = Embedding(EmbeddingConfig(backend="fake", passage_nice=7))
+    watched.nice.clear()
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    await embedding.embed(["question"], "query")
+    assert watched.nice == {mine}
+    await embedding.embed(["passage"], "passage")
+    assert watched.nice == {mine, 7}
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_as_many_passes_run_at_once_as_the_embedder_gains_from(
+    watched: Watched, config: EmbeddingConfig, lanes: int
+) -> None:
+    watched.lanes = lanes
+    embedding = Embedding(config)
+    watched.entered = threading.Semaphore(0)
+    watched.may_go.clear()
+    ingesting = asyncio.create_task(embedding.embed([str(number) for number in range(6)], "passage"))
+    for _ in range(lanes):
+        await asyncio.to_thread(watched.entered.acquire)
+    assert not await asyncio.to_thread(watched.entered.acquire, timeout=0.1)
+    watched.may_go.set()
+    await ingesting
 
 
 async def test_passages_whose_asker_is_gone_are_not_embedded_further(embedding: Embedding, watched: Watched) -> None:
@@ -93,9 +129,9 @@ async def test_passages_whose_asker_is_gone_are_not_embedded_further(embedding: 
     ingesting = asyncio.create_task(embedding.embed(["a", "b", "c", "d"], "passage"))
     await asyncio.to_thread(watched.entered.acquire)
     ingesting.cancel()
-    watched.may_go.set()
     with pytest.raises(asyncio.CancelledError):
         await ingesting
+    watched.may_go.set()
     await embedding.embed(["next"], "passage")
     assert watched.calls == [["a", "b"], ["next"]]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,20 @@ def test_a_long_text_is_the_mean_of_its_windows_by_tokens(minilm: Embedder) -> N
     assert minilm.embed([LONG], "passage").vectors[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
 
 
+def test_callers_may_come_at_the_same_time(minilm: Embedder) -> None:
+    texts = [f"{LONG[: 40 * number]} number {number}" for number in range(1, 25)]
+    alone = [minilm.embed([text], "passage").vectors[0] for text in texts]
+    with ThreadPoolExecutor(4) as threads:
+        together = [*threads.map(lambda text: minilm.embed([text], "passage").vectors[0], texts)]
+    assert np.array(together) == pytest.approx(np.array(alone), abs=1e-5)
+
+
+def test_it_counts_what_the_model_reads(minilm: Embedder) -> None:
+    tokenizer = Tokenizer.from_str(minilm.info.tokenizer_json)
+    texts = ["who pays?", "", LONG]
+    assert minilm.count_tokens(texts, "passage") == [len(tokenizer.encode(text)) for text in texts]
+
+
 def test_what_it_says_of_itself(minilm: Embedder) -> None:
     info = minilm.info
     assert (info.model, info.dimension, info.max_tokens, info.languages) == ("all-MiniLM-L6-v2", 384, 256, ("en",))
@@ -74,7 +89,8 @@ def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: 
     assert prompted.info.model == "prompted-minilm"
 
     silenced = create(EmbeddingConfig(model=str(folder), query_prompt="", passage_prompt=""))
-    assert silenced.embed(["who pays?"], "query").vectors == pytest.approx(minilm.embed(["who pays?"], "query").vectors)
+    plain = minilm.embed(["who pays?"], "query").vectors
+    assert silenced.embed(["who pays?"], "query").vectors == pytest.approx(plain, abs=1e-5)
     assert silenced.info.fingerprint == minilm.info.fingerprint, "the same files elsewhere, used the same way"
 
 
@@ -104,7 +120,12 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
 def test_threads_are_as_configured() -> None:
     before = torch.get_num_threads()
     try:
-        create(EmbeddingConfig(threads=3))
+        embedder = create(EmbeddingConfig(threads=3))
+        assert torch.get_num_threads() == 3
+        assert embedder.lanes == 3
+        embedder.embed(["a passage"], "passage")
+        assert torch.get_num_threads() == 1, "as many passes at once instead"
+        embedder.embed(["a question"], "query")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
