@@ -30,6 +30,3 @@ class EmbeddingConfig(Config):
     max_texts: int = Field(512, ge=1, description="texts in one call")
     max_text_characters: int = Field(100_000, ge=1, description="length of one text")
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")
-    passage_nice: int = Field(
-        10, ge=0, le=19, description="how far the threads that embed passages stand back behind questions"
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,9 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
 from deployments.startup import collector_paused
 from deployments.types import EmbedderInfo, Embeddings, StageStatus
+
+PASSAGES_NICE = 10
+"""How far passages stand back behind what else runs at the process's own priority; the kernel's scale ends at 19."""
 
 
 class Embedding:
@@ -35,9 +37,7 @@ class Embedding:
             self._embedder.embed(["warm up"], "query")  # the first pass of a process takes far longer than later ones
         self._threads: dict[TextKind, ThreadPoolExecutor] = {
             "query": ThreadPoolExecutor(1, thread_name_prefix="questions"),
-            "passage": ThreadPoolExecutor(
-                self._embedder.lanes, "passages", initializer=_stand_back, initargs=(config.passage_nice,)
-            ),
+            "passage": ThreadPoolExecutor(self._embedder.lanes, thread_name_prefix="passages", initializer=_stand_back),
         }
         self._failed = False
 
@@ -97,7 +97,7 @@ class Embedding:
             check_text(f"texts[{at}]", text, self._config.max_text_characters)
 
 
-def _stand_back(nice: int) -> None:
-    """Lower the priority of the thread that calls. Only Linux gives threads one of their own."""
+def _stand_back() -> None:
+    """Lower the calling thread's priority. Elsewhere than on Linux it would be the whole process's."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        os.nice(PASSAGES_NICE)

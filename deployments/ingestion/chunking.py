@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from semantic_text_splitter import MarkdownSplitter
 from tokenizers import Tokenizer
@@ -29,7 +30,7 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, 
     stands above each piece, unless the header takes more than half of a chunk. The tokenizer must neither truncate
     nor pad. Blocks for seconds on a long text, without the interpreter's lock.
     """
-    split = _Splitter(tokenizer, chunk_tokens, overlap)
+    split = _splitter(tokenizer, chunk_tokens, overlap)
     starts = [start for start, _ in document.pages]
     chunks: list[Chunk] = []
     for section in _sections(document.text):
@@ -160,6 +161,12 @@ class _Splitter:
     def _step_down(self, size: int) -> int:
         """The size rounded down, so that there are few splitters however many headings and tables there are."""
         return size - size % max(1, self._chunk_tokens // 16)
+
+
+@lru_cache(maxsize=1)
+def _splitter(tokenizer: Tokenizer, chunk_tokens: int, overlap: int) -> _Splitter:
+    """The one that the document before had, unless the embedder is another: a replica has one embedder at a time."""
+    return _Splitter(tokenizer, chunk_tokens, overlap)
 
 
 def _joined(piece: _Piece, following: _Piece) -> _Piece | None:

@@ -24,6 +24,8 @@ from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.limits import Limits
 
 READY = b"ready"
+NICE = 10
+"""How far parsing stands back behind what answers questions; the kernel's scale ends at 19."""
 _PR_SET_PDEATHSIG = 1
 
 Parse = Callable[[bytes, str, str, Limits], ParsedDocument]
@@ -31,6 +33,7 @@ Parse = Callable[[bytes, str, str, Limits], ParsedDocument]
 
 def main(descriptor: int, parent: int, function: str) -> None:
     _die_with(parent)
+    os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl takes it where it is: memory for nothing

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from deployments.ingestion import chunking
 from deployments.ingestion.base import Chunk, ParsedDocument
 from deployments.ingestion.chunking import chunk
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
@@ -212,3 +213,13 @@ def test_a_large_table_takes_time_in_proportion_to_its_rows() -> None:
 
 def test_no_text_no_chunks() -> None:
     assert split(" \n\n ") == []
+
+
+def test_splitters_are_kept_for_the_embedder_at_hand_only() -> None:
+    text, tokenizer = "riječ " * 200, word_tokenizer()
+    split(text, tokenizer=tokenizer)
+    before = chunking._splitter.cache_info()
+    split(text, tokenizer=tokenizer)
+    split(text, tokenizer=word_tokenizer())
+    after = chunking._splitter.cache_info()
+    assert (after.hits, after.misses, after.currsize) == (before.hits + 1, before.misses + 1, 1)

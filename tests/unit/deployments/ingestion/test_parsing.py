@@ -14,6 +14,7 @@ import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.parsers import child
 from deployments.ingestion.parsing import DocumentParser
 from tests.support.documents import make_docx, make_epub, make_pdf, make_pptx, make_xlsx
 
@@ -205,6 +206,11 @@ async def test_no_more_processes_than_configured(make_injected: MakeParser) -> N
     assert len({document.title for document in documents}) <= 2
 
 
+async def test_the_process_stands_back_behind_its_parent(make_injected: MakeParser) -> None:
+    answer = await make_injected().parse(b"who?", "note.txt", "")
+    assert psutil.Process(int(answer.title)).nice() == min(psutil.Process().nice() + child.NICE, 19)
+
+
 async def test_the_process_has_neither_heavy_modules_nor_secrets(
     make_injected: MakeParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +225,7 @@ async def test_the_process_has_neither_heavy_modules_nor_secrets(
 PARENT = """
 import asyncio, sys
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.parsers import child
 from deployments.ingestion.parsing import DocumentParser
 
 async def main():
