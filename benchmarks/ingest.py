@@ -159,7 +159,12 @@ class Bench:
         """A page's passages as the service makes them."""
         config, tokenizer = IngestionConfig(), self.tokenizer
         task = DocumentTask("job", "default", "nn", "1", "", "default", "hr", "", "nn.html", "text/html", "blob")
-        document = parse(html, task.filename, task.media_type, Limits(config.max_text_characters, config.max_inflation))
+        document = parse(
+            html,
+            task.filename,
+            task.media_type,
+            Limits(config.max_text_characters, config.max_inflation, config.max_pages),
+        )
         size = chunk_size(self.info, tokenizer, config.chunk_tokens)
         chunks = chunk(document, tokenizer, chunk_tokens=size, overlap=config.chunk_overlap)
         return passages(task, document.title, "hr", chunks, tokenizer, self.info.max_tokens)

@@ -66,7 +66,8 @@ class _Piece:
 
 
 class _Splitter:
-    """Splits sections. Splitters are kept by size, because each copies the tokenizer."""
+    """Splits sections. Splitters are kept by size, because each copies the tokenizer, which takes longer than to split
+    a document."""
 
     def __init__(self, tokenizer: Tokenizer, chunk_tokens: int, overlap: int) -> None:
         self._tokenizer = tokenizer

@@ -20,7 +20,7 @@ class RerankingConfig(Config):
     weight: float = Field(
         0.3, ge=0, le=1, description="share of the reranker in the final score where it knows the language"
     )
-    weight_other: float = Field(0.2, ge=0, le=1, description="the same where it does not")
+    weight_other: float = Field(0.0, ge=0, le=1, description="the same where it does not; at 0 it reads nothing")
     max_candidates: int = Field(
         20, ge=1, description="candidates scored in one call; the rest keep their fused order behind them"
     )

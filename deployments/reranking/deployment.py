@@ -31,17 +31,19 @@ class Reranking:
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates, best first: the first `max_candidates` with `scores.rerank` (see `blend`), then the
-        rest in the order they came, without it.
+        rest in the order they came, without it. Where the reranker has no weight, all of them as they came.
 
         The reranker reads a passage's title above its text. Raises InvalidRequest for a query or passage that is too
         long, StageUnavailable if the model fails.
         """
+        if not (weight := self._weight(language)):
+            return list(candidates)
         scored, rest = candidates[: self._config.max_candidates], candidates[self._config.max_candidates :]
         texts = [_read(candidate.passage) for candidate in scored]
         check_text("query", query, self._config.max_query_characters)
         for at, text in enumerate(texts):
             check_text(f"candidates[{at}]", text, self._config.max_text_characters)
-        return [*blend(scored, await self._scores(query, texts), self._weight(language)), *rest]
+        return [*blend(scored, await self._scores(query, texts), weight), *rest]
 
     async def status(self) -> StageStatus:
         return StageStatus(

@@ -112,6 +112,12 @@ async def test_the_weight_is_that_of_the_language(
     assert ids(found) == expected
 
 
+async def test_a_reranker_without_weight_reads_nothing(reranking: Reranking, watched: Watched) -> None:
+    given = [candidate("a", 0.6), candidate("dog", 0.5)]
+    assert await reranking.rerank("dog", "hr", given) == given
+    assert watched.calls == []
+
+
 async def test_nothing_to_rerank_is_fine(reranking: Reranking, watched: Watched) -> None:
     assert await reranking.rerank("a query", "en", []) == []
     assert watched.calls == []
