@@ -166,8 +166,8 @@ class _Splitter:
 
 @lru_cache(maxsize=1)
 def _splitter(tokenizer: Tokenizer, chunk_tokens: int, overlap: int) -> _Splitter:
-    """The one that the document before had, unless its embedder or its collection's sizes were others. No more are kept:
-    a model of many languages has a tokenizer of hundreds of MiB."""
+    """The one that the document before had, unless its embedder or its collection's sizes were others. No more are
+    kept: a model of many languages has a tokenizer of hundreds of MiB."""
     return _Splitter(tokenizer, chunk_tokens, overlap)
 
 
