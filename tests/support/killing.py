@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Killed:
     Of what was sent and never answered nobody can say whether it was accepted: `unanswered`."""
 
     folder: Path
+    scratch: Path
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     accepted: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Killed:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, "TMPDIR": str(self.scratch)},
             )
         self.wait_ready()
 
@@ -190,12 +193,14 @@ def killed(folder: Path) -> Iterator[Killed]:
     for deployment in raw["applications"][0]["deployments"]:
         deployment |= {"health_check_period_s": 1, "health_check_timeout_s": 10}
     (folder / "config.yaml").write_text(yaml.safe_dump(raw))
-    service = Killed(folder)
-    try:
-        service.start()
-        yield service
-    finally:
-        service.stop()
+    # What a killed process leaves in the temporary folder. Not below `folder`: Ray's sockets want a short path.
+    with tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True) as scratch:
+        service = Killed(folder, Path(scratch))
+        try:
+            service.start()
+            yield service
+        finally:
+            service.stop()
 
 
 def kill_round(service: Killed, victim: str, number: int, chance: random.Random) -> None:
