@@ -17,6 +17,9 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 # PyTorch keeps its CPU builds in an index of its own; whoever gives pip a folder of wheels has the build there.
 TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pytorch.org/whl/cpu)
 
+# Tests that start a Ray node, vLLM or Elixir have the machine to themselves; of all others two run at a time.
+ALONE := tests/service tests/cluster tests/clients
+
 PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --progress-bar off
 
 # One counting line instead of pip's three lines a package: $(call counted,PACKAGES)
@@ -39,7 +42,11 @@ run: .venv/.runtime
 	@exec $(BIN)/rag up $(ARGS)
 
 test: .venv/.development system-libraries
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@if [[ -n "$(strip $(ARGS))" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
+	status=0
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(ALONE) tests/support tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) || status=$$?
+	$(BIN)/python -m pytest $(ALONE) || status=$$?
+	exit $$status
 
 check: .venv/.development
 	@$(BIN)/ruff check .
