@@ -82,7 +82,7 @@ class _Splitter:
             return [whole]
         heading = _stripped(text, 0, section.body)
         room = self._chunk_tokens - self._count(heading.text(text))
-        if heading.start == heading.end or section.body == len(text) or room < self._chunk_tokens // 2:
+        if heading.start == heading.end or section.body == len(text) or room < max(1, self._chunk_tokens // 2):
             return self._pieces(text, 0, self._chunk_tokens)
         # A splitter would leave the heading alone above a paragraph that fills a chunk: split the text for
         # what the heading leaves, and put them together.
@@ -120,7 +120,7 @@ class _Splitter:
         room = size - self._count(header)
         if self._fits(whole, text, size):
             yield replace(whole, of_table=True)
-        elif room < size // 2:
+        elif room < max(1, size // 2):
             yield from self._split(text, begin, end, size)
         else:
             start, reached, used = rows, rows, 0

@@ -56,6 +56,12 @@ def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens
         assert letters(*(each.text for each in chunks)) == letters(text)
 
 
+@pytest.mark.parametrize("text", ["# \n\nb c", "| a |\n| - |\n| b c |\n| d |"])
+def test_a_heading_or_header_that_fills_a_chunk_leaves_no_room_and_is_split_with_the_rest(text: str) -> None:
+    for size in range(1, 8):
+        assert letters(*(each.text for each in split(text, chunk_tokens=size, overlap=0))) >= letters(text)
+
+
 def test_without_overlap_every_character_comes_once() -> None:
     text = "# Zakon\n\n" + "\n\n".join(f"## Članak {n}.\n\n" + "Rok za žalbu je 15 dana. " * n for n in range(1, 20))
     assert letters(*(each.text for each in split(text, overlap=0))) == letters(text)
