@@ -44,7 +44,7 @@ run: .venv/.runtime
 test: .venv/.development system-libraries
 	@if [[ -n "$(strip $(ARGS))" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
 	status=0
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(ALONE) tests/support tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) || status=$$?
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(filter-out $(ALONE) tests/support tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) || status=$$?
 	$(BIN)/python -m pytest $(ALONE) || status=$$?
 	exit $$status
 

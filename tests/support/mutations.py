@@ -140,6 +140,7 @@ IMPLIED = {
     "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
     "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
     "jobs._summaries.2": "the jobs were found among the tenant's just before",
+    "jobs.cancel.2": "the job was found among the tenant's just before",
     "jobs.view.2": "the job was found among the tenant's just before",
     "jobs.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",

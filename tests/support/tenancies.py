@@ -315,7 +315,7 @@ class Tenancies(RuleBasedStateMachine):
         if action == "POST":
             self._do(self._compared(tenant, "POST", "/v1/collections", json={"name": name}))
         elif action == "PATCH":
-            body = {"description": f"opis {name}"}
+            body = {"description": f"opis {name}", "chunk_tokens": 32}
             self._do(self._uncounted(tenant, "PATCH", f"/v1/collections/{name}", json=body))
         else:
             self._do(self._uncounted(tenant, "DELETE", f"/v1/collections/{name}"))
