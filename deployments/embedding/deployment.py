@@ -48,7 +48,9 @@ class Embedding:
         """
         self._check(texts)
         info, config = self._embedder.info, self._config
-        tokens = await asyncio.to_thread(self._embedder.count_tokens, texts, kind)
+        tokens = [0]  # of a lone text, as questions are: it has its pass to itself, however long it is
+        if len(texts) != 1:
+            tokens = await asyncio.to_thread(self._embedder.count_tokens, texts, kind)
         parts = [*batches(tokens, most_texts=config.batch_size, most_tokens=config.batch_tokens)]
         passes = [asyncio.ensure_future(self._run([texts[at] for at in part], kind)) for part in parts]
         vectors = np.zeros((len(texts), info.dimension), dtype=np.float32)

@@ -45,13 +45,12 @@ from serve_app.platform.models import (
     JobDocument,
     LexicalTotal,
     Tenant,
-    UnseenVersion,
     of_tenant,
     utc_now,
 )
 from serve_app.platform.scanning import Page
 from serve_app.platform.tenancy import Quotas, require_open
-from serve_app.platform.unseen import MOST_UNSEEN, RETIRE_AFTER_S
+from serve_app.platform.unseen import RETIRE_AFTER_S
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 BulkState = Literal["waiting", "running", "ended"]
@@ -246,16 +245,13 @@ class Jobs:
             earlier.sequence < row.sequence,
         )
         being_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
-        full = (
-            select(UnseenVersion.tenant_id).group_by(UnseenVersion.tenant_id).having(func.count() >= MOST_UNSEEN)
-        )  # fmt: skip
         for_a_ray_job = exists().where(
             Job.id == row.job_id, or_(Job.bulk == "waiting", (Job.bulk == "running") & (Job.bulk_until > now))
         )
         mine = ~for_a_ray_job if job_id is None else row.job_id == job_id
         next_ones = (
             select(row)
-            .where(free, mine, ~behind_another, ~being_deleted, row.tenant_id.not_in(full))
+            .where(free, mine, ~behind_another, ~being_deleted, row.tenant_id.not_in(unseen.full_tenants()))
             .order_by(row.sequence)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)
@@ -305,7 +301,7 @@ class Jobs:
         if given_up is None:
             raise LeaseLost(f"document {task.document_id!r} is another worker's by now")
         if given_up:
-            raise GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
+            raise _given_up(task)
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         """Raises GivenUp, NotFound if the tenant was deleted meanwhile, QuotaExceeded if it may not keep as many
@@ -322,7 +318,7 @@ class Jobs:
             if row is None:
                 return
             if document is None or row.given_up:
-                raise GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
+                raise _given_up(task)
             await _check_chunks(session, task.tenant_id, settings.quotas, indexed.passages - document.passages)
             terms = dict(indexed.document_frequency)
             await statistics.move(
@@ -377,14 +373,10 @@ class Jobs:
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         now = self.clock()
+        values = {"not_before": now + timedelta(seconds=after_s), "updated_at": now}
+        queued = update(JobDocument).where(*_held(task)).values(state="queued", lease_until=None, **values)
         async with self.database.transaction() as session:
-            await session.execute(
-                update(JobDocument)
-                .where(*_held(task))
-                .values(
-                    state="queued", lease_until=None, not_before=now + timedelta(seconds=after_s), updated_at=now
-                )
-            )  # fmt: skip
+            await session.execute(queued)
 
     async def cancel(self, tenant_id: str, job_id: str) -> None:
         """End a job: what waits is cancelled, what a worker has is given up by it within a batch. What is indexed
@@ -576,6 +568,10 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
         JobDocument.attempts == task.attempts,
         JobDocument.state.in_(IN_WORK),
     )
+
+
+def _given_up(task: DocumentTask) -> GivenUp:
+    return GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
 
 
 def _removed_version(row: JobDocument) -> RemovedVersion:

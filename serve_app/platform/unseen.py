@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
@@ -94,8 +94,14 @@ async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
 
 async def full(session: AsyncSession, tenant_id: str) -> bool:
     """Whether the tenant has as many as it may."""
-    hidden = select(func.count()).select_from(UnseenVersion).where(of_tenant(UnseenVersion, tenant_id))
-    return (await session.scalar(hidden) or 0) >= MOST_UNSEEN
+    its = full_tenants().where(of_tenant(UnseenVersion, tenant_id))
+    return await session.scalar(its) is not None
+
+
+def full_tenants() -> Select[str]:
+    """Those that have as many as they may."""
+    row = UnseenVersion
+    return select(row.tenant_id).group_by(row.tenant_id).having(func.count() >= MOST_UNSEEN)
 
 
 async def give_up(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:
