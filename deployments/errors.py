@@ -7,11 +7,12 @@
     │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
     │   └── Unauthenticated       Forbidden  TenantSuspended
     └── Unavailable             retryable
-        ├── StageUnavailable      Overloaded  RequestInProgress
+        ├── StageUnavailable      Overloaded  RateLimited  RequestInProgress
         └── DeadlineExceeded      Unreachable
 
 Each takes one positional message, so that it survives pickling between replicas; everything else is a
-class attribute. The HTTP status of each is known only to `serve_app/api/errors.py`.
+class attribute, but `retry_after_s`, which whoever knows better may set. The HTTP status of each is known only to
+`serve_app/api/errors.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class RagError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
+    """When to try again, where that is known."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -123,6 +126,11 @@ class StageUnavailable(Unavailable):
 class Overloaded(Unavailable):
     code = "overloaded"
     title = "Too many requests at once"
+
+
+class RateLimited(Unavailable):
+    code = "rate_limited"
+    title = "Over the tenant's limit or share"
 
 
 class RequestInProgress(Unavailable):

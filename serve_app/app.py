@@ -6,7 +6,9 @@ No `from __future__ import annotations` here: Serve reads the annotation of `arg
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from ray import serve
+from ray.serve.config import DeploymentActorConfig
 from ray.serve.deployment import Application
 
 from deployments.embedding.deployment import Embedding
@@ -16,9 +18,10 @@ from deployments.generation.deployment import Generation
 from deployments.ingestion.deployment import Ingestion
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
+from serve_app.admission.limiter import Limiter
 from serve_app.config import AppArgs
 from serve_app.handles import EmbeddingHandle, RetrievalHandle
-from serve_app.ingress import Ingress
+from serve_app.ingress import LIMITER, Ingress
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.database import Database
@@ -64,13 +67,15 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         blobs,
         owned("ingestion"),
     )
-    return serve.deployment(Ingress, **options("ingress")).bind(
+    shared = {} if owned("ingress") else {"deployment_actors": [_limiter(args)]}
+    return serve.deployment(Ingress, **options("ingress"), **shared).bind(
         args.api,
         args.generation,
         database,
         blobs,
         args.sources,
         args.webhooks,
+        args.admission,
         {
             "embedding": embedding,
             "retrieval": retrieval,
@@ -80,6 +85,13 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         },
         args.ingestion.lease_s,
         owned("ingress"),
+    )
+
+
+def _limiter(args: AppArgs) -> DeploymentActorConfig:
+    """One for all ingress replicas, where there may be several."""
+    return DeploymentActorConfig(
+        name=LIMITER, actor_class=ray.remote(Limiter), init_args=(args.admission,), actor_options={"num_cpus": 0}
     )
 
 

@@ -17,6 +17,7 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
 from deployments.types import Language
+from serve_app.admission.config import AdmissionConfig
 from serve_app.home import HOME
 from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.platform.config import BlobConfig, StoreConfig
@@ -82,6 +83,7 @@ class AppArgs(Config):
     sources: SourcesConfig = SourcesConfig()
     webhooks: WebhookConfig = WebhookConfig()
     api: ApiConfig = ApiConfig()
+    admission: AdmissionConfig = AdmissionConfig()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

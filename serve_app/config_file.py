@@ -251,6 +251,7 @@ def _impossible(raw: Mapping[str, Any], args: AppArgs) -> Iterator[Problem]:
         deployments[name] = deployment
     for name in DEPLOYMENTS:
         yield from _unbounded(name, deployments.get(name))
+    yield from _waiting(args, deployments.get("ingress", {}))
     yield from _shared_stores(args, deployments)
     yield from _devices(args, deployments)
     yield from _generation(args, deployments.get("generation", {}))
@@ -267,6 +268,17 @@ def _unbounded(name: str, deployment: Mapping[str, Any] | None) -> Iterator[Prob
     for bound in BOUNDS:
         if deployment.get(bound, -1) == -1:
             yield f"{_at(name)}.{bound}", "is missing, and Serve's default does not fit; set a number above 0"
+
+
+def _waiting(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Problem]:
+    """Questions wait in the ingress, where the queue is fair, and not in Serve's queue before it."""
+    ongoing, waiting = ingress.get("max_ongoing_requests", 0), args.admission.max_waiting_in_all
+    if 0 < ongoing <= waiting:
+        yield (
+            f"{_at('ingress')}.max_ongoing_requests",
+            f"is {ongoing}, and {_ARGS}.admission.max_waiting_in_all lets {waiting} questions wait in it; "
+            "set it well above",
+        )
 
 
 def _shared_stores(args: AppArgs, deployments: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

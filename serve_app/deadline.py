@@ -27,7 +27,11 @@ class Deadline:
     async def wait(self, stage: str, work: Awaitable[T], *, at_most: float | None = None) -> T:
         """The result of `work`, waited for no longer than the budget (or `at_most` seconds, if less)."""
         limit = self.remaining() if at_most is None else min(at_most, self.remaining())
+        if not limit and asyncio.iscoroutine(work):
+            work.close()  # not begun: nobody would wait for its end
         try:
+            if not limit:
+                raise TimeoutError
             async with asyncio.timeout(limit):
                 return await work
         except TimeoutError:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import (
     BackPressureError,
@@ -38,6 +39,7 @@ from deployments.types import (
     TextDelta,
     VersionCopy,
 )
+from serve_app.admission.messages import Grant, Report
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -119,6 +121,25 @@ class RerankingHandle:
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)))
+
+
+class SharedLimiter:
+    """The limiter, an actor of this replica's own deployment. Serve may replace it; the next one is then looked up."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._actor: Any = None
+
+    async def exchange(self, report: Report) -> Grant:
+        """Raises what Ray raises, and ValueError while there is none."""
+        try:
+            if self._actor is None:
+                self._actor = await asyncio.to_thread(serve.get_deployment_actor, self._name)
+            grant: Grant = await self._actor.exchange.remote(report)
+        except BaseException:
+            self._actor = None
+            raise
+        return grant
 
 
 class GenerationHandle:

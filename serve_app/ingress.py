@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,20 @@ from ray.serve.handle import DeploymentHandle
 from deployments.generation.config import GenerationConfig
 from deployments.ownership import refuse_company
 from deployments.types import StageStatus
+from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.exchange import Exchange
+from serve_app.admission.gate import Gate
+from serve_app.admission.limiter import LocalLimiter
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
-from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
+from serve_app.handles import (
+    EmbeddingHandle,
+    GenerationHandle,
+    RerankingHandle,
+    RetrievalHandle,
+    SharedLimiter,
+    ask_replicas,
+)
 from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.outside.http import Http
 from serve_app.outside.sources import Sources
@@ -32,6 +44,9 @@ from serve_app.services import assemble
 
 logger = logging.getLogger(__name__)
 
+LIMITER = "limiter"
+"""The deployment's actor that all its replicas share."""
+
 
 class _Ingress:
     """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last."""
@@ -44,6 +59,7 @@ class _Ingress:
         blobs: Blobs,
         sources: SourcesConfig,
         webhooks: WebhookConfig,
+        admission: AdmissionConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         owned: str = "",
@@ -55,6 +71,7 @@ class _Ingress:
         self._announcements: set[asyncio.Task[None]] = set()
         http = Http(webhooks.web)
         retrieval = RetrievalHandle(handles["retrieval"])
+        gate = Gate(admission, generation.max_num_seqs)
         self._services = assemble(
             database,
             blobs,
@@ -67,6 +84,7 @@ class _Ingress:
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
             ),
+            gate,
             retrieval,
             Sources(sources),
             config,
@@ -78,23 +96,31 @@ class _Ingress:
         )
         deliveries = Webhooks(database, self._services.jobs.view, self._services.events)
         self._sender = Sender(webhooks, deliveries, http)
+        # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
+        limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
+        self._exchange = Exchange(gate, uuid.uuid4().hex, limiter.exchange, self._engines, generation.max_num_seqs)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         await self._database.migrate()
         self._sender.start()
+        self._exchange.start()
         return create_app(self._services)
 
     def __del__(self) -> None:
-        # Serve calls this when it stops a replica; a failed constructor leaves no sender.
-        sender = getattr(self, "_sender", None)
-        if sender is not None:
-            sender.stop()
+        # Serve calls this when it stops a replica; a failed constructor leaves neither.
+        for part in (getattr(self, "_sender", None), getattr(self, "_exchange", None)):
+            if part is not None:
+                part.stop()
 
     async def _stages(self) -> Mapping[str, list[StageStatus]]:
         answers = await asyncio.gather(
             *(ask_replicas(handle, self._config.status_timeout_s) for handle in self._handles.values())
         )
         return dict(zip(self._handles, answers, strict=True))
+
+    async def _engines(self) -> int:
+        """How many generation replicas answer."""
+        return len(await ask_replicas(self._handles["generation"], self._config.status_timeout_s))
 
     def _announce(self) -> None:
         """Tell ingestion that a job waits. Only a hint: it also looks for itself."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deployments.errors import InvalidRequest, RagError
 from deployments.lexical import detect_language
 from deployments.types import Scope, Usage
 from serve_app import bounds
+from serve_app.admission.messages import Terms
+from serve_app.admission.places import Place
+from serve_app.admission.rates import Rate
+from serve_app.deadline import Deadline
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources, wire
 from serve_app.pipeline import Query
 from serve_app.platform.events import Event, EventType
@@ -20,8 +24,29 @@ from serve_app.schemas import QueryRequest, SearchRequest
 from serve_app.services import Access, Services
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that may be answered now."""
+
+    query: Query
+    place: Place
+
+
+async def spend(services: Services, caller: Access) -> Rate | None:
+    """Count a question against the tenant's rate. Raises RateLimited."""
+    return await services.gate.spend(caller.tenant_id, terms(services, caller))
+
+
+async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_s: float) -> Asked:
+    """Everything that can refuse a question, the wait for a place in generation too, before any stage works for it."""
+    query = await admit(services, caller, asked, deadline_s)
+    deadline = Deadline(query.deadline_s)
+    place = await services.gate.enter(caller.tenant_id, terms(services, caller), deadline)
+    return Asked(replace(query, deadline_s=deadline.remaining()), place)
+
+
 async def admit(services: Services, caller: Access, asked: SearchRequest, deadline_s: float) -> Query:
-    """Everything that can refuse a query, before any stage works for it."""
+    """What can refuse a query by itself."""
     limits, settings = services.limits, caller.tenant.settings
     text = asked.query.strip()
     if not text:
@@ -60,8 +85,9 @@ async def admit(services: Services, caller: Access, asked: SearchRequest, deadli
     )
 
 
-async def answer(services: Services, query: Query) -> AsyncGenerator[Message]:
-    """The pipeline's messages; when it ends, however it does, the query's event is published."""
+async def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
+    """The pipeline's messages; when it ends, however it does, its place is free and the query's event is published."""
+    query = asked.query
     sources, complete, outcome = 0, None, "cancelled"
     try:
         async with aclosing(services.pipeline.answer(query)) as messages:
@@ -78,6 +104,7 @@ async def answer(services: Services, query: Query) -> AsyncGenerator[Message]:
         outcome = RagError.code
         raise
     finally:
+        asked.place.release()
         usage = complete.usage if complete else Usage()
         told = QueryOutcome(
             user=query.scope.user_id,
@@ -95,10 +122,10 @@ async def answer(services: Services, query: Query) -> AsyncGenerator[Message]:
         services.events.publish(Event(kind, query.scope.tenant_id, query.id, asdict(told)))
 
 
-async def whole(services: Services, query: Query) -> dict[str, Any]:
+async def whole(services: Services, asked: Asked) -> dict[str, Any]:
     """The stream's messages folded into one object."""
-    folded: dict[str, Any] = {"query_id": query.id, "answer": "", "sources": [], "citations": []}
-    async with aclosing(answer(services, query)) as messages:
+    folded: dict[str, Any] = {"query_id": asked.query.id, "answer": "", "sources": [], "citations": []}
+    async with aclosing(answer(services, asked)) as messages:
         async for message in messages:
             match message:
                 case Sources():
@@ -133,6 +160,16 @@ async def search(services: Services, query: Query) -> dict[str, Any]:
 def cancel(services: Services, caller: Access, query_id: str) -> None:
     """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
     services.pipeline.generate.abort(caller.tenant_id, query_id)
+
+
+def terms(services: Services, caller: Access) -> Terms:
+    """A tenant's own limits go before the service's."""
+    settings, usual = caller.tenant.settings, services.gate.config
+    return Terms(
+        settings.weight,
+        settings.limits.requests_per_minute or usual.requests_per_minute,
+        settings.limits.concurrent or usual.concurrent,
+    )
 
 
 def _least(limit: int, narrower: int | None) -> int:

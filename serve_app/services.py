@@ -8,6 +8,7 @@ from typing import Protocol
 
 from deployments.errors import Forbidden, InvalidRequest
 from deployments.types import DocumentVersion, Passage, StageStatus, VersionCopy
+from serve_app.admission.gate import Gate
 from serve_app.config import ApiConfig
 from serve_app.outside.sources import Sources
 from serve_app.pipeline import Pipeline
@@ -49,6 +50,7 @@ class Services:
     """
 
     pipeline: Pipeline
+    gate: Gate
     tenants: Tenants
     keys: Keys
     collections: Collections
@@ -70,6 +72,7 @@ def assemble(
     database: Database,
     blobs: Blobs,
     pipeline: Pipeline,
+    gate: Gate,
     passages: Passages,
     sources: Sources,
     limits: ApiConfig,
@@ -86,6 +89,7 @@ def assemble(
     events = Events((audit, QueryLog(database)))
     return Services(
         pipeline=pipeline,
+        gate=gate,
         tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models, webhook_url=webhook_url),
         keys=Keys(database, events, cache_s=limits.key_cache_s),
         collections=Collections(database, events),

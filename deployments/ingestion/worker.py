@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from contextlib import suppress
 
+from deployments.background import Background
 from deployments.errors import StageUnavailable
 from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
 from deployments.ingestion.concluding import Conclusions
@@ -21,7 +21,7 @@ REMOVED_AT_ONCE = 50
 """Versions in one round of removal."""
 
 
-class Worker:
+class Worker(Background):
     """Works on at most `concurrent_documents` documents at once, from `start` to `close`.
 
     `name` is what its leases are held under: unique among workers.
@@ -37,6 +37,7 @@ class Worker:
         name: str,
         parser: DocumentParser | None = None,
     ) -> None:
+        super().__init__()
         self._config = config
         self._jobs = jobs
         self._name = name
@@ -45,8 +46,6 @@ class Worker:
         self._parser = parser or DocumentParser(config)
         self._indexer = DocumentIndexer(config, self._parser, embedder, index, jobs, blobs)
         self._conclusions = Conclusions(config, jobs)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: asyncio.Task[None] | None = None
         self._active: dict[asyncio.Task[None], DocumentTask] = {}
         self._changed = asyncio.Event()
         self.trouble: str | None = None
@@ -57,17 +56,9 @@ class Worker:
         """Documents being worked on."""
         return len(self._active)
 
-    def start(self) -> None:
-        """Begin, in the running loop. Idempotent."""
-        if self._running is None:
-            self._loop = asyncio.get_running_loop()
-            # A context of its own: the work must not end with the request that happened to start it.
-            self._running = self._loop.create_task(self._run(), context=contextvars.Context())
-
     def wake(self) -> None:
         """Ask for work at once instead of at the next poll. From any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._changed.set)
+        self._call_soon(self._changed.set)
 
     def check(self) -> None:
         """Raises StageUnavailable if the work has ended, which only a programming error or `stop` brings about."""
@@ -78,16 +69,13 @@ class Worker:
     def stop(self) -> None:
         """End at once, from any thread; the claimed documents come back when their leases run out."""
         self._parser.close()
-        if self._loop is not None and self._running is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._running.cancel)
+        super().stop()
 
     async def close(self) -> None:
         """End, and put the claimed documents back into the queue for another worker to take at once."""
         claimed = [*self._active.values()]
         self._parser.close()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        await super().close()
         for task in claimed:
             await self._conclusions.record(task, self._jobs.retry(task, after_s=0))
 

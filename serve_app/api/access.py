@@ -9,7 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
 
 from deployments.errors import InvalidRequest, Unauthenticated
+from serve_app import questions
 from serve_app import services as rules
+from serve_app.api.middleware import RATE
 from serve_app.platform.keys import Principal
 from serve_app.schemas import Text
 from serve_app.services import Access, Services
@@ -48,6 +50,18 @@ async def caller(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant =
 
 
 Caller = Annotated[Access, Depends(caller)]
+
+
+async def asker(request: Request, serving: Serving, caller: Caller) -> Access:
+    """A caller within its tenant's rate."""
+    try:
+        await questions.spend(serving, caller)
+    finally:
+        request.scope[RATE] = serving.gate.rate(caller.tenant_id)
+    return caller
+
+
+Asker = Annotated[Access, Depends(asker)]
 
 
 async def writer(caller: Caller) -> Access:

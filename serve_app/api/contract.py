@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from deployments import errors
 from serve_app.api import access
-from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS
+from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.errors import Problem as ProblemAnswer
 from serve_app.api.idempotent import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
@@ -70,6 +70,7 @@ _DETAILS: dict[type[errors.RagError], str] = {
     errors.TenantSuspended: "tenant 'acme' is suspended; ask the platform to resume it",
     errors.Unavailable: "the database is busy or gone",
     errors.StageUnavailable: "retrieval has no replica that answers; try again",
+    errors.RateLimited: "600 requests a minute are this tenant's limit; wait as long as Retry-After says",
     errors.Overloaded: "generation has too many requests at once; try again",
     errors.RequestInProgress: "Idempotency-Key: the first request with it is still being worked on; wait",
     errors.DeadlineExceeded: "generation did not finish within the deadline; send a larger X-Deadline-Ms",
@@ -79,6 +80,7 @@ _DETAILS: dict[type[errors.RagError], str] = {
 _IMPLIED: dict[Callable[..., Any], Errors] = {
     access.principal: (errors.Unauthenticated, errors.Unavailable),
     access.caller: (errors.Forbidden, errors.TenantSuspended, errors.NotFound, errors.InvalidRequest),
+    access.asker: (errors.RateLimited,),
     access.platform: (errors.Forbidden,),
     access.deadline: (errors.InvalidRequest,),
 }
@@ -233,7 +235,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
 def _refusal(status: int, of_status: list[type[errors.RagError]]) -> dict[str, Any]:
     codes = [error.code for error in of_status]
     headers = ["WWW-Authenticate"] if status == 401 else []
-    if status in (409, 503) and any(error.retryable for error in of_status):
+    if status in WITH_RETRY_AFTER and any(error.retryable for error in of_status):
         headers.append("Retry-After")
     content = {
         "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": {"code": {"enum": codes}}}]},

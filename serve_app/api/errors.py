@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -38,11 +39,14 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.Unavailable: 503,
     errors.StageUnavailable: 503,
     errors.Overloaded: 503,
+    errors.RateLimited: 429,
     errors.RequestInProgress: 409,
     errors.DeadlineExceeded: 504,
     errors.Unreachable: 502,
 }
 RETRY_AFTER_S = 2
+"""Where nobody knows better."""
+WITH_RETRY_AFTER = (409, 429, 503)
 METHOD_NOT_ALLOWED = "method_not_allowed"
 _OF_HTTP: dict[int, type[errors.RagError]] = {
     400: errors.BadInput,
@@ -56,10 +60,19 @@ class Problem(JSONResponse):
     media_type = "application/problem+json"
 
 
-def problem(request: Request, *, status: int, code: str, title: str, detail: str, retryable: bool) -> Problem:
+def problem(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    retryable: bool,
+    retry_after_s: float | None = None,
+) -> Problem:
     headers = {}
-    if retryable and status in (409, 503):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if retryable and status in WITH_RETRY_AFTER:
+        headers["Retry-After"] = str(RETRY_AFTER_S if retry_after_s is None else max(1, math.ceil(retry_after_s)))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {
@@ -82,6 +95,7 @@ def problem_of(request: Request, error: errors.RagError) -> Problem:
         title=error.title,
         detail=error.message,
         retryable=error.retryable,
+        retry_after_s=error.retry_after_s,
     )
 
 

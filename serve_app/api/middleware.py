@@ -1,4 +1,7 @@
-"""What wraps every request: its id, and the bound on its body. Plain ASGI, so that streams pass untouched."""
+"""What wraps every request: its id, what is left of its tenant's rate, the bound on its body.
+
+Plain ASGI, so that streams pass untouched.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import DocumentTooLarge
+from serve_app.admission.rates import Rate
 from serve_app.api.errors import problem_of
 
 REQUEST_ID = "X-Request-ID"
+RATE = "rate"
+"""Where a request's scope keeps what is left of its tenant's rate."""
 _GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -37,6 +43,25 @@ class RequestId:
             await send(message)
 
         return await self.app(scope, receive, with_id)
+
+
+class RateLimitHeaders:
+    """Tells the tenant's rate with each answer to a request that counted against it, refusals too, as
+    draft-ietf-httpapi-ratelimit-headers-10 names it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_rate(message: Message) -> None:
+            rate: Rate | None = scope.get(RATE)
+            if rate is not None and message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["RateLimit-Policy"] = f'"requests";q={rate.limit};w=60'
+                headers["RateLimit"] = f'"requests";r={rate.remaining};t={rate.reset_s}'
+            await send(message)
+
+        return await self.app(scope, receive, with_rate)
 
 
 class BodyLimit:

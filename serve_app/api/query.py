@@ -13,7 +13,7 @@ from starlette.responses import Response
 from deployments import errors
 from deployments.types import Scores, Usage
 from serve_app import questions
-from serve_app.api.access import Caller, DeadlineSeconds, Serving
+from serve_app.api.access import Asker, Caller, DeadlineSeconds, Serving
 from serve_app.api.contract import Shown, answers, event_stream, message_schema, refusals
 from serve_app.api.streaming import PING, event, events
 from serve_app.messages import TYPES, Chunk, Citation, Complete, Failure, Source, Sources
@@ -124,16 +124,16 @@ _REFUSED = refusals(
         **_REFUSED,
     },
 )
-async def ask(body: QueryRequest, serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> Response:
+async def ask(body: QueryRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Answer a question from the caller's documents, with numbered citations and their sources.
 
     A stream is answered 200 once it is accepted; what fails later is its last event, `error`.
     """
-    query = await questions.admit(serving, caller, body, deadline_s)
-    headers = {"X-Query-ID": query.id, "Cache-Control": "no-store"}
+    asked = await questions.ask(serving, caller, body, deadline_s)
+    headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
     if not body.stream:
-        return JSONResponse(await questions.whole(serving, query), headers=headers)
-    stream = events(query.id, questions.answer(serving, query), heartbeat_s=serving.limits.heartbeat_s)
+        return JSONResponse(await questions.whole(serving, asked), headers=headers)
+    stream = events(asked.query.id, questions.answer(serving, asked), heartbeat_s=serving.limits.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
@@ -150,6 +150,6 @@ async def cancel(serving: Serving, caller: Caller, query_id: QueryId) -> dict[st
 
 
 @router.post("/search", response_model=Found, responses={200: answers(example=_FOUND), **_REFUSED})
-async def search(body: SearchRequest, serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+async def search(body: SearchRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> dict[str, Any]:
     """Find passages without generating: best first, with each stage's score."""
     return await questions.search(serving, await questions.admit(serving, caller, body, deadline_s))

@@ -24,10 +24,11 @@ class Ask(TenantCommand, QueryRequest):
         return self.stream
 
     async def run(self, call: Call) -> Outcome:
-        query = await questions.admit(call.services, call.caller, self, call.deadline_s)
+        await questions.spend(call.services, call.caller)
+        asked = await questions.ask(call.services, call.caller, self, call.deadline_s)
         if self.stream:
-            return Streamed(query.id, questions.answer(call.services, query))
-        return await questions.whole(call.services, query)
+            return Streamed(asked.query.id, questions.answer(call.services, asked))
+        return await questions.whole(call.services, asked)
 
 
 @command("search")
@@ -37,6 +38,7 @@ class Find(TenantCommand, SearchRequest):
     needs = "query"
 
     async def run(self, call: Call) -> dict[str, Any]:
+        await questions.spend(call.services, call.caller)
         query = await questions.admit(call.services, call.caller, self, call.deadline_s)
         return await questions.search(call.services, query)
 

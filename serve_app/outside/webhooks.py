@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextvars
 import hmac
 import json
 import logging
@@ -12,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from deployments.background import Background
 from deployments.errors import RagError
 from serve_app.outside.config import WebhookConfig
 from serve_app.outside.deliveries import Delivery, DeliveryStore
@@ -33,39 +33,21 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
-class Sender:
+class Sender(Background):
     """Sends what is due, from `start` to `stop` or `close`. Any number of them may share a store.
 
     A message is sent until its receiver answers 2xx, and so may come twice; its id tells. It is given up after the
-    last try, or when the receiver answers 410. Redirects are not followed.
+    last try, or when the receiver answers 410; what was being sent when this ends is sent again once its lease is over.
+    Redirects are not followed.
     """
 
     def __init__(self, config: WebhookConfig, store: DeliveryStore, http: Http) -> None:
+        super().__init__()
         self._config = config
         self._store = store
         self._http = http
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: asyncio.Task[None] | None = None
         self._active: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-
-    def start(self) -> None:
-        """Begin, in the running loop. Idempotent."""
-        if self._running is None:
-            self._loop = asyncio.get_running_loop()
-            # A context of its own: the work must not end with the request that happened to start it.
-            self._running = self._loop.create_task(self._run(), context=contextvars.Context())
-
-    def stop(self) -> None:
-        """End at once, from any thread; what was being sent is sent again when its lease runs out."""
-        if self._loop is not None and self._running is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._running.cancel)
-
-    async def close(self) -> None:
-        """End, once no task of this is left."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
 
     async def _run(self) -> None:
         try:

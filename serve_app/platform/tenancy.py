@@ -22,6 +22,8 @@ class Limits(Config):
     max_tokens: int | None = Field(None, ge=1)
     top_k: int | None = Field(None, ge=1)
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    requests_per_minute: int | None = Field(None, ge=1, description="questions a minute")
+    concurrent: int | None = Field(None, ge=1, description="answers generated at once")
 
 
 class Quotas(Config):
@@ -68,6 +70,9 @@ class Settings(Config):
     )
     model: str | None = Field(None, description="one of the deployed models; None takes the deployment's own")
     limits: Limits = Limits()
+    weight: float = Field(
+        1.0, gt=0, le=1_000, allow_inf_nan=False, description="share of generation, beside the other tenants' weights"
+    )
     quotas: Quotas = Quotas()
     webhook: Webhook | None = Field(
         None, description="told of each job that is accepted from then on, once it has ended"

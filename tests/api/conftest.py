@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from deployments.types import StageStatus
+from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.gate import Gate
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.outside.config import ReachConfig, SourcesConfig
@@ -76,6 +78,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         database,
         Blobs(BlobConfig(url=str(folder / "blobs"))),
         stages.pipeline(),
+        Gate(AdmissionConfig(), slots=64),
         stages,
         Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),
         LIMITS,

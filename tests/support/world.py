@@ -36,6 +36,8 @@ from deployments.types import (
     TextDelta,
     VersionCopy,
 )
+from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.gate import Gate
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
 from serve_app.outside.config import SourcesConfig
@@ -187,6 +189,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
         Pipeline(
             stages, LexicalStatistics(database), Visibility(database), stages, stages, stages, context_tokens=16_384
         ),
+        Gate(AdmissionConfig(), slots=64),
         stages,
         Sources(SourcesConfig()),
         limits,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import shlex
 import sys
@@ -14,38 +13,26 @@ import ray
 from ray import serve
 from ray.job_submission import JobSubmissionClient
 
+from deployments.background import Background
 from deployments.ingestion.bulk.base import BulkJob, BulkJobs
 from deployments.ingestion.config import IngestionConfig
 
 logger = logging.getLogger(__name__)
 
 
-class Dispatcher:
+class Dispatcher(Background):
     """Submits waiting jobs from `start` to `stop`. `submit` blocks; it runs in a thread."""
 
     def __init__(self, config: IngestionConfig, bulk: BulkJobs, submit: Callable[[BulkJob], None]) -> None:
+        super().__init__()
         self._config = config
         self._bulk = bulk
         self._submit = submit
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-
-    def start(self) -> None:
-        """Begin, in the running loop. Idempotent."""
-        if self._running is None:
-            self._loop = asyncio.get_running_loop()
-            # A context of its own: the work must not end with the request that happened to start it.
-            self._running = self._loop.create_task(self._run(), context=contextvars.Context())
 
     def wake(self) -> None:
         """Look for a job at once instead of at the next poll."""
         self._changed.set()
-
-    def stop(self) -> None:
-        """End at once, from any thread."""
-        if self._loop is not None and self._running is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._running.cancel)
 
     async def _run(self) -> None:
         while True:

@@ -345,7 +345,7 @@ def test_a_local_store_has_one_owner_on_the_head_node(
     """Only the store in question is local; each of its owners in turn breaks the rule, the others keep it."""
     stage, name = store.split(".")
     args(production)[stage][name] = "sqlite:///rag.db" if stage == "store" else "a-folder"
-    alone = {"num_replicas": 1, "max_ongoing_requests": 64, "max_queued_requests": 128}
+    alone = {"num_replicas": 1, "max_ongoing_requests": 256, "max_queued_requests": 128}
     for broken in owners:
         for owner in owners:
             kept = {"name": owner, **alone}
@@ -420,3 +420,8 @@ def test_generation_without_vllm_may_have_resources(production: Raw, tmp_path: P
 )
 def test_how_many_replicas_a_deployment_may_grow_to(options: Raw, most: int) -> None:
     assert most_replicas(options) == most
+
+
+def test_questions_wait_in_the_ingress_and_not_before_it(local: Raw, refused: Refused) -> None:
+    deployment(local, "ingress")["max_ongoing_requests"] = 128
+    assert only(refused(local)).startswith("applications.0.deployments.ingress.max_ongoing_requests: is 128, and ")

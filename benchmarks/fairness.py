@@ -1,0 +1,139 @@
+"""One tenant floods: does another, which keeps to its share, wait longer? Two ingress replicas, one engine of fixed
+delay."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Load, Offered, offered
+from benchmarks.service import report
+from cluster import node
+
+SLOTS = 8
+WORDS = 40
+WORD_MS = 20
+ANSWER_S = WORDS * WORD_MS / 1_000
+PEAK = SLOTS / ANSWER_S
+"""Answers a second that the engine can give."""
+SHARE = PEAK / 2
+B_OF_SHARE = 0.8
+FLOOD = 20
+SETTLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    peak: float
+    calm_p95_ms: float
+    flood_p95_ms: float
+    flood_answers: float
+    b_questions: int
+    b_failed: int
+    a_statuses: Counter[int]
+    a_calm_refused: int
+    told_when: bool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20, help="of each of a repeat's three parts")
+    arguments = parser.parse_args()
+    node.set_flags()  # before anything imports ray
+    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
+        folder = Path(name)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "ray-token")
+        node.read_or_make_secret(folder / "ray-token")
+        with two_ingress_replicas(folder) as (url, a, b):
+            with offered(Load(url, a, 2, 5, WORDS, True), Load(url, b, 2, 5, WORDS, True)):
+                pass  # warm
+            repeats = []
+            for number in range(arguments.repeats):
+                repeats.append(repeat(url, a, b, arguments.seconds, number))
+                print(repeats[-1], flush=True)
+    statuses = sum((each.a_statuses for each in repeats), Counter[int]())
+    report(
+        {
+            "b_ttft_p95_ratio": round(statistics.median(each.flood_p95_ms / each.calm_p95_ms for each in repeats), 3),
+            "throughput_ratio": round(statistics.median(each.flood_answers / each.peak for each in repeats), 3),
+            "b_ttft_p95_calm_ms": round(statistics.median(each.calm_p95_ms for each in repeats)),
+            "b_ttft_p95_flood_ms": round(statistics.median(each.flood_p95_ms for each in repeats)),
+            "b_questions_in_flood": sum(each.b_questions for each in repeats),
+            "b_failed": sum(each.b_failed for each in repeats),
+            "peak_per_s": round(statistics.median(each.peak for each in repeats), 2),
+            "a_statuses_in_flood": {str(status): count for status, count in sorted(statuses.items())},
+            "a_refused_in_calm": sum(each.a_calm_refused for each in repeats),
+            "refusals_told_when": all(each.told_when for each in repeats),
+        }
+    )
+
+
+def repeat(url: str, a: str, b: str, seconds: float, number: int) -> Repeat:
+    def load(key: str, rate: float) -> Load:
+        return Load(url, key, rate, seconds, WORDS, True, seed=2 * number + (key == b))
+
+    with offered(load(a, 2 * PEAK)) as (alone,):
+        pass
+    with offered(load(a, SHARE), load(b, B_OF_SHARE * SHARE)) as (calm_a, calm_b):
+        pass
+    with offered(load(a, FLOOD * SHARE), load(b, B_OF_SHARE * SHARE)) as (flood_a, flood_b):
+        pass
+    return Repeat(
+        peak=answers_per_s(alone),
+        calm_p95_ms=first_p95(calm_b),
+        flood_p95_ms=first_p95(flood_b),
+        flood_answers=answers_per_s(flood_a, flood_b),
+        b_questions=len(flood_b.outcomes),
+        b_failed=sum(not each.complete for each in (*calm_b.outcomes, *flood_b.outcomes)),
+        a_statuses=Counter(each.status for each in flood_a.outcomes),
+        a_calm_refused=sum(not each.complete for each in calm_a.outcomes),
+        told_when=all(each.told_when for each in flood_a.outcomes if each.status in (429, 503)),
+    )
+
+
+def first_p95(load: Offered) -> float:
+    """Milliseconds to the first token. A question without an answer counts as the longest."""
+    took = [each.total_ms if each.first_ms is None else each.first_ms for each in load.outcomes]
+    return statistics.quantiles(took, n=20, method="inclusive")[-1]
+
+
+def answers_per_s(*loads: Offered) -> float:
+    """Answers that ended between the settling of the load and its end."""
+    seconds = loads[0].load.seconds
+    ends = [each.due + each.total_ms / 1_000 for load in loads for each in load.outcomes if each.complete]
+    return sum(SETTLE_S <= end < seconds for end in ends) / (seconds - SETTLE_S)
+
+
+@contextmanager
+def two_ingress_replicas(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """A service's URL and the keys of two tenants."""
+    from tests.support import postgresql
+    from tests.support.service import make_key, service
+
+    with postgresql.running() as servers:
+        args: dict[str, Any] = {
+            "store": {"url": servers.store(servers.create(), pooled=False).url},
+            "blobs": {"url": "s3://nothing-is-kept/here"},
+            "embedding": {"backend": "fake"},
+            "retrieval": {"backend": "fake"},
+            "reranking": {"backend": "fake"},
+            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
+            "api": {"max_query_characters": 20 * WORDS},
+        }
+        with service(folder, args, ingress={"num_replicas": 2, "max_ongoing_requests": 512}) as running:
+            keys = [asyncio.run(make_key(running.args, tenant)) for tenant in ("a", "b")]
+            yield running.url, keys[0], keys[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Ten times more questions than the engine can answer, for a minute: how many are still answered in time, and what is
+left of it afterwards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.load import Load, Offered, Outcome, offered
+from benchmarks.service import report
+from cluster import node
+
+SLOTS = 8
+WORDS = 20
+WORD_MS = 20
+PEAK = SLOTS / (WORDS * WORD_MS / 1_000)
+"""Answers a second that the engine can give: 20."""
+OFFERED = 10 * PEAK
+DEADLINE_MS = 2_000
+SWEEP = (0.7, 0.85, 1.0, 1.15)
+"""Rates offered, of the engine's peak; the best goodput among them is the peak."""
+SWEEP_S = 10
+SETTLE_S = 2.0
+CALM_RATE = 5.0
+CALM_S = 8.0
+NORMAL = 1.5
+"""Times the calm latency's 95th percentile: what is normal again."""
+EXPECTED_5XX = (503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """`recovery_s`: after the flood, from when on no question took longer than normal."""
+
+    peak: float
+    goodput: float
+    statuses: Counter[int]
+    told_when: bool
+    rss_before_mb: float
+    rss_most_mb: float
+    calm_p95_ms: float
+    recovery_s: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60, help="of overload in each repeat")
+    arguments = parser.parse_args()
+    node.set_flags()  # before anything imports ray
+    from tests.support.service import service
+
+    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
+        folder = Path(name)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "ray-token")
+        node.read_or_make_secret(folder / "ray-token")
+        args = {
+            "embedding": {"backend": "fake"},
+            "retrieval": {"backend": "fake"},
+            "reranking": {"backend": "fake"},
+            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
+        }
+        with service(folder, args, ingress={"max_ongoing_requests": 512}) as running:
+            with offered(Load(running.url, running.key, PEAK, 5, WORDS, False)):
+                pass  # warm
+            with offered(Load(running.url, running.key, OFFERED, 5, WORDS, False, DEADLINE_MS)):
+                pass
+            repeats = []
+            for number in range(arguments.repeats):
+                repeats.append(repeat(running.url, running.key, arguments.seconds, number))
+                print(repeats[-1], flush=True)
+    statuses = sum((each.statuses for each in repeats), Counter[int]())
+    report(
+        {
+            "goodput_ratio": round(statistics.median(each.goodput / each.peak for each in repeats), 3),
+            "peak_goodput_per_s": round(statistics.median(each.peak for each in repeats), 2),
+            "overload_goodput_per_s": round(statistics.median(each.goodput for each in repeats), 2),
+            "rss_growth_ratio": round(statistics.median(each.rss_most_mb / each.rss_before_mb for each in repeats), 3),
+            "unexpected_5xx": sum(n for status, n in statuses.items() if status >= 500 and status not in EXPECTED_5XX),
+            "no_answer": statuses[0],
+            "statuses": {str(status): count for status, count in sorted(statuses.items())},
+            "refusals_told_when": all(each.told_when for each in repeats),
+            "calm_p95_ms": round(statistics.median(each.calm_p95_ms for each in repeats)),
+            "recovery_s": round(max(each.recovery_s for each in repeats), 2),
+        }
+    )
+
+
+def repeat(url: str, key: str, seconds: float, number: int) -> Repeat:
+    def load(rate: float, duration: float, deadline_ms: int = DEADLINE_MS) -> Load:
+        return Load(url, key, rate, duration, WORDS, False, deadline_ms, seed=number)
+
+    goodputs = []
+    for part in SWEEP:
+        with offered(load(part * PEAK, SWEEP_S)) as (swept,):
+            pass
+        goodputs.append(goodput(swept))
+    with offered(load(CALM_RATE, CALM_S)) as (calm,):
+        pass
+    calm_p95 = statistics.quantiles([each.total_ms for each in calm.outcomes], n=20, method="inclusive")[-1]
+    with memory() as held, offered(load(OFFERED, seconds)) as (flood,):
+        pass
+    with offered(load(CALM_RATE, CALM_S)) as (after,):
+        pass
+    slow = [each.due for each in after.outcomes if not each.complete or each.total_ms > NORMAL * calm_p95]
+    return Repeat(
+        peak=max(goodputs),
+        goodput=goodput(flood),
+        statuses=Counter(each.status for each in flood.outcomes),
+        told_when=all(each.told_when for each in flood.outcomes if each.status in (429, 503)),
+        rss_before_mb=held[0],
+        rss_most_mb=max(held),
+        calm_p95_ms=calm_p95,
+        recovery_s=max(slow, default=0.0),
+    )
+
+
+def goodput(load: Offered) -> float:
+    """Answers a second that came within their deadline, from the settling of the load to its end."""
+    return len([each for each in in_time(load.outcomes) if each.due >= SETTLE_S]) / (load.load.seconds - SETTLE_S)
+
+
+def in_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [each for each in outcomes if each.complete and each.total_ms <= DEADLINE_MS]
+
+
+@contextmanager
+def memory() -> Iterator[list[float]]:
+    """MiB of the service's processes together, shared pages once, looked at each second until the block ends."""
+    held, over = [_held_mb()], threading.Event()
+
+    def look() -> None:
+        while not over.wait(1.0):
+            held.append(_held_mb())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield held
+    finally:
+        over.set()
+        looking.join()
+
+
+def _held_mb() -> float:
+    """Of the proxy, the replicas and what else Ray runs; not of those who ask."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if not any("benchmarks.load" in part for part in process.cmdline()):
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The one place that sees all ingress replicas: divides places in generation, and what is left of tenants' rates."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
+from serve_app.admission.shares import max_min, whole
+
+_FULL_AGAIN_S = 120
+"""A bucket that was overdrawn by no more than its slices is full after so long."""
+
+
+class Limiter:
+    """Knows only what replicas report, so that a new one is as good as the old after one report of each.
+
+    Places are divided among tenants by weighted max-min over what they run and wait for, each tenant's among
+    replicas by what it has there, and what nobody wants equally among replicas, so that an idle one answers at once. A
+    replica that has not reported for `lease_s` has none.
+    """
+
+    def __init__(self, config: AdmissionConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._reports: dict[str, tuple[float, Report]] = {}
+        self._buckets: dict[str, _Bucket] = {}
+
+    def exchange(self, report: Report) -> Grant:
+        """Take a replica's report and return what it may spend until its next."""
+        now = self._clock()
+        self._reports[report.replica] = now, report
+        self._reports = {name: held for name, held in self._reports.items() if now - held[0] <= self._config.lease_s}
+        tenants = self._tenants()
+        total = math.ceil(report.slots * (1 + self._config.ahead))
+        demands = {tenant_id: tenant.demand for tenant_id, tenant in tenants.items()}
+        shares = max_min(total, demands, {tenant_id: tenant.terms.weight for tenant_id, tenant in tenants.items()})
+        places = dict.fromkeys(self._reports, (total - sum(shares.values())) / len(self._reports))
+        for tenant_id, tenant in tenants.items():
+            for replica in tenant.loads:
+                places[replica] += shares[tenant_id] * tenant.part(replica)
+        grants = {}
+        for tenant_id in report.tenants:
+            tenant, part = tenants[tenant_id], tenants[tenant_id].part(report.replica)
+            most = tenant.terms.concurrent
+            grants[tenant_id] = TenantGrant(
+                shares[tenant_id] * part,
+                None if most is None else max(1, round(most * part)),
+                *self._allowance(tenant_id, tenant, report.replica, now),
+            )
+        self._buckets = {key: each for key, each in self._buckets.items() if now - each.at < _FULL_AGAIN_S}
+        return Grant(max(1, whole(places)[report.replica]), len(self._reports), grants)
+
+    def _tenants(self) -> dict[str, _Tenant]:
+        loads: dict[str, dict[str, TenantLoad]] = {}
+        for replica, (_, report) in self._reports.items():
+            for tenant_id, load in report.tenants.items():
+                loads.setdefault(tenant_id, {})[replica] = load
+        return {tenant_id: _Tenant(at) for tenant_id, at in loads.items()}
+
+    def _allowance(self, tenant_id: str, tenant: _Tenant, replica: str, now: float) -> tuple[int, float]:
+        """What the replica may spend of the tenant's rate, and what is left of it in all."""
+        load = tenant.loads[replica]
+        if (rate := load.terms.requests_per_minute) is None:
+            return 0, 0.0
+        bucket = self._buckets.setdefault(tenant_id, _Bucket(float(rate), now))
+        bucket.spend(load.spent, rate, now)
+        held_by_others = sum(bucket.held.get(name, 0) for name in tenant.loads if name != replica)
+        free = math.floor(bucket.level) - held_by_others
+        bucket.held[replica] = max(0, min(max(slice_of(rate), load.wanted), free))
+        return bucket.held[replica], bucket.level
+
+
+class LocalLimiter:
+    """For a replica that is alone."""
+
+    def __init__(self, config: AdmissionConfig) -> None:
+        self._limiter = Limiter(config)
+
+    async def exchange(self, report: Report) -> Grant:
+        return self._limiter.exchange(report)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A tenant's rate: full it holds a minute's requests. Below 0 it is overdrawn by what replicas spent unasked.
+    `held`: what each replica was granted last, and may have spent already."""
+
+    level: float
+    at: float
+    held: dict[str, int] = field(default_factory=dict)
+
+    def spend(self, requests: int, requests_per_minute: int, now: float) -> None:
+        refilled = self.level + requests_per_minute / 60 * (now - self.at)
+        self.level, self.at = min(requests_per_minute, refilled) - requests, now
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenant:
+    """What the replicas have of one tenant."""
+
+    loads: Mapping[str, TenantLoad]
+
+    @property
+    def terms(self) -> Terms:
+        return next(iter(self.loads.values())).terms
+
+    @property
+    def demand(self) -> float:
+        wanted = sum(_places(load) for load in self.loads.values())
+        return wanted if self.terms.concurrent is None else min(wanted, self.terms.concurrent)
+
+    def part(self, replica: str) -> float:
+        """The replica's part of it, equal ones where nothing runs or waits."""
+        wanted = sum(_places(load) for load in self.loads.values())
+        return _places(self.loads[replica]) / wanted if wanted else 1 / len(self.loads)
+
+
+def _places(load: TenantLoad) -> int:
+    return load.running + load.waiting

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import pytest
+
+from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.limiter import Limiter
+from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice_of
+
+CONFIG = AdmissionConfig(ahead=0, lease_s=5)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A limiter and the last report of each replica, which it is told again whenever one changes."""
+
+    def __init__(self, slots: int = 8, config: AdmissionConfig = CONFIG) -> None:
+        self.clock = Clock()
+        self.limiter = Limiter(config, self.clock)
+        self.slots = slots
+        self.told: dict[str, dict[str, TenantLoad]] = {}
+
+    def tell(self, replica: str, **tenants: TenantLoad) -> None:
+        self.told[replica] = tenants
+
+    def grants(self) -> dict[str, Grant]:
+        """After every replica has reported twice: the first time the limiter did not know of all."""
+        for _ in range(2):
+            grants = {
+                replica: self.limiter.exchange(Report(replica, self.slots, loads))
+                for replica, loads in self.told.items()
+            }
+        return grants
+
+
+def load(running: int = 0, waiting: int = 0, weight: float = 1.0, concurrent: int | None = None) -> TenantLoad:
+    return TenantLoad(Terms(weight, None, concurrent), running, waiting)
+
+
+def test_a_replica_alone_has_all_places_whether_or_not_it_wants_them() -> None:
+    world = World()
+    world.tell("r")
+    assert world.grants()["r"].places == 8
+
+
+def test_idle_replicas_have_equal_parts() -> None:
+    world = World()
+    world.tell("r")
+    world.tell("s")
+    assert {grant.places for grant in world.grants().values()} == {4}
+
+
+def test_places_beyond_the_slots_keep_the_engine_fed() -> None:
+    world = World(config=CONFIG.model_copy(update={"ahead": 0.25}))
+    world.tell("r")
+    assert world.grants()["r"].places == 10
+
+
+def test_places_are_divided_by_tenants_and_not_by_how_much_each_asks() -> None:
+    world = World()
+    world.tell("r", a=load(running=8, waiting=200))
+    world.tell("s", b=load(waiting=4))
+    grants = world.grants()
+    assert (grants["r"].places, grants["s"].places) == (4, 4)
+    assert grants["s"].tenants["b"].share == 4
+
+
+def test_a_tenants_places_go_where_its_questions_are() -> None:
+    world = World()
+    world.tell("r", a=load(waiting=30), b=load(waiting=3))
+    world.tell("s", a=load(waiting=10), b=load(waiting=1))
+    grants = world.grants()
+    assert grants["r"].places + grants["s"].places == 8
+    assert grants["r"].tenants["a"].share == pytest.approx(3)
+    assert grants["s"].tenants["b"].share == pytest.approx(1)
+
+
+def test_what_nobody_wants_is_granted_too() -> None:
+    world = World()
+    world.tell("r", a=load(running=2))
+    world.tell("s")
+    grants = world.grants()
+    assert (grants["r"].places, grants["s"].places) == (5, 3)
+
+
+def test_weights_count() -> None:
+    world = World()
+    world.tell("r", a=load(waiting=50, weight=3), b=load(waiting=50))
+    assert {key: grant.share for key, grant in world.grants()["r"].tenants.items()} == {"a": 6, "b": 2}
+
+
+def test_a_limit_on_concurrency_holds_over_all_replicas() -> None:
+    world = World()
+    world.tell("r", a=load(waiting=30, concurrent=4))
+    world.tell("s", a=load(waiting=10, concurrent=4))
+    grants = world.grants()
+    assert (grants["r"].tenants["a"].most, grants["s"].tenants["a"].most) == (3, 1)
+
+
+def test_a_silent_replicas_places_are_the_others_after_its_lease() -> None:
+    world = World()
+    world.tell("r", a=load(waiting=50))
+    world.tell("s", b=load(waiting=50))
+    assert world.grants()["r"].places == 4
+    del world.told["s"]
+    world.clock.now = 4.9
+    assert world.grants()["r"].places == 4
+    world.clock.now = 5.1
+    assert world.grants()["r"].places == 8
+
+
+def test_every_replica_has_a_place_however_many_there_are() -> None:
+    world = World(slots=2)
+    for number in range(5):
+        world.tell(f"r{number}")
+    assert all(grant.places >= 1 for grant in world.grants().values())
+
+
+class Rated:
+    """Replicas that spend all that they are granted."""
+
+    def __init__(self, rate: int, replicas: int) -> None:
+        self.clock = Clock()
+        self.limiter = Limiter(CONFIG, self.clock)
+        self.rate = rate
+        self.left = dict.fromkeys((f"r{number}" for number in range(replicas)), slice_of(rate))
+
+    def round(self) -> int:
+        """All spend and report; how many requests went through."""
+        through = 0
+        for replica, left in self.left.items():
+            through += left
+            told = TenantLoad(Terms(1.0, self.rate), spent=left, wanted=100)
+            grant = self.limiter.exchange(Report(replica, 8, {"a": told}))
+            self.left[replica] = grant.tenants["a"].allowance
+        return through
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 5])
+def test_a_rate_is_overshot_by_no_more_than_a_slice_of_each_replica(replicas: int) -> None:
+    rated = Rated(600, replicas)
+    through = 0
+    for step in range(601):
+        rated.clock.now = step / 10
+        through += rated.round()
+    assert 2 * 600 - replicas * slice_of(600) <= through <= 2 * 600 + replicas * slice_of(600)
+
+
+def test_an_overdrawn_rate_is_paid_back() -> None:
+    rated = Rated(60, 40)
+    through = sum(rated.round() for _ in range(3))
+    assert 120 <= through <= 60 + 40 * slice_of(60)
+    rated.clock.now = 30
+    assert rated.round() + rated.round() == 0
+    rated.clock.now = through - 60 + 3
+    assert rated.round() + rated.round() == 3
+
+
+def test_allowances_that_others_hold_are_not_granted_twice() -> None:
+    limiter, terms = Limiter(CONFIG, Clock()), Terms(1.0, 20)
+    assert limiter.exchange(Report("r", 8, {"a": TenantLoad(terms, wanted=20)})).tenants["a"].allowance == 20
+    assert limiter.exchange(Report("s", 8, {"a": TenantLoad(terms, wanted=5)})).tenants["a"].allowance == 0
+    limiter.exchange(Report("r", 8, {"a": TenantLoad(terms, spent=10)}))
+    assert limiter.exchange(Report("s", 8, {"a": TenantLoad(terms, wanted=5)})).tenants["a"].allowance == 5
