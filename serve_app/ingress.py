@@ -17,7 +17,14 @@ from deployments.ownership import refuse_company
 from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
-from serve_app.handles import EmbeddingHandle, GenerationHandle, RerankingHandle, RetrievalHandle, ask_replicas
+from serve_app.handles import (
+    EmbeddingHandle,
+    GenerationHandle,
+    InferenceHandle,
+    RerankingHandle,
+    RetrievalHandle,
+    ask_replicas,
+)
 from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.outside.http import Http
 from serve_app.outside.sources import Sources
@@ -67,6 +74,7 @@ class _Ingress:
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
             ),
+            InferenceHandle(handles["embedding"], handles["reranking"]),
             retrieval,
             Sources(sources),
             config,

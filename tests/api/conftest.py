@@ -77,6 +77,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         Blobs(BlobConfig(url=str(folder / "blobs"))),
         stages.pipeline(),
         stages,
+        stages,
         Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),
         LIMITS,
         models=("tiny", "legal"),
