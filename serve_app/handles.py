@@ -123,7 +123,7 @@ class RerankingHandle:
         return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)))
 
 
-class Remembered:
+class KnownStatus:
     """A stage's status as it was within the last `ttl_s` seconds."""
 
     def __init__(self, stage: str, handle: DeploymentHandle[Any], ttl_s: float) -> None:
@@ -144,8 +144,8 @@ class InferenceHandle:
     def __init__(self, embedding: DeploymentHandle[Any], reranking: DeploymentHandle[Any]) -> None:
         self._embedding = embedding
         self._reranking = reranking
-        self._embedder = Remembered("embedding", embedding, STATUS_TTL_S)
-        self._reranker = Remembered("reranking", reranking, STATUS_TTL_S)
+        self._embedder = KnownStatus("embedding", embedding, STATUS_TTL_S)
+        self._reranker = KnownStatus("reranking", reranking, STATUS_TTL_S)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         return await call("embedding", self._embedding.embed.remote(list(texts), kind))
@@ -177,7 +177,7 @@ class GenerationHandle:
         self._stream = handle.options(stream=True)
         # Serve sends requests for an adapter to a replica that has it loaded.
         self._adapted = {name: self._stream.options(multiplexed_model_id=name) for name in adapters}
-        self._serving = Remembered("generation", handle, status_ttl_s)
+        self._serving = KnownStatus("generation", handle, status_ttl_s)
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:

@@ -65,7 +65,7 @@ async def admit(
         scope=Scope(caller.tenant_id, asked.user or "", tuple(sorted(set(asked.collections))), condition),
         top_k=top_k,
         candidates=max(limits.candidates, top_k),
-        deadline_s=min(deadline_s, settings.limits.deadline_s or deadline_s),
+        deadline_s=bounds.deadline(settings.limits, deadline_s),
         first_token_s=limits.first_token_s,
         preamble=settings.prompt_preamble,
         model=settings.model or "",
@@ -94,7 +94,7 @@ def admit_chat(
         top_k=0,
         candidates=0,
         max_tokens=_within(names.max_tokens, max_tokens, limits.max_tokens, most),
-        deadline_s=min(deadline_s, settings.limits.deadline_s or deadline_s),
+        deadline_s=bounds.deadline(settings.limits, deadline_s),
         first_token_s=limits.first_token_s,
     )
 

@@ -1,4 +1,4 @@
-"""Errors → RFC 9457 problem+json. The only place that knows HTTP statuses."""
+"""Errors → RFC 9457 problem+json, or what `dialects` makes of it. The only place that knows HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.routing import Match, Route
 
 from deployments import errors
 from serve_app import schemas
+from serve_app.api import dialects
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.InvalidRequest: 422,
     errors.InvalidFilter: 422,
     errors.UnknownCollection: 404,
+    errors.UnknownModel: 404,
     errors.PromptTooLong: 422,
     errors.EmbedderMismatch: 409,
     errors.DocumentTooLarge: 413,
@@ -52,11 +54,10 @@ _OF_HTTP: dict[int, type[errors.RagError]] = {
 """What the framework raises by itself, but for 405."""
 
 
-class Problem(JSONResponse):
-    media_type = "application/problem+json"
-
-
-def problem(request: Request, *, status: int, code: str, title: str, detail: str, retryable: bool) -> Problem:
+def problem(
+    request: Request, *, status: int, code: str, title: str, detail: str, retryable: bool, field: str | None = None
+) -> JSONResponse:
+    """The error's answer in the dialect of the request's path. `field` is what was wrong, where that is known."""
     headers = {}
     if retryable and status in (409, 503):
         headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -71,10 +72,11 @@ def problem(request: Request, *, status: int, code: str, title: str, detail: str
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
     }
-    return Problem(body, status_code=status, headers=headers)
+    dialect = dialects.of(request.url.path)
+    return JSONResponse(dialect.body(body, field), dialect.status(status), headers, dialect.media_type)
 
 
-def problem_of(request: Request, error: errors.RagError) -> Problem:
+def problem_of(request: Request, error: errors.RagError, field: str | None = None) -> JSONResponse:
     return problem(
         request,
         status=STATUS[type(error)],
@@ -82,6 +84,7 @@ def problem_of(request: Request, error: errors.RagError) -> Problem:
         title=error.title,
         detail=error.message,
         retryable=error.retryable,
+        field=field,
     )
 
 
@@ -92,15 +95,16 @@ def explain(error: RequestValidationError) -> str:
 
 def install(app: FastAPI) -> None:
     @app.exception_handler(errors.RagError)
-    async def _rag_error(request: Request, error: errors.RagError) -> Problem:
+    async def _rag_error(request: Request, error: errors.RagError) -> JSONResponse:
         return problem_of(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> Problem:
-        return problem_of(request, errors.InvalidRequest(explain(error)))
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = ".".join(map(str, error.errors()[0]["loc"][1:]))
+        return problem_of(request, errors.InvalidRequest(explain(error)), field=first)
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Problem:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code in _OF_HTTP:
             return problem_of(request, _OF_HTTP[error.status_code](str(error.detail)))
         status = HTTPStatus(error.status_code)
@@ -117,7 +121,7 @@ def install(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> Problem:
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
         return problem_of(request, errors.RagError("an unexpected error; the service's log has the details"))
 
