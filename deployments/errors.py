@@ -2,7 +2,7 @@
 
     RagError
     ├── BadInput                the caller's to mend, never retried as it is
-    │   ├── InvalidRequest        InvalidFilter  UnknownCollection  PromptTooLong  EmbedderMismatch
+    │   ├── InvalidRequest        InvalidFilter  UnknownCollection  UnknownModel  PromptTooLong  EmbedderMismatch
     │   ├── DocumentTooLarge      UnsupportedDocument  BrokenDocument
     │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
     │   └── Unauthenticated       Forbidden  TenantSuspended
@@ -50,6 +50,11 @@ class InvalidFilter(BadInput):
 class UnknownCollection(BadInput):
     code = "unknown_collection"
     title = "Unknown collection"
+
+
+class UnknownModel(BadInput):
+    code = "model_not_found"
+    title = "Unknown model"
 
 
 class PromptTooLong(BadInput):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from deployments.filters import Filter
 
 Language = Literal["hr", "en"]
+TextKind = Literal["query", "passage"]
 SparseVector = Mapping[int, float]
 """Term id (unsigned 32 bit) → weight > 0."""
 Matrix = npt.NDArray[np.float32]
@@ -161,7 +162,8 @@ class Message:
 class GenerationRequest:
     """One answer to generate. `passages` are those in the prompt, in the order of their numbers from 1.
 
-    `model` empty is the deployment's own, else the name of one of its adapters.
+    `model` empty is the deployment's own, else the name of one of its adapters. The answer ends before the first of
+    `stop` that it would hold. `top_p` and the penalties are for engines that draw tokens; the defaults change nothing.
     """
 
     query_id: str
@@ -174,6 +176,10 @@ class GenerationRequest:
     temperature: float = 0.0
     seed: int | None = None
     model: str = ""
+    stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,13 @@ from deployments.types import (
     RetrievalRequest,
     StageStatus,
     TextDelta,
+    TextKind,
     VersionCopy,
 )
 from serve_app.admission.messages import Grant, Report
 
 T = TypeVar("T")
+STATUS_TTL_S = 10.0
 logger = logging.getLogger(__name__)
 
 
@@ -142,18 +144,61 @@ class SharedLimiter:
         return grant
 
 
+class KnownStatus:
+    """A stage's status as it was within the last `ttl_s` seconds."""
+
+    def __init__(self, stage: str, handle: DeploymentHandle[Any], ttl_s: float) -> None:
+        self._stage = stage
+        self._handle = handle
+        self._ttl_s = ttl_s
+        self._status: tuple[float, StageStatus] | None = None
+
+    async def status(self) -> StageStatus:
+        if self._status is None or time.monotonic() - self._status[0] > self._ttl_s:
+            self._status = time.monotonic(), await call(self._stage, self._handle.status.remote())
+        return self._status[1]
+
+
+class InferenceHandle:
+    """The embedder and the reranker by themselves, for routes that offer them so."""
+
+    def __init__(self, embedding: DeploymentHandle[Any], reranking: DeploymentHandle[Any]) -> None:
+        self._embedding = embedding
+        self._reranking = reranking
+        self._embedder = KnownStatus("embedding", embedding, STATUS_TTL_S)
+        self._reranker = KnownStatus("reranking", reranking, STATUS_TTL_S)
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        return await call("embedding", self._embedding.embed.remote(list(texts), kind))
+
+    async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        return await call("embedding", self._embedding.count_tokens.remote(list(texts), kind))
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        return await call("reranking", self._reranking.score.remote(query, list(texts)))
+
+    async def embedder(self) -> str:
+        return _model(await self._embedder.status())
+
+    async def reranker(self) -> str:
+        return _model(await self._reranker.status())
+
+
+def _model(status: StageStatus) -> str:
+    return status.model or status.engine
+
+
 class GenerationHandle:
     """Streams from one replica; aborts go to all, since only one of them knows the query."""
 
     def __init__(
-        self, handle: DeploymentHandle[Any], *, adapters: Sequence[str] = (), status_ttl_s: float = 10.0
+        self, handle: DeploymentHandle[Any], *, adapters: Sequence[str] = (), status_ttl_s: float = STATUS_TTL_S
     ) -> None:
         self._handle = handle
         self._stream = handle.options(stream=True)
         # Serve sends requests for an adapter to a replica that has it loaded.
         self._adapted = {name: self._stream.options(multiplexed_model_id=name) for name in adapters}
-        self._status_ttl_s = status_ttl_s
-        self._status: tuple[float, StageStatus] | None = None
+        self._serving = KnownStatus("generation", handle, status_ttl_s)
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
@@ -182,9 +227,7 @@ class GenerationHandle:
         return await call("generation", self._handle.count_tokens.remote(list(texts)))
 
     async def status(self) -> StageStatus:
-        if self._status is None or time.monotonic() - self._status[0] > self._status_ttl_s:
-            self._status = time.monotonic(), await call("generation", self._handle.status.remote())
-        return self._status[1]
+        return await self._serving.status()
 
 
 async def ask_replicas(handle: DeploymentHandle[Any], timeout_s: float) -> list[StageStatus]:

@@ -25,6 +25,7 @@ from serve_app.config import ApiConfig
 from serve_app.handles import (
     EmbeddingHandle,
     GenerationHandle,
+    InferenceHandle,
     RerankingHandle,
     RetrievalHandle,
     SharedLimiter,
@@ -84,6 +85,7 @@ class _Ingress:
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
             ),
+            InferenceHandle(handles["embedding"], handles["reranking"]),
             gate,
             retrieval,
             Sources(sources),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +17,7 @@ from deployments.types import (
     TextDelta,
     Usage,
 )
+from deployments.types import Message as ChatMessage
 from serve_app import prompt
 from serve_app.citations import CitationScanner
 from serve_app.deadline import Deadline, Stopwatch, together
@@ -28,7 +29,8 @@ from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve, Visibili
 class Query:
     """One question, validated and authenticated: whatever reaches the pipeline may be worked on.
 
-    `preamble` goes before the system part; `model` empty takes the deployment's own.
+    `preamble` goes before the system part, `history` after it; `model` empty takes the deployment's own. The answer
+    ends before the first of `stop` that it would hold.
     """
 
     id: str
@@ -44,6 +46,11 @@ class Query:
     seed: int | None = None
     preamble: str = ""
     model: str = ""
+    history: tuple[ChatMessage, ...] = ()
+    stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +93,34 @@ class Pipeline:
                     budget=self.context_tokens - query.max_tokens,
                     count_tokens=self.generate.count_tokens,
                     preamble=query.preamble,
+                    history=query.history,
                 )
             status = await deadline.wait("generation", self.generate.status())
             shown = candidates[: len(built.passages)]
             watch.mark("sources")
             yield Sources(query.id, tuple(map(_source, shown)))  # step 9
-            scanner = CitationScanner(len(shown))
-            async with aclosing(self._stream(query, built, deadline)) as deltas:  # step 10
-                async for delta in deltas:
-                    if delta.text:
-                        if "first_token" not in watch.timings:
-                            watch.mark("first_token")
-                        yield Chunk(query.id, delta.text)
-                        for span in scanner.feed(delta.text):
-                            ids = tuple(shown[number - 1].passage.id for number in span.numbers)
-                            yield Citation(query.id, ids, span.start, span.end)
-            finished = True
-            yield _complete(query, delta, status, watch)  # step 11
+            async with aclosing(self._generated(query, built, status, deadline, watch)) as messages:  # steps 10 and 11
+                async for message in messages:
+                    finished = isinstance(message, Complete)
+                    yield message
+        finally:
+            if not finished:
+                self.generate.abort(query.scope.tenant_id, query.id)
+
+    async def chat(self, query: Query, messages: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
+        """The model's answer to the messages as they are: nothing is looked for, and there are no sources.
+
+        Raises and is to be closed as `answer`.
+        """
+        deadline, watch = Deadline(query.deadline_s), Stopwatch()
+        finished = False
+        try:
+            status = await deadline.wait("generation", self.generate.status())
+            built = prompt.Prompt(tuple(messages), ())
+            async with aclosing(self._generated(query, built, status, deadline, watch)) as answer:
+                async for message in answer:
+                    finished = isinstance(message, Complete)
+                    yield message
         finally:
             if not finished:
                 self.generate.abort(query.scope.tenant_id, query.id)
@@ -122,6 +140,22 @@ class Pipeline:
             ranked = await deadline.wait("reranking", self.rerank.rerank(query.text, query.language, candidates))
         return tuple(ranked[: query.top_k])
 
+    async def _generated(
+        self, query: Query, built: prompt.Prompt, status: StageStatus, deadline: Deadline, watch: Stopwatch
+    ) -> AsyncGenerator[Message]:
+        """The answer as it is generated, with its citations, then what it took."""
+        scanner = CitationScanner(len(built.passages))
+        async with aclosing(self._stream(query, built, deadline)) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    if "first_token" not in watch.timings:
+                        watch.mark("first_token")
+                    yield Chunk(query.id, delta.text)
+                    for span in scanner.feed(delta.text):
+                        ids = tuple(built.passages[number - 1].id for number in span.numbers)
+                        yield Citation(query.id, ids, span.start, span.end)
+        yield _complete(query, delta, status, watch)
+
     async def _stream(self, query: Query, built: prompt.Prompt, deadline: Deadline) -> AsyncGenerator[TextDelta]:
         request = GenerationRequest(
             query_id=query.id,
@@ -134,6 +168,10 @@ class Pipeline:
             temperature=query.temperature,
             seed=query.seed,
             model=query.model,
+            stop=query.stop,
+            top_p=query.top_p,
+            presence_penalty=query.presence_penalty,
+            frequency_penalty=query.frequency_penalty,
         )
         async with aclosing(self.generate.generate(request)) as stream:
             async for delta in deadline.iterate("generation", stream, first_within=query.first_token_s):

@@ -29,6 +29,8 @@ _SYSTEM: dict[Language, str] = {
 _QUESTION: dict[Language, str] = {"hr": "Pitanje", "en": "Question"}
 _TEMPLATE_TOKENS = 64
 """Room for what a chat template adds around two messages."""
+_TURN_TOKENS = 16
+"""And around each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +49,47 @@ async def build(
     budget: int,
     count_tokens: CountTokens,
     preamble: str = "",
+    history: Sequence[Message] = (),
 ) -> Prompt:
-    """The tenant's preamble and the system part, the passages best first, the question last, within `budget` tokens.
+    """The tenant's preamble and the system part, the conversation so far, the passages best first, the question last,
+    within `budget` tokens.
 
-    Passages that do not fit are left out, worst first. Raises PromptTooLong if the question alone does not fit.
+    Passages that do not fit are left out, worst first; of the history, which gets the room that they leave, the oldest
+    first. Raises PromptTooLong if the question alone does not fit.
     """
     blocks = [_fence(number, passage) for number, passage in enumerate(passages, 1)]
     system = f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
     frame = [system, _ask(question, language)]
     # No tokenizer makes more tokens of a text than it has bytes, so most prompts need no counting.
-    if sum(len(part.encode()) for part in (*frame, *blocks)) + _TEMPLATE_TOKENS > budget:
-        counts = await count_tokens([*frame, *blocks])
+    newest = [message.content for message in reversed(history)]
+    most = sum(len(part.encode()) for part in (*frame, *blocks, *newest)) + _TURN_TOKENS * len(newest)
+    if most + _TEMPLATE_TOKENS > budget:
+        counts = await count_tokens([*frame, *blocks, *newest])
         room = budget - _TEMPLATE_TOKENS - sum(counts[: len(frame)])
         if room < 0:
             raise PromptTooLong(f"query takes {-room} tokens more than the model can read; shorten it")
-        blocks = blocks[: _fitting(counts[len(frame) :], room)]
-    messages = (Message("system", frame[0]), Message("user", "\n".join([*blocks, frame[1]])))
-    return Prompt(messages, tuple(passages[: len(blocks)]))
+        # The line break after a passage is counted as a token.
+        costs = [count + 1 for count in counts[len(frame) : len(frame) + len(blocks)]]
+        blocks = blocks[: _fitting(costs, room)]
+        turns = [count + _TURN_TOKENS for count in counts[len(frame) + len(costs) :]]
+        history = history[len(history) - _fitting(turns, room - sum(costs[: len(blocks)])) :]
+    question_last = Message("user", "\n".join([*blocks, frame[1]]))
+    return Prompt((Message("system", frame[0]), *_begun(history), question_last), tuple(passages[: len(blocks)]))
 
 
-def _fitting(counts: Sequence[int], room: int) -> int:
-    """How many of the first blocks fit; the line break after each is counted as a token."""
-    for kept, count in enumerate(counts):
-        room -= count + 1
+def _fitting(costs: Sequence[int], room: int) -> int:
+    """How many of the first parts fit."""
+    for kept, cost in enumerate(costs):
+        room -= cost
         if room < 0:
             return kept
-    return len(counts)
+    return len(costs)
+
+
+def _begun(history: Sequence[Message]) -> Sequence[Message]:
+    """Without an answer whose question was left out: some chat templates refuse a conversation that begins with it."""
+    first = next((at for at, message in enumerate(history) if message.role == "user"), len(history))
+    return history[first:]
 
 
 def _ask(question: str, language: Language) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployments.errors import InvalidRequest, RagError
 from deployments.lexical import detect_language
+from deployments.types import Message as ChatMessage
 from deployments.types import Scope, Usage
 from serve_app import bounds
 from serve_app.admission.messages import Terms
@@ -32,6 +33,16 @@ class Asked:
     place: Place
 
 
+class Names(NamedTuple):
+    """What fields are called in the API that the caller speaks, for refusals that name them."""
+
+    query: str
+    max_tokens: str
+
+
+OWN_NAMES = Names("query", "max_tokens")
+
+
 async def spend(services: Services, caller: Access) -> Rate | None:
     """Count a question against the tenant's rate. Raises RateLimited."""
     return await services.gate.spend(caller.tenant_id, terms(services, caller))
@@ -39,21 +50,27 @@ async def spend(services: Services, caller: Access) -> Rate | None:
 
 async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_s: float) -> Asked:
     """Everything that can refuse a question, the wait for a place in generation too, before any stage works for it."""
-    query = await admit(services, caller, asked, deadline_s)
+    return await seat(services, caller, await admit(services, caller, asked, deadline_s))
+
+
+async def seat(services: Services, caller: Access, query: Query) -> Asked:
+    """A place in generation; the wait for it is part of the deadline. Raises RateLimited, Overloaded."""
     deadline = Deadline(query.deadline_s)
     place = await services.gate.enter(caller.tenant_id, terms(services, caller), deadline)
     return Asked(replace(query, deadline_s=deadline.remaining()), place)
 
 
-async def admit(services: Services, caller: Access, asked: SearchRequest, deadline_s: float) -> Query:
+async def admit(
+    services: Services, caller: Access, asked: SearchRequest, deadline_s: float, *, names: Names = OWN_NAMES
+) -> Query:
     """What can refuse a query by itself."""
     limits, settings = services.limits, caller.tenant.settings
     text = asked.query.strip()
     if not text:
-        raise InvalidRequest("query is empty; send the question's text")
+        raise InvalidRequest(f"{names.query} is empty; send the question's text")
     if len(asked.query) > limits.max_query_characters:
         raise InvalidRequest(
-            f"query has {len(asked.query)} characters; at most {limits.max_query_characters} are allowed"
+            f"{names.query} has {len(asked.query)} characters; at most {limits.max_query_characters} are allowed"
         )
     if len(asked.collections) > limits.max_collections:
         raise InvalidRequest(
@@ -65,7 +82,7 @@ async def admit(services: Services, caller: Access, asked: SearchRequest, deadli
     if isinstance(asked, QueryRequest):
         most = _least(limits.max_max_tokens, settings.limits.max_tokens)
         generating = {
-            "max_tokens": _within("max_tokens", asked.max_tokens, limits.max_tokens, most),
+            "max_tokens": _within(names.max_tokens, asked.max_tokens, limits.max_tokens, most),
             "temperature": asked.temperature,
             "seed": asked.seed,
         }
@@ -77,7 +94,7 @@ async def admit(services: Services, caller: Access, asked: SearchRequest, deadli
         scope=Scope(caller.tenant_id, asked.user or "", tuple(sorted(set(asked.collections))), condition),
         top_k=top_k,
         candidates=max(limits.candidates, top_k),
-        deadline_s=min(deadline_s, settings.limits.deadline_s or deadline_s),
+        deadline_s=bounds.deadline(settings.limits, deadline_s),
         first_token_s=limits.first_token_s,
         preamble=settings.prompt_preamble,
         model=settings.model or "",
@@ -85,12 +102,47 @@ async def admit(services: Services, caller: Access, asked: SearchRequest, deadli
     )
 
 
-async def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
+def admit_chat(
+    services: Services,
+    caller: Access,
+    text: str,
+    *,
+    user: str | None,
+    max_tokens: int | None,
+    deadline_s: float,
+    names: Names,
+) -> Query:
+    """What `chat` needs of a query; `text` is the conversation's last question, for what reads no messages."""
+    limits, settings = services.limits, caller.tenant.settings
+    most = _least(limits.max_max_tokens, settings.limits.max_tokens)
+    return Query(
+        id=uuid.uuid4().hex,
+        text=text,
+        language=detect_language(text, settings.default_language or limits.default_language),
+        scope=Scope(caller.tenant_id, user or ""),
+        top_k=0,
+        candidates=0,
+        max_tokens=_within(names.max_tokens, max_tokens, limits.max_tokens, most),
+        deadline_s=bounds.deadline(settings.limits, deadline_s),
+        first_token_s=limits.first_token_s,
+    )
+
+
+def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
     """The pipeline's messages; when it ends, however it does, its place is free and the query's event is published."""
+    return _told(services, asked, services.pipeline.answer(asked.query))
+
+
+def chat(services: Services, asked: Asked, conversation: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
+    """The same of a model's answer to messages as they are, without documents."""
+    return _told(services, asked, services.pipeline.chat(asked.query, conversation))
+
+
+async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Message]) -> AsyncGenerator[Message]:
     query = asked.query
     sources, complete, outcome = 0, None, "cancelled"
     try:
-        async with aclosing(services.pipeline.answer(query)) as messages:
+        async with aclosing(answered) as messages:
             async for message in messages:
                 if isinstance(message, Sources):
                     sources = len(message.sources)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.errors import Forbidden, InvalidRequest
-from deployments.types import DocumentVersion, Passage, StageStatus, VersionCopy
+from deployments.types import DocumentVersion, Embeddings, Passage, StageStatus, TextKind, VersionCopy
 from serve_app.admission.gate import Gate
 from serve_app.config import ApiConfig
 from serve_app.outside.sources import Sources
@@ -42,15 +42,40 @@ class Passages(Protocol):
     async def purge(self, tenant_id: str, *, collection: str = "") -> int: ...
 
 
+class Inference(Protocol):
+    """The embedder and the reranker by themselves, outside a query."""
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings: ...
+
+    async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        """Of each text, as the embedder reads it."""
+        ...
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """The reranker's relevance of each text to the query in [0, 1]."""
+        ...
+
+    async def embedder(self) -> str:
+        """The id of the model; a value remembered from the last time the stage was asked."""
+        ...
+
+    async def reranker(self) -> str:
+        """The same of the reranker's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`stages` asks every stage for the status of its replicas; `announce` tells ingestion that work waits.
 
-    `settle_s` is how long a worker may still hold a document of a tenant that is being deleted.
+    `settle_s` is how long a worker may still hold a document of a tenant that is being deleted; `models` are those that
+    a tenant's settings may choose.
     """
 
     pipeline: Pipeline
+    inference: Inference
     gate: Gate
+    models: tuple[str, ...]
     tenants: Tenants
     keys: Keys
     collections: Collections
@@ -72,6 +97,7 @@ def assemble(
     database: Database,
     blobs: Blobs,
     pipeline: Pipeline,
+    inference: Inference,
     gate: Gate,
     passages: Passages,
     sources: Sources,
@@ -89,7 +115,9 @@ def assemble(
     events = Events((audit, QueryLog(database)))
     return Services(
         pipeline=pipeline,
+        inference=inference,
         gate=gate,
+        models=tuple(models),
         tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models, webhook_url=webhook_url),
         keys=Keys(database, events, cache_s=limits.key_cache_s),
         collections=Collections(database, events),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from deployments.embedding.config import EmbeddingConfig
-from deployments.types import EmbedderInfo, Embeddings
-
-TextKind = Literal["query", "passage"]
+from deployments.types import EmbedderInfo, Embeddings, TextKind
 
 
 class Embedder(Protocol):

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from deployments.checks import check_text
-from deployments.embedding.base import TextKind, create
+from deployments.embedding.base import create
 from deployments.embedding.batches import batches
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
 from deployments.startup import collector_paused
-from deployments.types import EmbedderInfo, Embeddings, StageStatus
+from deployments.types import EmbedderInfo, Embeddings, StageStatus, TextKind
 
 PASSAGES_NICE = 10
 """How far passages stand back behind what else runs at the process's own priority; the kernel's scale ends at 19."""
@@ -61,6 +61,14 @@ class Embedding:
             for each in passes:
                 each.cancel()
         return Embeddings(vectors, info.fingerprint, info.languages)
+
+    async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        """Tokens that the model reads of each text, special ones and those of a prompt included.
+
+        Raises InvalidRequest as `embed` does.
+        """
+        self._check(texts)
+        return await asyncio.to_thread(self._embedder.count_tokens, texts, kind)
 
     async def describe(self) -> EmbedderInfo:
         return self._embedder.info

@@ -11,9 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from deployments.embedding.base import TextKind
 from deployments.embedding.config import EmbeddingConfig
-from deployments.types import EmbedderInfo, Embeddings, Matrix
+from deployments.types import EmbedderInfo, Embeddings, Matrix, TextKind
 
 DIMENSION = 64
 MAX_TOKENS = 256

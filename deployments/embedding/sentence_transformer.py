@@ -13,14 +13,13 @@ from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from deployments import windows
-from deployments.embedding.base import TextKind
 from deployments.embedding.batches import batches
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
 from deployments.loading import load
 from deployments.models import display_name
-from deployments.types import EmbedderInfo, Embeddings, Matrix
+from deployments.types import EmbedderInfo, Embeddings, Matrix, TextKind
 from deployments.windows import Window
 
 _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage": ("passage", "document")}

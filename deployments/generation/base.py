@@ -14,7 +14,8 @@ class Engine(Protocol):
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer as text deltas; the last has a finish reason and usage. UTF-8 is never split
-        inside a character. Closing the stream ends the query.
+        inside a character. Closing the stream ends the query. One of the request's stop sequences ends the answer, is
+        not part of it, and nothing after it is either; the finish reason is `stop`.
         Raises Overloaded before the first delta, StageUnavailable when the engine died."""
         ...
 

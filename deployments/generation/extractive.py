@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deployments.generation.config import GenerationConfig
 from deployments.generation.running import RunningQueries
 from deployments.generation.sentences import split_sentences
+from deployments.generation.stopping import StopScanner
 from deployments.lexical import terms
 from deployments.types import GenerationLoad, GenerationRequest, Language, Passage, StageStatus, TextDelta, Usage
 
@@ -56,10 +57,12 @@ class ExtractiveEngine:
         """One delta a quotation. Usage counts words; citation marks are not words."""
         with self._queries.enter(request) as query:
             prompt_tokens = sum(_words(message.content) for message in request.messages)
+            stop = StopScanner(request.stop)
             quotations = await asyncio.to_thread(quote, request, self._config)
             if not quotations and not query.cancelled:
                 text, _ = _cut(NO_ANSWER[request.language], request.max_tokens)
-                yield TextDelta(text, "no_answer", Usage(prompt_tokens, _words(text)))
+                said = stop.feed(text) + stop.rest()
+                yield TextDelta(said, "stop" if stop.met else "no_answer", Usage(prompt_tokens, _words(text)))
                 return
 
             spent = 0
@@ -68,14 +71,17 @@ class ExtractiveEngine:
                     break
                 text, finished = _cut(quotation.text, request.max_tokens - spent)
                 spent += _words(text)
-                if text:
-                    yield TextDelta(f"{' ' if position else ''}{text} [{quotation.number}]")
+                if text and (said := stop.feed(f"{' ' if position else ''}{text} [{quotation.number}]")):
+                    yield TextDelta(said)
+                if stop.met:
+                    break
                 if not finished:
-                    yield TextDelta("", "length", Usage(prompt_tokens, spent))
+                    yield TextDelta(stop.rest(), "length", Usage(prompt_tokens, spent))
                     return
                 # Lets an abort, or another question, in between two sentences.
                 await asyncio.sleep(0)
-            yield TextDelta("", "cancelled" if query.cancelled else "stop", Usage(prompt_tokens, spent))
+            rest = "" if query.cancelled else stop.rest()
+            yield TextDelta(rest, "cancelled" if query.cancelled else "stop", Usage(prompt_tokens, spent))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return self._queries.abort(tenant_id, query_id)

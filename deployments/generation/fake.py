@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from deployments.errors import Overloaded
 from deployments.generation.config import GenerationConfig
 from deployments.generation.running import RunningQueries, RunningQuery
+from deployments.generation.stopping import StopScanner
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta, Usage
 
 
@@ -28,19 +29,24 @@ class FakeEngine:
         with self._queries.enter(request) as query:
             prompt_tokens = sum(_words(message.content) for message in request.messages)
             words = request.question.split()
+            stop = StopScanner(request.stop)
             said = 0
             async with self._slot(query):
                 for word in words[: request.max_tokens]:
                     await asyncio.sleep(self._config.fake_delay_ms / 1000)
                     if query.cancelled:
                         break
-                    yield TextDelta(f" {word}" if said else word)
+                    text = stop.feed(f" {word}" if said else word)
                     said += 1
+                    if text:
+                        yield TextDelta(text)
+                    if stop.met:
+                        break
             usage = Usage(prompt_tokens, said)
             if query.cancelled:
                 yield TextDelta("", "cancelled", usage)
             else:
-                yield TextDelta("", "stop" if said == len(words) else "length", usage)
+                yield TextDelta(stop.rest(), "stop" if stop.met or said == len(words) else "length", usage)
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         here = self._queries.abort(tenant_id, query_id)

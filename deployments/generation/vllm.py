@@ -34,6 +34,9 @@ FINISH_REASONS: Mapping[str, Literal["stop", "length", "cancelled"]] = {
     "abort": "cancelled",
 }
 
+SMALLEST_TOP_P = 1e-6
+"""vLLM refuses 0, by which callers mean the most likely token."""
+
 WARM_UP = GenerationRequest(
     query_id="warm-up",
     tenant_id="warm-up",
@@ -234,7 +237,7 @@ class VllmGeneration(LLMServer):
         if len(prompt) >= self._config.context_tokens:
             raise PromptTooLong(
                 f"the prompt has {len(prompt)} tokens and generation.context_tokens is {self._config.context_tokens}:"
-                " send fewer or shorter passages"
+                " send less"
             )
         return prompt
 
@@ -243,6 +246,10 @@ class VllmGeneration(LLMServer):
             max_tokens=min(request.max_tokens, self._config.context_tokens - prompt_tokens),
             temperature=request.temperature,
             seed=request.seed,
+            stop=list(request.stop),
+            top_p=max(request.top_p, SMALLEST_TOP_P),
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
             output_kind=RequestOutputKind.DELTA,
         )
 

@@ -45,6 +45,16 @@ class Reranking:
             check_text(f"candidates[{at}]", text, self._config.max_text_characters)
         return [*blend(scored, await self._scores(query, texts), weight), *rest]
 
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """The reranker's own relevance of each text to the query in [0, 1], in the order of the texts.
+
+        Raises InvalidRequest for a query or text that is too long, StageUnavailable if the model fails.
+        """
+        check_text("query", query, self._config.max_query_characters)
+        for at, text in enumerate(texts):
+            check_text(f"texts[{at}]", text, self._config.max_text_characters)
+        return await self._scores(query, texts)
+
     async def status(self) -> StageStatus:
         return StageStatus(
             ready=not self._failed,

@@ -6,18 +6,22 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from serve_app.api import audit, collections, commands, documents, errors, jobs, keys, operations, query, tenants
+from serve_app.api.compatible import chat, embeddings, models, rerank
 from serve_app.api.contract import DescribedApi, operation_id
 from serve_app.api.middleware import BodyLimit, RateLimitHeaders, RequestId
 from serve_app.services import Services
 
 CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
+CARRY_TEXTS = ("/v1/embeddings", "/v1/rerank", "/v2/rerank")
 
 
 def create_app(services: Services) -> FastAPI:
     limits = services.limits
 
     def body_limit(path: str) -> int:
-        return limits.max_body_bytes if path in CARRY_DOCUMENTS else limits.max_query_body_bytes
+        if path in CARRY_DOCUMENTS:
+            return limits.max_body_bytes
+        return limits.max_texts_body_bytes if path in CARRY_TEXTS else limits.max_query_body_bytes
 
     app = DescribedApi(
         title="RAG service",
@@ -30,7 +34,8 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for room in (query, documents, jobs, collections, keys, tenants, audit, commands):
+    for room in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
         app.include_router(room.router, prefix="/v1")
+    app.include_router(rerank.router)
     app.include_router(operations.router)
     return app

@@ -12,24 +12,21 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from deployments import errors
-from serve_app.api import access
+from serve_app.api import access, dialects
+from serve_app.api.compatible.cohere import CohereError
+from serve_app.api.compatible.openai import ChatChunk, OpenAIError
+from serve_app.api.dialects import PROBLEM, Dialect
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
-from serve_app.api.errors import Problem as ProblemAnswer
 from serve_app.api.idempotent import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
+from serve_app.api.shown import Shown as Shown
 from serve_app.messages import TYPES, Message
 
 Errors = Iterable[type[errors.RagError]]
 _REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
-
-
-class Shown(BaseModel):
-    """An answer's schema. What the code says beyond it is a defect, but clients are to expect new fields."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=lambda schema: schema.pop("additionalProperties", None))
 
 
 A_TIME = "2026-11-24T08:30:00+00:00"
@@ -56,6 +53,7 @@ _DETAILS: dict[type[errors.RagError], str] = {
     errors.InvalidRequest: "top_k is 51; at most 50 is allowed",
     errors.InvalidFilter: "filter: unexpected end at character 17",
     errors.UnknownCollection: "collections: there is no 'zakon'; there is 'default', 'zakoni'",
+    errors.UnknownModel: "model: there is no 'gpt-4o'; there is 'rag', 'all-MiniLM-L6-v2'",
     errors.PromptTooLong: "the question leaves no room for passages in the model's context; shorten it",
     errors.EmbedderMismatch: "the index holds passages of another embedding model; index the documents again",
     errors.DocumentTooLarge: "body is limited to 52428800 bytes; send less at once",
@@ -139,7 +137,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 def refusals(*raised: type[errors.RagError]) -> dict[int | str, dict[str, Any]]:
     """`responses=` of a route that may raise these, beside what its dependencies do."""
     return {
-        status: {"content": {ProblemAnswer.media_type: {"examples": {error.code: {} for error in of_status}}}}
+        status: {"content": {PROBLEM.media_type: {"examples": {error.code: {} for error in of_status}}}}
         for status, of_status in _by_status(raised).items()
     }
 
@@ -181,6 +179,19 @@ def event_stream(
     return {"text/event-stream": {"itemSchema": event, "examples": shown}}
 
 
+def data_stream(schemas: Iterable[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
+    """`content` of a stream of events that have no names: their data is one of these, or at the end [DONE]."""
+    forms: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
+    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": forms}}
+    event = {
+        "type": "object",
+        "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
+        "required": ["data"],
+    }
+    shown = {name: {"value": sent.decode()} for name, sent in examples.items()}
+    return {"text/event-stream": {"itemSchema": event, "examples": shown}}
+
+
 class DescribedApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -212,10 +223,14 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         del responses["422"]
         raised.add(errors.InvalidRequest)
     codes = {error.code: error for error in STATUS}
-    for response in responses.values():
-        told = response.get("content", {}).get(ProblemAnswer.media_type, {}).get("examples", ())
-        raised.update(codes[code] for code in told)
-    responses |= {str(status): _refusal(status, of_status) for status, of_status in _by_status(raised).items()}
+    for status in [*responses]:
+        if told := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
+            raised.update(codes[code] for code in told)
+            del responses[status]
+    dialect = dialects.of(route.path_format)
+    responses |= {
+        str(status): _refusal(dialect, status, of_status) for status, of_status in _by_status(raised, dialect).items()
+    }
     for status, response in responses.items():
         names = [REQUEST_ID, *response.get("headers", ()), *([REPLAYED] if creates and status < "300" else ())]
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
@@ -232,19 +247,24 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         operation["description"] = f"{operation.get('description', '')}\n\n{role}".strip()
 
 
-def _refusal(status: int, of_status: list[type[errors.RagError]]) -> dict[str, Any]:
+def _refusal(dialect: Dialect, status: int, of_status: list[type[errors.RagError]]) -> dict[str, Any]:
     codes = [error.code for error in of_status]
     headers = ["WWW-Authenticate"] if status == 401 else []
     if status in WITH_RETRY_AFTER and any(error.retryable for error in of_status):
         headers.append("Retry-After")
-    content = {
-        "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": {"code": {"enum": codes}}}]},
-        "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
-    }
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{dialect.schema}"}
+    examples: dict[str, Any] = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    if dialect is PROBLEM:
+        schema = {"allOf": [schema, {"properties": {"code": {"enum": codes}}}]}
+    else:
+        examples = {
+            error.code: {"summary": error.title, "value": dialect.body(_example(error, STATUS[error]), None)}
+            for error in of_status
+        }
     return {
         "description": ", or ".join(error.title for error in of_status),
         "headers": {name: {} for name in headers},
-        "content": {ProblemAnswer.media_type: content},
+        "content": {dialect.media_type: {"schema": schema, "examples": examples}},
     }
 
 
@@ -252,7 +272,9 @@ def _share(components: dict[str, Any]) -> None:
     """What operations refer to."""
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    components["schemas"]["Problem"] = Problem.model_json_schema()
+    for form in (Problem, OpenAIError, CohereError, ChatChunk):
+        told = form.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= told.pop("$defs", {}) | {form.__name__: told}
     components["headers"] = HEADERS
     components["parameters"] = _PARAMETERS
     components["examples"] = {
@@ -278,10 +300,10 @@ def _present(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key != "anyOf"}, **kinds[0]} if kinds else schema
 
 
-def _by_status(raised: Errors) -> dict[int, list[type[errors.RagError]]]:
+def _by_status(raised: Errors, dialect: Dialect = PROBLEM) -> dict[int, list[type[errors.RagError]]]:
     grouped: dict[int, list[type[errors.RagError]]] = {}
     for error in sorted(set(raised), key=list(STATUS).index):
-        grouped.setdefault(STATUS[error], []).append(error)
+        grouped.setdefault(dialect.status(STATUS[error]), []).append(error)
     return grouped
 
 

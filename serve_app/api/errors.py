@@ -1,4 +1,4 @@
-"""Errors → RFC 9457 problem+json. The only place that knows HTTP statuses."""
+"""Errors → RFC 9457 problem+json, or what `dialects` makes of it. The only place that knows HTTP statuses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.routing import Match, Route
 
 from deployments import errors
 from serve_app import schemas
+from serve_app.api import dialects
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.InvalidRequest: 422,
     errors.InvalidFilter: 422,
     errors.UnknownCollection: 404,
+    errors.UnknownModel: 404,
     errors.PromptTooLong: 422,
     errors.EmbedderMismatch: 409,
     errors.DocumentTooLarge: 413,
@@ -56,10 +58,6 @@ _OF_HTTP: dict[int, type[errors.RagError]] = {
 """What the framework raises by itself, but for 405."""
 
 
-class Problem(JSONResponse):
-    media_type = "application/problem+json"
-
-
 def problem(
     request: Request,
     *,
@@ -69,7 +67,9 @@ def problem(
     detail: str,
     retryable: bool,
     retry_after_s: float | None = None,
-) -> Problem:
+    field: str | None = None,
+) -> JSONResponse:
+    """The error's answer in the dialect of the request's path. `field` is what was wrong, where that is known."""
     headers = {}
     if retryable and status in WITH_RETRY_AFTER:
         headers["Retry-After"] = str(RETRY_AFTER_S if retry_after_s is None else max(1, math.ceil(retry_after_s)))
@@ -84,10 +84,11 @@ def problem(
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
     }
-    return Problem(body, status_code=status, headers=headers)
+    dialect = dialects.of(request.url.path)
+    return JSONResponse(dialect.body(body, field), dialect.status(status), headers, dialect.media_type)
 
 
-def problem_of(request: Request, error: errors.RagError) -> Problem:
+def problem_of(request: Request, error: errors.RagError, field: str | None = None) -> JSONResponse:
     return problem(
         request,
         status=STATUS[type(error)],
@@ -96,6 +97,7 @@ def problem_of(request: Request, error: errors.RagError) -> Problem:
         detail=error.message,
         retryable=error.retryable,
         retry_after_s=error.retry_after_s,
+        field=field,
     )
 
 
@@ -106,15 +108,16 @@ def explain(error: RequestValidationError) -> str:
 
 def install(app: FastAPI) -> None:
     @app.exception_handler(errors.RagError)
-    async def _rag_error(request: Request, error: errors.RagError) -> Problem:
+    async def _rag_error(request: Request, error: errors.RagError) -> JSONResponse:
         return problem_of(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> Problem:
-        return problem_of(request, errors.InvalidRequest(explain(error)))
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = ".".join(map(str, error.errors()[0]["loc"][1:]))
+        return problem_of(request, errors.InvalidRequest(explain(error)), field=first)
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Problem:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code in _OF_HTTP:
             return problem_of(request, _OF_HTTP[error.status_code](str(error.detail)))
         status = HTTPStatus(error.status_code)
@@ -131,7 +134,7 @@ def install(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> Problem:
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
         return problem_of(request, errors.RagError("an unexpected error; the service's log has the details"))
 

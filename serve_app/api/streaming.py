@@ -24,31 +24,42 @@ def event(message: Told, number: int) -> bytes:
     return f"id: {number}\nevent: {body['type']}\ndata: {_json(body)}\n\n".encode()
 
 
+def data(body: object) -> bytes:
+    """An event without a name, as other APIs stream."""
+    return f"data: {_json(body)}\n\n".encode()
+
+
 def line(body: object) -> bytes:
     return f"{_json(body)}\n".encode()
 
 
-async def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
+def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
     """Encode messages as they come; a comment after `heartbeat_s` of silence; an error is the last event.
 
     Closing this closes `answer`, whatever it is waiting for. `query_id` is what an error is told of.
     """
-    number = 0
-    async with aclosing(_until_failure(query_id, answer)) as messages:
-        pending: asyncio.Task[M | Failure | None] | None = None
+    return beating(_numbered(_until_failure(query_id, answer)), heartbeat_s=heartbeat_s)
+
+
+async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
+    """The blocks of an event stream as they come, with a comment after `heartbeat_s` of silence.
+
+    Closing this closes `blocks`, whatever they are waiting for.
+    """
+    async with aclosing(blocks):
+        pending: asyncio.Task[bytes | None] | None = None
         try:
             while True:
                 if pending is None:
-                    pending = asyncio.ensure_future(anext(messages, None))
+                    pending = asyncio.ensure_future(anext(blocks, None))
                 done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
                 if not done:
                     yield PING
                     continue
-                message, pending = pending.result(), None
-                if message is None:
+                block, pending = pending.result(), None
+                if block is None:
                     return
-                number += 1
-                yield event(message, number)
+                yield block
         finally:
             if pending is not None:
                 pending.cancel()
@@ -62,17 +73,30 @@ async def lines(command_id: str, query_id: str, answer: AsyncGenerator[Message])
             yield line({**wire(message), "id": command_id})
 
 
+async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:
+    number = 0
+    async with aclosing(told) as messages:
+        async for message in messages:
+            number += 1
+            yield event(message, number)
+
+
 async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:
     async with aclosing(answer) as messages:
         try:
             async for message in messages:
                 yield message
-        except RagError as error:
-            yield Failure(query_id, error.message, error.code, error.retryable)
-        except Exception:
-            logger.exception("the stream of %s failed", query_id)
-            unexpected = RagError("an unexpected error; the service's log has the details")
-            yield Failure(query_id, unexpected.message, unexpected.code, unexpected.retryable)
+        except Exception as error:
+            failed = expected(query_id, error)
+            yield Failure(query_id, failed.message, failed.code, failed.retryable)
+
+
+def expected(query_id: str, error: Exception) -> RagError:
+    """What a stream that failed tells of it: nothing of the inside."""
+    if isinstance(error, RagError):
+        return error
+    logger.error("the stream of %s failed", query_id, exc_info=error)
+    return RagError("an unexpected error; the service's log has the details")
 
 
 def _json(body: object) -> str:

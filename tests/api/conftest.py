@@ -78,6 +78,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
         database,
         Blobs(BlobConfig(url=str(folder / "blobs"))),
         stages.pipeline(),
+        stages,
         Gate(AdmissionConfig(), slots=64),
         stages,
         Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),

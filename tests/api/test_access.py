@@ -43,6 +43,15 @@ FOR_ALL: list[tuple[str, str, Any]] = [
     ("GET", "/v1/collections", None),
     ("GET", "/v1/collections/default", None),
 ]
+OF_OTHER_APIS: list[tuple[str, str, Any]] = [
+    ("POST", "/v1/chat/completions", {"model": "rag", "messages": [{"role": "user", "content": "q"}]}),
+    ("POST", "/v1/embeddings", {"model": "org/embedder", "input": "a"}),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/models/rag", None),
+    ("POST", "/v1/rerank", {"query": "q", "documents": ["a"]}),
+    ("POST", "/v2/rerank", {"model": "org/reranker", "query": "q", "documents": ["a"]}),
+]
+"""For all, too; their refusals have another form, see compatible/test_errors.py."""
 OF_A_TENANT = [*FOR_ADMINS, *FOR_ALL]
 NEW_TENANT = ("POST", "/v1/tenants", {"id": "new"})
 ONE_TENANT = ("GET", "/v1/tenants/t", None)
@@ -56,13 +65,13 @@ async def test_every_route_of_v1_is_in_these_lists(api: Api) -> None:
     document = (await api.client.get("/openapi.json")).json()
     shared = {("POST", "/v1/commands"), ("POST", "/v1/rpc")}
     routes = {
-        (method.upper(), path.split("/")[2], path.count("/"))
+        (method.upper(), *path.split("/")[1:3], path.count("/"))
         for path, operations in document["paths"].items()
         for method in operations
-        if path.startswith("/v1/") and (method.upper(), path) not in shared
+        if path.startswith("/v") and (method.upper(), path) not in shared
     }
-    listed = [*FOR_THE_PLATFORM, *OF_A_TENANT, ONE_TENANT]
-    assert {(method, path.split("/")[2], path.count("/")) for method, path, _ in listed} == routes
+    listed = [*FOR_THE_PLATFORM, *OF_A_TENANT, ONE_TENANT, *OF_OTHER_APIS]
+    assert {(method, *path.split("/")[1:3], path.count("/")) for method, path, _ in listed} == routes
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": ""}, {"Authorization": "Bearer rag_wrong_key"}])
@@ -89,7 +98,7 @@ async def test_a_query_key_may_change_nothing(api: Api, method: str, path: str, 
 
 
 @pytest.mark.parametrize("role", ["query", "admin"])
-@pytest.mark.parametrize(("method", "path", "body"), FOR_ALL)
+@pytest.mark.parametrize(("method", "path", "body"), [*FOR_ALL, *OF_OTHER_APIS])
 async def test_any_key_of_the_tenant_may_ask(api: Api, role: Role, method: str, path: str, body: Any) -> None:
     answer = await api.client.request(method, path, json=body, headers=await api.key(role))
     assert answer.status_code in (200, 202, 404), answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from fastapi.routing import APIRoute
 from jsonschema_rs import Draft202012Validator
 from starlette.routing import Route
 
+from serve_app.api import dialects
 from serve_app.api.app import create_app
 from serve_app.api.contract import HEADERS
 from serve_app.api.errors import STATUS
 from tests.api.conftest import Api
 from tests.api.contract import rehearse
+from tests.api.test_access import OF_OTHER_APIS
 from tests.api.test_query import events
 
 JSON, PROBLEM = "application/json", "application/problem+json"
@@ -85,14 +88,18 @@ async def test_refusals_are_problems_with_their_codes_and_an_example_of_each(doc
             if status < "400" or (path == "/readyz" and status == "503"):
                 continue
             where = f"{method} {path} {status}"
-            assert list(answer["content"]) == [PROBLEM], where
-            content = answer["content"][PROBLEM]
+            dialect = dialects.of(path)
+            assert list(answer["content"]) == [dialect.media_type], where
+            content = answer["content"][dialect.media_type]
             assert content["examples"], where
             for code, example in content["examples"].items():
                 value = resolved(document, example)["value"]
-                assert (value["code"], value["status"]) == (code, int(status)), where
                 assert valid(document, content["schema"], value), where
-                assert not valid(document, content["schema"], value | {"code": "other"}), where
+                if dialect is dialects.PROBLEM:
+                    assert (value["code"], value["status"]) == (code, int(status)), where
+                    assert not valid(document, content["schema"], value | {"code": "other"}), where
+                else:
+                    assert not valid(document, content["schema"], {"detail": "a problem"}), where
                 seen.add(code)
             assert ("WWW-Authenticate" in answer["headers"]) is (status == "401"), where
     assert seen == {error.code for error in STATUS}
@@ -115,7 +122,8 @@ async def test_answers_in_json_have_an_example_that_fits(document: dict[str, Any
     for method, path, operation in operations(document):
         for status, answer in operation["responses"].items():
             content = answer.get("content", {}).get(JSON)
-            if content is None or path == "/v1/rpc":
+            refused = status >= "400" and dialects.of(path) is not dialects.PROBLEM
+            if content is None or path == "/v1/rpc" or refused:
                 continue
             where = f"{method} {path} {status}"
             assert valid(document, content["schema"], content["example"]), where
@@ -125,7 +133,8 @@ async def test_answers_in_json_have_an_example_that_fits(document: dict[str, Any
 async def test_creating_routes_tell_of_idempotency(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         names = {resolved(document, parameter)["name"] for parameter in operation["parameters"]}
-        creates = method == "POST" and path not in ("/v1/query", "/v1/search", "/v1/jobs/{job_id}/cancel")
+        asks = {path for _, path, _ in OF_OTHER_APIS} | {"/v1/query", "/v1/search", "/v1/jobs/{job_id}/cancel"}
+        creates = method == "POST" and path not in asks
         assert ("Idempotency-Key" in names) is creates, (method, path)
         replayed = {status for status, a in operation["responses"].items() if "Idempotent-Replayed" in a["headers"]}
         assert replayed == {status for status in operation["responses"] if creates and status < "300"}
@@ -145,6 +154,27 @@ async def test_each_event_of_a_stream_is_as_documented(api: Api, document: dict[
     for event in [*sent, *shown]:
         assert valid(document, schema, event), event
         assert not valid(document, schema, {key: value for key, value in event.items() if key != "query_id"})
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_each_chunk_of_a_chat_is_as_documented(api: Api, document: dict[str, Any], failing: bool) -> None:
+    answers = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
+    content = answers["text/event-stream"]
+    schema = content["itemSchema"]["properties"]["data"]["anyOf"][0]["contentSchema"]
+    if failing:
+        api.stages.failures["ending"] = ZeroDivisionError()  # type: ignore[assignment]
+    body = {"model": "rag", "messages": [{"role": "user", "content": "Koji je rok?"}]}
+    told = (await api.client.post("/v1/chat/completions", json=body | {"stream": True})).text
+    told += "".join(example["value"] for example in content["examples"].values())
+    sent = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
+    parsed = [json.loads(each) for each in sent if each != "[DONE]"]
+    assert len(parsed) > 8
+    for each in parsed:
+        assert valid(document, schema, each), each
+        assert not valid(document, schema, {key: value for key, value in each.items() if key not in ("id", "error")})
+    if not failing:
+        whole = (await api.client.post("/v1/chat/completions", json=body)).json()
+        assert valid(document, answers[JSON]["schema"], whole)
 
 
 async def test_a_query_s_answer_is_as_documented(api: Api, document: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from deployments.types import GenerationLoad, Passage
@@ -85,6 +86,39 @@ async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running
     )
     assert streamed == reference["text"]
     assert complete["usage"]["prompt_tokens"] == reference["prompt_tokens"]
+
+
+async def test_openai_s_client_asks_both_models(running: Running, model: Path) -> None:
+    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    async with openai.AsyncOpenAI(
+        api_key=running.key,
+        base_url=f"{running.url}/v1",
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    ) as client:
+        assert [each.id async for each in client.models.list()] == ["rag", str(model), "all-MiniLM-L6-v2"]
+        assert (await client.models.retrieve(str(model))).id == str(model)
+        for name in ("rag", str(model)):
+            asked: dict[str, Any] = {"model": name, "messages": messages, "temperature": 1, "max_tokens": 24}
+            first, again, other = [
+                (await client.chat.completions.create(**asked, seed=seed)).choices[0] for seed in (7, 7, 8)
+            ]
+            text = first.message.content
+            assert text == again.message.content != other.message.content
+            assert first.finish_reason == "length"
+            stop = text[len(text) // 2 :][:3]
+            stopped = await client.chat.completions.create(**asked, seed=7, stop=[stop, "not there"])
+            assert stopped.choices[0].finish_reason == "stop"
+            assert stopped.choices[0].message.content == text.partition(stop)[0]
+            assert stopped.usage.completion_tokens < 24
+            streamed = await client.chat.completions.create(
+                **asked, seed=7, stream=True, stream_options={"include_usage": True}
+            )
+            chunks = [chunk async for chunk in streamed]
+            said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
+            assert (said, chunks[-1].usage.completion_tokens) == (text, 24)
+            assert bool(chunks[0].choices[0].delta.model_extra) is (name == "rag")
+            await client.chat.completions.create(**asked, top_p=0, presence_penalty=1, frequency_penalty=-1)
 
 
 async def test_a_client_that_stays_keeps_the_engine_busy_longer_than_the_limit(running: Running) -> None:

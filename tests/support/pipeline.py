@@ -25,6 +25,7 @@ from deployments.types import (
     SparseVector,
     StageStatus,
     TextDelta,
+    TextKind,
     Usage,
     VersionCopy,
 )
@@ -64,7 +65,7 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 
 @dataclass
 class Stages:
-    """All six ports at once. `delays` and `failures` are by stage name."""
+    """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
@@ -74,8 +75,11 @@ class Stages:
     aborted: list[tuple[str, str]] = field(default_factory=list)
     requests: list[GenerationRequest] = field(default_factory=list)
     retrievals: list[RetrievalRequest] = field(default_factory=list)
+    embedded: list[tuple[list[str], TextKind]] = field(default_factory=list)
+    scored: list[tuple[str, list[str]]] = field(default_factory=list)
     tokens_per_text: int | None = None
     streams_closed: int = 0
+    serving: StageStatus = field(default_factory=lambda: StageStatus(True, "fake", "none"))
     visible: Seen = field(default_factory=lambda: Seen("v9"))
     deleted: list[tuple[str, str]] = field(default_factory=list)
     stored: list[Passage] = field(default_factory=list)
@@ -106,6 +110,26 @@ class Stages:
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         await self._enter("reranking")
         return [replace(c, scores=replace(c.scores, rerank=c.scores.fused)) for c in candidates]
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        self.embedded.append((list(texts), kind))
+        await self._enter("embedding")
+        vectors = np.array([[len(text), 1, 2, 3] for text in texts], np.float32)
+        return Embeddings(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), "f")
+
+    async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        self.scored.append((query, list(texts)))
+        await self._enter("reranking")
+        return [min(len(text) / 100, 1.0) for text in texts]
+
+    async def embedder(self) -> str:
+        return "org/embedder"
+
+    async def reranker(self) -> str:
+        return "org/reranker"
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         raise AssertionError("the ingress does not index")
@@ -163,7 +187,7 @@ class Stages:
         return [self.tokens_per_text if self.tokens_per_text is not None else len(t.split()) for t in texts]
 
     async def status(self) -> StageStatus:
-        return StageStatus(True, "fake", "none")
+        return self.serving
 
     def pipeline(self, context_tokens: int = 100_000) -> Pipeline:
         return Pipeline(self, self, self, self, self, self, context_tokens)

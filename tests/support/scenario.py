@@ -23,7 +23,7 @@ def run(worlds: Worlds) -> None:
             machine.look(tenant, path)
         for other in ("a", "b", "c"):
             machine.trespass(tenant, other)
-    for route in ("search", "query", "stream", "command", "rpc"):
+    for route in ("search", "query", "stream", "command", "rpc", "chat", "streamed chat"):
         for tenant in ("a", "b"):
             for user in ("u1", "u2"):
                 machine.ask(tenant, user, ["rok", "ugovor"], "c", [], route, None)

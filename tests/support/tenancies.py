@@ -45,7 +45,17 @@ WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prij
 _DRAWN = re.compile(
     r"\b(?:job|key)_[0-9a-f]{32}\b|\b(?:[0-9a-f]{32}){1,2}(?:\.\d+-[0-9a-f]{8})?\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?"
 )
-_TIMED = {"created_at", "updated_at", "at", "expires_at", "revoked_at", "timings", "request_id", "X-Request-ID"}
+_TIMED = {
+    "created",
+    "created_at",
+    "updated_at",
+    "at",
+    "expires_at",
+    "revoked_at",
+    "timings",
+    "request_id",
+    "X-Request-ID",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,8 @@ class Seen:
     def of(cls, answer: httpx.Response) -> Self:
         kind = answer.headers.get("content-type", "").split(";")[0]
         if kind == "text/event-stream":
-            body: Any = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+            told = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+            body: Any = [each if each == "[DONE]" else json.loads(each) for each in told]
         elif kind == "application/x-ndjson":
             body = [json.loads(line) for line in answer.text.splitlines() if line]
         else:
@@ -276,7 +287,7 @@ class Tenancies(RuleBasedStateMachine):
         words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4),
         whose=st.sampled_from((None, *TENANTS)),
         collections=st.lists(st.sampled_from(COLLECTIONS[:1]), max_size=1),
-        route=st.sampled_from(("search", "query", "stream", "command", "rpc")),
+        route=st.sampled_from(("search", "query", "stream", "command", "rpc", "chat", "streamed chat")),
         condition=st.sampled_from((None, "metadata.number >= 2", "not (collection == 'zakoni')")),
     )
     def ask(
@@ -294,6 +305,11 @@ class Tenancies(RuleBasedStateMachine):
                 path, sent = "/v1/query", {**body, "stream": route == "stream"}
             case "command":
                 path, sent = "/v1/commands", {"id": "1", "command": "query", "params": body}
+            case "chat" | "streamed chat":
+                turns = [{"role": role, "content": " ".join(words)} for role in ("user", "assistant")]
+                messages = [*turns, {"role": "user", "content": body.pop("query")}]
+                path = "/v1/chat/completions"
+                sent = {"model": "rag", "messages": messages, "stream": route != "chat", **body}
             case _:
                 path, sent = "/v1/rpc", {"jsonrpc": "2.0", "id": 1, "method": "search", "params": body}
         self._do(self._compared(tenant, "POST", path, json=sent, user=user))

@@ -34,6 +34,7 @@ from deployments.types import (
     RetrievalRequest,
     StageStatus,
     TextDelta,
+    TextKind,
     VersionCopy,
 )
 from serve_app.admission.config import AdmissionConfig
@@ -71,6 +72,21 @@ class Stages:
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
         return await self.embedding.embed(texts, "passage")
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        return await self.embedding.embed(texts, kind)
+
+    async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
+        return await self.embedding.count_tokens(texts, kind)
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        return await self.reranking.score(query, texts)
+
+    async def embedder(self) -> str:
+        return (await self.embedding.status()).model or ""
+
+    async def reranker(self) -> str:
+        return (await self.reranking.status()).model or ""
 
     async def describe(self) -> EmbedderInfo:
         return await self.embedding.describe()
@@ -189,6 +205,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
         Pipeline(
             stages, LexicalStatistics(database), Visibility(database), stages, stages, stages, context_tokens=16_384
         ),
+        stages,
         Gate(AdmissionConfig(), slots=64),
         stages,
         Sources(SourcesConfig()),

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from deployments.errors import DeadlineExceeded, PromptTooLong, RagError, StageUnavailable
+from deployments.types import Message as ChatMessage
 from deployments.types import TextDelta
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources
 from tests.support.pipeline import Stages, query
@@ -138,3 +139,45 @@ async def test_an_unexpected_error_of_one_half_cancels_the_other() -> None:
     stages = Stages(delays={"lexical": 30}, failures={"embedding": RagError("x")})
     with pytest.raises(RagError):
         await asyncio.wait_for(stages.pipeline().search(query()), 5)
+
+
+async def test_a_question_s_history_and_sampling_reach_the_engine() -> None:
+    stages = Stages()
+    turns = (ChatMessage("user", "Bok!"), ChatMessage("assistant", "Dobar dan."))
+    sampling = {"stop": ("\n",), "top_p": 0.5, "presence_penalty": 1.0, "frequency_penalty": -1.0, "seed": 7}
+    await collect(stages, history=turns, **sampling)
+    (request,) = stages.requests
+    assert request.messages[1:3] == turns
+    assert {name: getattr(request, name) for name in sampling} == sampling
+
+
+CONVERSATION = (ChatMessage("system", "Be brief."), ChatMessage("user", "Koji je rok? [1]"))
+
+
+async def test_a_chat_is_the_model_s_answer_to_the_messages_as_they_are() -> None:
+    stages = Stages()
+    async with aclosing(stages.pipeline().chat(query(), CONVERSATION)) as messages:
+        said = [message async for message in messages]
+    assert [type(message) for message in said] == [Chunk, Chunk, Complete]
+    assert stages.asked == ["generation"]
+    assert (stages.requests[0].messages, stages.requests[0].passages) == (CONVERSATION, ())
+    assert stages.aborted == []
+
+
+@pytest.mark.parametrize("after", [1, 2])
+async def test_a_reader_that_leaves_aborts_a_chat(after: int) -> None:
+    stages = Stages(answer=["a "] * 100)
+    answer = stages.pipeline().chat(query(), CONVERSATION)
+    for _ in range(after):
+        await anext(answer)
+    await answer.aclose()
+    assert (stages.aborted, stages.streams_closed) == ([("t", "0" * 32)], 1)
+
+
+async def test_a_reader_that_leaves_at_the_end_aborts_nothing() -> None:
+    stages = Stages()
+    for answer in (stages.pipeline().chat(query(), CONVERSATION), stages.pipeline().answer(query())):
+        while not isinstance(await anext(answer), Complete):
+            pass
+        await answer.aclose()
+    assert stages.aborted == []

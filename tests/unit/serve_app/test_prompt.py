@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.types import Language
+from deployments.types import Language, Message
 from serve_app import prompt
 from tests.support.pipeline import passage
 
@@ -49,3 +49,32 @@ async def test_the_worst_passages_are_left_out_first(room: int, kept: int) -> No
     )
     assert len(built.passages) == kept
     assert built.messages[1].content.count("<passage ") == kept
+
+
+HISTORY = (
+    Message("user", "first " * 300),
+    Message("assistant", "its answer"),
+    Message("user", "second"),
+    Message("assistant", "another answer"),
+)
+
+
+async def test_a_conversation_stands_between_the_system_part_and_the_passages() -> None:
+    built = await prompt.build("q", "en", [passage(1)], budget=100_000, count_tokens=no_counting, history=HISTORY)
+    assert built.messages[1:-1] == HISTORY
+    assert [message.role for message in (built.messages[0], built.messages[-1])] == ["system", "user"]
+    assert "first" not in built.messages[-1].content
+
+
+@pytest.mark.parametrize(
+    ("room", "kept", "turns"), [(0, 0, 0), (11, 1, 0), (27, 1, 0), (11 + 51, 1, 0), (11 + 52, 1, 2), (11 + 104, 1, 4)]
+)
+async def test_the_oldest_of_a_conversation_is_left_out_first_and_all_of_it_before_a_passage(
+    room: int, kept: int, turns: int
+) -> None:
+    async def ten_each(texts: Sequence[str]) -> list[int]:
+        return [10] * len(texts)
+
+    built = await prompt.build("q", "en", [passage(1)], budget=64 + 20 + room, count_tokens=ten_each, history=HISTORY)
+    assert len(built.passages) == kept
+    assert built.messages[1:-1] == HISTORY[len(HISTORY) - turns :]

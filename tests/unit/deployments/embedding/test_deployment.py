@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from deployments.embedding import deployment
-from deployments.embedding.base import TextKind
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.fake import FakeEmbedder
 from deployments.errors import InvalidRequest, StageUnavailable
-from deployments.types import Embeddings, StageStatus
+from deployments.types import Embeddings, StageStatus, TextKind
 
 
 class Watched(FakeEmbedder):
@@ -177,3 +176,9 @@ async def test_a_failure_is_unavailable_and_unhealthy_until_a_call_succeeds(
     watched.failure = None
     await embedding.check_health()
     assert (await embedding.status()).ready
+
+
+async def test_tokens_are_the_embedder_s_own(embedding: Embedding) -> None:
+    assert await embedding.count_tokens(["a b", "", "c"], "passage") == [2, 0, 1]
+    with pytest.raises(InvalidRequest, match=r"texts\[1\]"):
+        await embedding.count_tokens(["a", "b" * 21], "query")

@@ -188,3 +188,22 @@ async def test_a_failure_is_unavailable_and_unhealthy_until_a_call_succeeds(
     watched.failure = None
     await reranking.check_health()
     assert (await reranking.status()).ready
+
+
+async def test_scores_are_the_reranker_s_own_in_the_order_of_the_texts(reranking: Reranking, watched: Watched) -> None:
+    texts = ["rok", "rok za žalbu i još nešto", "ništa", "rok žalbu", "žalbu"]
+    assert await reranking.score("rok žalbu", texts) == [0.5, 1.0, 0.0, 1.0, 0.5]
+    assert len(texts) > reranking._config.max_candidates
+    assert [len(call) for call in watched.calls] == [2, 2, 1]
+    assert await reranking.score("rok", []) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "texts", "field"), [("q" * 31, ["a"], "query"), ("q", ["a", "b" * 31], r"texts\[1\]")]
+)
+async def test_what_is_too_long_to_score_is_refused(
+    reranking: Reranking, watched: Watched, query: str, texts: list[str], field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=field):
+        await reranking.score(query, texts)
+    assert watched.calls == []

@@ -1,0 +1,204 @@
+"""POST /chat/completions: from the caller's documents (model rag), or the raw model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.responses import Response
+
+from deployments import errors
+from deployments.errors import InvalidRequest
+from deployments.types import Message as ChatTurn
+from deployments.types import Usage
+from serve_app import questions
+from serve_app.api.access import Asker, DeadlineSeconds, Serving
+from serve_app.api.compatible import catalogue
+from serve_app.api.compatible.completions import DONE, Completion
+from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
+from serve_app.api.contract import answers, data_stream, refusals
+from serve_app.api.streaming import PING, beating, data
+from serve_app.deadline import Deadline
+from serve_app.messages import Source
+from serve_app.pipeline import Query
+from serve_app.schemas import QueryRequest
+from serve_app.services import Access, Services
+
+router = APIRouter(tags=["openai"])
+_ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")
+
+_ID = "chatcmpl-3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
+_SOURCE = asdict(Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018}))
+_CITED = {
+    "type": "url_citation",
+    "url_citation": {"start_index": 0, "end_index": 15, "title": "Zakon o radu", "url": "/v1/documents/nn-30-18"},
+}
+_USAGE = {
+    "prompt_tokens": 812,
+    "completion_tokens": 9,
+    "total_tokens": 821,
+    "prompt_tokens_details": {"cached_tokens": Usage().cached_tokens},
+}
+_ANSWER = {
+    "id": _ID,
+    "object": "chat.completion",
+    "created": 1_795_509_000,
+    "model": "rag",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Rok je 15 dana [1].",
+                "refusal": None,
+                "annotations": [_CITED],
+                "sources": [_SOURCE],
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": _USAGE,
+}
+
+
+def _shown_chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    shared = {"id": _ID, "object": "chat.completion.chunk", "created": 1_795_509_000, "model": "rag"}
+    return data(shared | {"choices": [choice]})
+
+
+_FAILED = {"message": "generation lost its replica; try again", "type": "server_error", "param": None}
+_STREAM = data_stream(
+    (ChatChunk, OpenAIError),
+    {
+        "sources": _shown_chunk({"role": "assistant", "content": "", "sources": [_SOURCE]}),
+        "content": _shown_chunk({"content": "Rok je 15 dana [1]."}),
+        "annotations": _shown_chunk({"annotations": [_CITED]}),
+        "finish": _shown_chunk({}, "stop"),
+        "error": data({"error": _FAILED | {"code": "stage_unavailable"}}),
+        "heartbeat": PING,
+        "done": DONE,
+    },
+)
+
+
+@router.post(
+    "/chat/completions",
+    response_class=StreamingResponse,
+    responses={
+        200: answers(
+            "X-Query-ID",
+            model=ChatCompletion,
+            content=_STREAM,
+            example=_ANSWER,
+            description="one object, or server-sent events if streamed, the last of them `data: [DONE]`",
+        ),
+        **refusals(
+            errors.UnknownModel,
+            errors.UnknownCollection,
+            errors.InvalidFilter,
+            errors.PromptTooLong,
+            errors.EmbedderMismatch,
+            errors.StageUnavailable,
+            errors.Overloaded,
+            errors.DeadlineExceeded,
+        ),
+    },
+)
+async def complete(body: ChatRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
+    """Chat as with OpenAI's API. Model `rag` answers the last message from the caller's documents, with the messages
+    before it as the conversation so far; any other model is sent the messages as they are.
+
+    A stream is answered 200 once it is accepted; what fails later is its last event, and there is no `[DONE]` then.
+    """
+    if body.model == catalogue.RAG:
+        asked = await questions.seat(serving, caller, await _from_documents(serving, caller, body, deadline_s))
+        answer = questions.answer(serving, asked)
+    else:
+        asked = await questions.seat(serving, caller, await _raw(serving, caller, body, deadline_s))
+        answer = questions.chat(serving, asked, _conversation(body.messages))
+    completion = Completion(asked.query.id, body.model)
+    headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
+    if not body.stream:
+        return JSONResponse(await completion.whole(answer), headers=headers)
+    with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    stream = beating(completion.chunks(answer, with_usage=with_usage), heartbeat_s=serving.limits.heartbeat_s)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _from_documents(services: Services, caller: Access, body: ChatRequest, deadline_s: float) -> Query:
+    """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
+    turns = [message for message in body.messages if message.role in ("user", "assistant")]
+    if not turns or turns[-1].role != "user":
+        raise InvalidRequest("messages: the last one must be the question, of role user")
+    asked = QueryRequest(
+        query=turns[-1].content,
+        language=body.language,
+        user=body.user,
+        collections=body.collections,
+        filter=body.filter,
+        top_k=body.top_k,
+        max_tokens=_max_tokens(body),
+        temperature=0.0 if body.temperature is None else body.temperature,
+    )
+    query = await questions.admit(services, caller, asked, deadline_s, names=_names(body))
+    of_system = (message.content for message in body.messages if message.role in ("system", "developer"))
+    preambles = [query.preamble, *of_system]
+    return replace(
+        query,
+        history=_conversation(turns[:-1]),
+        preamble="\n\n".join(text.strip() for text in preambles if text.strip()),
+        **_sampling(body),
+    )
+
+
+async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s: float) -> Query:
+    models = await Deadline(deadline_s).wait("generation", catalogue.raw(services))
+    catalogue.require(body.model, (catalogue.RAG, *models))
+    for field in _ONLY_WITH_DOCUMENTS:
+        if getattr(body, field):
+            raise InvalidRequest(f"{field}: only model {catalogue.RAG} looks into documents; leave it out")
+    last = next((message for message in reversed(body.messages) if message.role == "user"), body.messages[-1])
+    query = questions.admit_chat(
+        services,
+        caller,
+        last.content,
+        user=body.user,
+        max_tokens=_max_tokens(body),
+        deadline_s=deadline_s,
+        names=_names(body),
+    )
+    return replace(
+        query,
+        model="" if body.model == models[0] else body.model,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        **_sampling(body),
+    )
+
+
+def _conversation(messages: Sequence[ChatMessage]) -> tuple[ChatTurn, ...]:
+    return tuple(
+        ChatTurn(message.role if message.role != "developer" else "system", message.content) for message in messages
+    )
+
+
+def _sampling(body: ChatRequest) -> dict[str, Any]:
+    return {
+        "seed": body.seed,
+        "stop": body.stop or (),
+        "top_p": 1.0 if body.top_p is None else body.top_p,
+        "presence_penalty": body.presence_penalty or 0.0,
+        "frequency_penalty": body.frequency_penalty or 0.0,
+    }
+
+
+def _max_tokens(body: ChatRequest) -> int | None:
+    return body.max_completion_tokens or body.max_tokens
+
+
+def _names(body: ChatRequest) -> questions.Names:
+    return questions.Names("messages", "max_completion_tokens" if body.max_completion_tokens else "max_tokens")

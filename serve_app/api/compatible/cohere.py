@@ -1,0 +1,107 @@
+"""Reranking as Cohere's API has it, its first version and its second, and the form of its errors.
+
+Written from its OpenAPI document, https://github.com/cohere-ai/cohere-developer-experience (cohere-openapi.yaml, paths
+/v1/rerank and /v2/rerank). Jina's and other services' /v1/rerank take the same fields.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from serve_app.api.shown import Shown
+from serve_app.schemas import Text, Wire
+
+_MODEL = "the reranker's id: see /v1/models"
+_TOP_N = "results to give; all if left out"
+_WHOLE = "has no effect: documents are read whole, in as many pieces as it takes"
+Query = Annotated[Text, Field(min_length=1, examples=["Koji je rok za žalbu?"])]
+TopN = Annotated[int | None, Field(ge=1, description=_TOP_N)]
+
+
+def _document(given: Any) -> Any:
+    """A text as the object that it stands for."""
+    if isinstance(given, str):
+        return {"text": given}
+    if not isinstance(given, dict) or not isinstance(given.get("text"), str):
+        raise PydanticCustomError("no_text", "send a string, or an object with a text")
+    return given
+
+
+_FIELDS = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "additionalProperties": {"type": "string"},
+    "required": ["text"],
+}
+Document = Annotated[
+    dict[Text, Text],
+    BeforeValidator(_document),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _FIELDS]}),
+]
+
+
+class RerankV1Request(Wire):
+    query: Query
+    documents: tuple[Document, ...] = Field(min_length=1, examples=[["Rok je 15 dana.", {"text": "Pristojba."}]])
+    model: Text | None = Field(None, max_length=512, description=f"{_MODEL}; it need not be named")
+    top_n: TopN = None
+    return_documents: bool | None = Field(None, description="true: each result has its document")
+    rank_fields: Annotated[tuple[Literal["text"], ...], Field(min_length=1, max_length=1)] | None = Field(
+        None, description="only text is read"
+    )
+    max_chunks_per_doc: int | None = Field(None, ge=1, description=_WHOLE)
+
+
+class RerankV2Request(Wire):
+    model: Text = Field(max_length=512, description=_MODEL)
+    query: Query
+    documents: tuple[Text, ...] = Field(min_length=1, examples=[["Rok je 15 dana.", "Pristojba se plaća."]])
+    top_n: TopN = None
+    max_tokens_per_doc: int | None = Field(None, ge=1, description=_WHOLE)
+    priority: int | None = Field(None, ge=0, le=999, description="has no effect")
+
+
+class ApiVersion(Shown):
+    version: Literal["1", "2"]
+
+
+class BilledUnits(Shown):
+    search_units: int = Field(description="one for each hundred documents that were begun")
+
+
+class Meta(Shown):
+    api_version: ApiVersion
+    billed_units: BilledUnits
+
+
+class RankedV2(Shown):
+    """`index` is the document's place in the request, from 0."""
+
+    index: int
+    relevance_score: float = Field(ge=0, le=1)
+
+
+class RankedV1(RankedV2):
+    document: dict[str, str] | None = Field(None, description="with return_documents")
+
+
+class RerankV1Answer(Shown):
+    id: str
+    results: list[RankedV1]
+    meta: Meta
+
+
+class RerankV2Answer(Shown):
+    id: str
+    results: list[RankedV2]
+    meta: Meta
+
+
+class CohereError(Shown):
+    """An error as Cohere's API has it."""
+
+    id: str = Field(description="the request's id")
+    message: str = Field(description="what was wrong this time, and what to do")

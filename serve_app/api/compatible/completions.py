@@ -1,0 +1,136 @@
+"""The messages of an answer → OpenAI's chat completion, whole or in chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from deployments.types import Usage
+from serve_app.api import dialects
+from serve_app.api.errors import STATUS
+from serve_app.api.streaming import data, expected
+from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources, wire
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(slots=True)
+class Completion:
+    """What all objects of one answer share."""
+
+    query_id: str
+    model: str
+    created: int = field(default_factory=lambda: int(time.time()))
+    _sources: dict[str, Source] = field(default_factory=dict)
+
+    async def whole(self, answer: AsyncGenerator[Message]) -> dict[str, Any]:
+        text: list[str] = []
+        message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None, "annotations": []}
+        finish_reason, usage = "stop", Usage()
+        async with aclosing(answer) as messages:
+            async for each in messages:
+                match each:
+                    case Sources():
+                        message["sources"] = self._shown(each)
+                    case Chunk():
+                        text.append(each.content)
+                    case Citation():
+                        message["annotations"] += self._annotations(each)
+                    case Complete():
+                        finish_reason, usage = _finish_reason(each), each.usage
+        message["content"] = "".join(text)
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
+        return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
+
+    async def chunks(self, answer: AsyncGenerator[Message], *, with_usage: bool) -> AsyncGenerator[bytes]:
+        """Server-sent events. An error is the last of them: its object in place of a chunk, and no [DONE], by which
+        clients tell a whole answer from one that broke off."""
+        role: dict[str, Any] = {"role": "assistant", "content": ""}
+        null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
+        async with aclosing(answer) as messages:
+            try:
+                async for each in messages:
+                    delta, finish_reason = self._delta(each)
+                    if role:
+                        opening, role = role, {}
+                        if isinstance(each, Sources):
+                            delta = opening | delta
+                        else:
+                            yield data(self._chunk(opening) | null_usage)
+                    yield data(self._chunk(delta, finish_reason) | null_usage)
+                    if isinstance(each, Complete) and with_usage:
+                        yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(each.usage)})
+            except Exception as error:
+                failed = expected(self.query_id, error)
+                told = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
+                yield data(dialects.OPENAI.body(told, None))
+                return
+        yield DONE
+
+    def _delta(self, message: Message) -> tuple[dict[str, Any], str | None]:
+        match message:
+            case Sources():
+                return {"sources": self._shown(message)}, None
+            case Chunk():
+                return {"content": message.content}, None
+            case Citation():
+                return {"annotations": self._annotations(message)}, None
+            case Complete():
+                return {}, _finish_reason(message)
+            case _:
+                raise AssertionError("a failure is raised, not told")
+
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._object("chat.completion.chunk", [choice])
+
+    def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self.query_id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        }
+
+    def _shown(self, message: Sources) -> list[dict[str, Any]]:
+        self._sources = {source.id: source for source in message.sources}
+        shown: list[dict[str, Any]] = wire(message)["sources"]
+        return shown
+
+    def _annotations(self, citation: Citation) -> list[dict[str, Any]]:
+        return [
+            {
+                "type": "url_citation",
+                "url_citation": {
+                    "start_index": citation.start,
+                    "end_index": citation.end,
+                    "title": self._sources[cited].title,
+                    "url": _url(self._sources[cited]),
+                },
+            }
+            for cited in citation.sources
+        ]
+
+
+def _url(source: Source) -> str:
+    url = source.metadata.get("url")
+    return url if isinstance(url, str) else f"/v1/documents/{quote(source.document_id, safe='')}"
+
+
+def _finish_reason(complete: Complete) -> str:
+    """OpenAI's API knows neither that nothing was found nor that someone stopped the answer."""
+    return "length" if complete.finish_reason == "length" else "stop"
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }

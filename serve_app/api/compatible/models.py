@@ -1,0 +1,51 @@
+"""GET /models and /models/{model}: what may be named as a request's `model`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from deployments import errors
+from serve_app.api.access import Caller, DeadlineSeconds, Serving
+from serve_app.api.compatible import catalogue
+from serve_app.api.compatible.openai import Model, Models
+from serve_app.api.contract import answers, refusals
+from serve_app.deadline import Deadline
+from serve_app.schemas import Text
+
+router = APIRouter(tags=["openai"])
+ModelId = Annotated[Text, Path(max_length=512, examples=["rag"])]
+
+
+def _model(model: str) -> dict[str, Any]:
+    return {"id": model, "object": "model", "created": 0, "owned_by": "rag-serve"}
+
+
+@router.get(
+    "/models",
+    response_model=Models,
+    responses={
+        200: answers(example={"object": "list", "data": [_model("rag"), _model("Qwen/Qwen3-8B")]}),
+        **refusals(errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
+    },
+)
+async def list_(serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+    """`rag`, the models that chat without documents, the embedder and the reranker."""
+    there = await Deadline(deadline_s).wait("the list of models", catalogue.everything(serving))
+    return {"object": "list", "data": [_model(model) for model in there]}
+
+
+@router.get(
+    "/models/{model:path}",
+    response_model=Model,
+    responses={
+        200: answers(example=_model("rag")),
+        **refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
+    },
+)
+async def get(model: ModelId, serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+    """Whether there is such a model."""
+    there = await Deadline(deadline_s).wait("the list of models", catalogue.everything(serving))
+    catalogue.require(model, there)
+    return _model(model)

@@ -1,0 +1,316 @@
+"""Requests and answers as OpenAI's API has them, and this service's own additions to them.
+
+Written from its OpenAPI document, https://github.com/openai/openai-openapi (paths /chat/completions, /embeddings and
+/models).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from deployments.types import Language, TextKind
+from serve_app.api.shown import Shown
+from serve_app.messages import Source
+from serve_app.schemas import FilterText, Name, Text, Wire
+
+Nothing = Annotated[list[Any], Field(max_length=0)]
+Ignored = Annotated[Any, Field(description="has no effect")]
+
+_UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "n": ((1,), "one answer is given for a request; leave it out or send 1"),
+    "logprobs": ((False,), "log probabilities are not given; leave it out or send false"),
+    "top_logprobs": ((0,), "log probabilities are not given; leave it out"),
+    "logit_bias": (({},), "is not supported; leave it out"),
+    "tools": (([],), "tools are not supported; leave it out"),
+    "functions": (([],), "functions are not supported; leave it out"),
+    "tool_choice": (("none",), "tools are not supported; leave it out or send none"),
+    "function_call": (("none",), "functions are not supported; leave it out or send none"),
+    "response_format": (({"type": "text"},), 'only {"type": "text"} is supported'),
+    "modalities": ((["text"],), 'only ["text"] is supported'),
+    "audio": ((), "only text is answered; leave it out"),
+    "tool_calls": (([],), "tools are not supported; leave it out"),
+}
+"""Fields that ask for what this service cannot do: the values that do not, and what to say to all others."""
+
+
+def _supported(value: Any, info: ValidationInfo) -> Any:
+    accepted, why = _UNSUPPORTED[info.field_name or ""]
+    if value is not None and value not in accepted:
+        raise PydanticCustomError("unsupported", "{why}", {"why": why})
+    return value
+
+
+# --- What a chat is asked
+
+
+def _text_of_parts(content: Any) -> Any:
+    """A message's content as one text, from its parts where it has some."""
+    if content is None:
+        raise PydanticCustomError("no_text", "send the message's text")
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
+            raise PydanticCustomError("not_text", "only text is read; send a string, or parts of type text")
+        texts.append(part[kind])
+    return "\n".join(texts)
+
+
+_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+Content = Annotated[
+    Text,
+    BeforeValidator(_text_of_parts),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]}),
+]
+
+
+class ChatMessage(Wire):
+    """`sources`, `annotations` and `refusal` come back with answers that clients send as they got them."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content
+    name: Ignored = None
+    refusal: Ignored = None
+    annotations: Ignored = None
+    sources: Ignored = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Nothing | None = None
+
+    _check = field_validator("audio", "tool_calls", mode="before")(_supported)
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = Field(None, description="a last chunk, without choices, has the usage")
+    include_obfuscation: Ignored = None
+
+
+class TextFormat(Wire):
+    type: Literal["text"]
+
+
+def _stop_sequences(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
+_STOP = {"type": "string", "minLength": 1, "maxLength": 256}
+Stop = Annotated[
+    Annotated[tuple[Annotated[Text, Field(min_length=1, max_length=256)], ...], Field(max_length=4)] | None,
+    BeforeValidator(_stop_sequences),
+    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "maxItems": 4, "items": _STOP}, {"type": "null"}]}),
+]
+
+
+class ChatRequest(Wire):
+    model: Text = Field(max_length=512, description="rag, or the id of a raw model: see /v1/models", examples=["rag"])
+    messages: tuple[ChatMessage, ...] = Field(
+        min_length=1, examples=[[{"role": "user", "content": "Koji je rok za žalbu?"}]]
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1, description="length of the answer; 512 if left out, at most 4,096")
+    max_completion_tokens: int | None = Field(None, ge=1, description="the same; counts where both are given")
+    temperature: float | None = Field(None, ge=0, le=2, description="left out: 0 for rag, 1 for a raw model")
+    top_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    stop: Stop = Field(None, description="the answer ends before the first of these")
+    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    user: Name | None = Field(None, description="with rag: also search this user's private documents", examples=["u1"])
+
+    collections: tuple[Name, ...] = Field((), description="with rag: search these only", examples=[["zakoni"]])
+    filter: FilterText = None
+    language: Language | None = Field(None, description="with rag: the answer's; left out, the question's")
+    top_k: int | None = Field(None, ge=1, description="with rag: passages to use; 8 if left out, at most 50")
+
+    n: Literal[1] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    tools: Nothing | None = None
+    functions: Nothing | None = None
+    tool_choice: Literal["none"] | None = None
+    function_call: Literal["none"] | None = None
+    response_format: TextFormat | None = None
+    modalities: Annotated[tuple[Literal["text"], ...], Field(min_length=1, max_length=1)] | None = None
+    audio: None = None
+
+    store: Ignored = None
+    metadata: Ignored = None
+    service_tier: Ignored = None
+    parallel_tool_calls: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_retention: Ignored = None
+    safety_identifier: Ignored = None
+    reasoning_effort: Ignored = None
+    verbosity: Ignored = None
+
+    _check = field_validator(*(_UNSUPPORTED.keys() - {"tool_calls"}), mode="before")(_supported)
+
+
+# --- What a chat is answered
+
+
+class UrlCitation(Shown):
+    """Characters `start_index` to `end_index` of the answer rest on this document."""
+
+    start_index: int
+    end_index: int
+    title: str
+    url: str = Field(description="the document's metadata.url, else its own address at this service")
+
+
+class Annotation(Shown):
+    type: Literal["url_citation"]
+    url_citation: UrlCitation
+
+
+class ChatAnswer(Shown):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+    annotations: list[Annotation]
+    sources: list[Source] | None = Field(
+        None, description="of rag, beyond OpenAI's API: the passages behind the answer, in the order of its [numbers]"
+    )
+
+
+class Choice(Shown):
+    index: Literal[0]
+    message: ChatAnswer
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class PromptTokens(Shown):
+    cached_tokens: int
+
+
+class ChatUsage(Shown):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokens
+
+
+class ChatCompletion(Shown):
+    id: str = Field(description="chatcmpl- and what DELETE /v1/query/{query_id} cancels")
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: Annotated[list[Choice], Field(min_length=1, max_length=1)]
+    usage: ChatUsage
+
+
+class Delta(Shown):
+    """`sources` are in the first of a stream, `annotations` come as their citations are found; both add up."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    annotations: list[Annotation] | None = None
+    sources: list[Source] | None = None
+
+
+class ChunkChoice(Shown):
+    index: Literal[0]
+    delta: Delta
+    logprobs: None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChatChunk(Shown):
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: Annotated[list[ChunkChoice], Field(max_length=1)]
+    usage: ChatUsage | None = Field(None, description="with stream_options.include_usage: null but in the last chunk")
+
+
+# --- Embeddings
+
+
+def _texts(given: Any) -> Any:
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
+        raise PydanticCustomError("token_ids", "token ids are of another model's tokenizer; send text")
+    return given
+
+
+_INPUT = {"type": "string", "minLength": 1}
+Input = Annotated[
+    tuple[Annotated[Text, Field(min_length=1)], ...],
+    BeforeValidator(_texts),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_INPUT, {"type": "array", "minItems": 1, "items": _INPUT}]}),
+]
+
+
+class EmbeddingsRequest(Wire):
+    model: Text = Field(max_length=512, description="the embedder's id: see /v1/models")
+    input: Input = Field(examples=[["Rok za žalbu je 15 dana."]])
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="base64: little-endian float32; float if left out"
+    )
+    dimensions: int | None = Field(
+        None, ge=1, description="the first so many of each vector, at unit length; all if left out"
+    )
+    input_type: TextKind | None = Field(None, description="query or passage, passage if left out")
+    user: Ignored = None
+
+
+class Embedding(Shown):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsUsage(Shown):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Shown):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+
+
+# --- Models and errors
+
+
+class Model(Shown):
+    id: str
+    object: Literal["model"]
+    created: int = Field(description="0: models do not say")
+    owned_by: str
+
+
+class Models(Shown):
+    object: Literal["list"]
+    data: list[Model]
+
+
+class ErrorDetail(Shown):
+    message: str = Field(description="what was wrong this time, and what to do")
+    type: Literal["invalid_request_error", "rate_limit_exceeded", "server_error"]
+    param: str | None = Field(description="the field that was wrong, if it was one")
+    code: str
+
+
+class OpenAIError(Shown):
+    """An error as OpenAI's API has it."""
+
+    error: ErrorDetail

@@ -1,0 +1,11 @@
+"""What answers' schemas have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Shown(BaseModel):
+    """An answer's schema. What the code says beyond it is a defect, but clients are to expect new fields."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=lambda schema: schema.pop("additionalProperties", None))
