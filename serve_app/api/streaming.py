@@ -14,6 +14,7 @@ from serve_app.messages import Failure, Message, wire
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
+EMPTY = b"\n"
 Told = Message | Mapping[str, Any]
 """A message of an answer, or another stream's, ready for JSON with its `type`."""
 M = TypeVar("M", bound=Told)
@@ -34,6 +35,25 @@ async def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float
     Closing this closes `answer`, whatever it is waiting for. `query_id` is what an error is told of.
     """
     number = 0
+    async with aclosing(_with_silence(query_id, answer, heartbeat_s)) as messages:
+        async for message in messages:
+            number += message is not None
+            yield PING if message is None else event(message, number)
+
+
+async def lines(
+    command_id: str, query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float
+) -> AsyncGenerator[bytes]:
+    """The same as lines, each with the command's id too. Lines of JSON have no comments: silence is an empty line."""
+    async with aclosing(_with_silence(query_id, answer, heartbeat_s)) as messages:
+        async for message in messages:
+            yield EMPTY if message is None else line({**wire(message), "id": command_id})
+
+
+async def _with_silence(
+    query_id: str, answer: AsyncGenerator[M], heartbeat_s: float
+) -> AsyncGenerator[M | Failure | None]:
+    """The messages, and None after each `heartbeat_s` in which there was none."""
     async with aclosing(_until_failure(query_id, answer)) as messages:
         pending: asyncio.Task[M | Failure | None] | None = None
         try:
@@ -42,24 +62,16 @@ async def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float
                     pending = asyncio.ensure_future(anext(messages, None))
                 done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
                 if not done:
-                    yield PING
+                    yield None
                     continue
                 message, pending = pending.result(), None
                 if message is None:
                     return
-                number += 1
-                yield event(message, number)
+                yield message
         finally:
             if pending is not None:
                 pending.cancel()
                 await asyncio.wait({pending})
-
-
-async def lines(command_id: str, query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[bytes]:
-    """The same messages without comments, which lines of JSON cannot have; each carries the command's id too."""
-    async with aclosing(_until_failure(query_id, answer)) as messages:
-        async for message in messages:
-            yield line({**wire(message), "id": command_id})
 
 
 async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:
