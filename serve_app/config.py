@@ -54,6 +54,7 @@ class ApiConfig(Config):
     job_poll_s: float = Field(1, gt=0, description="how often a stream of a job's events asks how far the job is")
     max_job_events_s: float = Field(900, gt=0, description="how long such a stream lasts if the job does not end")
     max_key_overlap_s: float = Field(30 * 86_400, ge=0, description="how long a rotated key may go on working")
+    idempotency_s: float = Field(86_400, gt=0, description="how long the answer to an Idempotency-Key is kept")
     key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica remembers that a key was good")
 
     @model_validator(mode="after")

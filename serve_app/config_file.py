@@ -251,6 +251,7 @@ def _impossible(raw: Mapping[str, Any], args: AppArgs) -> Iterator[Problem]:
         deployments[name] = deployment
     for name in DEPLOYMENTS:
         yield from _unbounded(name, deployments.get(name))
+    yield from _endless(raw.get("http_options") or {}, args)
     yield from _shared_stores(args, deployments)
     yield from _devices(args, deployments)
     yield from _generation(args, deployments.get("generation", {}))
@@ -267,6 +268,18 @@ def _unbounded(name: str, deployment: Mapping[str, Any] | None) -> Iterator[Prob
     for bound in BOUNDS:
         if deployment.get(bound, -1) == -1:
             yield f"{_at(name)}.{bound}", "is missing, and Serve's default does not fit; set a number above 0"
+
+
+def _endless(options: Mapping[str, Any], args: AppArgs) -> Iterator[Problem]:
+    """Serve's own time limit is for what is left of a request when everything of ours has failed."""
+    longest = max(args.api.max_deadline_s, args.api.max_job_events_s)
+    given = options.get("request_timeout_s")
+    if given is None or given <= longest:
+        yield (
+            "http_options.request_timeout_s",
+            f"{'is missing' if given is None else f'is {given:g}'}, and an answer may take {longest:g} s "
+            f"({_ARGS}.api.max_deadline_s, max_job_events_s); set more than that",
+        )
 
 
 def _shared_stores(args: AppArgs, deployments: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

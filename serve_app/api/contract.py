@@ -128,7 +128,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     HEADER: {
         "name": HEADER,
         "in": "header",
-        "description": "the same key with the same request gets the same answer for 24 hours",
+        "description": "the same key with the same request gets the same answer, as a rule for 24 hours",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
         "example": "5f0c7a1e-2b64-4c0e-9a35-6f7d8e9c0b1a",
     },

@@ -15,9 +15,10 @@ EXTENSION = "rag.body"
 UNASKED = 64 * 1024
 
 
-async def ask_for_body(scope: Scope, send: Send) -> None:
+async def ask_for_body(scope: Scope, send: Send, most: int) -> None:
+    """`most`: bytes after which no more is let in, so that a body over a limit is read a little beyond it only."""
     if EXTENSION in scope.get("extensions", {}) and may_be_held_back(scope):
-        await send({"type": EXTENSION})
+        await send({"type": EXTENSION, "most": most})
 
 
 def may_be_held_back(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ untouched."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
 from serve_app.api.errors import problem_of
-from serve_app.api.gate import ask_for_body
+from serve_app.api.gate import EXTENSION, ask_for_body
 
+logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"
 FOR_SERVE = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
 _GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -46,14 +48,21 @@ class RequestId:
 class NothingForServe:
     """Refuses the headers by which Serve lets a caller switch off its time limit, or that it notices a hang-up.
 
-    Where cluster/door.py stands in front they do not come this far.
+    Where cluster/door.py stands in front they do not come this far; that it does not is said once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.said = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if not self.said and EXTENSION not in scope.get("extensions", {}):
+                self.said = True
+                logger.warning(
+                    "Serve's HTTP server has no bounds on silent clients and on bodies that are not asked for: "
+                    "start Ray on every node with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.door:middlewares"
+                )
             headers = Headers(scope=scope)
             for name in FOR_SERVE:
                 if name in headers:
@@ -88,7 +97,7 @@ class BodyLimit:
                 return await receive()
             if not until:
                 until = asyncio.get_running_loop().time() + self.within_s
-                await ask_for_body(scope, send)
+                await ask_for_body(scope, send, limit)
             try:
                 async with asyncio.timeout_at(until):
                     message = await receive()
