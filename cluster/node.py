@@ -24,8 +24,8 @@ LOGICAL_CPUS = 16
 """More than the cores of a small machine: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 FOLDER_PREFIX = "rag-"
-LONGEST_TEMP_ROOT = 32
-"""A socket's path may have 107 characters, and Ray's own part of it takes some 70."""
+LONGEST_TEMP_ROOT = 20
+"""HAProxy's sockets may have paths of 97 characters, and 77 of them are not the root's. (Ray's need less.)"""
 
 _FLAGS = {
     "RAY_AUTH_MODE": "token",
@@ -39,7 +39,18 @@ _FLAGS = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.door:middlewares",
+    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.haproxy:install",
 }
+_HAPROXY_FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "a.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "m.sock",
+}
+"""Else in one folder of /tmp, where they stay. Serve adds a folder with the node's id."""
 _NOT_OURS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """They would lead to another cluster, or unlock this one with another's token."""
 
@@ -99,6 +110,7 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     read_or_make_secret(token_file)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temp_root()))
+    os.environ.update({name: str(folder / file) for name, file in _HAPROXY_FILES.items()})
     import ray
 
     try:

@@ -3,7 +3,7 @@
     RagError
     ├── BadInput                the caller's to mend, never retried as it is
     │   ├── InvalidRequest        InvalidFilter  UnknownCollection  UnknownModel  PromptTooLong  EmbedderMismatch
-    │   ├── DocumentTooLarge      UnsupportedDocument  BrokenDocument
+    │   ├── DocumentTooLarge      BodyTooSlow  UnsupportedDocument  BrokenDocument
     │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
     │   └── Unauthenticated       Forbidden  TenantSuspended
     └── Unavailable             retryable
@@ -70,6 +70,11 @@ class EmbedderMismatch(BadInput):
 class DocumentTooLarge(BadInput):
     code = "document_too_large"
     title = "Document too large"
+
+
+class BodyTooSlow(BadInput):
+    code = "body_too_slow"
+    title = "The body did not arrive in time"
 
 
 class UnsupportedDocument(BadInput):

@@ -252,6 +252,7 @@ def _impossible(raw: Mapping[str, Any], args: AppArgs) -> Iterator[Problem]:
     for name in DEPLOYMENTS:
         yield from _unbounded(name, deployments.get(name))
     yield from _waiting(args, deployments.get("ingress", {}))
+    yield from _endless(raw.get("http_options") or {}, args)
     yield from _shared_stores(args, deployments)
     yield from _devices(args, deployments)
     yield from _generation(args, deployments.get("generation", {}))
@@ -278,6 +279,18 @@ def _waiting(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Problem]:
             f"{_at('ingress')}.max_ongoing_requests",
             f"is {ongoing}, and {_ARGS}.admission.max_waiting_in_all lets {waiting} questions wait in it; "
             "set it well above",
+        )
+
+
+def _endless(options: Mapping[str, Any], args: AppArgs) -> Iterator[Problem]:
+    """Serve's own time limit is for what is left of a request when everything of ours has failed."""
+    longest = max(args.api.max_deadline_s, args.api.max_job_events_s)
+    given = options.get("request_timeout_s")
+    if given is None or given <= longest:
+        yield (
+            "http_options.request_timeout_s",
+            f"{'is missing' if given is None else f'is {given:g}'}, and an answer may take {longest:g} s "
+            f"({_ARGS}.api.max_deadline_s, max_job_events_s); set more than that",
         )
 
 

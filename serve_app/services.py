@@ -128,7 +128,7 @@ def assemble(
         sources=sources,
         events=events,
         audit=audit,
-        idempotency=Idempotency(database, lease_s=limits.max_deadline_s),
+        idempotency=Idempotency(database, lease_s=limits.max_deadline_s, keep_s=limits.idempotency_s),
         limits=limits,
         settle_s=settle_s,
         stages=stages,

@@ -6,9 +6,10 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from serve_app.api import audit, collections, commands, documents, errors, jobs, keys, operations, query, tenants
+from serve_app.api.authentication import Authentication
 from serve_app.api.compatible import chat, embeddings, models, rerank
 from serve_app.api.contract import DescribedApi, operation_id
-from serve_app.api.middleware import BodyLimit, RateLimitHeaders, RequestId
+from serve_app.api.middleware import BodyLimit, NothingForServe, RateLimitHeaders, RequestId
 from serve_app.services import Services
 
 CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
@@ -27,7 +28,13 @@ def create_app(services: Services) -> FastAPI:
         title="RAG service",
         description="Ask questions of your own documents; answers stream with their sources.",
         version="1",
-        middleware=[Middleware(RequestId), Middleware(RateLimitHeaders), Middleware(BodyLimit, limit=body_limit)],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(NothingForServe),
+            Middleware(Authentication, services=services),
+            Middleware(RateLimitHeaders),
+            Middleware(BodyLimit, limit=body_limit, within_s=limits.max_body_s),
+        ],
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
         separate_input_output_schemas=False,

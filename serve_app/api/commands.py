@@ -90,7 +90,7 @@ async def run(
 
     Most commands answer with one line, `result`, or `error` for what a well-formed command ran into; its `query_id` is
     the command's `id`. A streamed `query` has the lines `sources`, `chunk`, `citation`, `complete` and `error`; their
-    `query_id` is the query's own, the one that `cancel_query` takes.
+    `query_id` is the query's own, the one that `cancel_query` takes. A line may be empty: a heartbeat, to be skipped.
 
     What is refused before that is a problem, with the status that the REST routes give it: an unknown command, wrong
     params (422), a key that may not, a tenant that is not there, and a streamed query that cannot begin.
@@ -108,7 +108,7 @@ async def run(
         return Unkept(line({**wire(failure), "id": body.id}), media_type=NDJSON)
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
-        stream = lines(body.id, outcome.query_id, outcome.messages)
+        stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=serving.limits.heartbeat_s)
         return StreamingResponse(stream, media_type=NDJSON, headers=headers)
     return Response(line({"type": "result", "query_id": body.id, "data": outcome, "id": body.id}), media_type=NDJSON)
 

@@ -57,6 +57,7 @@ _DETAILS: dict[type[errors.RagError], str] = {
     errors.PromptTooLong: "the question leaves no room for passages in the model's context; shorten it",
     errors.EmbedderMismatch: "the index holds passages of another embedding model; index the documents again",
     errors.DocumentTooLarge: "body is limited to 52428800 bytes; send less at once",
+    errors.BodyTooSlow: "the body was not received whole within 60 s; send it faster, or less at once",
     errors.UnsupportedDocument: "files: program.exe: this type is not supported",
     errors.BrokenDocument: "files: empty.txt: the file is empty",
     errors.NotFound: "job 'job_5f3a' does not exist",
@@ -127,7 +128,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     HEADER: {
         "name": HEADER,
         "in": "header",
-        "description": "the same key with the same request gets the same answer for 24 hours",
+        "description": "the same key with the same request gets the same answer, as a rule for 24 hours",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
         "example": "5f0c7a1e-2b64-4c0e-9a35-6f7d8e9c0b1a",
     },
@@ -214,7 +215,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     creates = isinstance(route, CreatingRoute) and method == "POST"
     raised = {error for call in depends for error in _IMPLIED.get(call, ())} | {errors.RagError}
     if "requestBody" in operation:
-        raised |= {errors.BadInput, errors.DocumentTooLarge, errors.InvalidRequest}
+        raised |= {errors.BadInput, errors.DocumentTooLarge, errors.BodyTooSlow, errors.InvalidRequest}
     if creates:
         raised |= {errors.InvalidRequest, errors.RequestInProgress, errors.IdempotencyMismatch}
         raised |= {errors.TenantSuspended, errors.NotFound}

@@ -29,6 +29,7 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.PromptTooLong: 422,
     errors.EmbedderMismatch: 409,
     errors.DocumentTooLarge: 413,
+    errors.BodyTooSlow: 408,
     errors.UnsupportedDocument: 415,
     errors.BrokenDocument: 422,
     errors.NotFound: 404,

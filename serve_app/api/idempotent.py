@@ -13,7 +13,9 @@ from starlette.responses import Response
 
 from deployments.errors import InvalidRequest
 from serve_app.api.access import services
+from serve_app.api.authentication import PRINCIPAL, bearer
 from serve_app.platform.idempotency import Answer, Claim
+from serve_app.platform.keys import Principal
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
@@ -31,17 +33,16 @@ class CreatingRoute(APIRoute):
 
         async def once(request: Request) -> Response:
             key = request.headers.get(HEADER)
-            scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-            if key is None or request.method != "POST" or scheme.lower() != "bearer":
+            if key is None or request.method != "POST":
                 return await handle(request)
             if not 1 <= len(key) <= MAX_KEY:
                 raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
             serving = services(request)
-            principal = await serving.keys.authenticate(secret.strip())
+            principal: Principal = request.scope[PRINCIPAL]
             if principal.role != "platform":
                 await serving.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
             begun = await serving.idempotency.begin(
-                principal.tenant_id, key, await _fingerprint(request), secret.strip()
+                principal.tenant_id, key, await _fingerprint(request), bearer(request.scope)
             )
             if isinstance(begun, Answer):
                 return Response(begun.body, begun.status, {**begun.headers, REPLAYED: "true"})

@@ -1,10 +1,12 @@
-"""What wraps every request: its id, what is left of its tenant's rate, the bound on its body.
+"""What wraps every request: its id, what it may not say, what is left of its tenant's rate, the bounds on its body.
 
 Plain ASGI, so that streams pass untouched.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -14,13 +16,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import DocumentTooLarge
+from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
 from serve_app.admission.rates import Rate
 from serve_app.api.errors import problem_of
+from serve_app.api.gate import EXTENSION, ask_for_body
 
+logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"
 RATE = "rate"
 """Where a request's scope keeps what is left of its tenant's rate."""
+FOR_SERVE = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
 _GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -64,39 +69,82 @@ class RateLimitHeaders:
         return await self.app(scope, receive, with_rate)
 
 
-class BodyLimit:
-    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read."""
+class NothingForServe:
+    """Refuses the headers by which Serve lets a caller switch off its time limit, or that it notices a hang-up.
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
+    Where cluster/door.py stands in front they do not come this far; that it does not is said once.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.said = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if not self.said and EXTENSION not in scope.get("extensions", {}):
+                self.said = True
+                logger.warning(
+                    "Serve's HTTP server has no bounds on silent clients and on bodies that are not asked for: "
+                    "start Ray on every node with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.door:middlewares"
+                )
+            headers = Headers(scope=scope)
+            for name in FOR_SERVE:
+                if name in headers:
+                    refused = BadInput(f"{name} is not a caller's to send; X-Deadline-Ms sets a request's time")
+                    return await problem_of(Request(scope), refused)(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read, and one that has not
+    come whole `within_s` seconds after the service began to read it."""
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int], within_s: float) -> None:
         self.app = app
         self.limit = limit
+        self.within_s = within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         limit = self.limit(scope["path"])
         declared = Headers(scope=scope).get("content-length", "0")
-        refusal = problem_of(Request(scope), DocumentTooLarge(f"body is limited to {limit} bytes; send less at once"))
+        too_large = DocumentTooLarge(f"body is limited to {limit} bytes; send less at once")
         if not declared.isdecimal() or int(declared) > limit:
-            return await refusal(scope, receive, send)
-        read, started = 0, False
+            return await problem_of(Request(scope), too_large)(scope, receive, send)
+        refused: RagError | None = None
+        read, until, ended, started = 0, 0.0, False, False
 
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
+        async def bounded() -> Message:
+            nonlocal refused, read, until, ended
+            if ended:  # what comes now is word of the reader's hanging up
+                return await receive()
+            if not until:
+                until = asyncio.get_running_loop().time() + self.within_s
+                await ask_for_body(scope, send, limit)
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                refused = BodyTooSlow(
+                    f"the body was not received whole within {self.within_s:g} s; send it faster, or less at once"
+                )
+                raise HTTPException(408) from None
             read += len(message.get("body", b""))
             if read > limit:
+                refused = too_large
                 raise HTTPException(413)
+            ended = not message.get("more_body", False)
             return message
 
         async def checked(message: Message) -> None:
-            # Whatever the app made of the interrupted body, the caller is told about its size.
+            # Whatever the app made of the interrupted body, the caller is told what was wrong with it.
             nonlocal started
-            if started or read <= limit:
+            if started or refused is None:
                 started = True
                 await send(message)
 
-        await self.app(scope, counted, checked)
-        if not started:
-            await refusal(scope, receive, send)
+        await self.app(scope, bounded, checked)
+        if refused is not None and not started:
+            await problem_of(Request(scope), refused)(scope, receive, send)
         return None

@@ -14,6 +14,7 @@ from serve_app.messages import Failure, Message, wire
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
+EMPTY = b"\n"
 Told = Message | Mapping[str, Any]
 """A message of an answer, or another stream's, ready for JSON with its `type`."""
 M = TypeVar("M", bound=Told)
@@ -41,8 +42,15 @@ def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> A
     return beating(_numbered(_until_failure(query_id, answer)), heartbeat_s=heartbeat_s)
 
 
-async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
-    """The blocks of an event stream as they come, with a comment after `heartbeat_s` of silence.
+def lines(
+    command_id: str, query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float
+) -> AsyncGenerator[bytes]:
+    """The same as lines, each with the command's id too. Lines of JSON have no comments: silence is an empty line."""
+    return beating(_lines(command_id, _until_failure(query_id, answer)), heartbeat_s=heartbeat_s, beat=EMPTY)
+
+
+async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float, beat: bytes = PING) -> AsyncGenerator[bytes]:
+    """The blocks of a stream as they come, with a `beat` after `heartbeat_s` of silence.
 
     Closing this closes `blocks`, whatever they are waiting for.
     """
@@ -54,7 +62,7 @@ async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float) -> Async
                     pending = asyncio.ensure_future(anext(blocks, None))
                 done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
                 if not done:
-                    yield PING
+                    yield beat
                     continue
                 block, pending = pending.result(), None
                 if block is None:
@@ -66,19 +74,18 @@ async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float) -> Async
                 await asyncio.wait({pending})
 
 
-async def lines(command_id: str, query_id: str, answer: AsyncGenerator[Message]) -> AsyncGenerator[bytes]:
-    """The same messages without comments, which lines of JSON cannot have; each carries the command's id too."""
-    async with aclosing(_until_failure(query_id, answer)) as messages:
-        async for message in messages:
-            yield line({**wire(message), "id": command_id})
-
-
 async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:
     number = 0
     async with aclosing(told) as messages:
         async for message in messages:
             number += 1
             yield event(message, number)
+
+
+async def _lines(command_id: str, told: AsyncGenerator[Message]) -> AsyncGenerator[bytes]:
+    async with aclosing(told) as messages:
+        async for message in messages:
+            yield line({**wire(message), "id": command_id})
 
 
 async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:

@@ -79,7 +79,8 @@ class Forwarder:
         decoder = LineDecoder(self._max)
         async for chunk in chunks:
             for line in decoder.feed(chunk):
-                yield self._within_bound(line)
+                if line != b"":  # else a heartbeat
+                    yield self._within_bound(line)
             if decoder.overflowing:
                 break
         for line in decoder.end():

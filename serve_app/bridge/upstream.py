@@ -12,8 +12,8 @@ KEEPALIVE_S = 2
 """An idle connection is let go before any service would close it under a request that is just being sent."""
 CONNECT_S = 5
 SILENCE_S = 330
-"""How long the service may send nothing. A query may take as long as the service's largest deadline, 300 s, and lines
-of JSON have no heartbeat."""
+"""How long the service may send nothing. A query that is not streamed may take as long as the service's largest
+deadline, 300 s."""
 
 
 class Unreachable(Exception):

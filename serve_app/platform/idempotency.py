@@ -1,4 +1,4 @@
-"""Answers to requests that carried an Idempotency-Key, kept for a day so that a repeated request gets the same one.
+"""Answers to requests that carried an Idempotency-Key, kept for a while so that a repeated request gets the same one.
 
 An answer may hold a secret (a new key's), so it is stored sealed under the caller's own key, which is stored nowhere.
 """
@@ -18,8 +18,6 @@ from deployments.errors import IdempotencyMismatch, RequestInProgress
 from serve_app.platform.database import Database, insert
 from serve_app.platform.models import IdempotentRequest, of_tenant, utc_now
 from serve_app.platform.tenancy import require_open
-
-KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +39,15 @@ class Answer:
 
 
 class Idempotency:
-    """`lease_s`: how long a request may be worked on before another with its key may start, in case it died."""
+    """`lease_s`: how long a request may be worked on before another with its key may start, in case it died; `keep_s`:
+    how long its answer is kept."""
 
-    def __init__(self, database: Database, *, lease_s: float, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, *, lease_s: float, keep_s: float = 86_400, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.database = database
         self.lease_s = lease_s
+        self.keep_s = keep_s
         self.clock = clock
 
     async def begin(self, tenant_id: str, key: str, fingerprint: str, secret: str) -> Claim | Answer:
@@ -70,7 +72,8 @@ class Idempotency:
         this = (of_tenant(IdempotentRequest, tenant_id), IdempotentRequest.key == claim.key)
         async with self.database.transaction() as session:
             await require_open(session, tenant_id)
-            await session.execute(delete(IdempotentRequest).where(IdempotentRequest.created_at <= now - KEPT))
+            old = IdempotentRequest.created_at <= now - timedelta(seconds=self.keep_s)
+            await session.execute(delete(IdempotentRequest).where(old))
             made = await session.scalar(
                 insert(session, IdempotentRequest).values(row).on_conflict_do_nothing().returning(IdempotentRequest.key)
             )

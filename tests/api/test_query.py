@@ -220,3 +220,11 @@ async def test_request_ids_go_through_and_are_made(api: Api) -> None:
     assert given.headers["x-request-id"] == "abc-1"
     made = await api.client.get("/healthz", headers=[(b"X-Request-ID", "bad id é".encode())])
     assert made.headers["x-request-id"] not in ("", "bad id")
+
+
+async def test_each_half_of_retrieval_gives_as_many_candidates_as_configured_and_never_fewer_than_sources(
+    api: Api,
+) -> None:
+    for body in ({}, {"top_k": LIMITS.max_top_k}):
+        assert (await api.client.post("/v1/search", json={"query": "q", **body})).status_code == 200
+    assert [request.limit for request in api.stages.retrievals] == [LIMITS.candidates, LIMITS.max_top_k]

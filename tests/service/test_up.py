@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
@@ -21,75 +15,10 @@ import pytest
 import yaml
 
 from serve_app.config_file import load
+from tests.support.up import RAG, Up, interrupt, up
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
-RAG = str(Path(sys.executable).with_name("rag"))
 LOCAL = Path(__file__).parents[2] / "cluster/local.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    process: subprocess.Popen[bytes]
-    data_dir: Path
-    log: Path
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, path: Path, within_s: float = 300) -> None:
-        end = time.monotonic() + within_s
-        while not path.exists():
-            assert self.process.poll() is None, self.text()
-            assert time.monotonic() < end, self.text()
-            time.sleep(0.1)
-
-    def wait_for_text(self, text: str, within_s: float = 60) -> None:
-        end = time.monotonic() + within_s
-        while text not in self.text():
-            assert time.monotonic() < end, self.text()
-            time.sleep(0.1)
-
-    def rag(self, *arguments: str) -> str:
-        command = [RAG, *arguments, "--data-dir", str(self.data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
-@contextmanager
-def up(folder: Path, *arguments: str) -> Iterator[Up]:
-    """A `rag up` in a process group of its own, as a terminal has it; killed if the test leaves it running."""
-    log = folder / "up.log"
-    data_dir = folder / "var"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [RAG, "up", "--data-dir", str(data_dir), *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "COLUMNS": "200"},
-        )
-    descendants: list[psutil.Process] = []
-    try:
-        yield Up(process, data_dir, log)
-    finally:
-        if process.poll() is None:
-            descendants = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            process.wait()
-        for each in descendants:
-            if each.is_running():
-                each.kill()
-
-
-def interrupt(running: Up) -> int:
-    """Ctrl-C, which a terminal sends to the whole group; then nothing may be left. The exit code."""
-    descendants = psutil.Process(running.process.pid).children(recursive=True)
-    os.killpg(running.process.pid, signal.SIGINT)
-    code = running.process.wait(60)
-    _, alive = psutil.wait_procs(descendants, timeout=10)
-    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
-    return code
 
 
 def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:

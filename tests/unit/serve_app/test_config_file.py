@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from serve_app.api.errors import RETRY_AFTER_S
+from serve_app.config import AppArgs
 from serve_app.config_file import DEPLOYMENTS, ConfigError, load, most_replicas
 
 ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
+SHIPPED = ("cluster/local.yaml", "cluster/single_host.yaml", "serve_config.yaml")
 Raw = dict[str, Any]
 Refused = Callable[[Raw], list[str]]
 
@@ -65,6 +69,47 @@ def only(problems: list[str]) -> str:
 def test_the_shipped_files_are_accepted(shipped: dict[str, Raw]) -> None:
     for raw in shipped.values():
         assert [each["name"] for each in raw["applications"][0]["deployments"]] == list(DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_file_has_the_bounds_of_the_readme(name: str) -> None:
+    raw = load(ROOT / name).raw
+    for each in raw["applications"][0]["deployments"]:
+        ongoing = 256 if each["name"] == "generation" else 64
+        assert (each["max_ongoing_requests"], each["max_queued_requests"]) == (ongoing, 128), each["name"]
+    assert deployment(raw, "ingress")["backpressure_config"] == {"retry_after_s": RETRY_AFTER_S}
+    assert raw["http_options"]["keep_alive_timeout_s"] == 90
+    assert raw["http_options"]["request_timeout_s"] == 960
+    drained = {
+        each.get("graceful_shutdown_timeout_s") for each in (deployment(raw, "ingress"), deployment(raw, "generation"))
+    }
+    assert drained == ({None} if name == "cluster/local.yaml" else {120})
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    args = AppArgs()
+    table = README.read_text(encoding="utf-8").partition("### Bounds")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")
+    ]
+    told = 0
+    for _, fields, defaults, _ in rows[1:]:
+        room = ""
+        for field, default in zip(fields.split(" · "), defaults.split(" · "), strict=False):
+            path = field.strip("`").split(".")
+            room, name = (path[0], path[1]) if len(path) == 2 else (room, path[0])
+            if room not in AppArgs.model_fields:
+                continue
+            assert getattr(getattr(args, room), name) == amount(default), field
+            told += 1
+    assert told >= 35
+
+
+def amount(text: str) -> float:
+    """`50 MiB` as bytes, `24 h` as seconds; memory is configured in MiB."""
+    number, _, unit = text.replace(",", "").replace("×", "").partition(" ")
+    of = {"": 1, "s": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**10, "h": 3600, "days": 86_400, "million": 10**6}
+    return float(number) * of[unit]
 
 
 def test_the_local_file_needs_no_gpu_no_server_and_no_download() -> None:
@@ -295,7 +340,18 @@ def test_the_host_must_be_said(local: Raw, refused: Refused) -> None:
     del local["http_options"]["host"]
     assert only(refused(local)).startswith("http_options.host: is missing")
     del local["http_options"]
-    assert only(refused(local)).startswith("http_options.host: is missing")
+    assert [problem.partition(": ")[0] for problem in refused(local)] == [
+        "http_options.host", "http_options.request_timeout_s",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "is missing"), (900, "is 900"), (0, "is 0")])
+def test_serve_s_time_limit_is_above_the_longest_answer(
+    local: Raw, refused: Refused, given: float | None, told: str
+) -> None:
+    local["http_options"]["request_timeout_s"] = given
+    problem = only(refused(local))
+    assert problem.startswith(f"http_options.request_timeout_s: {told}, and an answer may take 900 s")
 
 
 def test_deployments_are_the_six(local: Raw, refused: Refused) -> None:

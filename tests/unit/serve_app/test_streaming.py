@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from deployments.errors import StageUnavailable
-from serve_app.api.streaming import PING, event, events
+from serve_app.api.streaming import EMPTY, PING, event, events, lines
 from serve_app.messages import TYPES, Chunk, Failure, Message
 
 
@@ -37,6 +37,19 @@ async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
     chunks = [decode(b) for b in blocks if b != PING]
     assert [json.loads(c["data"])["content"] for c in chunks] == ["a", "b"]
     assert [c["id"] for c in chunks] == ["1", "2"]
+
+
+async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
+    async def slow() -> AsyncGenerator[Message]:
+        yield Chunk("q", "a")
+        await asyncio.sleep(0.1)
+        yield Chunk("q", "b")
+
+    told = [each async for each in lines("7", "q", slow(), heartbeat_s=0.02)]
+    assert EMPTY in told
+    assert [json.loads(each) for each in told if each != EMPTY] == [
+        {"type": "chunk", "query_id": "q", "content": content, "id": "7"} for content in "ab"
+    ]
 
 
 async def test_an_error_is_the_last_event() -> None:

@@ -207,8 +207,16 @@ async def test_an_answer_without_an_end_is_told(end: list[bytes | Exception]) ->
     assert (told["type"], told["code"], told["retryable"]) == ("error", "connection_lost", True)
 
 
+async def test_empty_lines_are_the_service_s_heartbeat() -> None:
+    [result] = lines({"type": "result", "query_id": "7", "data": {}})
+    messages = await ask_for(
+        b"\n", b"\n\n" + lines({"type": "chunk", "query_id": "q", "content": "a"})[0], b"\n", result
+    )
+    assert [message["type"] for message in messages] == ["chunk", "result"]
+
+
 @pytest.mark.parametrize(
-    "line", [b"<html>\n", b"[]\n", b"{}\n", b'{"type": 1}\n', b"\n", b"\xff\n", b"[" * 900 + b"\n"]
+    "line", [b"<html>\n", b"[]\n", b"{}\n", b'{"type": 1}\n', b" \n", b"\xff\n", b"[" * 900 + b"\n"]
 )
 async def test_what_is_not_the_service_is_told_apart(line: bytes) -> None:
     told = await only(line)

@@ -102,6 +102,15 @@ async def test_an_answer_is_kept_for_a_day(idempotency: Idempotency, clock: Cloc
     await claim(idempotency, request="other")
 
 
+async def test_an_answer_is_kept_as_long_as_the_config_says(database: Database, clock: Clock) -> None:
+    idempotency = Idempotency(database, lease_s=LEASE_S, keep_s=100, clock=clock)
+    await idempotency.keep(await claim(idempotency), ANSWER)
+    clock.advance(99)
+    assert await begin(idempotency) == ANSWER
+    clock.advance(1)
+    await claim(idempotency)
+
+
 async def test_the_day_of_a_request_taken_over_begins_anew(idempotency: Idempotency, clock: Clock) -> None:
     await claim(idempotency)
     clock.advance(DAY_S / 2)

@@ -1,0 +1,68 @@
+"""HAProxy in front of the service (RAY_SERVE_ENABLE_HA_PROXY=1), with bounds on silence and words of the service's own.
+
+Serve writes HAProxy's configuration and has no setting for either. Its controller calls `install` if
+RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH names it, as `cluster.node` and Dockerfile.gpu do, and from then on starts its
+keeper of HAProxy with the class below. What answers of the service's pass through is untouched by all this.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ray.serve._private import haproxy
+
+from deployments.errors import Unavailable
+from serve_app.api.errors import RETRY_AFTER_S, STATUS
+
+DETAIL = "no replica of the service takes requests at the moment; try again"
+NO_APPLICATION = """backend default_backend
+    http-request return status 404 content-type text/plain """
+"""What the template answers as long as no application is there."""
+UNAVAILABLE = """backend default_backend
+    http-request deny deny_status 503
+    # """
+
+
+def install() -> None:
+    """Serve's callback, in its controller."""
+    haproxy.HAProxyApi = Api
+
+
+class Api(haproxy.HAProxyApi):
+    def _initialize_directories_and_error_files(self) -> None:
+        super()._initialize_directories_and_error_files()
+        # Serve has HAProxy say 500 where it would say 502, 503 or 504, and to a caller that is not to be tried again.
+        Path(self.cfg.error_file_path).write_bytes(error_page())
+        silence_s = self.cfg.http_options.keep_alive_timeout_s
+        self.cfg.timeout_client_s = silence_s
+        self.cfg.timeout_http_request_s = silence_s
+
+    def _generate_config_file_internal(self) -> None:
+        super()._generate_config_file_internal()
+        path = Path(self.config_file_path)
+        path.write_text(path.read_text().replace(NO_APPLICATION, UNAVAILABLE))
+
+
+def error_page() -> bytes:
+    """What HAProxy sends where it answers itself: no replica, none that can be connected to, one that broke off."""
+    status = STATUS[Unavailable]
+    problem = {
+        "type": f"/errors/{Unavailable.code}",
+        "title": Unavailable.title,
+        "status": status,
+        "detail": DETAIL,
+        "code": Unavailable.code,
+        "retryable": Unavailable.retryable,
+        "request_id": None,
+    }
+    body = json.dumps(problem).encode()
+    head = (
+        f"HTTP/1.1 {status} Service Unavailable",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"Retry-After: {RETRY_AFTER_S}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body

@@ -1,0 +1,51 @@
+"""The key is checked before anything of the body is read: who has none makes the service receive nothing.
+
+Plain ASGI. FastAPI would read and parse the body first, and then ask for the key.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.errors import RagError, Unauthenticated
+from serve_app import services as rules
+from serve_app.api.errors import problem_of
+from serve_app.services import Services
+
+GUARDED = ("/v1/", "/v2/")
+PRINCIPAL = "principal"
+"""Where a request's scope has whom its key speaks for."""
+NO_KEY = "send the header `Authorization: Bearer <key>`"
+
+
+def bearer(scope: Scope) -> str:
+    """The secret of the request's key; empty where there is none."""
+    scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+class Authentication:
+    """Puts the Principal into the scope of each request to a route under GUARDED, or refuses it."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED) or not _has_route(scope):
+            return await self.app(scope, receive, send)
+        try:
+            if not (secret := bearer(scope)):
+                raise Unauthenticated(NO_KEY)
+            scope[PRINCIPAL] = await rules.authenticate(self.services, secret, scope.get("request_id", ""))
+        except RagError as error:
+            return await problem_of(Request(scope), error)(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+
+def _has_route(scope: Scope) -> bool:
+    """What no route takes is answered 404 or 405, key or not; no body is read for that either."""
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)

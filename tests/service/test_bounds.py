@@ -1,0 +1,221 @@
+"""Clients that are silent, slow, endless or in the way, behind Serve's own proxy and behind HAProxy.
+
+The fake engine answers a long question with a long stream; every limit is small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from serve_app.config import AppArgs
+from tests.support.service import Running, app_config, free_port, replicas
+from tests.support.up import interrupt, up
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
+SILENCE_S, REQUEST_S, BODY_S = 2, 8, 1
+SLOTS = 20
+"""Answers that the engine generates at once; the ingress takes a few requests more."""
+WORKING, WAITING = SLOTS + 4, 4
+GROWTH_MB = 60
+"""What SLOTS streams that nobody takes may cost the proxy and the ingress together."""
+LONG = "w " * 3900
+ARGS: dict[str, Any] = {
+    "embedding": {"backend": "fake"},
+    "reranking": {"backend": "fake"},
+    "generation": {"engine": "fake", "fake_delay_ms": 3, "max_num_seqs": SLOTS},
+    "api": {
+        "max_body_s": BODY_S, "max_deadline_s": REQUEST_S - 1, "deadline_s": REQUEST_S - 1,
+        "max_job_events_s": REQUEST_S - 1,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    running: Running
+    haproxy: bool
+
+    def open(self, *head: str, body: bytes = b"", key: str | None = None, received: int = 4096) -> socket.socket:
+        """A request that is sent and of whose answer nothing is taken yet. `received`: the client's buffer for it."""
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+        opened.settimeout(30)
+        address = httpx.URL(self.running.url)
+        opened.connect((address.host, address.port))
+        lines = (*head, "Host: h", f"Authorization: Bearer {key or self.running.key}", "", "")
+        opened.sendall("\r\n".join(lines).encode() + body)
+        return opened
+
+    def ask(self, question: str, *head: str, **fields: Any) -> socket.socket:
+        body = json.dumps({"query": question, "max_tokens": 4096, **fields}).encode()
+        told = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+        return self.open("POST /v1/query HTTP/1.1", *told, *head, body=body)
+
+    def first_token_s(self) -> float:
+        """How long a question waits for a slot of the engine."""
+        began = time.monotonic()
+        with self.running.client() as client, client.stream("POST", "/v1/query", json={"query": "a b c"}) as answer:
+            assert answer.status_code == 200, answer.read()
+            for line in answer.iter_lines():
+                if line == "event: chunk":
+                    return time.monotonic() - began
+        raise AssertionError("no token")
+
+    def memory_mb(self) -> float:
+        titles = ("ProxyActor", "ServeReplica:rag:ingress", "haproxy")
+        return sum(
+            float(process.memory_info().rss) / 1e6
+            for process in psutil.Process().children(recursive=True)
+            if any(title in " ".join(process.cmdline()) for title in titles)
+        )
+
+
+@pytest.fixture(scope="module", params=["Serve's proxy", "HAProxy"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("bounds")
+    haproxy = request.param == "HAProxy"
+    bounds = {"max_ongoing_requests": WORKING, "max_queued_requests": WAITING}
+    raw = app_config(ARGS, free_port(), {"ingress": {**bounds, "backpressure_config": {"retry_after_s": 2}}})
+    raw["http_options"] |= {"keep_alive_timeout_s": SILENCE_S, "request_timeout_s": REQUEST_S}
+    (folder / "config.yaml").write_text(yaml.safe_dump(raw))
+    flags = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+    }
+    with up(folder, "--config", str(folder / "config.yaml"), "--no-corpus", **(flags if haproxy else {})) as started:
+        started.wait_for(folder / "var/service.json")
+        url = json.loads((folder / "var/service.json").read_text())["url"]
+        yield Service(Running(url, (folder / "var/key").read_text(), AppArgs.model_validate(ARGS)), haproxy)
+        interrupt(started)
+
+
+@contextmanager
+def opened(*sockets: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def is_ended(reader: socket.socket) -> bool:
+    """Whether the server has closed the connection, or does once what it had sent is read."""
+    with suppress(TimeoutError):
+        reader.settimeout(2)
+        try:
+            while reader.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+        return True
+    return False
+
+
+def begun(reader: socket.socket) -> bytes:
+    """The first bytes of an answer."""
+    return reader.recv(12)
+
+
+def test_readers_that_take_nothing_are_let_go_and_cost_little(service: Service) -> None:
+    before = service.memory_mb()
+    readers = [service.ask(LONG) for _ in range(SLOTS)]
+    with opened(*readers):
+        for reader in readers:
+            assert begun(reader) == b"HTTP/1.1 200"
+        time.sleep(SILENCE_S * 0.8)
+        grown = service.memory_mb() - before
+        assert service.first_token_s() < 2 * SILENCE_S + 1
+        assert all(is_ended(reader) for reader in readers)
+    assert grown < GROWTH_MB, grown
+
+
+@pytest.mark.parametrize("order", ["X-Request-Disconnect-Disabled: ?1", "X-Request-Timeout-Seconds: 0"])
+def test_a_hang_up_stops_the_query_whatever_the_headers_say(service: Service, order: str) -> None:
+    readers = [service.ask(LONG, order, received=2**20) for _ in range(SLOTS)]
+    with opened(*readers):
+        for reader in readers:
+            assert begun(reader) == b"HTTP/1.1 200"
+    assert service.first_token_s() < 2
+
+
+def test_a_caller_sets_no_time_limit_of_serve_s(service: Service) -> None:
+    with service.running.client() as client:
+        question = {"query": "w " * 300, "stream": False}
+        answer = client.post("/v1/query", json=question, headers={"X-Request-Timeout-Seconds": "0.2"})
+    assert answer.status_code == 200
+    assert answer.json()["finish_reason"] == "stop"
+
+
+def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(service: Service) -> None:
+    head = ("POST /v1/documents HTTP/1.1", "Transfer-Encoding: chunked")
+    sender, sent = service.open(*head, key="rag_none"), 0
+    with opened(sender), ThreadPoolExecutor(1) as beside:
+        began = time.monotonic()
+        answer = beside.submit(begun, sender)
+        with suppress(OSError):
+            while True:
+                sender.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+                sent += 65536
+        assert time.monotonic() - began < 10
+        assert answer.result() == b"HTTP/1.1 401"
+    assert sent < 16 * 2**20  # the kernel's own buffers, of both ends
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
+    head = ("POST /v1/query HTTP/1.1", "Content-Type: application/json", "Content-Length: 100")
+    sender = service.open(*head, body=b"{")
+    with opened(sender):
+        began = time.monotonic()
+        assert begun(sender) == b"HTTP/1.1 408"
+        assert BODY_S <= time.monotonic() - began < BODY_S + 2
+
+
+def test_who_finds_the_service_full_is_told_when_to_come_again(service: Service) -> None:
+    readers = [service.ask(LONG, received=2**20) for _ in range(WORKING + WAITING)]
+    with opened(*readers), service.running.client() as client:
+        time.sleep(1)
+        answer = client.get("/v1/collections")
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["content-type"] == "application/problem+json"
+    until_taken(service)
+
+
+def until_taken(service: Service) -> None:
+    """Ask until there is an answer; whoever is refused in between is told to come again."""
+    end = time.monotonic() + 60
+    with service.running.client() as client:
+        while (answer := client.get("/v1/collections")).status_code != 200:
+            assert (answer.status_code, answer.headers.get("retry-after")) == (503, "2"), answer.text
+            assert answer.json()["retryable"] is True
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_who_loses_the_replica_is_told_to_come_again(service: Service) -> None:
+    with service.running.client() as client, ThreadPoolExecutor(1) as beside:
+        asking = beside.submit(client.post, "/v1/query", json={"query": LONG, "max_tokens": 4096, "stream": False})
+        time.sleep(1)
+        for victim in replicas("ingress"):
+            os.kill(victim.pid, signal.SIGKILL)
+        answer = asking.result()
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "2"
+    until_taken(service)
