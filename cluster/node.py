@@ -39,6 +39,8 @@ _FLAGS = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
+    "RAY_worker_niceness": "0",
 }
 _NOT_OURS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """They would lead to another cluster, or unlock this one with another's token."""
