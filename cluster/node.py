@@ -42,6 +42,8 @@ _FLAGS = {
     # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.door:middlewares",
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.haproxy:install",
+    # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
+    "RAY_worker_niceness": "0",
 }
 _HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",

@@ -13,7 +13,9 @@ class EmbeddingConfig(Config):
     model: str = Field(BUNDLED_MODEL, min_length=1, description="the bundled model's name, a hub id, or a local folder")
     revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
     device: Literal["cpu", "cuda"] = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 on GPUs and on CPUs that multiply it themselves, else float32"
+    )
     query_prompt: str | None = Field(
         None, description="prefix for questions; None takes what the model's own config names"
     )

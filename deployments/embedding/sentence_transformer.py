@@ -26,6 +26,8 @@ _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage"
 _USUAL_MAX_TOKENS = 512
 """For the rare model whose files don't say how much it reads."""
 _SMALLEST_WINDOW = 16
+_BFLOAT16 = ("amx_bf16", "avx512_bf16")
+"""torch's names of what a CPU must have to multiply it."""
 
 
 class SentenceTransformerEmbedder:
@@ -110,9 +112,19 @@ class SentenceTransformerEmbedder:
 
 
 def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:
-    dtype = getattr(torch, config.dtype)
-    model = SentenceTransformer(str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype})
+    model = SentenceTransformer(
+        str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype(config)}
+    )
     return model.eval()
+
+
+def dtype(config: EmbeddingConfig) -> torch.dtype:
+    """What the model computes in. A CPU without bfloat16 instructions emulates them, many times slower than float32."""
+    if config.dtype == "auto":
+        fast = config.device == "cuda" or any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
+        return torch.bfloat16 if fast else torch.float32
+    named: torch.dtype = getattr(torch, config.dtype)
+    return named
 
 
 def _unit(vectors: Matrix) -> Matrix:

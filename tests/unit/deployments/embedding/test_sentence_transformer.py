@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 from deployments import windows
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
+from deployments.embedding.sentence_transformer import dtype
 from deployments.errors import StageUnavailable
 
 LONG = "The register of data subjects is kept by the controller for ten years. " * 40
@@ -81,14 +83,14 @@ def test_what_it_says_of_itself(minilm: Embedder) -> None:
 
 def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: Callable[..., Path]) -> None:
     folder = model_folder({"query": "Question: ", "document": "Statement: "})
-    prompted = create(EmbeddingConfig(model=str(folder)))
+    prompted = create(EmbeddingConfig(dtype="float32", model=str(folder)))
     plain = minilm.embed(["Question: who pays?", "Statement: who pays?"], "passage").vectors
     assert prompted.embed(["who pays?"], "query").vectors[0] == pytest.approx(plain[0], abs=1e-5)
     assert prompted.embed(["who pays?"], "passage").vectors[0] == pytest.approx(plain[1], abs=1e-5)
     assert prompted.info.fingerprint != minilm.info.fingerprint
     assert prompted.info.model == "prompted-minilm"
 
-    silenced = create(EmbeddingConfig(model=str(folder), query_prompt="", passage_prompt=""))
+    silenced = create(EmbeddingConfig(dtype="float32", model=str(folder), query_prompt="", passage_prompt=""))
     plain = minilm.embed(["who pays?"], "query").vectors
     assert silenced.embed(["who pays?"], "query").vectors == pytest.approx(plain, abs=1e-5)
     assert silenced.info.fingerprint == minilm.info.fingerprint, "the same files elsewhere, used the same way"
@@ -108,7 +110,7 @@ def test_a_prompt_that_leaves_no_room_is_refused() -> None:
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageUnavailable, match=r"embedding\.model .* cannot be loaded"):
-        create(EmbeddingConfig(model=str(tmp_path)))
+        create(EmbeddingConfig(dtype="float32", model=str(tmp_path)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -129,3 +131,32 @@ def test_threads_are_as_configured() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("device", "instructions", "expected"),
+    [
+        ("cpu", {"avx512_bf16": True}, torch.bfloat16),
+        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
+        ("cpu", {"avx2": True, "avx512_bf16": False}, torch.float32),
+        ("cuda", {}, torch.bfloat16),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_hardware_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+    device: Literal["cpu", "cuda"],
+    instructions: dict[str, bool],
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert dtype(EmbeddingConfig(device=device)) == expected
+    assert dtype(EmbeddingConfig(device=device, dtype="float16")) == torch.float16
+
+
+def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedder) -> None:
+    texts = [LONG, "Rok za žalbu je 15 dana.", "a cat sits on the mat", ""]
+    short = create(EmbeddingConfig(dtype="bfloat16")).embed(texts, "passage")
+    whole = minilm.embed(texts, "passage")
+    assert short.vectors.dtype == np.float32
+    assert short.fingerprint == whole.fingerprint
+    assert (short.vectors * whole.vectors).sum(axis=1).min() > 0.99
