@@ -29,7 +29,7 @@ _USUAL_MAX_TOKENS = 512
 """For the rare model whose files don't say how much it reads."""
 _SMALLEST_WINDOW = 16
 _EVEN = 16
-"""For each length of its input the CPU backend keeps code and buffers, hundreds of MiB for all lengths that there are."""
+"""For each length of its input the CPU backend keeps code and buffers, hundreds of MiB for all that there are."""
 _BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """torch's names of what a CPU must have to multiply it."""
 
