@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage"
 _USUAL_MAX_TOKENS = 512
 """For the rare model whose files don't say how much it reads."""
 _SMALLEST_WINDOW = 16
+_EVEN = 16
+"""For each length of its input the CPU backend keeps code and buffers, hundreds of MiB for all that there are."""
 _BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """torch's names of what a CPU must have to multiply it."""
 
@@ -99,11 +102,25 @@ class SentenceTransformerEmbedder:
         torch.get_num_threads()  # a thread's first call takes over what another thread has set last
         torch.set_num_threads(self._threads[kind])
         with self._tokenizing:
-            features = self._model.preprocess(texts, prompt=self._prompts[kind])
+            features = self._evened(self._model.preprocess(texts, prompt=self._prompts[kind]))
         with torch.inference_mode():
             vectors = self._model(batch_to_device(features, self._model.device))["sentence_embedding"]
             encoded: Matrix = torch.nn.functional.normalize(vectors, dim=-1).float().cpu().numpy()
         return encoded
+
+    def _evened(self, features: dict[str, Any]) -> dict[str, Any]:
+        """Padded further, to a multiple of _EVEN tokens, or to what the model reads if that is less."""
+        mask = features["attention_mask"]
+        read = mask.shape[1]
+        extra = max(0, min(read + -read % _EVEN, self.info.max_tokens) - read)
+        places = (extra, 0) if self._model.tokenizer.padding_side == "left" else (0, extra)
+        filled = {"input_ids": self._model.tokenizer.pad_token_id or 0}
+        return {
+            name: torch.nn.functional.pad(value, places, value=filled.get(name, 0))
+            if torch.is_tensor(value) and value.shape == mask.shape
+            else value
+            for name, value in features.items()
+        }
 
     def _prompt(self, kind: TextKind, configured: str | None) -> str:
         if configured is not None:

@@ -160,3 +160,22 @@ def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedde
     assert short.vectors.dtype == np.float32
     assert short.fingerprint == whole.fingerprint
     assert (short.vectors * whole.vectors).sum(axis=1).min() > 0.99
+
+
+def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = create(EmbeddingConfig(dtype="float32"))
+    model = vars(embedder)["_model"]
+    lengths = set[int]()
+    forward = model.forward
+
+    def seen(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        lengths.add(features["input_ids"].shape[1])
+        assert features["input_ids"].shape == features["attention_mask"].shape
+        found: dict[str, torch.Tensor] = forward(features)
+        return found
+
+    monkeypatch.setattr(model, "forward", seen)
+    for words in (1, 5, 20, 21, 22, 90, 250, 400):
+        embedder.embed(["a " * words], "passage")
+    assert lengths <= set(range(16, 257, 16))
+    assert len(lengths) > 3
