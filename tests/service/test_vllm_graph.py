@@ -121,6 +121,19 @@ async def test_openai_s_client_asks_both_models(running: Running, model: Path) -
             await client.chat.completions.create(**asked, top_p=0, presence_penalty=1, frequency_penalty=-1)
 
 
+async def test_the_embedder_and_the_reranker_answer_by_themselves(running: Running) -> None:
+    texts = [QUESTION, "Complaints are decided by a board.", "The deadline for a complaint is 15 days."]
+    with running.client() as client:
+        body = {"model": "all-MiniLM-L6-v2", "input": texts}
+        embedded = client.post("/v1/embeddings", json=body).raise_for_status().json()
+        assert [len(each["embedding"]) for each in embedded["data"]] == [384] * 3
+        assert embedded["usage"]["prompt_tokens"] > 20
+        asked = {"query": "What is the deadline?", "documents": texts, "top_n": 1}
+        ranked = client.post("/v1/rerank", json=asked).raise_for_status().json()["results"]
+        assert [each["index"] for each in ranked] == [2]
+        assert 0 < ranked[0]["relevance_score"] <= 1
+
+
 async def test_a_client_that_stays_keeps_the_engine_busy_longer_than_the_limit(running: Running) -> None:
     """What the tests below would see if nothing was aborted."""
     async with running.stream(QUESTION, max_tokens=LONG) as stream:
