@@ -8,6 +8,7 @@ keeper of HAProxy with the class below. What answers of the service's pass throu
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ray.serve._private import haproxy
@@ -19,6 +20,7 @@ DETAIL = "no replica of the service takes requests at the moment; try again"
 NO_APPLICATION = """backend default_backend
     http-request return status 404 content-type text/plain """
 """What the template answers as long as no application is there."""
+CLIENTS = re.compile(r"^frontend http_frontend\n    bind \S+", re.MULTILINE)
 UNAVAILABLE = """backend default_backend
     http-request deny deny_status 503
     # """
@@ -41,7 +43,9 @@ class Api(haproxy.HAProxyApi):
     def _generate_config_file_internal(self) -> None:
         super()._generate_config_file_internal()
         path = Path(self.config_file_path)
-        path.write_text(path.read_text().replace(NO_APPLICATION, UNAVAILABLE))
+        written = path.read_text().replace(NO_APPLICATION, UNAVAILABLE)
+        # Its own time for a silent client begins when the kernel holds no more for him, which is megabytes later.
+        path.write_text(CLIENTS.sub(rf"\g<0> tcp-ut {self.cfg.timeout_client_s}s", written))
 
 
 def error_page() -> bytes:

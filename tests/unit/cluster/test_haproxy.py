@@ -39,6 +39,7 @@ def test_silence_has_an_end(config: Path) -> None:
     written = config.read_text()
     assert "timeout client 7s" in written
     assert "timeout http-request 7s" in written
+    assert "\n    bind 127.0.0.1:8000 tcp-ut 7s\n" in written
 
 
 def test_haproxy_says_503_with_retry_after_and_never_500(config: Path) -> None:
