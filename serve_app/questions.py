@@ -156,7 +156,7 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
         outcome = RagError.code
         raise
     finally:
-        asked.place.release()
+        asked.place.release(answered=complete is not None)
         usage = complete.usage if complete else Usage()
         told = QueryOutcome(
             user=query.scope.user_id,

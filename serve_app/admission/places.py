@@ -23,19 +23,19 @@ _ENOUGH = 8
 class Place:
     """Given back by `release`, or when nobody holds it any more: an answer that was never begun holds none."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self._give_back: Callable[[], None] | None = give_back
+    def __init__(self, give_back: Callable[[bool], None]) -> None:
+        self._give_back: Callable[[bool], None] | None = give_back
         self._loop = asyncio.get_running_loop()
 
-    def release(self) -> None:
-        """Twice is once."""
+    def release(self, *, answered: bool) -> None:
+        """Twice is once. Of an answer that came to its end, it is remembered how long it took."""
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
-            give_back()
+            give_back(answered)
 
     def __del__(self) -> None:
         if self._give_back is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._give_back)  # garbage is collected in any thread
+            self._loop.call_soon_threadsafe(self._give_back, False)  # garbage is collected in any thread
 
 
 class Places:
@@ -69,8 +69,9 @@ class Places:
             self._take(tenant)
         began = self._clock()
 
-        def leave() -> None:
-            self._took.append(self._clock() - began)
+        def leave(answered: bool) -> None:
+            if answered:
+                self._took.append(self._clock() - began)
             self._leave(tenant)
 
         return Place(leave)

@@ -102,7 +102,7 @@ async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> 
     await asyncio.sleep(0.2)
     assert api.services.gate.waiting == 1
     assert api.stages.asked == []
-    held.pop().release()
+    held.pop().release(answered=False)
     assert (await asking).status_code == 200
     assert api.services.gate.running == 63
 
@@ -112,7 +112,7 @@ async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
     api.stages.delays["retrieval"] = 0.4
     asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "500"}))
     await asyncio.sleep(0.3)
-    held.pop().release()
+    held.pop().release(answered=False)
     answer = await asking
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     assert answer.json()["detail"].startswith("retrieval did not finish")

@@ -43,6 +43,7 @@ ARGS: dict[str, Any] = {
         "max_body_s": BODY_S, "max_deadline_s": REQUEST_S - 1, "deadline_s": REQUEST_S - 1,
         "max_job_events_s": REQUEST_S - 1,
     },
+    "admission": {"max_waiting_in_all": WORKING - 1},
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class Door:
             await asyncio.sleep(0)
 
     async def let_one_go(self) -> None:
-        self.held.pop(0).release()
+        self.held.pop(0).release(answered=False)
         await self.settle()
 
     async def answered(self, seconds: float, times: int = 8) -> None:
@@ -52,7 +52,7 @@ class Door:
         for _ in range(times):
             place = await self.places.enter("before", TERMS, Deadline(5))
             self.clock.now += seconds
-            place.release()
+            place.release(answered=True)
 
 
 async def ended(tasks: Sequence[asyncio.Task[Place]]) -> None:
@@ -199,7 +199,7 @@ async def test_who_goes_away_as_the_turn_comes_gives_it_on() -> None:
     door = Door(1)
     tasks = door.queue("aab")
     await door.settle()
-    door.held.pop(0).release()  # the turn of the next is set, and its task has not run yet
+    door.held.pop(0).release(answered=False)  # the turn of the next is set, and its task has not run yet
     await ended([task for task in tasks[1:] if not task.done()][:1])
     await door.settle()
     assert door.places.running == 1
@@ -219,8 +219,8 @@ async def test_released_twice_is_released_once() -> None:
     door = Door(2)
     place = await door.enter("a")
     await door.enter("a")
-    place.release()
-    place.release()
+    place.release(answered=False)
+    place.release(answered=False)
     assert door.places.running == 1
 
 
@@ -239,5 +239,17 @@ async def test_tenants_without_work_are_forgotten() -> None:
     door = Door(2)
     place = await door.enter("a")
     assert door.places.loads() == {"a": (TERMS, 1, 0)}
-    place.release()
+    place.release(answered=False)
     assert door.places.loads() == {}
+
+
+async def test_what_broke_off_tells_nothing_of_how_long_answers_take() -> None:
+    door = Door(1)
+    for _ in range(20):
+        place = await door.enter("a")
+        door.clock.now += 60
+        place.release(answered=False)
+    tasks = door.queue("ab", deadline_s=3)
+    await door.settle()
+    assert door.places.waiting == 1
+    await ended(tasks)
