@@ -117,12 +117,11 @@ def rates(words: Sequence[str], arguments: argparse.Namespace) -> dict[str, obje
     for number in range(arguments.repeats):
         mine = pages[number :: arguments.repeats]
         embedder = asyncio.run(bench.embedder_alone(mine, best))
-        naive = {
-            "naive": asyncio.run(bench.naive(mine, torch.float32)),
-            "naive_same_dtype": asyncio.run(bench.naive(mine, bench.dtype)),
-        }
-        print(f"repeat {number + 1}: embedder alone {embedder:.0f} tokens/s, {naive}", flush=True)
-        repeats.append(Repeat(embedder=embedder, **naive, **by_service(bench, mine, best, words, arguments)))
+        naive = asyncio.run(bench.naive(mine, torch.float32))
+        same = asyncio.run(bench.naive(mine, bench.dtype))
+        print(f"repeat {number + 1}: embedder alone {embedder:.0f} tokens/s, naive {naive:.0f}, {same:.0f}", flush=True)
+        served = by_service(bench, mine, best, words, arguments)
+        repeats.append(Repeat(embedder=embedder, naive=naive, naive_same_dtype=same, **served))
         print(f"repeat {number + 1}: {repeats[-1]}", flush=True)
 
     def median(of: Callable[[Repeat], float], digits: int = 0) -> float:

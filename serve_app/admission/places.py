@@ -41,7 +41,7 @@ class Place:
 class Places:
     """Among tenants that wait, the one that uses the least of its share goes first, and its questions in the order in
     which they came: how many a tenant sends moves nobody else's. `changed` is set when the limiter should hear of a
-    queue."""
+    tenant that waits."""
 
     def __init__(
         self, config: AdmissionConfig, count: int, changed: asyncio.Event, clock: Callable[[], float] = time.monotonic
@@ -90,7 +90,8 @@ class Places:
         self._hand_out()
 
     async def _wait(self, tenant: _Tenant, deadline: Deadline) -> None:
-        self._changed.set()
+        if not tenant.share:  # the limiter has not heard of the tenant yet
+            self._changed.set()
         if len(tenant.turns) >= self._config.max_waiting:
             raise self._refusal(tenant, RateLimited, f"{len(tenant.turns)} questions of this tenant wait already")
         if self.waiting >= self._config.max_waiting_in_all:
