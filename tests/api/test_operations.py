@@ -39,7 +39,8 @@ def every(error: type[errors.RagError]) -> set[type[errors.RagError]]:
 def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
     assert set(STATUS) == every(errors.RagError)
     assert len({error.code for error in STATUS}) == len(STATUS)
-    retried = {error for error in STATUS if STATUS[error] >= 500 or error is errors.RequestInProgress}
+    not_now = (errors.RequestInProgress, errors.RateLimited)
+    retried = {error for error in STATUS if STATUS[error] >= 500 or error in not_now}
     assert retried == {error for error in STATUS if error.retryable or error is errors.RagError}
 
 

@@ -9,11 +9,15 @@ from deployments.errors import StageUnavailable
 from deployments.ingestion.base import IndexedDocument
 from tests.api.conftest import LIMITS, Api
 
+NO_LIMITS: dict[str, int | None] = dict.fromkeys(
+    ("max_tokens", "top_k", "deadline_s", "requests_per_minute", "concurrent")
+)
 DEFAULTS = {
     "default_language": None,
     "prompt_preamble": "",
     "model": None,
-    "limits": {"max_tokens": None, "top_k": None, "deadline_s": None},
+    "limits": NO_LIMITS,
+    "weight": 1.0,
     "quotas": {"documents": None, "bytes": None, "chunks": None},
     "webhook": None,
 }
@@ -36,13 +40,13 @@ async def test_a_tenant_is_made_shown_changed_and_listed(api: Api, platform: dic
     assert (tenant["id"], tenant["name"], tenant["status"]) == ("acme", "Acme", "active")
     assert tenant["settings"] == DEFAULTS | {
         "default_language": "en",
-        "limits": {"max_tokens": None, "top_k": 4, "deadline_s": None},
+        "limits": NO_LIMITS | {"top_k": 4},
     }
     assert (await api.client.get("/v1/tenants/acme")).json() == tenant
     patch = {"name": "Acme d.o.o.", "settings": {"default_language": None, "limits": {"max_tokens": 9}}}
     changed = (await api.client.patch("/v1/tenants/acme", json=patch)).json()
     assert changed["name"] == "Acme d.o.o."
-    assert changed["settings"] == DEFAULTS | {"limits": {"max_tokens": 9, "top_k": 4, "deadline_s": None}}
+    assert changed["settings"] == DEFAULTS | {"limits": NO_LIMITS | {"max_tokens": 9, "top_k": 4}}
     assert (await api.client.get("/v1/tenants")).json() == {
         "tenants": [changed, (await api.client.get("/v1/tenants/t")).json()],
         "next": None,
