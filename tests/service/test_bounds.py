@@ -193,13 +193,12 @@ def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
 
 
 def test_who_finds_the_service_full_is_told_when_to_come_again(service: Service) -> None:
-    readers: list[socket.socket] = []
+    readers = [service.ask(LONG, received=2**20) for _ in range(WORKING + WAITING + 16)]
     try:
-        refusal = None
-        while refusal is None:
-            assert len(readers) < 3 * (WORKING + WAITING), "all were taken"
-            readers += [service.ask(LONG, received=2**20) for _ in range(8)]
-            refusal = a_refusal(readers)
+        end = time.monotonic() + 8
+        while (refusal := a_refusal(readers)) is None:
+            assert time.monotonic() < end, "all were taken"
+            time.sleep(0.1)
         assert (refusal.status, json.loads(refusal.read())["code"]) == (503, "overloaded")
         assert refusal.headers["retry-after"] == "2"
         assert refusal.headers["content-type"] == "application/problem+json"
