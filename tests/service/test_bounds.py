@@ -195,12 +195,12 @@ def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
 def test_who_finds_the_service_full_is_told_when_to_come_again(service: Service) -> None:
     readers = [service.ask(LONG, received=2**20) for _ in range(WORKING + WAITING + 16)]
     try:
-        end = time.monotonic() + 8
+        end = time.monotonic() + 15  # longer than a question waits for its place
         while (refusal := a_refusal(readers)) is None:
             assert time.monotonic() < end, "all were taken"
             time.sleep(0.1)
         assert (refusal.status, json.loads(refusal.read())["code"]) == (503, "overloaded")
-        assert refusal.headers["retry-after"] == "2"
+        assert int(refusal.headers["retry-after"]) >= 1
         assert refusal.headers["content-type"] == "application/problem+json"
     finally:
         for each in readers:
