@@ -235,7 +235,11 @@ def test_who_loses_the_replica_is_told_to_come_again(service: Service) -> None:
         time.sleep(1)
         for victim in replicas("ingress"):
             os.kill(victim.pid, signal.SIGKILL)
-        answer = asking.result()
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert answer.headers["retry-after"] == "2"
+        try:
+            answer = asking.result()
+        except httpx.RemoteProtocolError:
+            assert service.haproxy  # which Serve may have told to reload before it has answered
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"] == "2"
     until_taken(service)
