@@ -238,7 +238,7 @@ def test_who_loses_the_replica_is_told_to_come_again(service: Service) -> None:
         try:
             answer = asking.result()
         except httpx.RemoteProtocolError:
-            assert service.haproxy  # which Serve may have told to reload before it has answered
+            assert service.haproxy  # why it closes the connection there is not known yet
         else:
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert answer.headers["retry-after"] == "2"
