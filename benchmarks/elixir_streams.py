@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import subprocess
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.service import report
-from cluster import node
+from benchmarks.service import ray_folder, report, watched
 
 WORDS = 500
 WORD_MS = 20
@@ -34,11 +29,7 @@ def main() -> None:
     parser.add_argument("--open", type=int, default=1_000, help="streams open at once; 0 leaves the part out")
     parser.add_argument("--streaming", type=int, default=200, help="vLLM streams, half of them killed; 0: none")
     arguments = parser.parse_args()
-    node.set_flags()  # before anything imports ray
-    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
-        folder = Path(name)
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "ray-token")
-        node.read_or_make_secret(folder / "ray-token")
+    with ray_folder() as folder:
         figures: dict[str, Any] = {}
         if arguments.open:
             figures |= open_at_once(folder, arguments.open)
@@ -61,7 +52,7 @@ def open_at_once(folder: Path, count: int) -> dict[str, Any]:
     with service(folder / "open", args, **roomy(count)) as running:
         running.ingest([DOCUMENT])
         began = time.monotonic()
-        with Beam(folder, running, "open", str(count), str(WORDS)) as beam, engine_peak() as peak:
+        with Beam(folder, running, "open", str(count), str(WORDS)) as beam, watched(load, 0.5) as peak:
             facts = beam.until_end()
         print(f"{count} streams: {facts}, {time.monotonic() - began:.0f} s", flush=True)
         return {
@@ -130,24 +121,6 @@ def load() -> int:
 
     found = asyncio.run(engine_load())
     return found.running + found.waiting
-
-
-@contextmanager
-def engine_peak() -> Iterator[list[int]]:
-    """What the engine had at once, looked at twice a second."""
-    seen, over = [0], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.5):
-            seen.append(load())
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        looking.join()
 
 
 class Beam:

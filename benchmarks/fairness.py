@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Load, Offered, offered
-from benchmarks.service import report
-from cluster import node
+from benchmarks.service import ray_folder, report
 
 SLOTS = 8
 WORDS = 40
@@ -49,18 +46,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20, help="of each of a repeat's three parts")
     arguments = parser.parse_args()
-    node.set_flags()  # before anything imports ray
-    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
-        folder = Path(name)
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "ray-token")
-        node.read_or_make_secret(folder / "ray-token")
-        with two_ingress_replicas(folder) as (url, a, b):
-            with offered(Load(url, a, 2, 5, WORDS, True), Load(url, b, 2, 5, WORDS, True)):
-                pass  # warm
-            repeats = []
-            for number in range(arguments.repeats):
-                repeats.append(repeat(url, a, b, arguments.seconds, number))
-                print(repeats[-1], flush=True)
+    with ray_folder() as folder, two_ingress_replicas(folder) as (url, a, b):
+        with offered(Load(url, a, 2, 5, WORDS, True), Load(url, b, 2, 5, WORDS, True)):
+            pass  # warm
+        repeats = []
+        for number in range(arguments.repeats):
+            repeats.append(repeat(url, a, b, arguments.seconds, number))
+            print(repeats[-1], flush=True)
     statuses = sum((each.a_statuses for each in repeats), Counter[int]())
     report(
         {

@@ -29,7 +29,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from benchmarks.gazette import croatian_words, gazette_page
-from benchmarks.service import Service, report, running
+from benchmarks.service import Service, report, running, watched
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.sentence_transformer import dtype
@@ -345,7 +345,7 @@ def memory(words: Sequence[str], few: int, many: int) -> dict[str, object]:
     peaks = []
     with running("--no-corpus") as service:
         service.wait_ready()
-        with peak_memory(service) as held:
+        with watched(service.rss_mb, MEMORY_POLL_S) as held:
             for some in (pages[:few], pages[few:]):
                 ingest(service, some, "memory")
                 peaks.append(max(held))
@@ -356,24 +356,6 @@ def memory(words: Sequence[str], few: int, many: int) -> dict[str, object]:
         "peak_rss_ratio": round(peaks[1] / peaks[0], 3),
         "memory_documents": [few, many],
     }
-
-
-@contextmanager
-def peak_memory(service: Service) -> Iterator[list[float]]:
-    """What the service's whole process tree holds, in MiB, looked at until the block ends."""
-    held, over = [service.rss_mb()], threading.Event()
-
-    def look() -> None:
-        while not over.wait(MEMORY_POLL_S):
-            held.append(service.rss_mb())
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield held
-    finally:
-        over.set()
-        looking.join()
 
 
 def _tokens(pages: Sequence[Page]) -> int:

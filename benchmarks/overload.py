@@ -4,21 +4,15 @@ left of it afterwards."""
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import tempfile
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from benchmarks.load import Load, Offered, Outcome, offered
-from benchmarks.service import report
-from cluster import node
+from benchmarks.service import pss_mb, ray_folder, report, watched
 
 SLOTS = 8
 WORDS = 20
@@ -57,13 +51,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=60, help="of overload in each repeat")
     arguments = parser.parse_args()
-    node.set_flags()  # before anything imports ray
-    from tests.support.service import service
+    with ray_folder() as folder:
+        from tests.support.service import service
 
-    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
-        folder = Path(name)
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "ray-token")
-        node.read_or_make_secret(folder / "ray-token")
         args = {
             "embedding": {"backend": "fake"},
             "retrieval": {"backend": "fake"},
@@ -108,7 +98,7 @@ def repeat(url: str, key: str, seconds: float, number: int) -> Repeat:
     with offered(load(CALM_RATE, CALM_S)) as (calm,):
         pass
     calm_p95 = statistics.quantiles([each.total_ms for each in calm.outcomes], n=20, method="inclusive")[-1]
-    with memory() as held, offered(load(OFFERED, seconds)) as (flood,):
+    with watched(_held_mb, 1.0) as held, offered(load(OFFERED, seconds)) as (flood,):
         pass
     with offered(load(CALM_RATE, CALM_S)) as (after,):
         pass
@@ -134,34 +124,16 @@ def in_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [each for each in outcomes if each.complete and each.total_ms <= DEADLINE_MS]
 
 
-@contextmanager
-def memory() -> Iterator[list[float]]:
-    """MiB of the service's processes together, shared pages once, looked at each second until the block ends."""
-    held, over = [_held_mb()], threading.Event()
-
-    def look() -> None:
-        while not over.wait(1.0):
-            held.append(_held_mb())
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield held
-    finally:
-        over.set()
-        looking.join()
-
-
 def _held_mb() -> float:
     """Of the proxy, the replicas and what else Ray runs; not of those who ask."""
-    total = 0
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if not any("benchmarks.load" in part for part in process.cmdline()):
-                total += process.memory_full_info().pss
-        except psutil.Error:
-            continue
-    return total / 2**20
+    return pss_mb(each for each in psutil.Process().children(recursive=True) if not _asks(each))
+
+
+def _asks(process: psutil.Process) -> bool:
+    try:
+        return any("benchmarks.load" in part for part in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 if __name__ == "__main__":

@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psutil
 
+from cluster import node
 from tests.support.service import free_port
 
+PREFIX = "rag-bench-"
+N = TypeVar("N", int, float)
 RAG = str(Path(sys.executable).with_name("rag"))
 
 
@@ -55,13 +60,7 @@ class Service:
     def rss_mb(self) -> float:
         """Memory of the whole process tree, shared pages counted once (PSS), in MiB."""
         root = psutil.Process(self.process.pid)
-        total = 0
-        for process in [root, *root.children(recursive=True)]:
-            try:
-                total += process.memory_full_info().pss
-            except psutil.Error:
-                continue
-        return total / 2**20
+        return pss_mb([root, *root.children(recursive=True)])
 
 
 def ordinary_environment() -> dict[str, str]:
@@ -72,7 +71,7 @@ def ordinary_environment() -> dict[str, str]:
 @contextmanager
 def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
     """`rag up` with an empty data folder and `arguments`, stopped with SIGINT as a person would."""
-    with tempfile.TemporaryDirectory(prefix="rag-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         port = free_port()
         data_dir = Path(folder) / "var"
         data_dir.mkdir()
@@ -92,6 +91,47 @@ def running(*arguments: str, environment: dict[str, str] | None = None) -> Itera
                     process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+@contextmanager
+def ray_folder() -> Iterator[Path]:
+    """For a benchmark that starts Ray in its own process: flags and token are set, so call it before anything imports
+    ray. The folder is removed afterwards."""
+    node.set_flags()
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        token = Path(name) / "ray-token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        node.read_or_make_secret(token)
+        yield Path(name)
+
+
+@contextmanager
+def watched(look: Callable[[], N], every_s: float) -> Iterator[list[N]]:
+    """What `look` finds, at once and then every so many seconds until the block ends."""
+    seen, over = [look()], threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(every_s):
+            seen.append(look())
+
+    looking = threading.Thread(target=go_on)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
+def pss_mb(processes: Iterable[psutil.Process]) -> float:
+    """Memory of processes together, shared pages counted once, in MiB; of those that have ended, none."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 2**20
 
 
 def report(figures: dict[str, object]) -> None:

@@ -27,8 +27,8 @@ from uvicorn import config as uvicorn_config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
+from serve_app.api.bodies import EXTENSION, UNASKED, may_be_held_back
 from serve_app.api.errors import problem_of
-from serve_app.api.gate import EXTENSION, UNASKED, may_be_held_back
 from serve_app.api.middleware import FOR_SERVE, REQUEST_ID
 
 ORDERS = frozenset(name.encode() for name in (*FOR_SERVE, "serve-multiplexed-model-id", "x-session-id"))

@@ -14,7 +14,6 @@ from pathlib import Path
 from ray.serve._private import haproxy
 
 from deployments.errors import Unavailable
-from serve_app.api.errors import RETRY_AFTER_S, STATUS
 
 DETAIL = "no replica of the service takes requests at the moment; try again"
 NO_APPLICATION = """backend default_backend
@@ -50,6 +49,9 @@ class Api(haproxy.HAProxyApi):
 
 def error_page() -> bytes:
     """What HAProxy sends where it answers itself: no replica, none that can be connected to, one that broke off."""
+    # The controller imports this module whether or not HAProxy runs, and need not wait for the API's imports.
+    from serve_app.api.errors import RETRY_AFTER_S, STATUS
+
     status = STATUS[Unavailable]
     problem = {
         "type": f"/errors/{Unavailable.code}",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deployments.errors import InvalidRequest
+
+
+def check_texts(field: str, texts: Iterable[str], max_characters: int) -> None:
+    """Raises InvalidRequest, naming the field and the place in it, as `check_text` does for each."""
+    for at, text in enumerate(texts):
+        check_text(f"{field}[{at}]", text, max_characters)
 
 
 def check_text(field: str, text: str, max_characters: int) -> None:

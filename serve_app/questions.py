@@ -15,7 +15,6 @@ from deployments.types import Scope, Usage
 from serve_app import bounds
 from serve_app.admission.messages import Terms
 from serve_app.admission.places import Place
-from serve_app.admission.rates import Rate
 from serve_app.deadline import Deadline
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources, wire
 from serve_app.pipeline import Query
@@ -43,9 +42,9 @@ class Names(NamedTuple):
 OWN_NAMES = Names("query", "max_tokens")
 
 
-async def spend(services: Services, caller: Access) -> Rate | None:
+async def spend(services: Services, caller: Access) -> None:
     """Count a question against the tenant's rate. Raises RateLimited."""
-    return await services.gate.spend(caller.tenant_id, terms(services, caller))
+    await services.gate.spend(caller.tenant_id, terms(services, caller))
 
 
 async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_s: float) -> Asked:

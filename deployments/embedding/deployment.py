@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from deployments.checks import check_text
+from deployments.checks import check_texts
 from deployments.embedding.base import create
 from deployments.embedding.batches import batches
 from deployments.embedding.config import EmbeddingConfig
@@ -103,8 +103,7 @@ class Embedding:
             raise InvalidRequest(
                 f"texts: {len(texts):,} given, at most {self._config.max_texts:,} in one call; split them"
             )
-        for at, text in enumerate(texts):
-            check_text(f"texts[{at}]", text, self._config.max_text_characters)
+        check_texts("texts", texts, self._config.max_text_characters)
 
 
 def _stand_back() -> None:

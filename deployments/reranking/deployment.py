@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from deployments.checks import check_text
+from deployments.checks import check_text, check_texts
 from deployments.errors import RagError, StageUnavailable
 from deployments.reranking.base import create
 from deployments.reranking.blend import blend
@@ -41,8 +41,7 @@ class Reranking:
         scored, rest = candidates[: self._config.max_candidates], candidates[self._config.max_candidates :]
         texts = [_read(candidate.passage) for candidate in scored]
         check_text("query", query, self._config.max_query_characters)
-        for at, text in enumerate(texts):
-            check_text(f"candidates[{at}]", text, self._config.max_text_characters)
+        check_texts("candidates", texts, self._config.max_text_characters)
         return [*blend(scored, await self._scores(query, texts), weight), *rest]
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
@@ -51,8 +50,7 @@ class Reranking:
         Raises InvalidRequest for a query or text that is too long, StageUnavailable if the model fails.
         """
         check_text("query", query, self._config.max_query_characters)
-        for at, text in enumerate(texts):
-            check_text(f"texts[{at}]", text, self._config.max_text_characters)
+        check_texts("texts", texts, self._config.max_text_characters)
         return await self._scores(query, texts)
 
     async def status(self) -> StageStatus:

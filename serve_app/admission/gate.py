@@ -62,7 +62,7 @@ class Gate:
         for tenant_id, granted in grant.tenants.items():
             self._rates.apply(tenant_id, granted)
         self._rates.wake()
-        self._places.apply(grant.places, dict(grant.tenants))
+        self._places.apply(grant.places, grant.tenants)
 
     def go_on(self, elapsed_s: float) -> None:
         """No limiter answered for so long: places stay as they are, rates go on at this replica's equal part."""

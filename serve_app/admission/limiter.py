@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
@@ -98,7 +99,7 @@ class _Bucket:
         self.level, self.at = min(requests_per_minute, refilled) - requests, now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Tenant:
     """What the replicas have of one tenant."""
 
@@ -108,15 +109,18 @@ class _Tenant:
     def terms(self) -> Terms:
         return next(iter(self.loads.values())).terms
 
+    @cached_property
+    def wanted(self) -> int:
+        """Places, in all replicas together."""
+        return sum(_places(load) for load in self.loads.values())
+
     @property
     def demand(self) -> float:
-        wanted = sum(_places(load) for load in self.loads.values())
-        return wanted if self.terms.concurrent is None else min(wanted, self.terms.concurrent)
+        return self.wanted if self.terms.concurrent is None else min(self.wanted, self.terms.concurrent)
 
     def part(self, replica: str) -> float:
         """The replica's part of it, equal ones where nothing runs or waits."""
-        wanted = sum(_places(load) for load in self.loads.values())
-        return _places(self.loads[replica]) / wanted if wanted else 1 / len(self.loads)
+        return _places(self.loads[replica]) / self.wanted if self.wanted else 1 / len(self.loads)
 
 
 def _places(load: TenantLoad) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from deployments.errors import Overloaded, RateLimited, Unavailable
@@ -81,7 +81,7 @@ class Places:
         self._tenants = {key: each for key, each in self._tenants.items() if each.running or each.turns}
         return {key: (each.terms, each.running, len(each.turns)) for key, each in self._tenants.items()}
 
-    def apply(self, count: int, grants: dict[str, TenantGrant]) -> None:
+    def apply(self, count: int, grants: Mapping[str, TenantGrant]) -> None:
         """The limiter's division. Places in use beyond it are not taken away, only not handed out again."""
         self._count = count
         for tenant_id, tenant in self._tenants.items():

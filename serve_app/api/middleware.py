@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
 from serve_app.admission.rates import Rate
+from serve_app.api.bodies import EXTENSION, ask_for_body
 from serve_app.api.errors import problem_of
-from serve_app.api.gate import EXTENSION, ask_for_body
 
 logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"

@@ -43,7 +43,7 @@ class Idempotency:
     how long its answer is kept."""
 
     def __init__(
-        self, database: Database, *, lease_s: float, keep_s: float = 86_400, clock: Callable[[], datetime] = utc_now
+        self, database: Database, *, lease_s: float, keep_s: float, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self.database = database
         self.lease_s = lease_s

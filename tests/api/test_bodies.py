@@ -12,7 +12,7 @@ import pytest
 from starlette.types import ASGIApp, Message
 
 from serve_app.api.app import create_app
-from serve_app.api.gate import EXTENSION, UNASKED
+from serve_app.api.bodies import EXTENSION, UNASKED
 from serve_app.api.middleware import FOR_SERVE
 from tests.api.conftest import LIMITS, Api
 

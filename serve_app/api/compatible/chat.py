@@ -30,7 +30,7 @@ from serve_app.services import Access, Services
 router = APIRouter(tags=["openai"])
 _ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")
 
-_ID = "chatcmpl-3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
+_SHOWN = Completion("3f2a9c4e5b6d7f8091a2b3c4d5e6f708", "rag", 1_795_509_000)
 _SOURCE = asdict(Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018}))
 _CITED = {
     "type": "url_citation",
@@ -43,10 +43,10 @@ _USAGE = {
     "prompt_tokens_details": {"cached_tokens": Usage().cached_tokens},
 }
 _ANSWER = {
-    "id": _ID,
+    "id": f"chatcmpl-{_SHOWN.query_id}",
     "object": "chat.completion",
-    "created": 1_795_509_000,
-    "model": "rag",
+    "created": _SHOWN.created,
+    "model": _SHOWN.model,
     "choices": [
         {
             "index": 0,
@@ -65,20 +65,14 @@ _ANSWER = {
 }
 
 
-def _shown_chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    shared = {"id": _ID, "object": "chat.completion.chunk", "created": 1_795_509_000, "model": "rag"}
-    return data(shared | {"choices": [choice]})
-
-
 _FAILED = {"message": "generation lost its replica; try again", "type": "server_error", "param": None}
 _STREAM = data_stream(
     (ChatChunk, OpenAIError),
     {
-        "sources": _shown_chunk({"role": "assistant", "content": "", "sources": [_SOURCE]}),
-        "content": _shown_chunk({"content": "Rok je 15 dana [1]."}),
-        "annotations": _shown_chunk({"annotations": [_CITED]}),
-        "finish": _shown_chunk({}, "stop"),
+        "sources": data(_SHOWN.chunk({"role": "assistant", "content": "", "sources": [_SOURCE]})),
+        "content": data(_SHOWN.chunk({"content": "Rok je 15 dana [1]."})),
+        "annotations": data(_SHOWN.chunk({"annotations": [_CITED]})),
+        "finish": data(_SHOWN.chunk({}, "stop")),
         "error": data({"error": _FAILED | {"code": "stage_unavailable"}}),
         "heartbeat": PING,
         "done": DONE,

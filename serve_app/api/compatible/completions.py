@@ -60,8 +60,8 @@ class Completion:
                         if isinstance(each, Sources):
                             delta = opening | delta
                         else:
-                            yield data(self._chunk(opening) | null_usage)
-                    yield data(self._chunk(delta, finish_reason) | null_usage)
+                            yield data(self.chunk(opening) | null_usage)
+                    yield data(self.chunk(delta, finish_reason) | null_usage)
                     if isinstance(each, Complete) and with_usage:
                         yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(each.usage)})
             except Exception as error:
@@ -84,7 +84,7 @@ class Completion:
             case _:
                 raise AssertionError("a failure is raised, not told")
 
-    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion.chunk", [choice])
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 
 from cluster import door
-from serve_app.api.gate import EXTENSION, UNASKED
+from serve_app.api.bodies import EXTENSION, UNASKED
 
 SILENCE_S = 1
 MOST = 2**21

@@ -3,28 +3,22 @@ from __future__ import annotations
 import pytest
 
 from deployments.generation.tombstones import Tombstones
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Seconds
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Seconds:
+    return Seconds(100.0)
 
 
-def test_serves_once(clock: Clock) -> None:
+def test_serves_once(clock: Seconds) -> None:
     tombstones = Tombstones(30, 10, clock)
     tombstones.add("t", "q")
     assert tombstones.take("t", "q")
     assert not tombstones.take("t", "q")
 
 
-def test_is_the_tenants_own(clock: Clock) -> None:
+def test_is_the_tenants_own(clock: Seconds) -> None:
     tombstones = Tombstones(30, 10, clock)
     tombstones.add("t", "q")
     assert not tombstones.take("other", "q")
@@ -33,14 +27,14 @@ def test_is_the_tenants_own(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("later", "taken"), [(29.9, True), (30.0, False), (31.0, False)])
-def test_expires(clock: Clock, later: float, taken: bool) -> None:
+def test_expires(clock: Seconds, later: float, taken: bool) -> None:
     tombstones = Tombstones(30, 10, clock)
     tombstones.add("t", "q")
     clock.now += later
     assert tombstones.take("t", "q") is taken
 
 
-def test_the_same_abort_lives_anew(clock: Clock) -> None:
+def test_the_same_abort_lives_anew(clock: Seconds) -> None:
     tombstones = Tombstones(30, 10, clock)
     tombstones.add("t", "q")
     clock.now += 20
@@ -50,7 +44,7 @@ def test_the_same_abort_lives_anew(clock: Clock) -> None:
     assert tombstones.take("t", "q")
 
 
-def test_expired_ones_make_room(clock: Clock) -> None:
+def test_expired_ones_make_room(clock: Seconds) -> None:
     tombstones = Tombstones(30, 10, clock)
     tombstones.add("t", "old")
     clock.now += 15
@@ -61,7 +55,7 @@ def test_expired_ones_make_room(clock: Clock) -> None:
     assert tombstones.take("t", "young")
 
 
-def test_beyond_its_capacity_the_oldest_is_forgotten(clock: Clock) -> None:
+def test_beyond_its_capacity_the_oldest_is_forgotten(clock: Seconds) -> None:
     tombstones = Tombstones(30, 3, clock)
     for number in range(5):
         tombstones.add("t", str(number))

@@ -12,22 +12,16 @@ from serve_app.admission.gate import Gate
 from serve_app.admission.limiter import Limiter
 from serve_app.admission.messages import Grant, Report, Terms, slice_of
 from serve_app.deadline import Deadline
+from tests.support.clock import Seconds
 
 CONFIG = AdmissionConfig(ahead=0, exchange_s=0.02, idle_exchange_s=0.05)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Side:
     """Replicas that share a limiter, which may be made silent."""
 
     def __init__(self, replicas: int, engines: int = 1) -> None:
-        self.clock = Clock()
+        self.clock = Seconds()
         self.limiter = Limiter(CONFIG, self.clock)
         self.silent = False
         self.engines = engines

@@ -5,22 +5,16 @@ import pytest
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import Limiter
 from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice_of
+from tests.support.clock import Seconds
 
 CONFIG = AdmissionConfig(ahead=0, lease_s=5)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class World:
     """A limiter and the last report of each replica, which it is told again whenever one changes."""
 
     def __init__(self, slots: int = 8, config: AdmissionConfig = CONFIG) -> None:
-        self.clock = Clock()
+        self.clock = Seconds()
         self.limiter = Limiter(config, self.clock)
         self.slots = slots
         self.told: dict[str, dict[str, TenantLoad]] = {}
@@ -125,7 +119,7 @@ class Rated:
     """Replicas that spend all that they are granted."""
 
     def __init__(self, rate: int, replicas: int) -> None:
-        self.clock = Clock()
+        self.clock = Seconds()
         self.limiter = Limiter(CONFIG, self.clock)
         self.rate = rate
         self.left = dict.fromkeys((f"r{number}" for number in range(replicas)), slice_of(rate))
@@ -162,7 +156,7 @@ def test_an_overdrawn_rate_is_paid_back() -> None:
 
 
 def test_allowances_that_others_hold_are_not_granted_twice() -> None:
-    limiter, terms = Limiter(CONFIG, Clock()), Terms(1.0, 20)
+    limiter, terms = Limiter(CONFIG, Seconds()), Terms(1.0, 20)
     assert limiter.exchange(Report("r", 8, {"a": TenantLoad(terms, wanted=20)})).tenants["a"].allowance == 20
     assert limiter.exchange(Report("s", 8, {"a": TenantLoad(terms, wanted=5)})).tenants["a"].allowance == 0
     limiter.exchange(Report("r", 8, {"a": TenantLoad(terms, spent=10)}))

@@ -11,20 +11,14 @@ from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.messages import TenantGrant, Terms
 from serve_app.admission.places import Place, Places
 from serve_app.deadline import Deadline
+from tests.support.clock import Seconds
 
 TERMS = Terms()
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Door:
     def __init__(self, count: int = 2, **limits: float) -> None:
-        self.clock = Clock()
+        self.clock = Seconds()
         self.changed = asyncio.Event()
         self.places = Places(AdmissionConfig.model_validate(limits), count, self.changed, self.clock)
         self.order: list[str] = []

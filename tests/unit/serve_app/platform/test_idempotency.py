@@ -20,7 +20,7 @@ ANSWER = Answer(201, {"content-type": "application/json", "location": "/v1/keys/
 
 @pytest.fixture
 def idempotency(database: Database, clock: Clock) -> Idempotency:
-    return Idempotency(database, lease_s=LEASE_S, clock=clock)
+    return Idempotency(database, lease_s=LEASE_S, keep_s=DAY_S, clock=clock)
 
 
 async def begin(
@@ -62,7 +62,10 @@ async def test_another_key_is_another_request(idempotency: Idempotency) -> None:
 
 async def test_of_many_at_once_one_works(idempotency: Idempotency) -> None:
     begun = await asyncio.gather(
-        *(begin(Idempotency(idempotency.database, lease_s=LEASE_S, clock=idempotency.clock)) for _ in range(5)),
+        *(
+            begin(Idempotency(idempotency.database, lease_s=LEASE_S, keep_s=DAY_S, clock=idempotency.clock))
+            for _ in range(5)
+        ),
         return_exceptions=True,
     )
     assert sorted(type(each).__name__ for each in begun) == ["Claim", *4 * ["RequestInProgress"]]

@@ -94,7 +94,7 @@ async def fill(database: Database, tenant: str) -> None:
     await jobs.accept(tenant, [document("d", "other text", collection="zakoni")])
     for task in await jobs.claim("w", lease_s=LEASE_S, limit=2):
         await jobs.finish(task, indexed({1: 1}))
-    assert isinstance(await Idempotency(database, lease_s=60).begin(tenant, "k", "r", SECRET), Claim)
+    assert isinstance(await Idempotency(database, lease_s=60, keep_s=60).begin(tenant, "k", "r", SECRET), Claim)
     outcome = {"user": "u", "language": "hr", "outcome": "stop", "engine": "vllm", "sources": 1}
     counts = {"prompt_tokens": 1, "completion_tokens": 1, "timings": {}}
     events.publish(Event("query.completed", tenant, f"query of {tenant}", {**outcome, **counts}))
@@ -392,7 +392,7 @@ async def test_nothing_is_accepted_from_a_tenant_being_deleted(
             Collections(database).create("a", "nova"),
             Keys(database).create_key("a", "new"),
             Keys(database).rotate("a", key.id, overlap_s=0),
-            Idempotency(database, lease_s=60).begin("a", "new", "r", SECRET),
+            Idempotency(database, lease_s=60, keep_s=60).begin("a", "new", "r", SECRET),
             Documents(database).delete("a", "d"),
             Documents(database).delete_collection("a", "zakoni"),
             tenants.patch("a", name="saved"),
