@@ -50,8 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=60, help="of overload in each repeat")
+    parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
     arguments = parser.parse_args()
-    with ray_folder() as folder:
+    with ray_folder(haproxy=not arguments.stock_proxy) as folder:
         from tests.support.service import service
 
         args = {
@@ -72,6 +73,7 @@ def main() -> None:
     statuses = sum((each.statuses for each in repeats), Counter[int]())
     report(
         {
+            "proxy": "Serve's own" if arguments.stock_proxy else "HAProxy",
             "goodput_ratio": round(statistics.median(each.goodput / each.peak for each in repeats), 3),
             "peak_goodput_per_s": round(statistics.median(each.peak for each in repeats), 2),
             "overload_goodput_per_s": round(statistics.median(each.goodput for each in repeats), 2),

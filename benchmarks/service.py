@@ -94,10 +94,18 @@ def running(*arguments: str, environment: dict[str, str] | None = None) -> Itera
 
 
 @contextmanager
-def ray_folder() -> Iterator[Path]:
+def ray_folder(*, haproxy: bool = False) -> Iterator[Path]:
     """For a benchmark that starts Ray in its own process: flags and token are set, so call it before anything imports
-    ray. The folder is removed afterwards."""
+    ray. The folder is removed afterwards. `haproxy`: as a cluster is set up for load, and not a laptop."""
     node.set_flags()
+    if haproxy:
+        os.environ |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        }
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         token = Path(name) / "ray-token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

@@ -18,7 +18,7 @@ from deployments.generation.deployment import Generation
 from deployments.ingestion.deployment import Ingestion
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
-from serve_app.admission.limiter import Limiter
+from serve_app.admission.limiter import LimiterActor
 from serve_app.config import AppArgs
 from serve_app.handles import EmbeddingHandle, RetrievalHandle
 from serve_app.ingress import LIMITER, Ingress
@@ -91,7 +91,10 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
 def _limiter(args: AppArgs) -> DeploymentActorConfig:
     """One for all ingress replicas, where there may be several."""
     return DeploymentActorConfig(
-        name=LIMITER, actor_class=ray.remote(Limiter), init_args=(args.admission,), actor_options={"num_cpus": 0}
+        name=LIMITER,
+        actor_class=ray.remote(LimiterActor),
+        init_args=(args.admission.model_dump(),),
+        actor_options={"num_cpus": 0},
     )
 
 

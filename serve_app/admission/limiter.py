@@ -6,21 +6,27 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.memory import Memory
 from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
 from serve_app.admission.shares import max_min, whole
 
+_REPAID_S = 2.0
+"""What a tenant had more than another over the memory is weighed against what they get in so many seconds."""
 _FULL_AGAIN_S = 120
 """A bucket that was overdrawn by no more than its slices is full after so long."""
 
 
 class Limiter:
-    """Knows only what replicas report, so that a new one is as good as the old after one report of each.
+    """Knows only what replicas report, so that a new one, but for its memory, is as good as the old after one report of
+    each.
 
-    Places are divided among tenants by weighted max-min over what they run and wait for, each tenant's among
-    replicas by what it has there, and what nobody wants equally among replicas, so that an idle one answers at once. A
+    Places are divided among tenants by weighted max-min over what they run and wait for: half of them as if
+    nothing had been before, so that nobody is without, and half with what each had in the last `memory_s`, so that
+    a tenant which keeps to its share on the whole may ask in bursts beside one that never stops. Each tenant's are
+    divided among replicas by what it has there, and what nobody wants equally, so that an idle one answers at once. A
     replica that has not reported for `lease_s` has none.
     """
 
@@ -29,16 +35,17 @@ class Limiter:
         self._clock = clock
         self._reports: dict[str, tuple[float, Report]] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._memory = Memory(config.memory_s)
 
     def exchange(self, report: Report) -> Grant:
         """Take a replica's report and return what it may spend until its next."""
         now = self._clock()
+        self._memory.add(now, {tenant_id: tenant.running for tenant_id, tenant in self._tenants().items()})
         self._reports[report.replica] = now, report
         self._reports = {name: held for name, held in self._reports.items() if now - held[0] <= self._config.lease_s}
         tenants = self._tenants()
         total = math.ceil(report.slots * (1 + self._config.ahead))
-        demands = {tenant_id: tenant.demand for tenant_id, tenant in tenants.items()}
-        shares = max_min(total, demands, {tenant_id: tenant.terms.weight for tenant_id, tenant in tenants.items()})
+        shares = self._shares(total, tenants)
         places = dict.fromkeys(self._reports, (total - sum(shares.values())) / len(self._reports))
         for tenant_id, tenant in tenants.items():
             for replica in tenant.loads:
@@ -54,6 +61,15 @@ class Limiter:
             )
         self._buckets = {key: each for key, each in self._buckets.items() if now - each.at < _FULL_AGAIN_S}
         return Grant(max(1, whole(places)[report.replica]), len(self._reports), grants)
+
+    def _shares(self, total: float, tenants: Mapping[str, _Tenant]) -> dict[str, float]:
+        weights = {tenant_id: tenant.terms.weight for tenant_id, tenant in tenants.items()}
+        demands = {tenant_id: tenant.demand for tenant_id, tenant in tenants.items()}
+        sure = max_min(total / 2, demands, weights)
+        had = {tenant_id: self._memory.mean(tenant_id) * self._config.memory_s / _REPAID_S for tenant_id in tenants}
+        rest = {tenant_id: demand - sure[tenant_id] for tenant_id, demand in demands.items()}
+        repaid = max_min(total - sum(sure.values()), rest, weights, had)
+        return {tenant_id: sure[tenant_id] + repaid[tenant_id] for tenant_id in tenants}
 
     def _tenants(self) -> dict[str, _Tenant]:
         loads: dict[str, dict[str, TenantLoad]] = {}
@@ -73,6 +89,13 @@ class Limiter:
         free = math.floor(bucket.level) - held_by_others
         bucket.held[replica] = max(0, min(max(slice_of(rate), load.wanted), free))
         return bucket.held[replica], bucket.level
+
+
+class LimiterActor(Limiter):
+    """For replicas that share one. Its config comes as plain data: Serve makes that of the models it is handed."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(AdmissionConfig.model_validate(config))
 
 
 class LocalLimiter:
@@ -99,7 +122,7 @@ class _Bucket:
         self.level, self.at = min(requests_per_minute, refilled) - requests, now
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Tenant:
     """What the replicas have of one tenant."""
 
@@ -109,7 +132,11 @@ class _Tenant:
     def terms(self) -> Terms:
         return next(iter(self.loads.values())).terms
 
-    @cached_property
+    @property
+    def running(self) -> int:
+        return sum(load.running for load in self.loads.values())
+
+    @property
     def wanted(self) -> int:
         """Places, in all replicas together."""
         return sum(_places(load) for load in self.loads.values())

@@ -90,7 +90,7 @@ class Places:
         self._hand_out()
 
     async def _wait(self, tenant: _Tenant, deadline: Deadline) -> None:
-        if not tenant.share:  # the limiter has not heard of the tenant yet
+        if not tenant.turns:  # further ones change nothing that the limiter should know at once
             self._changed.set()
         if len(tenant.turns) >= self._config.max_waiting:
             raise self._refusal(tenant, RateLimited, f"{len(tenant.turns)} questions of this tenant wait already")

@@ -8,22 +8,30 @@ from typing import TypeVar
 K = TypeVar("K")
 
 
-def max_min(total: float, demands: Mapping[K, float], weights: Mapping[K, float]) -> dict[K, float]:
+def max_min(
+    total: float, demands: Mapping[K, float], weights: Mapping[K, float], had: Mapping[K, float] | None = None
+) -> dict[K, float]:
     """Weighted max-min shares: nobody gets more than demanded, and what one leaves is the others' by their weights
     (Bertsekas and Gallager, "Data Networks", 1992, section 6.5.2). The sum is `total`, or all demands if that is less.
+
+    What each `had` before counts with what it gets now: who had less for its weight is served before the others.
     """
-    shares: dict[K, float] = {}
-    open_ = dict(demands)
-    left = total
-    while open_:
-        level = left / sum(weights[key] for key in open_)
-        satisfied = [key for key, demand in open_.items() if demand <= level * weights[key]]
-        if not satisfied:
-            return {**shares, **{key: level * weights[key] for key in open_}}
-        for key in satisfied:
-            shares[key] = open_.pop(key)
-            left -= shares[key]
-    return shares
+    had = had or {}
+    level = _level(total, demands, weights, had)
+    return {key: min(max(0.0, level * weights[key] - had.get(key, 0.0)), demand) for key, demand in demands.items()}
+
+
+def _level(total: float, demands: Mapping[K, float], weights: Mapping[K, float], had: Mapping[K, float]) -> float:
+    """To which had and share of each, divided by its weight, are filled like vessels that stand on `had`."""
+    opens = [(had.get(key, 0.0) / weights[key], weights[key]) for key in demands]
+    closes = [((had.get(key, 0.0) + demand) / weights[key], -weights[key]) for key, demand in demands.items()]
+    level = width = filled = 0.0
+    for point, change in sorted(opens + closes):
+        more = width * (point - level)
+        if filled + more > total:
+            return level + (total - filled) / width
+        level, width, filled = point, width + change, filled + more
+    return level
 
 
 def whole(amounts: Mapping[K, float]) -> dict[K, int]:

@@ -18,7 +18,7 @@ from serve_app.schemas import Text
 from serve_app.services import Access, Services
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:  # what is not async runs in a thread, each time
     found: Services = request.app.state.services
     return found
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from serve_app import app
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import Limiter
 from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice_of
+from serve_app.config import AppArgs
 from tests.support.clock import Seconds
 
 CONFIG = AdmissionConfig(ahead=0, lease_s=5)
@@ -86,6 +88,46 @@ def test_weights_count() -> None:
     world = World()
     world.tell("r", a=load(waiting=50, weight=3), b=load(waiting=50))
     assert {key: grant.share for key, grant in world.grants()["r"].tenants.items()} == {"a": 6, "b": 2}
+
+
+def test_who_had_less_lately_gets_more_now_but_not_all() -> None:
+    world = World()
+    for second in range(30):
+        world.clock.now = float(second)
+        world.tell("r", a=load(running=8, waiting=50))
+        world.grants()
+    world.tell("r", a=load(running=8, waiting=50), b=load(waiting=50))
+    shares = {key: grant.share for key, grant in world.grants()["r"].tenants.items()}
+    assert shares == pytest.approx({"a": 2, "b": 6})
+
+
+def test_what_was_had_is_forgotten() -> None:
+    world = World()
+    for second in range(120):
+        world.clock.now = float(second)
+        greedy = {"a": load(running=8, waiting=50)} if second < 30 else {}
+        world.tell("r", **greedy)
+        world.grants()
+    world.tell("r", a=load(waiting=50), b=load(waiting=50))
+    shares = {key: grant.share for key, grant in world.grants()["r"].tenants.items()}
+    assert shares == pytest.approx({"a": 4, "b": 4})
+
+
+def test_among_those_that_never_stop_weights_hold_in_the_long_run() -> None:
+    world = World()
+    shares = {"a": 4.0, "b": 4.0}
+    for second in range(120):
+        world.clock.now = float(second)
+        now = {"a": load(round(shares["a"]), 50, weight=3), "b": load(round(shares["b"]), 50)}
+        world.tell("r", **now)
+        shares = {key: grant.share for key, grant in world.grants()["r"].tenants.items()}
+    assert shares == pytest.approx({"a": 6, "b": 2}, abs=0.5)
+
+
+def test_the_shared_one_is_made_of_what_serve_hands_on() -> None:
+    actor = app._limiter(AppArgs.model_validate({"admission": {"ahead": 1}}))
+    made = actor.get_actor_class().__ray_metadata__.modified_class(*actor.model_dump()["init_args"])
+    assert made.exchange(Report("r", 8, {})).places == 16
 
 
 def test_a_limit_on_concurrency_holds_over_all_replicas() -> None:

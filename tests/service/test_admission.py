@@ -1,0 +1,137 @@
+"""Tenants' limits and shares over two ingress replicas, which share one limiter: PostgreSQL, and a fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from serve_app.admission.messages import slice_of
+from tests.support import postgresql
+from tests.support.service import Running, make_key, replicas, service
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
+SLOTS, WORD_MS, WORDS = 4, 50, 20
+PER_MINUTE = 40
+REPLICAS = 2
+FLOOD = 60
+"""Of whose questions at once, first come first served, another's would wait longer than any question may."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with postgresql.running() as servers:
+        args: dict[str, Any] = {
+            "store": {"url": servers.store(servers.create(), pooled=False).url},
+            "blobs": {"url": "s3://nothing-is-kept/here"},
+            "embedding": {"backend": "fake"},
+            "retrieval": {"backend": "fake"},
+            "reranking": {"backend": "fake"},
+            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
+        }
+        scale = {"num_replicas": REPLICAS, "max_ongoing_requests": 512}
+        with service(tmp_path_factory.mktemp("service"), args, ingress=scale) as started:
+            assert len(replicas("ingress")) == REPLICAS
+            yield started
+
+
+@contextmanager
+def tenant(running: Running, name: str, **limits: int) -> Iterator[httpx.Client]:
+    """Whoever asks for a new tenant."""
+    platform = {"Authorization": f"Bearer {asyncio.run(make_key(running.args, 'platform', 'platform'))}"}
+    with running.client() as client:
+        made = client.post("/v1/tenants", json={"id": name, "settings": {"limits": limits}}, headers=platform)
+        made.raise_for_status()
+    key = asyncio.run(make_key(running.args, name))
+    bounds = httpx.Limits(max_connections=FLOOD)
+    with httpx.Client(
+        base_url=running.url, headers={"Authorization": f"Bearer {key}"}, timeout=60, limits=bounds, trust_env=False
+    ) as client:
+        yield client
+
+
+def ask(client: httpx.Client, words: int) -> httpx.Response:
+    return client.post("/v1/query", json={"query": " ".join(["riječ"] * words), "stream": False})
+
+
+def answered_of(client: httpx.Client, questions: int) -> tuple[int, float]:
+    """How many of so many questions, asked as fast as possible, were answered, and the seconds that it took."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ask(client, 1), range(questions)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    for answer in answers:
+        assert answer.headers["RateLimit-Policy"] == f'"requests";q={PER_MINUTE};w=60'
+        assert ("Retry-After" in answer.headers) is (answer.status_code == 429)
+    return Counter(answer.status_code for answer in answers)[200], time.monotonic() - began
+
+
+def limiters() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "LimiterActor" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def assert_rate_holds(running: Running, name: str) -> None:
+    with tenant(running, name, requests_per_minute=PER_MINUTE) as client:
+        answered, took_s = answered_of(client, 3 * PER_MINUTE)
+    overshot = REPLICAS * slice_of(PER_MINUTE)
+    assert PER_MINUTE - overshot <= answered <= PER_MINUTE + overshot + took_s * PER_MINUTE / 60
+
+
+def test_a_rate_is_one_for_all_replicas(running: Running) -> None:
+    assert_rate_holds(running, "rated")
+
+
+def test_who_floods_is_refused_and_no_one_else(running: Running) -> None:
+    over = threading.Event()
+
+    def go_on(client: httpx.Client) -> Counter[int]:
+        statuses = Counter[int]()
+        while not over.is_set():
+            statuses[ask(client, WORDS).status_code] += 1
+        return statuses
+
+    with (
+        tenant(running, "greedy") as greedy,
+        tenant(running, "modest") as modest,
+        ThreadPoolExecutor(FLOOD + 20) as pool,
+    ):
+        flood = [pool.submit(go_on, greedy) for _ in range(FLOOD + 20)]
+        try:
+            time.sleep(3)
+            statuses = [ask(modest, WORDS).status_code for _ in range(8)]
+        finally:
+            over.set()
+        seen = sum((each.result() for each in flood), Counter[int]())
+    assert statuses == [200] * 8
+    assert seen.keys() == {200, 429}
+
+
+def test_without_the_limiter_questions_are_answered_and_the_next_one_counts_anew(running: Running) -> None:
+    (limiter,) = limiters()
+    os.kill(limiter.pid, signal.SIGKILL)
+    with running.client() as client:
+        assert ask(client, 1).status_code == 200
+    end = time.monotonic() + 120
+    while not (found := limiters()) or limiter in found:
+        assert time.monotonic() < end, "no new limiter"
+        time.sleep(0.5)
+    time.sleep(3)  # both replicas find it
+    assert_rate_holds(running, "rated-later")
