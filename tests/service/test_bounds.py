@@ -168,6 +168,16 @@ def test_a_caller_sets_no_time_limit_of_serve_s(service: Service) -> None:
     assert answer.json()["finish_reason"] == "stop"
 
 
+def test_an_answer_has_one_request_id(service: Service) -> None:
+    with service.running.client() as client:
+        for path, status in (("/v1/collections", 200), ("/v1/nothing", 404)):
+            answer = client.get(path, headers={"X-Request-ID": "mine-1"})
+            assert (answer.status_code, answer.headers.get_list("x-request-id")) == (status, ["mine-1"])
+            [made] = client.get(path).headers.get_list("x-request-id")
+            [other] = client.get(path, headers={"X-Request-ID": "not one"}).headers.get_list("x-request-id")
+            assert len({made, other, "not one", "mine-1"}) == 4
+
+
 def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(service: Service) -> None:
     head = ("POST /v1/documents HTTP/1.1", "Transfer-Encoding: chunked")
     sender, sent = service.open(*head, key="rag_none"), 0
