@@ -52,7 +52,10 @@ class Api(haproxy.HAProxyApi):
         self.cfg.timeout_client_s = silence_s
         self.cfg.timeout_http_request_s = silence_s
         longest_s = self.cfg.http_options.request_timeout_s
-        self.cfg.hard_stop_after_s = None if longest_s is None else math.ceil(longest_s) + AFTER_LAST_S
+        over_s = None if longest_s is None else math.ceil(longest_s) + AFTER_LAST_S
+        self.cfg.hard_stop_after_s = over_s
+        # Without one it may hold for ever who goes on sending a body after its refusal: it forgets some of those.
+        self.cfg.timeout_server_s = over_s
 
     def _generate_config_file_internal(self) -> None:
         super()._generate_config_file_internal()

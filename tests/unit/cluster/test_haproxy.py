@@ -87,6 +87,11 @@ def test_silence_has_an_end(config: Path) -> None:
     assert re.search(r"\n    bind 127\.0\.0\.1:\d+ tcp-ut 7s\n", written)
 
 
+def test_no_request_is_held_for_much_longer_than_any_may_last(config: Path, tmp_path: Path) -> None:
+    assert "timeout server 161s" in config.read_text()
+    assert "timeout server" not in written_by(keeper(tmp_path, request_timeout_s=None)).read_text()
+
+
 def test_what_a_reload_leaves_behind_stays_for_longer_than_any_request(config: Path, tmp_path: Path) -> None:
     assert "hard-stop-after 161s" in config.read_text()
     assert "hard-stop-after" not in written_by(keeper(tmp_path, request_timeout_s=None)).read_text()
