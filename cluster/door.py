@@ -8,6 +8,7 @@ does not take what is sent to him. That is the connection's work. The rest is do
 - headers that are orders to Serve are taken out;
 - of a body, no more than about UNASKED bytes are let in before the service asks for it, which it does once it knows
   the key;
+- an answer has one X-Request-ID, the service's;
 - what Serve answers by itself, in plain text and by its own statuses, becomes a problem like all others, and so does no
   answer at all.
 """
@@ -34,6 +35,7 @@ from serve_app.api.middleware import FOR_SERVE, REQUEST_ID
 ORDERS = frozenset(name.encode() for name in (*FOR_SERVE, "serve-multiplexed-model-id", "x-session-id"))
 """Of no time limit, of not noticing a hang-up, of which replica to take. To Serve underscores are hyphens in some, so
 they are in all."""
+ID = REQUEST_ID.lower().encode()
 OF_SERVE = ("/-/healthz", "/-/routes")
 LINGER_S = 2.0
 """How long a connection stays whose request was answered while its body still came, for the answer to be read."""
@@ -115,8 +117,8 @@ class Door:
                 most = message["most"]
                 asked.set()
             elif refused is None and (started or (refused := _of_serve(message)) is None):
+                await send(message if started else _with_one_id(message))
                 started = True
-                await send(message)
 
         await self.app(scope, held_back, passed_on)
         if not started:
@@ -130,6 +132,12 @@ class Door:
 
 def _spelt(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
+
+
+def _with_one_id(start: Message) -> Message:
+    """Serve adds an X-Request-ID after the service's, and it is another where the caller's was not a good one."""
+    ids = [header for header in start["headers"] if _spelt(header[0]) == ID]
+    return {**start, "headers": [*(header for header in start["headers"] if header not in ids), *ids[:1]]}
 
 
 def _of_serve(start: Message) -> RagError | None:

@@ -306,6 +306,18 @@ async def test_what_the_service_answers_passes(tmp_path: object) -> None:
         assert (got, answered["retry-after"], body) == (status, "9", b"{}")
 
 
+@pytest.mark.parametrize("ids", [(), ("serve",), ("mine", "serve"), ("same", "same")])
+async def test_an_answer_has_one_request_id(ids: tuple[str, ...]) -> None:
+    async def service(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = PlainTextResponse("{}", media_type="application/json")
+        for each in ids:
+            answer.headers.append("X-Request-ID", each)
+        await answer(scope, receive, send)
+
+    async with served(service) as port:
+        assert (await answer_of(port))[1].getlist("x-request-id") == list(ids[:1])
+
+
 async def test_no_answer_at_all_is_a_problem_too() -> None:
     async def dead(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": EXTENSION, "most": MOST})
