@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from cluster.refusals import Refusals
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
 from serve_app.api.bodies import EXTENSION, UNASKED, may_be_held_back
 from serve_app.api.errors import problem_of
@@ -47,7 +48,7 @@ UNSENT_BYTES = 64 * 1024
 def middlewares() -> list[Middleware]:
     """Serve's callback, once in each process with an HTTP server of Serve's."""
     uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
-    return [Middleware(Door)]
+    return [Middleware(Door), Middleware(Refusals)]
 
 
 class Connection(HttpToolsProtocol):

@@ -145,6 +145,7 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
             async for message in messages:
                 if isinstance(message, Sources):
                     sources = len(message.sources)
+                    asked.place.generating()
                 elif isinstance(message, Complete):
                     complete, outcome = message, message.finish_reason
                 yield message

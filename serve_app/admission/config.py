@@ -10,12 +10,12 @@ class AdmissionConfig(Config):
 
     requests_per_minute: int | None = Field(None, ge=1, description="questions of a tenant a minute; None: no limit")
     concurrent: int | None = Field(None, ge=1, description="answers of a tenant generated at once; None: no limit")
-    ahead: float = Field(
-        0.1,
+    most_ahead: float = Field(
+        0.5,
         ge=0,
         le=4,
-        description="answers under way beyond what generation takes at once, as a share of it: those whose passages "
-        "are still being looked for",
+        description="most answers under way beyond what generation takes at once, as a share of it: those whose "
+        "passages are still being looked for. How many there are is measured",
     )
     max_waiting: int = Field(32, ge=1, description="questions of one tenant that wait in one ingress replica")
     max_waiting_in_all: int = Field(128, ge=1, description="questions that wait in one ingress replica")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -48,14 +49,18 @@ class Gate:
         return self._places.waiting
 
     def report(self, replica: str, slots: int) -> Report:
-        """What to tell the limiter. To be followed by `apply`, or by `go_on` where it did not answer."""
+        """What to tell the limiter. To be followed by `apply`, or by `go_on` where it did not answer.
+
+        `slots`: how many answers generation takes at once; while they are generated others are on their way to it.
+        """
         spent, places = self._rates.take_report(), self._places.loads()
         self._terms = {key: terms for key, terms in self._terms.items() if key in spent}
         loads = {}
         for tenant_id in spent.keys() | places.keys():
             terms, running, waiting = places.get(tenant_id) or (self._terms[tenant_id], 0, 0)
             loads[tenant_id] = TenantLoad(terms, running, waiting, *spent.get(tenant_id, (0, 0)))
-        return Report(replica, slots, loads)
+        ahead = min(self._places.pace.ahead, self.config.most_ahead)
+        return Report(replica, math.ceil(slots * (1 + ahead)), loads)
 
     def apply(self, grant: Grant) -> None:
         self._replicas = grant.replicas

@@ -44,9 +44,8 @@ class Limiter:
         self._reports[report.replica] = now, report
         self._reports = {name: held for name, held in self._reports.items() if now - held[0] <= self._config.lease_s}
         tenants = self._tenants()
-        total = math.ceil(report.slots * (1 + self._config.ahead))
-        shares = self._shares(total, tenants)
-        places = dict.fromkeys(self._reports, (total - sum(shares.values())) / len(self._reports))
+        shares = self._shares(report.places, tenants)
+        places = dict.fromkeys(self._reports, (report.places - sum(shares.values())) / len(self._reports))
         for tenant_id, tenant in tenants.items():
             for replica in tenant.loads:
                 places[replica] += shares[tenant_id] * tenant.part(replica)

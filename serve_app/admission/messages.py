@@ -29,10 +29,10 @@ class TenantLoad:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`slots`: how many answers the generation replicas that this one sees take at once."""
+    """`places`: how many answers may be under way in all replicas together, as far as this one sees."""
 
     replica: str
-    slots: int
+    places: int
     tenants: Mapping[str, TenantLoad]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,18 +11,19 @@ from dataclasses import dataclass, field
 from deployments.errors import Overloaded, RateLimited, Unavailable
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.messages import TenantGrant, Terms
+from serve_app.admission.pace import Pace
 from serve_app.deadline import Deadline
 
-_REMEMBERED = 64
-"""Answers whose duration tells how long the next will take."""
-_ENOUGH = 8
-"""Fewer of them tell nothing."""
+_OF_DEADLINE = 0.9
+"""As much of a deadline may be planned away; the rest is for what nobody foresees, the way back to the caller too."""
 
 
 class Place:
     """Given back by `release`, or when nobody holds it any more: an answer that was never begun holds none."""
 
-    def __init__(self, give_back: Callable[[bool], None]) -> None:
+    def __init__(self, generating: Callable[[], None], give_back: Callable[[bool], None]) -> None:
+        self.generating = generating
+        """To be called when everything before generation is done."""
         self._give_back: Callable[[bool], None] | None = give_back
         self._loop = asyncio.get_running_loop()
 
@@ -51,7 +51,7 @@ class Places:
         self._changed = changed
         self._clock = clock
         self._tenants: dict[str, _Tenant] = {}
-        self._took: deque[float] = deque(maxlen=_REMEMBERED)
+        self.pace = Pace()
         self.running = 0
         self.waiting = 0
 
@@ -67,14 +67,18 @@ class Places:
             await self._wait(tenant, deadline)
         else:
             self._take(tenant)
-        began = self._clock()
+        began = ready = self._clock()
+
+        def generating() -> None:
+            nonlocal ready
+            ready = self._clock()
 
         def leave(answered: bool) -> None:
             if answered:
-                self._took.append(self._clock() - began)
+                self.pace.add(ready - began, self._clock() - began)
             self._leave(tenant)
 
-        return Place(leave)
+        return Place(generating, leave)
 
     def loads(self) -> dict[str, tuple[Terms, int, int]]:
         """Of each tenant that has any: what holds for it, places in use, questions waiting."""
@@ -96,7 +100,7 @@ class Places:
             raise self._refusal(tenant, RateLimited, f"{len(tenant.turns)} questions of this tenant wait already")
         if self.waiting >= self._config.max_waiting_in_all:
             raise self._refusal(tenant, Overloaded, "too many questions wait already")
-        patience = min(self._config.max_wait_s, deadline.remaining() - self._usual_s())
+        patience = min(self._config.max_wait_s, _OF_DEADLINE * deadline.remaining() - self.pace.long_s)
         if self._expected_s(tenant) > patience:
             raise self._refusal(tenant, None, "a place in generation would come too late for this question's deadline")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -142,13 +146,9 @@ class Places:
             return tenant.share
         return self._count * tenant.terms.weight / sum(each.terms.weight for each in self._tenants.values())
 
-    def _usual_s(self) -> float:
-        """How long an answer takes, by the last ones; 0 while that is not known."""
-        return statistics.median(self._took) if len(self._took) >= _ENOUGH else 0.0
-
     def _expected_s(self, tenant: _Tenant) -> float:
         """The wait of a question that joins the tenant's queue now."""
-        return (len(tenant.turns) + 1) * self._usual_s() / max(1.0, self._share(tenant))
+        return (len(tenant.turns) + 1) * self.pace.usual_s / max(1.0, self._share(tenant))
 
     def _refusal(self, tenant: _Tenant, kind: type[Unavailable] | None, why: str) -> Unavailable:
         """Where the kind does not tell whose doing it is: the tenant's, if its own questions wait before this one."""

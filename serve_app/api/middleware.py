@@ -29,6 +29,12 @@ FOR_SERVE = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
 _GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
+def request_id(scope: Scope) -> str:
+    """The caller's own, if it is one that can be logged, or a new one."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
+
+
 class RequestId:
     """Takes the caller's X-Request-ID, or makes one; every answer carries it."""
 
@@ -38,13 +44,11 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
-        scope["request_id"] = request_id
+        scope["request_id"] = named = request_id(scope)
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID] = named
             await send(message)
 
         return await self.app(scope, receive, with_id)

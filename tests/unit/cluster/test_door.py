@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 
 from cluster import door
+from cluster.refusals import Refusals
 from serve_app.api.bodies import EXTENSION, UNASKED
 
 SILENCE_S = 1
@@ -118,7 +119,8 @@ async def push(writer: asyncio.StreamWriter) -> None:
 
 def test_serve_is_given_the_door_and_uvicorn_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(uvicorn_config.HTTP_PROTOCOLS, "auto", "")
-    [given] = door.middlewares()
+    given, inside = door.middlewares()
+    assert inside.cls is Refusals
     config = uvicorn.Config(given.cls(Pumping(), *given.args, **given.kwargs))
     config.load()
     assert config.http_protocol_class is door.Connection

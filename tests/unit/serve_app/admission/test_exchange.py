@@ -14,7 +14,7 @@ from serve_app.admission.messages import Grant, Report, Terms, slice_of
 from serve_app.deadline import Deadline
 from tests.support.clock import Seconds
 
-CONFIG = AdmissionConfig(ahead=0, exchange_s=0.02, idle_exchange_s=0.05)
+CONFIG = AdmissionConfig(most_ahead=0, exchange_s=0.02, idle_exchange_s=0.05)
 
 
 class Side:
@@ -153,3 +153,12 @@ async def test_an_engine_count_that_fails_leaves_the_last() -> None:
             await side.gates[0].enter("a", Terms(), Deadline(5))
     finally:
         await exchange.close()
+
+
+async def test_as_many_are_ahead_as_are_measured_but_no_more_than_the_bound() -> None:
+    gate = Gate(AdmissionConfig(most_ahead=0.5), 8)
+    assert gate.report("r", 8).places == 9
+    for before_s, places in ((0.5, 11), (2.0, 12)):
+        for _ in range(64):
+            gate._places.pace.add(before_s, before_s + 2)
+        assert gate.report("r", 8).places == places

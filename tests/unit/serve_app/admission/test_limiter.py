@@ -9,16 +9,16 @@ from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice
 from serve_app.config import AppArgs
 from tests.support.clock import Seconds
 
-CONFIG = AdmissionConfig(ahead=0, lease_s=5)
+CONFIG = AdmissionConfig(lease_s=5)
 
 
 class World:
     """A limiter and the last report of each replica, which it is told again whenever one changes."""
 
-    def __init__(self, slots: int = 8, config: AdmissionConfig = CONFIG) -> None:
+    def __init__(self, places: int = 8, config: AdmissionConfig = CONFIG) -> None:
         self.clock = Seconds()
         self.limiter = Limiter(config, self.clock)
-        self.slots = slots
+        self.places = places
         self.told: dict[str, dict[str, TenantLoad]] = {}
 
     def tell(self, replica: str, **tenants: TenantLoad) -> None:
@@ -28,7 +28,7 @@ class World:
         """After every replica has reported twice: the first time the limiter did not know of all."""
         for _ in range(2):
             grants = {
-                replica: self.limiter.exchange(Report(replica, self.slots, loads))
+                replica: self.limiter.exchange(Report(replica, self.places, loads))
                 for replica, loads in self.told.items()
             }
         return grants
@@ -49,12 +49,6 @@ def test_idle_replicas_have_equal_parts() -> None:
     world.tell("r")
     world.tell("s")
     assert {grant.places for grant in world.grants().values()} == {4}
-
-
-def test_places_beyond_the_slots_keep_the_engine_fed() -> None:
-    world = World(config=CONFIG.model_copy(update={"ahead": 0.25}))
-    world.tell("r")
-    assert world.grants()["r"].places == 10
 
 
 def test_places_are_divided_by_tenants_and_not_by_how_much_each_asks() -> None:
@@ -125,9 +119,9 @@ def test_among_those_that_never_stop_weights_hold_in_the_long_run() -> None:
 
 
 def test_the_shared_one_is_made_of_what_serve_hands_on() -> None:
-    actor = app._limiter(AppArgs.model_validate({"admission": {"ahead": 1}}))
+    actor = app._limiter(AppArgs.model_validate({"admission": {"lease_s": 7}}))
     made = actor.get_actor_class().__ray_metadata__.modified_class(*actor.model_dump()["init_args"])
-    assert made.exchange(Report("r", 8, {})).places == 16
+    assert made.exchange(Report("r", 8, {})).places == 8
 
 
 def test_a_limit_on_concurrency_holds_over_all_replicas() -> None:
@@ -151,7 +145,7 @@ def test_a_silent_replicas_places_are_the_others_after_its_lease() -> None:
 
 
 def test_every_replica_has_a_place_however_many_there_are() -> None:
-    world = World(slots=2)
+    world = World(places=2)
     for number in range(5):
         world.tell(f"r{number}")
     assert all(grant.places >= 1 for grant in world.grants().values())

@@ -229,6 +229,26 @@ async def test_a_queue_is_told_of_at_once() -> None:
     await ended(tasks)
 
 
+async def test_a_question_waits_no_longer_than_leaves_time_for_a_long_answer() -> None:
+    door = Door(1)
+    await door.answered(1.0, 20)
+    await door.answered(3.0, 4)
+    await door.enter("a")
+    with pytest.raises(Overloaded, match=r"within 1\.[01] s"):
+        await door.enter("a", deadline_s=4.5)
+
+
+async def test_what_comes_before_generation_is_known_apart() -> None:
+    door = Door(1)
+    for _ in range(8):
+        place = await door.places.enter("a", TERMS, Deadline(5))
+        door.clock.now += 0.5
+        place.generating()
+        door.clock.now += 2
+        place.release(answered=True)
+    assert door.places.pace.ahead == pytest.approx(0.1 + 0.25)
+
+
 async def test_tenants_without_work_are_forgotten() -> None:
     door = Door(2)
     place = await door.enter("a")
