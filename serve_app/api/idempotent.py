@@ -37,7 +37,7 @@ class CreatingRoute(APIRoute):
                 return await handle(request)
             if not 1 <= len(key) <= MAX_KEY:
                 raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
-            serving = services(request)
+            serving = await services(request)
             principal: Principal = request.scope[PRINCIPAL]
             if principal.role != "platform":
                 await serving.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
@@ -54,7 +54,7 @@ class CreatingRoute(APIRoute):
 async def _first(
     request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], claim: Claim
 ) -> Response:
-    idempotency = services(request).idempotency
+    idempotency = (await services(request)).idempotency
     try:
         response = await handle(request)
     except BaseException:

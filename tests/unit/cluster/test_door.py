@@ -120,7 +120,7 @@ async def push(writer: asyncio.StreamWriter) -> None:
 def test_serve_is_given_the_door_and_uvicorn_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(uvicorn_config.HTTP_PROTOCOLS, "auto", "")
     given, inside = door.middlewares()
-    assert inside.cls is Refusals
+    assert isinstance(inside.cls(Pumping(), *inside.args, **inside.kwargs), Refusals)
     config = uvicorn.Config(given.cls(Pumping(), *given.args, **given.kwargs))
     config.load()
     assert config.http_protocol_class is door.Connection
