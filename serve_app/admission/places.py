@@ -96,13 +96,14 @@ class Places:
     async def _wait(self, tenant: _Tenant, deadline: Deadline) -> None:
         if not tenant.turns:  # further ones change nothing that the limiter should know at once
             self._changed.set()
+        whose = RateLimited if tenant.turns else Overloaded  # its own questions wait before this one, or none do
         if len(tenant.turns) >= self._config.max_waiting:
             raise self._refusal(tenant, RateLimited, f"{len(tenant.turns)} questions of this tenant wait already")
         if self.waiting >= self._config.max_waiting_in_all:
             raise self._refusal(tenant, Overloaded, "too many questions wait already")
         patience = min(self._config.max_wait_s, _OF_DEADLINE * deadline.remaining() - self.pace.long_s)
         if self._expected_s(tenant) > patience:
-            raise self._refusal(tenant, None, "a place in generation would come too late for this question's deadline")
+            raise self._refusal(tenant, whose, "a place in generation would come too late for this question's deadline")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         tenant.turns.append(turn)
         self.waiting += 1
@@ -116,7 +117,7 @@ class Places:
                 tenant.turns.remove(turn)
                 self.waiting -= 1
             if isinstance(error, TimeoutError):
-                raise self._refusal(tenant, None, f"no place in generation within {patience:.1f} s") from None
+                raise self._refusal(tenant, whose, f"no place in generation within {patience:.1f} s") from None
             raise
 
     def _take(self, tenant: _Tenant) -> None:
@@ -150,9 +151,8 @@ class Places:
         """The wait of a question that joins the tenant's queue now."""
         return (len(tenant.turns) + 1) * self.pace.usual_s / max(1.0, self._share(tenant))
 
-    def _refusal(self, tenant: _Tenant, kind: type[Unavailable] | None, why: str) -> Unavailable:
-        """Where the kind does not tell whose doing it is: the tenant's, if its own questions wait before this one."""
-        refused = (kind or (RateLimited if tenant.turns else Overloaded))(f"{why}; try again later")
+    def _refusal(self, tenant: _Tenant, kind: type[Unavailable], why: str) -> Unavailable:
+        refused = kind(f"{why}; try again later")
         refused.retry_after_s = max(1.0, self._expected_s(tenant))
         return refused
 

@@ -229,6 +229,18 @@ async def test_a_queue_is_told_of_at_once() -> None:
     await ended(tasks)
 
 
+async def test_a_wait_behind_its_own_is_the_tenants_doing_even_if_it_ends_alone() -> None:
+    door = Door(1)
+    await door.enter("a")
+    first = door.queue("a")
+    await door.settle()
+    second = door.queue("a", deadline_s=0.2)
+    await door.settle()
+    await ended(first)
+    with pytest.raises(RateLimited, match="no place"):
+        await second[0]
+
+
 async def test_a_question_waits_no_longer_than_leaves_time_for_a_long_answer() -> None:
     door = Door(1)
     await door.answered(1.0, 20)
