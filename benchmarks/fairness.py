@@ -44,7 +44,7 @@ class Repeat:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=50, help="of each of a repeat's three parts")
+    parser.add_argument("--seconds", type=float, default=60, help="of each of a repeat's three parts")
     parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
     arguments = parser.parse_args()
     with ray_folder(haproxy=not arguments.stock_proxy) as folder, two_ingress_replicas(folder) as (url, a, b):

@@ -26,5 +26,11 @@ class AdmissionConfig(Config):
     idle_exchange_s: float = Field(1.0, gt=0, le=5, description="the same without work")
     lease_s: float = Field(5.0, gt=0, description="silence after which a replica's places are granted to the others")
     memory_s: float = Field(
-        10.0, gt=0, description="so far back it counts who had how many places; who had fewer goes first"
+        30.0, gt=0, description="so far back it counts who had how many places; who had fewer goes first"
+    )
+    kept_back: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the places that tenants which want more than theirs leave to others that asked lately",
     )

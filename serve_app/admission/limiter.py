@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,11 @@ from serve_app.admission.memory import Memory
 from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
 from serve_app.admission.shares import max_min, whole
 
-_REPAID_S = 2.0
+_REPAID_S = 1.0
 """What a tenant had more than another over the memory is weighed against what they get in so many seconds."""
+_SURE = 0.25
+"""Of the places, the part that is divided whatever was before."""
+_LEAST = 1e-6
 _FULL_AGAIN_S = 120
 """A bucket that was overdrawn by no more than its slices is full after so long."""
 
@@ -23,11 +26,12 @@ class Limiter:
     """Knows only what replicas report, so that a new one, but for its memory, is as good as the old after one report of
     each.
 
-    Places are divided among tenants by weighted max-min over what they run and wait for: half of them as if
-    nothing had been before, so that nobody is without, and half with what each had in the last `memory_s`, so that
-    a tenant which keeps to its share on the whole may ask in bursts beside one that never stops. Each tenant's are
-    divided among replicas by what it has there, and what nobody wants equally, so that an idle one answers at once. A
-    replica that has not reported for `lease_s` has none.
+    Places are divided among tenants by weighted max-min over what they run and wait for: a quarter of them as if
+    nothing had been before, so that nobody is without, and the rest with what each had in the last `memory_s`, so that
+    a tenant which keeps to its share on the whole may ask in bursts beside one that never stops. Whoever wants more
+    than that leaves `kept_back` of them free while others are about, who would else wait until an answer ends. Each
+    tenant's are divided among replicas by what it has there, and what nobody may have equally, so that an idle one
+    answers at once. A replica that has not reported for `lease_s` has none.
     """
 
     def __init__(self, config: AdmissionConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +48,7 @@ class Limiter:
         self._reports[report.replica] = now, report
         self._reports = {name: held for name, held in self._reports.items() if now - held[0] <= self._config.lease_s}
         tenants = self._tenants()
-        shares = self._shares(report.places, tenants)
+        shares, short = self._shares(report.places, tenants)
         places = dict.fromkeys(self._reports, (report.places - sum(shares.values())) / len(self._reports))
         for tenant_id, tenant in tenants.items():
             for replica in tenant.loads:
@@ -53,6 +57,8 @@ class Limiter:
         for tenant_id in report.tenants:
             tenant, part = tenants[tenant_id], tenants[tenant_id].part(report.replica)
             most = tenant.terms.concurrent
+            if tenant_id in short:
+                most = shares[tenant_id] if most is None else min(most, shares[tenant_id])
             grants[tenant_id] = TenantGrant(
                 shares[tenant_id] * part,
                 None if most is None else max(1, round(most * part)),
@@ -61,14 +67,20 @@ class Limiter:
         self._buckets = {key: each for key, each in self._buckets.items() if now - each.at < _FULL_AGAIN_S}
         return Grant(max(1, whole(places)[report.replica]), len(self._reports), grants)
 
-    def _shares(self, total: float, tenants: Mapping[str, _Tenant]) -> dict[str, float]:
+    def _shares(self, places: int, tenants: Mapping[str, _Tenant]) -> tuple[dict[str, float], Set[str]]:
+        """Each tenant's part of the places, and those that are held to it because others may come at any time."""
         weights = {tenant_id: tenant.terms.weight for tenant_id, tenant in tenants.items()}
         demands = {tenant_id: tenant.demand for tenant_id, tenant in tenants.items()}
-        sure = max_min(total / 2, demands, weights)
+        sure = max_min(places * _SURE, demands, weights)
         had = {tenant_id: self._memory.mean(tenant_id) * self._config.memory_s / _REPAID_S for tenant_id in tenants}
         rest = {tenant_id: demand - sure[tenant_id] for tenant_id, demand in demands.items()}
-        repaid = max_min(total - sum(sure.values()), rest, weights, had)
-        return {tenant_id: sure[tenant_id] + repaid[tenant_id] for tenant_id in tenants}
+        repaid = max_min(places - sum(sure.values()), rest, weights, had)
+        shares = {tenant_id: sure[tenant_id] + repaid[tenant_id] for tenant_id in tenants}
+        short = {tenant_id for tenant_id in tenants if shares[tenant_id] < demands[tenant_id] - _LEAST}
+        if not short or not (tenants.keys() | self._memory.tenants) - short:
+            return shares, set()
+        left = max(0.0, 1 - self._config.kept_back * places / sum(shares[tenant_id] for tenant_id in short))
+        return {key: share * left if key in short else share for key, share in shares.items()}, short
 
     def _tenants(self) -> dict[str, _Tenant]:
         loads: dict[str, dict[str, TenantLoad]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 _NOTHING = 0.01
 
@@ -26,6 +26,11 @@ class Memory:
             for key in self._means.keys() | running.keys()
         }
         self._means = {key: mean for key, mean in means.items() if mean > _NOTHING}
+
+    @property
+    def tenants(self) -> Set[str]:
+        """Who had any."""
+        return self._means.keys()
 
     def mean(self, tenant_id: str) -> float:
         return self._means.get(tenant_id, 0.0)

@@ -9,7 +9,7 @@ from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice
 from serve_app.config import AppArgs
 from tests.support.clock import Seconds
 
-CONFIG = AdmissionConfig(lease_s=5)
+CONFIG = AdmissionConfig(lease_s=5, kept_back=0)
 
 
 class World:
@@ -86,18 +86,18 @@ def test_weights_count() -> None:
 
 def test_who_had_less_lately_gets_more_now_but_not_all() -> None:
     world = World()
-    for second in range(30):
+    for second in range(60):
         world.clock.now = float(second)
         world.tell("r", a=load(running=8, waiting=50))
         world.grants()
     world.tell("r", a=load(running=8, waiting=50), b=load(waiting=50))
     shares = {key: grant.share for key, grant in world.grants()["r"].tenants.items()}
-    assert shares == pytest.approx({"a": 2, "b": 6})
+    assert shares == pytest.approx({"a": 1, "b": 7})
 
 
 def test_what_was_had_is_forgotten() -> None:
     world = World()
-    for second in range(120):
+    for second in range(400):
         world.clock.now = float(second)
         greedy = {"a": load(running=8, waiting=50)} if second < 30 else {}
         world.tell("r", **greedy)
@@ -110,12 +110,33 @@ def test_what_was_had_is_forgotten() -> None:
 def test_among_those_that_never_stop_weights_hold_in_the_long_run() -> None:
     world = World()
     shares = {"a": 4.0, "b": 4.0}
-    for second in range(120):
+    for second in range(400):
         world.clock.now = float(second)
         now = {"a": load(round(shares["a"]), 50, weight=3), "b": load(round(shares["b"]), 50)}
         world.tell("r", **now)
         shares = {key: grant.share for key, grant in world.grants()["r"].tenants.items()}
     assert shares == pytest.approx({"a": 6, "b": 2}, abs=0.5)
+
+
+def test_who_wants_more_leaves_some_free_while_others_are_about() -> None:
+    world = World(places=10, config=CONFIG.model_copy(update={"kept_back": 0.2}))
+    world.tell("r", a=load(running=4, waiting=50))
+    world.tell("s", a=load(running=4, waiting=50), b=load(running=1))
+    grants = world.grants()
+    held = [grant.tenants["a"] for grant in grants.values()]
+    assert sum(grant.share for grant in held) == pytest.approx(7)
+    assert [grant.most for grant in held] == [4, 4]
+    assert grants["s"].tenants["b"].most is None
+    assert grants["r"].places + grants["s"].places == 10
+
+
+@pytest.mark.parametrize("others", [{}, {"b": load(waiting=50)}])
+def test_nothing_is_kept_back_for_nobody(others: dict[str, TenantLoad]) -> None:
+    world = World(places=10, config=CONFIG.model_copy(update={"kept_back": 0.2}))
+    world.tell("r", a=load(waiting=50), **others)
+    grant = world.grants()["r"]
+    assert sum(each.share for each in grant.tenants.values()) == pytest.approx(10)
+    assert all(each.most is None for each in grant.tenants.values())
 
 
 def test_the_shared_one_is_made_of_what_serve_hands_on() -> None:
