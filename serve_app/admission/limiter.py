@@ -56,7 +56,7 @@ class Limiter:
         grants = {}
         for tenant_id in report.tenants:
             tenant, part = tenants[tenant_id], tenants[tenant_id].part(report.replica)
-            most = tenant.terms.concurrent
+            most: float | None = tenant.terms.concurrent
             if tenant_id in short:
                 most = shares[tenant_id] if most is None else min(most, shares[tenant_id])
             grants[tenant_id] = TenantGrant(
