@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.load import Load, Offered, offered
 from benchmarks.service import ray_folder, report
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of each of a repeat's three parts")
     parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
     arguments = parser.parse_args()
-    with ray_folder(haproxy=not arguments.stock_proxy) as folder, two_ingress_replicas(folder) as (url, a, b):
+    with ray_folder(haproxy=not arguments.stock_proxy) as folder, two_tenants(folder) as (url, a, b):
         with offered(Load(url, a, 2, 5, WORDS, True), Load(url, b, 2, 5, WORDS, True)):
             pass  # warm
         repeats = []
@@ -109,24 +108,14 @@ def answers_per_s(*loads: Offered) -> float:
 
 
 @contextmanager
-def two_ingress_replicas(folder: Path) -> Iterator[tuple[str, str, str]]:
+def two_tenants(folder: Path) -> Iterator[tuple[str, str, str]]:
     """A service's URL and the keys of two tenants."""
-    from tests.support import postgresql
-    from tests.support.service import make_key, service
+    from tests.support.service import make_key, on_fakes, two_ingress_replicas
 
-    with postgresql.running() as servers:
-        args: dict[str, Any] = {
-            "store": {"url": servers.store(servers.create(), pooled=False).url},
-            "blobs": {"url": "s3://nothing-is-kept/here"},
-            "embedding": {"backend": "fake"},
-            "retrieval": {"backend": "fake"},
-            "reranking": {"backend": "fake"},
-            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
-            "api": {"max_query_characters": 20 * WORDS},
-        }
-        with service(folder, args, ingress={"num_replicas": 2, "max_ongoing_requests": 512}) as running:
-            keys = [asyncio.run(make_key(running.args, tenant)) for tenant in ("a", "b")]
-            yield running.url, keys[0], keys[1]
+    stages = on_fakes(SLOTS, WORD_MS) | {"api": {"max_query_characters": 20 * WORDS}}
+    with two_ingress_replicas(folder, **stages) as running:
+        keys = [asyncio.run(make_key(running.args, tenant)) for tenant in ("a", "b")]
+        yield running.url, keys[0], keys[1]
 
 
 if __name__ == "__main__":

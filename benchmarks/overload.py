@@ -53,15 +53,9 @@ def main() -> None:
     parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
     arguments = parser.parse_args()
     with ray_folder(haproxy=not arguments.stock_proxy) as folder:
-        from tests.support.service import service
+        from tests.support.service import on_fakes, service
 
-        args = {
-            "embedding": {"backend": "fake"},
-            "retrieval": {"backend": "fake"},
-            "reranking": {"backend": "fake"},
-            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
-        }
-        with service(folder, args, ingress={"max_ongoing_requests": 512}) as running:
+        with service(folder, on_fakes(SLOTS, WORD_MS), ingress={"max_ongoing_requests": 512}) as running:
             with offered(Load(running.url, running.key, PEAK, 5, WORDS, False)):
                 pass  # warm
             with offered(Load(running.url, running.key, OFFERED, 5, WORDS, False, DEADLINE_MS)):

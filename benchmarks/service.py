@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from cluster import node
-from tests.support.service import free_port
+from tests.support.service import free_port, haproxy_flags
 
 PREFIX = "rag-bench-"
 N = TypeVar("N", int, float)
@@ -99,13 +99,7 @@ def ray_folder(*, haproxy: bool = False) -> Iterator[Path]:
     ray. The folder is removed afterwards. `haproxy`: as a cluster is set up for load, and not a laptop."""
     node.set_flags()
     if haproxy:
-        os.environ |= {
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        }
+        os.environ |= haproxy_flags() | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         token = Path(name) / "ray-token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

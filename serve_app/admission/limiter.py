@@ -87,7 +87,7 @@ class Limiter:
         for replica, (_, report) in self._reports.items():
             for tenant_id, load in report.tenants.items():
                 loads.setdefault(tenant_id, {})[replica] = load
-        return {tenant_id: _Tenant(at) for tenant_id, at in loads.items()}
+        return {tenant_id: _Tenant(at, sum(map(_places, at.values()))) for tenant_id, at in loads.items()}
 
     def _allowance(self, tenant_id: str, tenant: _Tenant, replica: str, now: float) -> tuple[int, float]:
         """What the replica may spend of the tenant's rate, and what is left of it in all."""
@@ -135,9 +135,10 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class _Tenant:
-    """What the replicas have of one tenant."""
+    """What the replicas have of one tenant; `wanted`: places, in all of them together."""
 
     loads: Mapping[str, TenantLoad]
+    wanted: int
 
     @property
     def terms(self) -> Terms:
@@ -146,11 +147,6 @@ class _Tenant:
     @property
     def running(self) -> int:
         return sum(load.running for load in self.loads.values())
-
-    @property
-    def wanted(self) -> int:
-        """Places, in all replicas together."""
-        return sum(_places(load) for load in self.loads.values())
 
     @property
     def demand(self) -> float:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import httpx
 import psutil
@@ -19,8 +18,7 @@ import pytest
 
 from serve_app.admission.messages import slice_of
 from serve_app.platform.models import PLATFORM
-from tests.support import postgresql
-from tests.support.service import Running, make_key, replicas, service
+from tests.support.service import Running, make_key, on_fakes, processes, replicas, two_ingress_replicas
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 SLOTS, WORD_MS, WORDS = 4, 50, 20
@@ -32,19 +30,10 @@ FLOOD = 80
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with postgresql.running() as servers:
-        args: dict[str, Any] = {
-            "store": {"url": servers.store(servers.create(), pooled=False).url},
-            "blobs": {"url": "s3://nothing-is-kept/here"},
-            "embedding": {"backend": "fake"},
-            "retrieval": {"backend": "fake"},
-            "reranking": {"backend": "fake"},
-            "generation": {"engine": "fake", "fake_delay_ms": WORD_MS, "max_num_seqs": SLOTS},
-        }
-        scale = {"num_replicas": REPLICAS, "max_ongoing_requests": 512}
-        with service(tmp_path_factory.mktemp("service"), args, ingress=scale) as started:
-            assert len(replicas("ingress")) == REPLICAS
-            yield started
+    folder = tmp_path_factory.mktemp("service")
+    with two_ingress_replicas(folder, **on_fakes(SLOTS, WORD_MS)) as started:
+        assert len(replicas("ingress")) == REPLICAS
+        yield started
 
 
 def tenant(running: Running, name: str, **limits: int) -> str:
@@ -85,14 +74,7 @@ def assert_rate_holds(running: Running, name: str) -> None:
 
 
 def limiters() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "LimiterActor" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes("LimiterActor")
 
 
 def test_a_rate_is_one_for_all_replicas(running: Running) -> None:

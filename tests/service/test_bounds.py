@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from serve_app.config import AppArgs
-from tests.support.service import Running, app_config, free_port, replicas
+from tests.support.service import Running, app_config, free_port, haproxy_flags, processes, replicas
 from tests.support.up import interrupt, up
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -48,7 +48,7 @@ ARGS: dict[str, Any] = {
         "max_body_s": BODY_S, "max_deadline_s": REQUEST_S - 1, "deadline_s": REQUEST_S - 1,
         "max_job_events_s": REQUEST_S - 1, "heartbeat_s": BEAT_S,
     },
-    "admission": {"max_waiting_in_all": WORKING - 1},
+    "admission": {"max_waiting_in_all": WORKING - 1, "most_ahead": (PLACES - SLOTS) / SLOTS},
 }  # fmt: skip
 
 
@@ -100,11 +100,8 @@ class Service:
 
     def memory_mb(self) -> float:
         titles = ("ProxyActor", "ServeReplica:rag:ingress", "haproxy")
-        return sum(
-            float(process.memory_info().rss) / 1e6
-            for process in psutil.Process().children(recursive=True)
-            if any(title in " ".join(process.cmdline()) for title in titles)
-        )
+        found = {process for title in titles for process in processes(title)}
+        return sum(float(process.memory_info().rss) / 1e6 for process in found)
 
 
 @pytest.fixture(scope="module", params=["Serve's proxy", "HAProxy"])
@@ -115,14 +112,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     raw = app_config(ARGS, free_port(), {"ingress": {**bounds, "backpressure_config": {"retry_after_s": 2}}})
     raw["http_options"] |= {"keep_alive_timeout_s": SILENCE_S, "request_timeout_s": REQUEST_S}
     (folder / "config.yaml").write_text(yaml.safe_dump(raw))
-    flags = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-    }
-    with up(folder, "--config", str(folder / "config.yaml"), "--no-corpus", **(flags if haproxy else {})) as started:
+    flags = haproxy_flags() if haproxy else {}
+    with up(folder, "--config", str(folder / "config.yaml"), "--no-corpus", **flags) as started:
         started.wait_for(folder / "var/service.json")
         url = json.loads((folder / "var/service.json").read_text())["url"]
         yield Service(Running(url, (folder / "var/key").read_text(), AppArgs.model_validate(ARGS)), haproxy)

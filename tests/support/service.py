@@ -25,6 +25,7 @@ from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Role
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
+from tests.support import postgresql
 
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
 BOUNDS = {"max_ongoing_requests": 64, "max_queued_requests": 128}
@@ -106,9 +107,19 @@ def free_port() -> int:
             return port
 
 
-def replicas(stage: str) -> list[psutil.Process]:
-    """The processes of a stage's replicas on this machine that are descendants of this one."""
-    title = f"ServeReplica:rag:{stage}"
+def haproxy_flags() -> dict[str, str]:
+    """Of an environment in which Serve has HAProxy in front, beside other such services."""
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+    }
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """The descendants of this process whose title has these words."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -117,6 +128,11 @@ def replicas(stage: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def replicas(stage: str) -> list[psutil.Process]:
+    """The processes of a stage's replicas on this machine that are descendants of this one."""
+    return processes(f"ServeReplica:rag:{stage}")
 
 
 def kill(stage: str) -> None:
@@ -177,6 +193,28 @@ def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -
     config = app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)
     with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])), deployed(config) as running:
         yield running
+
+
+def on_fakes(slots: int, word_ms: int) -> dict[str, Any]:
+    """Arguments of stages without models and stores, and an engine that takes so long for a word."""
+    return {
+        "embedding": {"backend": "fake"},
+        "retrieval": {"backend": "fake"},
+        "reranking": {"backend": "fake"},
+        "generation": {"engine": "fake", "fake_delay_ms": word_ms, "max_num_seqs": slots},
+    }
+
+
+@contextmanager
+def two_ingress_replicas(folder: Path, **args: Any) -> Iterator[Running]:
+    """A service whose ingress replicas share PostgreSQL and a limiter. It keeps no documents."""
+    with postgresql.running() as servers:
+        args |= {
+            "store": {"url": servers.store(servers.create(), pooled=False).url},
+            "blobs": {"url": "s3://nothing-is-kept/here"},
+        }
+        with service(folder, args, ingress={"num_replicas": 2, "max_ongoing_requests": 512}) as running:
+            yield running
 
 
 async def make_key(args: AppArgs, tenant_id: str = "default", role: Role = "admin") -> str:
