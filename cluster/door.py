@@ -48,7 +48,7 @@ UNSENT_BYTES = 64 * 1024
 def middlewares() -> list[Middleware]:
     """Serve's callback, once in each process with an HTTP server of Serve's."""
     uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
-    return [Middleware(Door), Middleware(Refusals)]
+    return [Middleware(Refusals), Middleware(Door)]  # Serve puts each around those before it
 
 
 class Connection(HttpToolsProtocol):

@@ -1,4 +1,5 @@
-"""Who was told to try again later is told so again for a moment, without asking the service.
+"""A tenant that was told to try again later, because it asks too much, is told so again for a moment, without asking
+the service.
 
 A refusal costs Serve ten times what it costs the service, and whoever floods is refused most: without this the refusals
 alone would take the service's time from those whom it answers.
@@ -37,8 +38,8 @@ class _Refusal:
 
 
 class Refusals:
-    """ASGI middleware. A refusal is a 429 or 503 in JSON with Retry-After, and is repeated for the same path, key,
-    tenant and deadline."""
+    """ASGI middleware. A refusal is a 429 in JSON with Retry-After, and is repeated for the same path, key, tenant and
+    deadline. No other error is: a 503 may be about one request alone, whose replica died."""
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self.app = app
@@ -82,7 +83,7 @@ class Refusals:
 
 def _refuses(start: Message) -> bool:
     headers = Headers(raw=start["headers"])
-    return start["status"] in (429, 503) and "retry-after" in headers and "json" in headers.get("content-type", "")
+    return start["status"] == 429 and "retry-after" in headers and "json" in headers.get("content-type", "")
 
 
 async def _repeat(refusal: _Refusal, named: str, send: Send) -> None:

@@ -46,6 +46,9 @@ WARM_UP = GenerationRequest(
     passages=(),
     max_tokens=2,
 )
+SAMPLED = replace(WARM_UP, temperature=1.0, top_p=0.9)
+_SAMPLED_AT_ONCE = 8
+"""vLLM has kernels of their own for one answer that is sampled without a seed, for several, and from eight on."""
 
 
 def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Application:
@@ -150,8 +153,17 @@ class VllmGeneration(LLMServer):
         await super().__init__(llm_config, **kwargs)
         self._client = self.engine._engine_client
         self._client.logger_manager.stat_loggers.append(self._scheduler)
-        # The first request compiles kernels, 5 to 20 s on CPU: nobody's question should pay for it.
-        async with aclosing(self.generate(WARM_UP)) as deltas:
+        await self._warm_up()
+
+    async def _warm_up(self) -> None:
+        """What is compiled on first use takes up to a minute on CPU: nobody's question should pay for it."""
+        at_once = min(_SAMPLED_AT_ONCE, self._config.max_num_seqs)
+        several = [replace(SAMPLED, query_id=f"warm-up-{number}") for number in range(at_once)]
+        for batch in ([WARM_UP], [SAMPLED], several):
+            await asyncio.gather(*map(self._answer, batch))
+
+    async def _answer(self, request: GenerationRequest) -> None:
+        async with aclosing(self.generate(request)) as deltas:
             async for _ in deltas:
                 pass
 

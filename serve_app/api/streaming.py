@@ -70,8 +70,21 @@ async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float, beat: by
                 yield block
         finally:
             if pending is not None:
-                pending.cancel()
-                await asyncio.wait({pending})
+                await _end(pending)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it is over, however often the wait itself is cancelled: Starlette's task groups
+    repeat it until they are rid of what they cancelled."""
+    task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,28 +193,34 @@ def request_bytes(running: Running) -> bytes:
     )
 
 
-async def connect(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+@asynccontextmanager
+async def asked(running: Running) -> AsyncIterator[asyncio.StreamReader]:
+    """A question's connection, closed at the end of the block."""
     host, port = running.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request_bytes(running))
-    await writer.drain()
-    return reader, writer
-
-
-async def hang_up(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    await writer.wait_closed()
+    try:
+        writer.write(request_bytes(running))
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 async def hang_up_after(running: Running, delay_s: float) -> None:
-    _, writer = await connect(running)
-    await asyncio.sleep(delay_s)
-    await hang_up(writer)
+    async with asked(running):
+        await asyncio.sleep(delay_s)
 
 
 async def hang_up_in_mid_stream(running: Running) -> None:
-    reader, writer = await connect(running)
-    await asyncio.wait_for(reader.readuntil(b"event: chunk"), 30)
-    load = await engine_load()
-    assert load.running + load.waiting >= 1
-    await hang_up(writer)
+    async with asked(running) as reader:
+        answer = b""
+        try:
+            async with asyncio.timeout(30):
+                while b"event: chunk" not in answer and (more := await reader.read(65_536)):
+                    answer += more
+        except TimeoutError:
+            pass
+        assert b"event: chunk" in answer, answer.decode()
+        load = await engine_load()
+        assert load.running + load.waiting >= 1

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 
 import pytest
 import uvicorn
+from ray.serve._private.http_util import _apply_middlewares
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,9 +29,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @asynccontextmanager
 async def served(app: App) -> AsyncIterator[int]:
-    """The port of a server like Serve's, the door in front of `app`."""
+    """The port of a server like Serve's, what stands at the door in front of `app`."""
     listening = socket.create_server(("127.0.0.1", 0))
-    behind: ASGIApp = door.Door(app)
+    behind: ASGIApp = app
+    for each in door.middlewares():
+        behind = each.cls(behind, *each.args, **each.kwargs)
     config = uvicorn.Config(
         behind, http=door.Connection, timeout_keep_alive=SILENCE_S, lifespan="off", log_config=None, access_log=False
     )
@@ -119,9 +122,10 @@ async def push(writer: asyncio.StreamWriter) -> None:
 
 def test_serve_is_given_the_door_and_uvicorn_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(uvicorn_config.HTTP_PROTOCOLS, "auto", "")
-    given, inside = door.middlewares()
-    assert isinstance(inside.cls(Pumping(), *inside.args, **inside.kwargs), Refusals)
-    config = uvicorn.Config(given.cls(Pumping(), *given.args, **given.kwargs))
+    outermost = _apply_middlewares(Pumping(), door.middlewares())
+    assert isinstance(outermost, door.Door)
+    assert isinstance(outermost.app, Refusals)
+    config = uvicorn.Config(outermost)
     config.load()
     assert config.http_protocol_class is door.Connection
 
@@ -337,3 +341,16 @@ async def test_serve_s_own_paths_are_left_alone() -> None:
         writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: h\r\n\r\n")
         status, headers = await head_of(reader)
         assert (status, await reader.readexactly(int(headers["content-length"]))) == (503, b"no")
+
+
+async def test_nobody_is_refused_because_another_of_the_tenant_hung_up() -> None:
+    answered: list[JSONResponse | None] = [JSONResponse({}), None]
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        """Says nothing to the first, as Serve does whose client is gone."""
+        if (answer := answered.pop()) is not None:
+            await answer(scope, receive, send)
+
+    async with served(serve) as port:
+        statuses = [(await answer_of(port, "Authorization: Bearer k"))[0] for _ in range(2)]
+    assert statuses == [503, 200]

@@ -78,8 +78,9 @@ async def test_others_are_not_refused_with_it(path: str, headers: dict[str, str]
         JSONResponse({}),
         JSONResponse({}, 429),
         JSONResponse({}, 401, {"Retry-After": "1"}),
-        PlainTextResponse("no", 503, {"Retry-After": "1"}),
-        JSONResponse({"long": "x" * refusals.BODY_BYTES}, 503, {"Retry-After": "1"}),
+        JSONResponse({}, 503, {"Retry-After": "1"}),
+        PlainTextResponse("no", 429, {"Retry-After": "1"}),
+        JSONResponse({"long": "x" * refusals.BODY_BYTES}, 429, {"Retry-After": "1"}),
     ],
 )
 async def test_no_other_answer_is_repeated(answer: Response) -> None:
@@ -96,7 +97,7 @@ async def test_a_stream_is_not_repeated() -> None:
 
     service = Service()
     for _ in range(2):
-        service.answer = StreamingResponse(parts(), 503, {"Retry-After": "1", "Content-Type": "application/json"})
+        service.answer = StreamingResponse(parts(), 429, {"Retry-After": "1", "Content-Type": "application/json"})
         assert (await service.ask()).content == b"{}"
     assert service.asked == 2
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
@@ -107,3 +108,31 @@ async def test_cancelling_while_waiting_cancels_the_answer() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled.is_set()
+
+
+async def test_a_reader_that_is_cancelled_again_and_again_closes_the_answer_to_its_end() -> None:
+    began, steps = asyncio.Event(), 0
+
+    async def answer() -> AsyncGenerator[Message]:
+        nonlocal steps
+        try:
+            began.set()
+            await asyncio.sleep(60)
+            yield Chunk("q", "a")
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+                steps += 1
+
+    async def read() -> None:
+        async with aclosing(events("q", answer(), heartbeat_s=5)) as blocks:
+            async for _ in blocks:
+                pass
+
+    reader = asyncio.create_task(read())
+    await began.wait()
+    while not reader.done():
+        reader.cancel()
+        await asyncio.sleep(0)
+    assert reader.cancelled()
+    assert steps == 3
