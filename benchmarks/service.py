@@ -97,9 +97,9 @@ def running(*arguments: str, environment: dict[str, str] | None = None) -> Itera
 def ray_folder(*, haproxy: bool = False) -> Iterator[Path]:
     """For a benchmark that starts Ray in its own process: flags and token are set, so call it before anything imports
     ray. The folder is removed afterwards. `haproxy`: as a cluster is set up for load, and not a laptop."""
-    node.set_flags()
     if haproxy:
-        os.environ |= haproxy_flags() | {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+        os.environ |= haproxy_flags()
+    node.set_flags(haproxy=haproxy)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         token = Path(name) / "ray-token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

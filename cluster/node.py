@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -45,6 +46,15 @@ _FLAGS = {
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
 }
+_FOR_LOAD = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+"""HAProxy in place of Serve's own proxy, gRPC between deployments, and no threads of their own for routers and for what
+replicas do. Dockerfile.gpu has the same."""
+_PORTS = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+}
+_CORES_A_THREAD = 4
 _HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "a.sock",
@@ -57,11 +67,27 @@ _NOT_OURS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_J
 """They would lead to another cluster, or unlock this one with another's token."""
 
 
-def set_flags() -> None:
-    """Export Ray's start-up flags to this process and all that Ray starts. Call before anything imports ray."""
+def set_flags(*, haproxy: bool = False) -> None:
+    """Export Ray's start-up flags to this process and all that Ray starts. Call before anything imports ray.
+
+    `haproxy` puts it in front, set up for load; without, the environment decides. It listens on two ports more, on all
+    interfaces, whatever the service's own host is: others than the usual ones where these are taken.
+    """
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ.update(_FLAGS)
+    if haproxy:
+        os.environ.update(_FOR_LOAD)
+        os.environ.setdefault("RAY_SERVE_HAPROXY_NBTHREAD", str(max(1, (os.cpu_count() or 1) // _CORES_A_THREAD)))
+        for name, usual in _PORTS.items():
+            os.environ.setdefault(name, str(_free_port(usual)))
+
+
+def _free_port(usual: int) -> int:
+    for port in (usual, 0):
+        with suppress(OSError), socket.create_server(("", port)) as server:
+            return int(server.getsockname()[1])
+    raise OSError("no port is free")
 
 
 def read_or_make_secret(path: Path) -> str:

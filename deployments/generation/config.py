@@ -39,6 +39,12 @@ class GenerationConfig(Config):
     context_tokens: int = Field(16_384, ge=512, description="prompt and answer together; vLLM's max_model_len")
     max_num_seqs: int = Field(64, ge=1, description="answers generated at once by one replica; more wait in the engine")
     max_waiting: int = Field(128, ge=0, description="requests that may wait in one replica's engine; beyond it 503")
+    coalesce_ms: float = Field(
+        25.0, ge=0, description="longest that text waits for more while several answers are generated; 0: never"
+    )
+    pieces_per_s: float = Field(
+        400.0, gt=0, description="pieces of text that one replica sends a second before text waits for more"
+    )
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     cpu_kv_cache_gb: int = Field(1, ge=1, description="vLLM's KV cache on CPU")
     cpus: float = Field(1, gt=0, description="logical CPUs of one replica")

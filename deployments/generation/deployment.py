@@ -8,18 +8,25 @@ from contextlib import aclosing
 from deployments.errors import StageUnavailable
 from deployments.generation import base
 from deployments.generation.config import GenerationConfig
+from deployments.generation.pieces import gathered, pause_s
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
 
 
 class Generation:
     def __init__(self, config: GenerationConfig) -> None:
+        self._config = config
         self._engine = base.create(config)
+        self._answers = 0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer; closing this stream closes the engine's."""
-        async with aclosing(self._engine.generate(request)) as deltas:
-            async for delta in deltas:
-                yield delta
+        self._answers += 1
+        try:
+            async with aclosing(gathered(self._engine.generate(request), self._pause_s)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._answers -= 1
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return await self._engine.abort(tenant_id, query_id)
@@ -38,3 +45,6 @@ class Generation:
         status = await self._engine.status()
         if not status.ready:
             raise StageUnavailable(f"generation: the {status.engine} engine is not ready: {status.detail}")
+
+    def _pause_s(self) -> float:
+        return pause_s(self._config, self._answers)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
 from deployments.generation.config import GenerationConfig
+from deployments.generation.pieces import pause_s
 from deployments.generation.running import RunningQueries
 from deployments.startup import collector_paused
 from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
@@ -199,6 +200,8 @@ class VllmGeneration(LLMServer):
                             return
                         if answer.text:
                             yield TextDelta(answer.text)
+                            # What comes meanwhile, vLLM's client hands over as one.
+                            await asyncio.sleep(pause_s(self._config, len(self._queries)))
             except EngineDeadError:
                 raise StageUnavailable("generation: the vLLM engine died; its replica is being replaced") from None
             except EngineGenerateError as error:

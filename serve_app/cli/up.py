@@ -47,6 +47,9 @@ def up(
     data_dir: Annotated[Path | None, typer.Option(help="Data folder instead of the file's.")] = None,
     corpus: Annotated[bool, typer.Option(help="Index the documents about this service.")] = True,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that the deployments may take to start.")] = 1800,
+    haproxy: Annotated[
+        bool, typer.Option("--haproxy", help="HAProxy in front, for load; its statistics are open to the network.")
+    ] = False,
     drain: Annotated[
         float, typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way may take to end when it is stopped.")
     ] = SHUTDOWN_S,
@@ -54,7 +57,7 @@ def up(
     """Start the service on this machine and keep it until Ctrl-C."""
     from cluster import node as ray_node
 
-    ray_node.set_flags()  # before anything imports ray
+    ray_node.set_flags(haproxy=haproxy)  # before anything imports ray
     console, signals = Console(file=sys.stdout), Signals()
     serving = False
     with ExitStack() as things:

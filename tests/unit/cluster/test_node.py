@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,21 @@ def test_flags_lead_to_no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None
     assert "RAY_ADDRESS" not in os.environ
     assert "RAY_AUTH_TOKEN" not in os.environ
     assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_haproxy_is_one_word_and_keeps_out_of_the_way_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*node._FLAGS, *node._FOR_LOAD, *node._PORTS, "RAY_SERVE_HAPROXY_NBTHREAD"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what is set here is undone
+        monkeypatch.delenv(name)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setitem(node._PORTS, "RAY_SERVE_HAPROXY_STATS_PORT", port)
+        node.set_flags()
+        assert "RAY_SERVE_ENABLE_HA_PROXY" not in os.environ
+        node.set_flags(haproxy=True)
+    assert (os.environ["RAY_SERVE_ENABLE_HA_PROXY"], os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"]) == ("1", "1")
+    assert 0 < int(os.environ["RAY_SERVE_HAPROXY_STATS_PORT"]) != port
+    assert int(os.environ["RAY_SERVE_HAPROXY_NBTHREAD"]) >= 1
 
 
 def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
