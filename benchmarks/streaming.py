@@ -1,6 +1,7 @@
-"""The service's chat route beside vLLM's own server: same model, same engine arguments, one client and eight.
+"""The service's chat route beside vLLM's own server: same model, same engine arguments, one client and eight; behind
+HAProxy, which the bounds are for, and behind Serve's own proxy, the local default.
 
-Both run all the time, and one of them is asked. Answers are counted by the tokens of their usage.
+All of them run all the time, and one is asked. Answers are counted by the tokens of their usage.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
-from benchmarks.chat_client import Answer, Clients, Server, clients
-from benchmarks.service import ordinary_environment, ray_folder, report
+from benchmarks.chat_client import Answer, Server, clients
+from benchmarks.host import hosted
+from benchmarks.service import PREFIX, ordinary_environment, report
+from serve_app.config import AppArgs
+from tests.support.service import Running, free_port
+from tests.support.tiny_model import make_tiny_model
 
+BARE, OURS, LOCAL = "vllm", "haproxy", "stock_proxy"
 TOKENS = 128
 MANY = 8
 QUESTIONS = {1: 12, MANY: 6}
@@ -40,39 +46,44 @@ class Figures:
     gap_p99_ms: float
 
 
+Found = dict[tuple[str, int], list[Figures]]
+"""By server and number of clients, one of each repeat."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
     arguments = parser.parse_args()
-    with ray_folder(haproxy=not arguments.stock_proxy) as folder:
-        from tests.support.service import free_port, service
-        from tests.support.tiny_model import make_tiny_model
-
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, ExitStack() as started:
+        folder = Path(name)
         model = make_tiny_model(folder / "tiny", context_tokens=CONTEXT_TOKENS)
-        generation = {
-            "engine": "vllm",
-            "model": str(model),
-            "context_tokens": CONTEXT_TOKENS,
-            "max_num_seqs": MAX_NUM_SEQS,
-            "cpu_kv_cache_gb": KV_CACHE_GB,
-            "engine_kwargs": {"enforce_eager": True},
+        args = {
+            "generation": {
+                "engine": "vllm",
+                "model": str(model),
+                "context_tokens": CONTEXT_TOKENS,
+                "max_num_seqs": MAX_NUM_SEQS,
+                "cpu_kv_cache_gb": KV_CACHE_GB,
+                "engine_kwargs": {"enforce_eager": True},
+            }
         }
-        with service(folder, {"generation": generation}) as running, vllm(model, free_port(), folder) as bare:
-            ours = Server("service", running.url, str(model), running.key)
-            figures = measured((bare, ours), arguments.repeats)
-            stages = query_stages(running)
-    report({"proxy": "Serve's own" if arguments.stock_proxy else "HAProxy", **compared(figures), **stages})
+        servers = [started.enter_context(vllm(model, free_port(), folder))]
+        for name, haproxy in ((OURS, True), (LOCAL, False)):
+            at = started.enter_context(hosted(args, haproxy=haproxy))
+            servers.append(Server(name, at.url, str(model), at.key))
+        figures = measured(servers, arguments.repeats)
+        stages = {server.name: query_stages(server) for server in servers[1:]}
+    report({**compared(figures, OURS), "local_default": compared(figures, LOCAL), "query": stages, **plain(figures)})
 
 
-def measured(servers: Sequence[Server], repeats: int) -> dict[tuple[str, int], list[Figures]]:
-    found: dict[tuple[str, int], list[Figures]] = {(each.name, count): [] for each in servers for count in QUESTIONS}
+def measured(servers: Sequence[Server], repeats: int) -> Found:
+    found: Found = {(each.name, count): [] for each in servers for count in QUESTIONS}
     for count, questions in QUESTIONS.items():
-        with clients(servers[0], count, TOKENS) as first, clients(servers[1], count, TOKENS) as second:
-            asking: dict[str, Clients] = {servers[0].name: first, servers[1].name: second}
+        with ExitStack() as started:
+            asking = [(each.name, started.enter_context(clients(each, count, TOKENS))) for each in servers]
             for number in range(repeats):
-                for name in sorted(asking, reverse=number % 2 == 1):
-                    found[name, count].append(figures_of(asking[name].ask(questions)))
+                for name, those in asking[:: 1 if number % 2 else -1]:
+                    found[name, count].append(figures_of(those.ask(questions)))
                     print(name, count, found[name, count][-1], flush=True)
     return found
 
@@ -88,20 +99,15 @@ def figures_of(answers: Sequence[Sequence[Answer]]) -> Figures:
     )
 
 
-def compared(found: Mapping[tuple[str, int], Sequence[Figures]]) -> dict[str, object]:
+def compared(found: Found, name: str) -> dict[str, float]:
     def ratio(count: int, of: str) -> float:
-        pairs = zip(found["service", count], found["vllm", count], strict=True)
-        return round(statistics.median(getattr(ours, of) / getattr(bare, of) for ours, bare in pairs), 3)
+        return round(statistics.median(getattr(ours, of) / getattr(bare, of) for ours, bare in pairs(count)), 3)
 
     def added(count: int, of: str) -> float:
-        pairs = zip(found["service", count], found["vllm", count], strict=True)
-        return round(statistics.median(getattr(ours, of) - getattr(bare, of) for ours, bare in pairs), 2)
+        return round(statistics.median(getattr(ours, of) - getattr(bare, of) for ours, bare in pairs(count)), 2)
 
-    def plain(of: str) -> dict[str, float]:
-        return {
-            f"{name}_{of}_c{count}": round(statistics.median(getattr(each, of) for each in figures), 2)
-            for (name, count), figures in found.items()
-        }
+    def pairs(count: int) -> Iterable[tuple[Figures, Figures]]:
+        return zip(found[name, count], found[BARE, count], strict=True)
 
     return {
         "ttft_added_ms_c1": added(1, "first_ms"),
@@ -109,26 +115,33 @@ def compared(found: Mapping[tuple[str, int], Sequence[Figures]]) -> dict[str, ob
         "tok_s_ratio_c8": ratio(MANY, "tokens_per_s"),
         "itl_p99_ratio_c1": ratio(1, "gap_p99_ms"),
         "gap_p99_added_ms_c8": added(MANY, "gap_p99_ms"),
-        **plain("first_ms"),
-        **plain("tokens_per_s"),
-        **plain("gap_p99_ms"),
     }
 
 
-def query_stages(running: Any) -> dict[str, object]:
+def plain(found: Found) -> dict[str, dict[str, float]]:
+    return {
+        f"{name}_c{count}": {
+            of: round(statistics.median(getattr(each, of) for each in figures), 2) for of in Figures.__slots__
+        }
+        for (name, count), figures in found.items()
+    }
+
+
+def query_stages(server: Server) -> dict[str, float]:
     """Medians of what `/v1/query` says of itself, one question at a time, milliseconds."""
+    running = Running(server.url, server.key, AppArgs())
     texts = [f"Žalba broj {number} podnosi se u roku od {number % 40 + 5} dana." for number in range(DOCUMENTS)]
     running.ingest([{"id": str(number), "text": text} for number, text in enumerate(texts)], timeout_s=300)
     asked = [running.ask(f"Koji je rok za žalbu broj {number}?", max_tokens=8)["timings"] for number in range(QUERIES)]
-    return {f"query_{stage}_ms": round(statistics.median(each[stage] for each in asked), 2) for stage in asked[0]}
+    return {stage: round(statistics.median(each[stage] for each in asked), 2) for stage in asked[0]}
 
 
 @contextmanager
 def vllm(model: Path, port: int, folder: Path) -> Iterator[Server]:
     """vLLM's own OpenAI server on this machine."""
     arguments = ["--max-model-len", str(CONTEXT_TOKENS), "--max-num-seqs", str(MAX_NUM_SEQS), "--enforce-eager"]
-    print("vllm serve", *arguments, flush=True)
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--host", "127.0.0.1"]
+    print("vLLM's server:", *arguments, flush=True)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--host", "127.0.0.1"]
     environment = ordinary_environment() | {"VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GB), "VLLM_NO_USAGE_STATS": "1"}
     with (folder / "vllm.log").open("wb") as log:
         process = subprocess.Popen(
@@ -141,7 +154,7 @@ def vllm(model: Path, port: int, folder: Path) -> Iterator[Server]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(process, f"{url}/health", folder / "vllm.log")
-            yield Server("vllm", url, str(model), "")
+            yield Server(BARE, url, str(model), "")
         finally:
             os.killpg(process.pid, 15)
             process.wait(60)
