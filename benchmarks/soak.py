@@ -1,0 +1,109 @@
+"""Fifty thousand questions without a pause: no process of the service may grow, and none of them may fail."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+import psutil
+
+from benchmarks.host import Hosted, hosted
+from benchmarks.service import report
+
+QUESTION = " ".join(f"riječ{number}" for number in range(16))
+CLIENTS = 16
+WARM = 0.1
+"""The part of the questions after which memory is held against what it was then."""
+LOOK_S = 1.0
+LOOKS = 10
+"""So many of a process's sizes are one figure, their median."""
+
+
+@dataclass(slots=True)
+class Asked:
+    done: int = 0
+    failed: int = 0
+    at_warm: Mapping[psutil.Process, float] = field(default_factory=dict)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=50_000)
+    parser.add_argument("--stock-proxy", action="store_true", help="Serve's own proxy in front instead of HAProxy")
+    arguments = parser.parse_args()
+    from tests.support.service import on_fakes
+
+    with hosted(on_fakes(slots=4 * CLIENTS, word_ms=0), haproxy=not arguments.stock_proxy) as at:
+        began = time.monotonic()
+        asked, grown = asyncio.run(soak(at, arguments.questions))
+        minutes = (time.monotonic() - began) / 60
+    report(
+        {
+            "proxy": "Serve's own" if arguments.stock_proxy else "HAProxy",
+            "rss_growth_ratio": max(grown.values()),
+            "failed": asked.failed,
+            "questions": asked.done,
+            "minutes": round(minutes, 1),
+            "processes": dict(sorted(grown.items(), key=lambda each: -each[1])),
+        }
+    )
+
+
+async def soak(at: Hosted, questions: int) -> tuple[Asked, dict[str, float]]:
+    """What came of the questions, and each process's size at the end over that when a tenth was asked."""
+    asked = Asked()
+    left = iter(range(questions))
+    async with aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {at.key}"}, connector=aiohttp.TCPConnector(limit=0)
+    ) as session:
+
+        async def client() -> None:
+            for _ in left:
+                asked.failed += not await _is_answered(session, at.url)
+                asked.done += 1
+
+        clients = asyncio.gather(*(client() for _ in range(CLIENTS)))
+        while asked.done < WARM * questions:
+            await asyncio.sleep(LOOK_S)
+        before = await sizes(at)
+        await clients
+        after = await sizes(at)
+    kept = before.keys() & after.keys()
+    return asked, {f"{_name(each)} ({each.pid})": round(after[each] / before[each], 3) for each in kept}
+
+
+async def sizes(at: Hosted) -> dict[psutil.Process, float]:
+    """Bytes resident, of each process that serves."""
+    found: dict[psutil.Process, list[int]] = {}
+    for _ in range(LOOKS):
+        for each in psutil.Process(at.pid).children(recursive=True):
+            try:
+                found.setdefault(each, []).append(each.memory_info().rss)
+            except psutil.Error:
+                continue
+        await asyncio.sleep(LOOK_S)
+    return {each: statistics.median(looks) for each, looks in found.items() if len(looks) == LOOKS}
+
+
+async def _is_answered(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.post(f"{url}/v1/query", json={"query": QUESTION, "language": "hr"}) as answer:
+            return answer.status == 200 and b"event: complete" in await answer.read()
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.cmdline()[0].rsplit("/", 1)[-1]
+    except (psutil.Error, IndexError):
+        return "?"
+
+
+if __name__ == "__main__":
+    main()
