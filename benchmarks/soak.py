@@ -6,8 +6,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 import psutil
@@ -28,7 +27,6 @@ LOOKS = 10
 class Asked:
     done: int = 0
     failed: int = 0
-    at_warm: Mapping[psutil.Process, float] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def main() -> None:
 
 async def soak(at: Hosted, questions: int) -> tuple[Asked, dict[str, float]]:
     """What came of the questions, and each process's size at the end over that when a tenth was asked."""
-    asked = Asked()
+    asked, warm = Asked(), asyncio.Event()
     left = iter(range(questions))
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {at.key}"}, connector=aiohttp.TCPConnector(limit=0)
@@ -66,10 +64,11 @@ async def soak(at: Hosted, questions: int) -> tuple[Asked, dict[str, float]]:
             for _ in left:
                 asked.failed += not await _is_answered(session, at.url)
                 asked.done += 1
+                if asked.done >= WARM * questions:
+                    warm.set()
 
         clients = asyncio.gather(*(client() for _ in range(CLIENTS)))
-        while asked.done < WARM * questions:
-            await asyncio.sleep(LOOK_S)
+        await warm.wait()
         before = await sizes(at)
         await clients
         after = await sizes(at)
