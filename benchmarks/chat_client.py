@@ -98,6 +98,11 @@ class _Client:
             }
         )
 
+    def connect_anew(self) -> None:
+        """A server may have closed a connection on which nothing was asked for some seconds."""
+        self._connection.close()
+        self._connection.connect()
+
     def ask(self) -> Answer:
         sent, came, usage = time.monotonic(), list[float](), None
         self._connection.request("POST", self._path, self._body, self._headers)
@@ -126,6 +131,7 @@ def main() -> None:
     client.ask()
     print(flush=True)
     for line in sys.stdin:
+        client.connect_anew()
         answers = [client.ask() for _ in range(int(line))]
         print(json.dumps([[each.sent, each.came, each.tokens] for each in answers]), flush=True)
 
