@@ -46,8 +46,9 @@ def main() -> None:
         report(one_mode(arguments.disconnects, haproxy=arguments.proxy == "haproxy"))
         return
     modes = {proxy: _in_a_process(proxy, arguments.disconnects) for proxy in ("haproxy", "stock")}
-    worst = {of: max(figures[of] for figures in modes.values()) for of in next(iter(modes.values()))}
-    report({of: worst[of] for of in ("orphans", "abort_ms_p99_midstream", "abort_ms_p99_early")} | modes)
+    goals = ("orphans", "abort_ms_p99_midstream", "abort_ms_p99_early")
+    worst = {of: max(figures[of] for figures in modes.values()) for of in goals}
+    report({**worst, **modes})
 
 
 def _in_a_process(proxy: str, disconnects: int) -> dict[str, float]:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -45,7 +44,7 @@ def main() -> None:
     args = on_fakes(slots=ONGOING, word_ms=0)
     uncoalesced = {**args, "generation": {**args["generation"], "coalesce_ms": 0.0}}
     with hosted(args, haproxy=True) as ours, hosted(uncoalesced, haproxy=False) as stock:
-        in_process, tuned, plain = [], [], []
+        in_process, tuned, plain = list[float](), list[Figures](), list[Figures]()
         for number in range(repeats):
             in_process.append(asyncio.run(in_one_process()))
             for at, found in ((ours, tuned), (stock, plain))[:: 1 if number % 2 else -1]:
@@ -119,8 +118,8 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> tuple[float, float]:
     return 1_000 * first, 1_000 * (time.perf_counter() - began)
 
 
-def _median(values: Sequence[Any]) -> float:
-    return round(statistics.median(values), 3)
+def _median(values: Sequence[float]) -> float:
+    return round(float(statistics.median(values)), 3)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ def pss_mb(processes: Iterable[psutil.Process]) -> float:
     return total / 2**20
 
 
-def report(figures: dict[str, object]) -> None:
+def report(figures: Mapping[str, object]) -> None:
     """The last output line."""
     print(json.dumps(figures, ensure_ascii=False), flush=True)
 

@@ -99,7 +99,7 @@ async def _is_answered(session: aiohttp.ClientSession, url: str) -> bool:
 
 def _name(process: psutil.Process) -> str:
     try:
-        return process.cmdline()[0].rsplit("/", 1)[-1]
+        return str(process.cmdline()[0]).rsplit("/", 1)[-1]
     except (psutil.Error, IndexError):
         return "?"
 

@@ -101,10 +101,10 @@ def figures_of(answers: Sequence[Sequence[Answer]]) -> Figures:
 
 def compared(found: Found, name: str) -> dict[str, float]:
     def ratio(count: int, of: str) -> float:
-        return round(statistics.median(getattr(ours, of) / getattr(bare, of) for ours, bare in pairs(count)), 3)
+        return round(_median(getattr(ours, of) / getattr(bare, of) for ours, bare in pairs(count)), 3)
 
     def added(count: int, of: str) -> float:
-        return round(statistics.median(getattr(ours, of) - getattr(bare, of) for ours, bare in pairs(count)), 2)
+        return round(_median(getattr(ours, of) - getattr(bare, of) for ours, bare in pairs(count)), 2)
 
     def pairs(count: int) -> Iterable[tuple[Figures, Figures]]:
         return zip(found[name, count], found[BARE, count], strict=True)
@@ -116,6 +116,10 @@ def compared(found: Found, name: str) -> dict[str, float]:
         "itl_p99_ratio_c1": ratio(1, "gap_p99_ms"),
         "gap_p99_added_ms_c8": added(MANY, "gap_p99_ms"),
     }
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(statistics.median(values))
 
 
 def plain(found: Found) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ Scale and resources are not here: they stand under `deployments:` of the same fi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,12 @@ class ApiConfig(Config):
     deadline_s: float = Field(60, gt=0)
     max_deadline_s: float = Field(300, gt=0)
     first_token_s: float = Field(20, gt=0)
+    reranking_s: float = Field(
+        5, gt=0, description="how long a question waits for its reranking; late or down, the fused order stays"
+    )
+    fallback: Literal["none", "extractive"] = Field(
+        "none", description="what answers from the passages where generation cannot begin: nothing (503), or quotations"
+    )
     heartbeat_s: float = Field(5, gt=0, description="silence after which a stream sends a comment, or an empty line")
     status_timeout_s: float = Field(5, gt=0, description="how long /readyz waits for one stage")
     page: int = Field(100, ge=1, description="rows of a list where none are asked for")

@@ -63,6 +63,12 @@ def translate(stage: str, error: BaseException) -> RagError:
     return RagError(f"{stage} failed unexpectedly; the service's log has the details")
 
 
+def plain(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
+    """The handle with the standard library's pickle, where calls go by gRPC. Serve's own choice can send what pickle
+    cannot, as stages never do, and takes many times as long for each piece of a stream."""
+    return handle.options(request_serialization="pickle", response_serialization="pickle")
+
+
 async def call(stage: str, response: Awaitable[T]) -> T:
     """Await a handle's response; whatever the stage raised arrives as a RagError."""
     try:

@@ -22,6 +22,7 @@ from serve_app.admission.gate import Gate
 from serve_app.admission.limiter import LocalLimiter
 from serve_app.api.app import create_app
 from serve_app.config import ApiConfig
+from serve_app.fallback import Extractive
 from serve_app.handles import (
     EmbeddingHandle,
     GenerationHandle,
@@ -30,6 +31,7 @@ from serve_app.handles import (
     RetrievalHandle,
     SharedLimiter,
     ask_replicas,
+    plain,
 )
 from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.outside.http import Http
@@ -68,7 +70,7 @@ class _Ingress:
         refuse_company(owned)
         self._config = config
         self._database = database
-        self._handles = handles
+        self._handles = handles = {name: plain(handle) for name, handle in handles.items()}
         self._announcements: set[asyncio.Task[None]] = set()
         http = Http(webhooks.web)
         retrieval = RetrievalHandle(handles["retrieval"])
@@ -84,6 +86,8 @@ class _Ingress:
                 rerank=RerankingHandle(handles["reranking"]),
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
+                reranking_s=config.reranking_s,
+                fallback=Extractive(generation) if config.fallback == "extractive" else None,
             ),
             InferenceHandle(handles["embedding"], handles["reranking"]),
             gate,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from deployments.errors import StageUnavailable
+from deployments.errors import StageUnavailable, Unavailable
 from deployments.types import (
     Candidate,
     GenerationRequest,
@@ -21,6 +21,7 @@ from deployments.types import Message as ChatMessage
 from serve_app import prompt
 from serve_app.citations import CitationScanner
 from serve_app.deadline import Deadline, Stopwatch, together
+from serve_app.degradation import Degraded
 from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources
 from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve, Visibility
 
@@ -55,14 +56,18 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Candidates best first, and what finding them took."""
+    """Candidates best first, what finding them took, and the stages that it went without."""
 
     candidates: tuple[Candidate, ...]
     timings: Mapping[str, float] = field(default_factory=dict)
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
+    """`reranking_s`: how long a question waits for its reranking, unless half of what is left of its deadline is less.
+    `fallback`: what answers from the passages where generation does not, if anything does."""
+
     embed: Embed
     lexical: Lexical
     visibility: Visibility
@@ -70,21 +75,25 @@ class Pipeline:
     rerank: Rerank
     generate: Generate
     context_tokens: int
+    reranking_s: float
+    fallback: Generate | None = None
 
     async def search(self, query: Query) -> Found:
         """Retrieval alone: what an answer would be made from."""
-        watch = Stopwatch()
-        return Found(await self._find(query, Deadline(query.deadline_s), watch), watch.timings)
+        watch, degraded = Stopwatch(), Degraded()
+        candidates = await self._find(query, Deadline(query.deadline_s), watch, degraded)
+        return Found(candidates, watch.timings, degraded.stages)
 
     async def answer(self, query: Query) -> AsyncGenerator[Message]:
         """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
 
         Close it (`aclosing`) when the reader goes away: the engine is told, wherever the query is by then.
         """
-        deadline, watch = Deadline(query.deadline_s), Stopwatch()
+        deadline, watch, degraded = Deadline(query.deadline_s), Stopwatch(), Degraded()
+        engines = (self.generate,) if self.fallback is None else (self.generate, self.fallback)
         finished = False
         try:
-            candidates = await self._find(query, deadline, watch)  # steps 5 to 7
+            candidates = await self._find(query, deadline, watch, degraded)  # steps 5 to 7
             with watch.stage("prompt"):  # step 8
                 built = await prompt.build(
                     query.text,
@@ -95,11 +104,11 @@ class Pipeline:
                     preamble=query.preamble,
                     history=query.history,
                 )
-            status = await deadline.wait("generation", self.generate.status())
             shown = candidates[: len(built.passages)]
             watch.mark("sources")
             yield Sources(query.id, tuple(map(_source, shown)))  # step 9
-            async with aclosing(self._generated(query, built, status, deadline, watch)) as messages:  # steps 10 and 11
+            answer = self._generated(query, built, engines, deadline, watch, degraded)  # steps 10 and 11
+            async with aclosing(answer) as messages:
                 async for message in messages:
                     finished = isinstance(message, Complete)
                     yield message
@@ -112,12 +121,11 @@ class Pipeline:
 
         Raises and is to be closed as `answer`.
         """
-        deadline, watch = Deadline(query.deadline_s), Stopwatch()
+        deadline, watch, degraded = Deadline(query.deadline_s), Stopwatch(), Degraded()
         finished = False
         try:
-            status = await deadline.wait("generation", self.generate.status())
             built = prompt.Prompt(tuple(messages), ())
-            async with aclosing(self._generated(query, built, status, deadline, watch)) as answer:
+            async with aclosing(self._generated(query, built, (self.generate,), deadline, watch, degraded)) as answer:
                 async for message in answer:
                     finished = isinstance(message, Complete)
                     yield message
@@ -125,11 +133,17 @@ class Pipeline:
             if not finished:
                 self.generate.abort(query.scope.tenant_id, query.id)
 
-    async def _find(self, query: Query, deadline: Deadline, watch: Stopwatch) -> tuple[Candidate, ...]:
+    async def _find(
+        self, query: Query, deadline: Deadline, watch: Stopwatch, degraded: Degraded
+    ) -> tuple[Candidate, ...]:
         with watch.stage("embedding"):
             dense, lexical, seen = await together(
                 deadline.wait("embedding", self.embed.embed_query(query.text)),
-                deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
+                degraded.or_instead(
+                    "lexical",
+                    deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
+                    instead={},
+                ),
                 deadline.wait("visibility", self.visibility.seen(query.scope.tenant_id)),
             )
         scope = replace(query.scope, seen=seen)
@@ -137,48 +151,85 @@ class Pipeline:
         with watch.stage("retrieval"):
             candidates = await deadline.wait("retrieval", self.retrieve.retrieve(request))
         with watch.stage("reranking"):
-            ranked = await deadline.wait("reranking", self.rerank.rerank(query.text, query.language, candidates))
+            reranked = self.rerank.rerank(query.text, query.language, candidates)
+            most = min(self.reranking_s, deadline.remaining() / 2)
+            ranked = await degraded.or_instead(
+                "reranking", deadline.wait("reranking", reranked, at_most=most), instead=candidates
+            )
         return tuple(ranked[: query.top_k])
 
     async def _generated(
-        self, query: Query, built: prompt.Prompt, status: StageStatus, deadline: Deadline, watch: Stopwatch
+        self,
+        query: Query,
+        built: prompt.Prompt,
+        engines: Sequence[Generate],
+        deadline: Deadline,
+        watch: Stopwatch,
+        degraded: Degraded,
     ) -> AsyncGenerator[Message]:
         """The answer as it is generated, with its citations, then what it took."""
         scanner = CitationScanner(len(built.passages))
-        async with aclosing(self._stream(query, built, deadline)) as deltas:
-            async for delta in deltas:
-                if delta.text:
+        async with aclosing(self._deltas(query, built, engines, deadline, degraded)) as deltas:
+            async for last in deltas:
+                if text := last[0].text:
                     if "first_token" not in watch.timings:
                         watch.mark("first_token")
-                    yield Chunk(query.id, delta.text)
-                    for span in scanner.feed(delta.text):
+                    yield Chunk(query.id, text)
+                    for span in scanner.feed(text):
                         ids = tuple(built.passages[number - 1].id for number in span.numbers)
                         yield Citation(query.id, ids, span.start, span.end)
-        yield _complete(query, delta, status, watch)
+        yield _complete(query, *last, watch, degraded)
 
-    async def _stream(self, query: Query, built: prompt.Prompt, deadline: Deadline) -> AsyncGenerator[TextDelta]:
-        request = GenerationRequest(
-            query_id=query.id,
-            tenant_id=query.scope.tenant_id,
-            language=query.language,
-            question=query.text,
-            messages=built.messages,
-            passages=built.passages,
-            max_tokens=query.max_tokens,
-            temperature=query.temperature,
-            seed=query.seed,
-            model=query.model,
-            stop=query.stop,
-            top_p=query.top_p,
-            presence_penalty=query.presence_penalty,
-            frequency_penalty=query.frequency_penalty,
-        )
-        async with aclosing(self.generate.generate(request)) as stream:
-            async for delta in deadline.iterate("generation", stream, first_within=query.first_token_s):
-                yield delta
-                if delta.finish_reason is not None:
-                    return
-        raise StageUnavailable("generation ended before it finished the answer; ask again")
+    async def _deltas(
+        self,
+        query: Query,
+        built: prompt.Prompt,
+        engines: Sequence[Generate],
+        deadline: Deadline,
+        degraded: Degraded,
+    ) -> AsyncGenerator[tuple[TextDelta, StageStatus]]:
+        """The answer's pieces, and what serves them: the first engine that begins."""
+        begun = False
+        for engine in engines:
+            try:
+                status = await deadline.wait("generation", engine.status())
+                async with aclosing(_stream(engine, query, built, deadline)) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta, status
+                return
+            except Unavailable as error:
+                if begun or engine is engines[-1]:
+                    raise
+                engine.abort(query.scope.tenant_id, query.id)
+                degraded.note("generation", error)
+
+
+async def _stream(
+    engine: Generate, query: Query, built: prompt.Prompt, deadline: Deadline
+) -> AsyncGenerator[TextDelta]:
+    request = GenerationRequest(
+        query_id=query.id,
+        tenant_id=query.scope.tenant_id,
+        language=query.language,
+        question=query.text,
+        messages=built.messages,
+        passages=built.passages,
+        max_tokens=query.max_tokens,
+        temperature=query.temperature,
+        seed=query.seed,
+        model=query.model,
+        stop=query.stop,
+        top_p=query.top_p,
+        presence_penalty=query.presence_penalty,
+        frequency_penalty=query.frequency_penalty,
+    )
+    async with aclosing(engine.generate(request)) as stream:
+        async for delta in deadline.iterate("generation", stream, first_within=query.first_token_s):
+            yield delta
+            if delta.finish_reason is not None:
+                return
+    raise StageUnavailable("generation ended before it finished the answer; ask again")
 
 
 def _source(candidate: Candidate) -> Source:
@@ -188,7 +239,7 @@ def _source(candidate: Candidate) -> Source:
     )
 
 
-def _complete(query: Query, last: TextDelta, status: StageStatus, watch: Stopwatch) -> Complete:
+def _complete(query: Query, last: TextDelta, status: StageStatus, watch: Stopwatch, degraded: Degraded) -> Complete:
     watch.mark("total")
     return Complete(
         query_id=query.id,
@@ -196,5 +247,6 @@ def _complete(query: Query, last: TextDelta, status: StageStatus, watch: Stopwat
         timings=watch.timings,
         finish_reason=last.finish_reason or "stop",
         engine=status.engine,
-        model=query.model or status.model,
+        model=status.model if "generation" in degraded.stages else query.model or status.model,
+        degraded=degraded.stages,
     )

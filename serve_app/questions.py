@@ -206,7 +206,7 @@ async def search(services: Services, query: Query) -> dict[str, Any]:
         }
         for candidate in found.candidates
     ]
-    return {"query_id": query.id, "results": results, "timings": found.timings}
+    return {"query_id": query.id, "results": results, "timings": found.timings, "degraded": found.degraded}
 
 
 def cancel(services: Services, caller: Access, query_id: str) -> None:

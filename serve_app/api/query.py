@@ -60,6 +60,7 @@ class Found(Shown):
     query_id: str
     results: list[Result]
     timings: Timings
+    degraded: list[str] = Field(description="stages that were skipped")
 
 
 class Cancelling(Shown):
@@ -98,6 +99,7 @@ _FOUND = {
     "query_id": _ID,
     "results": [asdict(_SOURCE) | {"scores": asdict(Scores(0.71, 3.2, 0.031, 0.83))}],
     "timings": {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4},
+    "degraded": [],
 }
 _REFUSED = refusals(
     errors.UnknownCollection,

@@ -30,6 +30,7 @@ from deployments.types import (
     VersionCopy,
 )
 from serve_app.pipeline import Pipeline, Query
+from serve_app.ports import Generate
 
 
 def passage(number: int, text: str = "", title: str = "") -> Passage:
@@ -189,5 +190,7 @@ class Stages:
     async def status(self) -> StageStatus:
         return self.serving
 
-    def pipeline(self, context_tokens: int = 100_000) -> Pipeline:
-        return Pipeline(self, self, self, self, self, self, context_tokens)
+    def pipeline(
+        self, context_tokens: int = 100_000, *, reranking_s: float = 5, fallback: Generate | None = None
+    ) -> Pipeline:
+        return Pipeline(self, self, self, self, self, self, context_tokens, reranking_s, fallback)

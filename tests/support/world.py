@@ -203,7 +203,14 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
         database,
         blobs,
         Pipeline(
-            stages, LexicalStatistics(database), Visibility(database), stages, stages, stages, context_tokens=16_384
+            stages,
+            LexicalStatistics(database),
+            Visibility(database),
+            stages,
+            stages,
+            stages,
+            context_tokens=16_384,
+            reranking_s=5,
         ),
         stages,
         Gate(AdmissionConfig(), slots=64),

@@ -6,9 +6,18 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.errors import DeadlineExceeded, PromptTooLong, RagError, StageUnavailable
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PromptTooLong,
+    RagError,
+    StageUnavailable,
+)
+from deployments.generation.config import GenerationConfig
 from deployments.types import Message as ChatMessage
 from deployments.types import TextDelta
+from serve_app.fallback import Extractive
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources
 from tests.support.pipeline import Stages, query
 
@@ -56,7 +65,7 @@ async def test_embedding_and_the_lexical_half_run_at_the_same_time() -> None:
     assert isinstance((await collect(stages))[-1], Complete)
 
 
-@pytest.mark.parametrize("stage", ["embedding", "lexical", "retrieval", "reranking", "generation"])
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
 async def test_a_stage_that_fails_ends_the_answer_with_its_error_and_an_abort(stage: str) -> None:
     stages = Stages(failures={stage: StageUnavailable(f"{stage} is gone")})
     with pytest.raises(StageUnavailable, match=f"{stage} is gone"):
@@ -64,12 +73,81 @@ async def test_a_stage_that_fails_ends_the_answer_with_its_error_and_an_abort(st
     assert stages.aborted == [("t", "0" * 32)]
 
 
-@pytest.mark.parametrize("stage", ["embedding", "lexical", "retrieval", "reranking", "generation"])
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
 async def test_a_stage_that_outlasts_the_deadline_is_named(stage: str) -> None:
     stages = Stages(delays={stage: 30})
     with pytest.raises(DeadlineExceeded, match=stage):
         await collect(stages, deadline_s=0.05)
     assert stages.aborted == [("t", "0" * 32)]
+
+
+@pytest.mark.parametrize("stage", ["lexical", "reranking"])
+@pytest.mark.parametrize("error", [StageUnavailable("gone"), Overloaded("full")])
+async def test_an_answer_says_which_stage_it_goes_without(stage: str, error: RagError) -> None:
+    stages = Stages(failures={stage: error})
+    sources, *_, complete = await collect(stages)
+    assert isinstance(complete, Complete)
+    assert complete.degraded == (stage,)
+    assert isinstance(sources, Sources)
+    assert [source.id for source in sources.sources] == ["p1", "p2", "p3"]
+    assert stages.retrievals[0].lexical == ({} if stage == "lexical" else {1: 1.0})
+    found = await stages.pipeline().search(query())
+    assert found.degraded == (stage,)
+    assert all((candidate.scores.rerank is None) is (stage == "reranking") for candidate in found.candidates)
+
+
+@pytest.mark.parametrize(("reranking_s", "deadline_s"), [(0.05, 30), (30, 0.5)])
+async def test_reranking_that_is_late_leaves_the_fused_order_and_time_for_the_answer(
+    reranking_s: float, deadline_s: float
+) -> None:
+    pipeline = Stages(delays={"reranking": 30}).pipeline(reranking_s=reranking_s)
+    async with aclosing(pipeline.answer(query(deadline_s=deadline_s))) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.degraded == ("reranking",)
+
+
+@pytest.mark.parametrize("stage", ["lexical", "reranking"])
+async def test_a_caller_s_mistake_is_not_made_up_for(stage: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await collect(Stages(failures={stage: InvalidRequest("query is too long")}))
+
+
+@pytest.mark.parametrize(
+    ("failures", "delays"),
+    [({"generation": StageUnavailable("gone")}, {}), ({"generation": Overloaded("full")}, {}), ({}, {"token": 30})],
+)
+async def test_where_generation_does_not_begin_the_fallback_answers_from_the_passages(
+    failures: dict[str, RagError], delays: dict[str, float]
+) -> None:
+    stages = Stages(failures=failures, delays=delays)
+    pipeline = stages.pipeline(fallback=Extractive(GenerationConfig()))
+    async with aclosing(pipeline.answer(query("tekst odlomka", first_token_s=0.05, model="adapter"))) as messages:
+        sources, chunk, *_, complete = [message async for message in messages]
+    assert isinstance(sources, Sources)
+    assert isinstance(chunk, Chunk)
+    assert chunk.content.endswith("[1]")
+    assert isinstance(complete, Complete)
+    assert (complete.engine, complete.model, complete.degraded) == ("extractive", None, ("generation",))
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+async def test_the_fallback_does_not_go_on_with_what_another_began() -> None:
+    stages = Stages(failures={"ending": StageUnavailable("gone")})
+    async with aclosing(stages.pipeline(fallback=Extractive(GenerationConfig())).answer(query())) as messages:
+        for _ in range(4):  # sources, two chunks and a citation
+            await anext(messages)
+        with pytest.raises(StageUnavailable, match="gone"):
+            await anext(messages)
+
+
+async def test_the_fallback_answers_no_chat() -> None:
+    pipeline = Stages(failures={"generation": StageUnavailable("gone")}).pipeline(
+        fallback=Extractive(GenerationConfig())
+    )
+    with pytest.raises(StageUnavailable, match="gone"):
+        async with aclosing(pipeline.chat(query(), CONVERSATION)) as messages:
+            await anext(messages)
 
 
 async def test_the_first_token_has_a_limit_of_its_own() -> None:
