@@ -12,14 +12,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
 
 from deployments.errors import StageUnavailable
+from deployments.filters import parse
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.lite import LiteFolder
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, Seen
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -279,3 +283,77 @@ async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.Mo
     await index.open()
     index.close()
     assert (seen["token"], seen["db_name"], seen["uri"]) == ("secret", "rag", "http://host:19530")
+
+
+class Calls:
+    """What each call to Milvus held: the filter and how many questions. Fails those of the tenant `bad`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[str, int]] = []
+        search = MilvusClient.search
+
+        def counted(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:
+            self.made.append((options["filter"], len(data)))
+            if '"bad"' in options["filter"]:
+                raise MilvusException(message="refused")
+            return search(client, name, data, **options)
+
+        monkeypatch.setattr(MilvusClient, "search", counted)
+
+
+async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
+    lite_server: Any,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = RetrievalConfig(uri=lite_server.uri, collection_prefix="gathering")
+    together = await opened(config)
+    one_by_one = await opened(config.model_copy(update={"max_questions": 1}))
+    random = np.random.default_rng(1)
+    await together.upsert(
+        embedder,
+        [
+            entry(
+                f"p{number}",
+                tuple(random.standard_normal(4)),
+                {10: 1.0, 11 + number % 5: 0.5 + number / 100},
+                tenant_id="tu"[number % 2],
+                version=f"v{number % 3}",
+                metadata={"year": 2000 + number % 4},
+            )
+            for number in range(80)
+        ],
+    )
+    scopes: list[dict[str, Any]] = [
+        {"tenant_id": "t"},
+        {"tenant_id": "t", "limit": 3},
+        {"tenant_id": "t", "seen": Seen("v1", ())},
+        {"tenant_id": "t", "seen": Seen("v2", ("v0",))},
+        {"tenant_id": "t", "filter": parse("metadata.year == 2001")},
+        {"tenant_id": "t", "user_id": "ana"},
+        {"tenant_id": "u"},
+        {"tenant_id": "bad"},
+    ]
+    requests = [
+        request_for(tuple(random.standard_normal(4)), {11 + number % 5: 1.0} if number % 4 else {}, **scope)
+        for number in range(6)
+        for scope in scopes
+    ]
+    calls = Calls(monkeypatch)
+
+    async def answers(index: MilvusIndex) -> list[Any]:
+        return [
+            repr(found) if isinstance(found, Exception) else [(each.passage, each.scores) for each in found]
+            for found in await asyncio.gather(*map(index.search, requests), return_exceptions=True)
+        ]
+
+    alone = await answers(one_by_one)
+    assert {held for _, held in calls.made} == {1}
+    calls.made.clear()
+    shared = await answers(together)
+    assert shared == alone
+    assert [type(found) for found in shared] == [str if r.scope.tenant_id == "bad" else list for r in requests]
+    assert sorted(held for _, held in calls.made) == [4] * len(scopes) + [6] * len(scopes)
