@@ -25,6 +25,7 @@ STOP_WORDS = 100
 """The commonest words, which reach no index."""
 TENANTS = 8
 TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 8
+ROUNDING = 1e-6
 EMBEDDER = EmbedderInfo("random", "random", DIMENSION, max_tokens=128, tokenizer_json="{}")
 
 
@@ -103,7 +104,7 @@ def main() -> None:
 
 async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple[float, bool]:
     """The median of the repeats' ratios, and whether both ways gave the same passages in the same order with the same
-    scores."""
+    scores, but for what a product of matrices and one of a matrix and a vector round differently."""
     config = RetrievalConfig(uri=uri, collection_prefix=f"tenants{tenants}")
     shared, alone = MilvusIndex(config), MilvusIndex(config.model_copy(update={"max_questions": 1}))
     material = Material(seed=tenants)
@@ -122,12 +123,21 @@ async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple
             taken = {index: await asked(index, requests, arguments.clients) for index in order}
             rates = [len(requests) / taken[index][0] for index in (shared, alone)]
             found.append(rates[0] / rates[1])
-            same = same and taken[shared][1] == taken[alone][1]
+            same = same and all(map(identical, taken[shared][1], taken[alone][1]))
             print(f"{tenants} tenants, repeat {repeat}: {rates[0]:.1f}/s shared, {rates[1]:.1f}/s alone", flush=True)
     finally:
         for index in (shared, alone):
             await asyncio.to_thread(index.close)
     return round(statistics.median(found), 2), same
+
+
+def identical(shared: Sequence[Candidate], alone: Sequence[Candidate]) -> bool:
+    if [each.passage for each in shared] != [each.passage for each in alone]:
+        return False
+    scores = [
+        [(each.scores.dense, each.scores.lexical, each.scores.fused) for each in found] for found in (shared, alone)
+    ]
+    return np.allclose(*np.asarray(scores, dtype=float), rtol=0, atol=ROUNDING)
 
 
 async def asked(

@@ -206,7 +206,7 @@ class MilvusIndex:
             raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
 
     async def _ask(self, call: Call, request: RetrievalRequest) -> list[Candidate]:
-        """One half, in a call shared with whoever asks the same of other vectors; the wait for it counts as its time."""
+        """One half, in a call shared with whoever asks the same of other vectors; the wait counts as its time."""
         async with self._in_time():
             return await self._searches.ask(call, request)
 
