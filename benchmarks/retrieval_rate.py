@@ -134,10 +134,11 @@ async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple
 def identical(shared: Sequence[Candidate], alone: Sequence[Candidate]) -> bool:
     if [each.passage for each in shared] != [each.passage for each in alone]:
         return False
-    scores = [
-        [(each.scores.dense, each.scores.lexical, each.scores.fused) for each in found] for found in (shared, alone)
-    ]
-    return np.allclose(*np.asarray(scores, dtype=float), rtol=0, atol=ROUNDING)
+    mine, yours = (
+        np.array([[each.scores.dense, each.scores.lexical, each.scores.fused] for each in found], dtype=float)
+        for found in (shared, alone)
+    )
+    return np.allclose(mine, yours, rtol=0, atol=ROUNDING)
 
 
 async def asked(

@@ -365,3 +365,31 @@ async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
             # Not equal: a product of matrices and one of a matrix and a vector round differently.
             assert scores[0] == [score if score is None else pytest.approx(score, abs=1e-6) for score in scores[1]]
     assert sorted(calls.made) == [4] * (len(scopes) - 1) + [6] * (len(scopes) - 1)
+
+
+async def test_the_wait_for_a_call_counts_as_its_time(
+    lite_server: Any,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="slow", timeout_s=1))
+    await index.upsert(embedder, [entry("a")])
+    called, go_on = [], threading.Event()
+
+    def slow(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:
+        called.append(options["filter"])
+        go_on.wait(10)
+        return [[] for _ in data]
+
+    monkeypatch.setattr(MilvusClient, "search", slow)
+    searches = (index.search(request_for()), index.search(request_for(user_id="ana")))
+    results = await asyncio.gather(*searches, return_exceptions=True)
+    made = len(called)
+    go_on.set()
+    assert made == 1
+    for result in results:
+        assert isinstance(result, StageUnavailable)
+        assert "timeout_s" in result.message
