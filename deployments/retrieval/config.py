@@ -24,6 +24,9 @@ class RetrievalConfig(Config):
     )
     timeout_s: float = Field(10.0, gt=0, description="one call to Milvus")
     threads: int = Field(4, ge=1, description="calls to Milvus at once from one replica")
+    max_questions: int = Field(
+        32, ge=1, description="concurrent questions of equal scope and filter that share one call to Milvus"
+    )
     max_entries: int = Field(1024, ge=1, description="passages in one upsert")
     dense_weight: float = Field(
         0.7, ge=0, le=1, description="share of the dense half where the embedder knows the language"

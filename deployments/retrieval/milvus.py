@@ -13,9 +13,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, ParamSpec, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -38,6 +39,7 @@ from deployments.retrieval.filter_expression import (
     window_expression,
 )
 from deployments.retrieval.fusion import dense_share, fuse
+from deployments.retrieval.gathering import Gathering
 from deployments.retrieval.lite import LiteFolder
 from deployments.types import (
     Candidate,
@@ -72,6 +74,15 @@ _NOT_LOADED = 101
 _STORED = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 
 
+class Call(NamedTuple):
+    """All of a search but its question: what two searches must have in common to share a call."""
+
+    name: str
+    half: Half
+    expression: str
+    limit: int
+
+
 class MilvusIndex:
     """On milvus-lite, a folder or a server of it, one worker thread makes all calls: it gains nothing from more; a
     search beside a flush can miss rows that are on their way from memory to a file; and of two flushes at once the
@@ -81,7 +92,7 @@ class MilvusIndex:
         self._config = config
         self._makes_database = makes_database
         self._folder = LiteFolder(config.uri) if config.embedded else None
-        self._pool = _worker_threads(1 if config.embedded else config.threads)
+        self._set_threads(1 if config.embedded else config.threads)
         self._client: MilvusClient | None = None
         self._lite = False
         self._opening = asyncio.Lock()
@@ -96,19 +107,20 @@ class MilvusIndex:
                 await self._run(self._connect, uri)
                 if self._lite and not self._config.embedded:
                     self._pool.shutdown(wait=False)
-                    self._pool = _worker_threads(1)
+                    self._set_threads(1)
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
         expression = scope_expression(request.scope)
         name = self._collection(request.dense.fingerprint)
-        if not await self._run(self._load, name):
+        # Not through the pool where it is loaded already: that would wait for the call under way.
+        if name not in self._loaded and not await self._run(self._load, name):
             await self._run(self._refuse_other_embedder, name, request.scope)
             return []
-        halves = [self._run(self._search, name, "dense", request, expression)]
-        if request.lexical:
-            halves.append(self._run(self._search, name, "lexical", request, expression))
-        dense, *lexical = await asyncio.gather(*halves)
+        halves: list[Half] = ["dense", "lexical"] if request.lexical else ["dense"]
+        dense, *lexical = await asyncio.gather(
+            *(self._ask(Call(name, half, expression, request.limit), request) for half in halves)
+        )
         if not dense:
             await self._run(self._refuse_other_embedder, name, request.scope)
         share = dense_share(
@@ -187,15 +199,33 @@ class MilvusIndex:
             raise StageUnavailable("the index is closed: this replica is stopping, ask another")
         call = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
         try:
-            async with asyncio.timeout(self._config.timeout_s):
+            async with self._in_time():
                 return await call
+        except (MilvusException, grpc.RpcError, OSError) as error:
+            detail = str(getattr(error, "message", "") or error)[:300]
+            raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
+
+    async def _ask(self, call: Call, request: RetrievalRequest) -> list[Candidate]:
+        """One half, in a call shared with whoever asks the same of other vectors; the wait counts as its time."""
+        async with self._in_time():
+            return await self._searches.ask(call, request)
+
+    async def _answer(self, call: Call, requests: Sequence[RetrievalRequest]) -> list[list[Candidate]]:
+        return await self._run(self._search, call, requests)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                yield
         except TimeoutError:
             raise StageUnavailable(
                 f"Milvus at {self._config.uri} did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)"
             ) from None
-        except (MilvusException, grpc.RpcError, OSError) as error:
-            detail = str(getattr(error, "message", "") or error)[:300]
-            raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
+
+    def _set_threads(self, number: int) -> None:
+        self._pool = ThreadPoolExecutor(number, thread_name_prefix="milvus")
+        self._searches = Gathering(self._answer, most=self._config.max_questions, calls=number)
 
     def _connect(self, uri: str) -> None:
         token = os.environ.get("RAG_MILVUS_TOKEN", "")
@@ -276,41 +306,33 @@ class MilvusIndex:
             mine, *others = (each.removeprefix(f"{self._config.collection_prefix}_") for each in (name, *filled))
             raise embedder_mismatch(mine, others)
 
-    def _search(self, name: str, half: Half, request: RetrievalRequest, expression: str) -> list[Candidate]:
+    def _search(self, call: Call, requests: Sequence[RetrievalRequest]) -> list[list[Candidate]]:
         try:
-            return self._search_loaded(name, half, request, expression)
+            return self._search_loaded(call, requests)
         except MilvusException as error:
             if error.code != _NOT_LOADED:
                 raise
             # A restarted server has forgotten that the collection was loaded.
-            self._loaded.discard(name)
-            return self._search_loaded(name, half, request, expression) if self._load(name) else []
+            self._loaded.discard(call.name)
+            return self._search_loaded(call, requests) if self._load(call.name) else [[] for _ in requests]
 
-    def _search_loaded(self, name: str, half: Half, request: RetrievalRequest, expression: str) -> list[Candidate]:
-        """One half's best candidates. The other half's vector comes with them, so that each has both its scores."""
-        question = request.dense.vectors[0]
-        other: Half = "lexical" if half == "dense" else "dense"
-        hits = self._milvus.search(
-            name,
-            [question.tolist() if half == "dense" else dict(request.lexical)],
-            anns_field=half,
-            filter=expression,
-            limit=request.limit,
-            output_fields=[*_STORED, "position", "metadata", other],
+    def _search_loaded(self, call: Call, requests: Sequence[RetrievalRequest]) -> list[list[Candidate]]:
+        """One half's best candidates for each request. The other half's vector comes with them, so that each has both
+        its scores."""
+        dense = call.half == "dense"
+        found = self._milvus.search(
+            call.name,
+            [each.dense.vectors[0].tolist() if dense else dict(each.lexical) for each in requests],
+            anns_field=call.half,
+            filter=call.expression,
+            limit=call.limit,
+            output_fields=[*_STORED, "position", "metadata", "lexical" if dense else "dense"],
             search_params={"metric_type": "IP"},
             consistency_level=ConsistencyLevel.Strong,
             timeout=self._config.timeout_s,
-        )[0]
-        candidates = []
-        for hit in hits:
-            entity, score = hit["entity"], float(hit["distance"])
-            if half == "dense":
-                lexical = _inner_product(request.lexical, entity["lexical"]) if request.lexical else None
-                candidates.append(Candidate(_passage(entity), Scores(dense=score, lexical=lexical)))
-            elif score > 0:
-                dense = float(np.dot(np.asarray(entity["dense"], dtype=np.float32), question))
-                candidates.append(Candidate(_passage(entity), Scores(dense=dense, lexical=score)))
-        return candidates
+        )
+        scored = _dense_candidates if dense else _lexical_candidates
+        return [scored(request, hits) for request, hits in zip(requests, found, strict=True)]
 
     def _window(self, expression: str) -> list[Passage]:
         """Passages by position. While two embedders have the version, both have its passages, under the same ids."""
@@ -397,8 +419,32 @@ class MilvusIndex:
         return indexes
 
 
-def _worker_threads(number: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(number, thread_name_prefix="milvus")
+def _dense_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, Any]]) -> list[Candidate]:
+    return [
+        Candidate(
+            _passage(hit["entity"]),
+            Scores(
+                dense=float(hit["distance"]),
+                lexical=_inner_product(request.lexical, hit["entity"]["lexical"]) if request.lexical else None,
+            ),
+        )
+        for hit in hits
+    ]
+
+
+def _lexical_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, Any]]) -> list[Candidate]:
+    question = request.dense.vectors[0]
+    return [
+        Candidate(
+            _passage(hit["entity"]),
+            Scores(
+                dense=float(np.dot(np.asarray(hit["entity"]["dense"], dtype=np.float32), question)),
+                lexical=float(hit["distance"]),
+            ),
+        )
+        for hit in hits
+        if hit["distance"] > 0
+    ]
 
 
 def _schema(dimension: int) -> CollectionSchema:

@@ -12,14 +12,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
 
 from deployments.errors import StageUnavailable
+from deployments.filters import parse
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.lite import LiteFolder
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest
+from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, Seen
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -279,3 +283,113 @@ async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.Mo
     await index.open()
     index.close()
     assert (seen["token"], seen["db_name"], seen["uri"]) == ("secret", "rag", "http://host:19530")
+
+
+class Calls:
+    """How many questions each call to Milvus held. Fails those of the tenant `bad`, and does not count them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[int] = []
+        search = MilvusClient.search
+
+        def counted(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:
+            if '"bad"' in options["filter"]:
+                raise MilvusException(message="refused")
+            self.made.append(len(data))
+            return search(client, name, data, **options)
+
+        monkeypatch.setattr(MilvusClient, "search", counted)
+
+
+async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
+    lite_server: Any,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = RetrievalConfig(uri=lite_server.uri, collection_prefix="gathering")
+    together = await opened(config)
+    one_by_one = await opened(config.model_copy(update={"max_questions": 1}))
+    random = np.random.default_rng(1)
+    await together.upsert(
+        embedder,
+        [
+            entry(
+                f"p{number}",
+                tuple(random.standard_normal(4)),
+                {10: 1.0, 11 + number % 5: 0.5 + number / 100},
+                tenant_id="tu"[number % 2],
+                version=f"v{number % 3}",
+                metadata={"year": 2000 + number % 4},
+            )
+            for number in range(80)
+        ],
+    )
+    scopes: list[dict[str, Any]] = [
+        {"tenant_id": "t"},
+        {"tenant_id": "t", "limit": 3},
+        {"tenant_id": "t", "seen": Seen("v1", ())},
+        {"tenant_id": "t", "seen": Seen("v2", ("v0",))},
+        {"tenant_id": "t", "filter": parse("metadata.year == 2001")},
+        {"tenant_id": "t", "user_id": "ana"},
+        {"tenant_id": "u"},
+        {"tenant_id": "bad"},
+    ]
+    requests = [
+        request_for(tuple(random.standard_normal(4)), {11 + number % 5: 1.0} if number % 4 else {}, **scope)
+        for number in range(6)
+        for scope in scopes
+    ]
+    calls = Calls(monkeypatch)
+
+    async def answers(index: MilvusIndex) -> list[Any]:
+        return [
+            repr(found) if isinstance(found, Exception) else found
+            for found in await asyncio.gather(*map(index.search, requests), return_exceptions=True)
+        ]
+
+    alone = await answers(one_by_one)
+    assert set(calls.made) == {1}
+    calls.made.clear()
+    shared = await answers(together)
+    assert [type(found) for found in shared] == [str if r.scope.tenant_id == "bad" else list for r in requests]
+    for mine, yours in zip(shared, alone, strict=True):
+        if isinstance(mine, str):
+            assert mine == yours
+            continue
+        assert [each.passage for each in mine] == [each.passage for each in yours]
+        for half in ("dense", "lexical", "fused"):
+            scores = [[getattr(each.scores, half) for each in found] for found in (mine, yours)]
+            # Not equal: a product of matrices and one of a matrix and a vector round differently.
+            assert scores[0] == [score if score is None else pytest.approx(score, abs=1e-6) for score in scores[1]]
+    assert sorted(calls.made) == [4] * (len(scopes) - 1) + [6] * (len(scopes) - 1)
+
+
+async def test_the_wait_for_a_call_counts_as_its_time(
+    lite_server: Any,
+    opened: Callable[[RetrievalConfig], Any],
+    embedder: EmbedderInfo,
+    entry: Entry,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="slow", timeout_s=1))
+    await index.upsert(embedder, [entry("a")])
+    called, go_on = [], threading.Event()
+
+    def slow(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:
+        called.append(options["filter"])
+        go_on.wait(10)
+        return [[] for _ in data]
+
+    monkeypatch.setattr(MilvusClient, "search", slow)
+    searches = (index.search(request_for()), index.search(request_for(user_id="ana")))
+    results = await asyncio.gather(*searches, return_exceptions=True)
+    made = len(called)
+    go_on.set()
+    assert made == 1
+    for result in results:
+        assert isinstance(result, StageUnavailable)
+        assert "timeout_s" in result.message

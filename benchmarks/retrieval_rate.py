@@ -1,0 +1,160 @@
+"""Searches a second with concurrent clients when questions of equal scope share calls to Milvus, beside one question to
+a call: the same index on milvus-lite, `retrieval.max_questions` as configured and 1."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.service import report
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.lite import LiteFolder
+from deployments.retrieval.milvus import MilvusIndex
+from deployments.types import Candidate, EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
+
+DIMENSION = 384
+TERMS, TERMS_IN_PASSAGE, TERMS_IN_QUESTION = 20_000, 80, 8
+STOP_WORDS = 100
+"""The commonest words, which reach no index."""
+TENANTS = 8
+TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 8
+ROUNDING = 1e-6
+EMBEDDER = EmbedderInfo("random", "random", DIMENSION, max_tokens=128, tokenizer_json="{}")
+
+
+class Material:
+    """Random unit vectors, and terms as rare as words are (Zipf's law)."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        weights = 1 / np.arange(STOP_WORDS + 1, STOP_WORDS + TERMS + 1)
+        self._share = weights / weights.sum()
+
+    def vectors(self, number: int) -> np.ndarray:
+        found = self._random.standard_normal((number, DIMENSION)).astype(np.float32)
+        unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+        return unit
+
+    def terms(self, number: int) -> dict[int, float]:
+        drawn = self._random.choice(TERMS, size=number, p=self._share)
+        return {int(term) + 1: float(self._random.uniform(0.5, 2)) for term in drawn}
+
+    def entries(self, start: int, number: int, tenants: int) -> list[IndexEntry]:
+        return [
+            IndexEntry(
+                Passage(
+                    id=f"p{row}",
+                    document_id=f"d{row // 10}",
+                    version="v1",
+                    tenant_id=f"t{row % tenants}",
+                    owner="",
+                    collection="default",
+                    language="hr",
+                    position=row % 10,
+                    title="Naslov",
+                    text=TEXT,
+                    metadata={"year": 2000 + row % 20},
+                ),
+                vector,
+                self.terms(TERMS_IN_PASSAGE),
+            )
+            for row, vector in enumerate(self.vectors(number), start)
+        ]
+
+    def requests(self, number: int, tenants: int, limit: int) -> list[RetrievalRequest]:
+        return [
+            RetrievalRequest(
+                Scope(f"t{row % tenants}"),
+                Embeddings(vector[np.newaxis], EMBEDDER.fingerprint),
+                self.terms(TERMS_IN_QUESTION),
+                "hr",
+                limit,
+            )
+            for row, vector in enumerate(self.vectors(number))
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3, help="questions that each client asks one after another")
+    parser.add_argument("--limit", type=int, default=40, help="candidates from each half; the service's default")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
+        folder = LiteFolder(str(Path(name) / "index"))
+        uri = folder.try_start()
+        assert uri is not None
+        try:
+            one, one_same = asyncio.run(ratios(uri, 1, arguments))
+            eight, eight_same = asyncio.run(ratios(uri, TENANTS, arguments))
+        finally:
+            folder.stop()
+    figures = {f"rate_ratio_c{arguments.clients}": one, f"rate_ratio_c{arguments.clients}_tenants{TENANTS}": eight}
+    report({**figures, "identical": int(one_same and eight_same), "limit": arguments.limit})
+
+
+async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple[float, bool]:
+    """The median of the repeats' ratios, and whether both ways gave the same passages in the same order with the same
+    scores, but for what a product of matrices and one of a matrix and a vector round differently."""
+    config = RetrievalConfig(uri=uri, collection_prefix=f"tenants{tenants}")
+    shared, alone = MilvusIndex(config), MilvusIndex(config.model_copy(update={"max_questions": 1}))
+    material = Material(seed=tenants)
+    found, same = [], True
+    try:
+        for index in (shared, alone):
+            await index.open()
+        for start in range(0, arguments.rows, config.max_entries):
+            number = min(config.max_entries, arguments.rows - start)
+            await shared.upsert(EMBEDDER, material.entries(start, number, tenants))
+        for index in (shared, alone):
+            await asked(index, material.requests(arguments.clients, tenants, arguments.limit), arguments.clients)
+        for repeat in range(1, arguments.repeats + 1):
+            requests = material.requests(arguments.clients * arguments.rounds, tenants, arguments.limit)
+            order = (shared, alone) if repeat % 2 else (alone, shared)
+            taken = {index: await asked(index, requests, arguments.clients) for index in order}
+            rates = [len(requests) / taken[index][0] for index in (shared, alone)]
+            found.append(rates[0] / rates[1])
+            same = same and all(map(identical, taken[shared][1], taken[alone][1]))
+            print(f"{tenants} tenants, repeat {repeat}: {rates[0]:.1f}/s shared, {rates[1]:.1f}/s alone", flush=True)
+    finally:
+        for index in (shared, alone):
+            await asyncio.to_thread(index.close)
+    return round(statistics.median(found), 2), same
+
+
+def identical(shared: Sequence[Candidate], alone: Sequence[Candidate]) -> bool:
+    if [each.passage for each in shared] != [each.passage for each in alone]:
+        return False
+    mine, yours = (
+        np.array([[each.scores.dense, each.scores.lexical, each.scores.fused] for each in found], dtype=float)
+        for found in (shared, alone)
+    )
+    return np.allclose(mine, yours, rtol=0, atol=ROUNDING)
+
+
+async def asked(
+    index: MilvusIndex, requests: Sequence[RetrievalRequest], clients: int
+) -> tuple[float, list[list[Candidate]]]:
+    """Seconds for all requests, each client sending its next when it has the answer to the one before; the answers."""
+    answers: dict[int, list[Candidate]] = {}
+
+    async def client(first: int) -> None:
+        for number in range(first, len(requests), clients):
+            answers[number] = await index.search(requests[number])
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(client, range(clients)))
+    return time.perf_counter() - began, [answers[number] for number in range(len(requests))]
+
+
+if __name__ == "__main__":
+    main()
