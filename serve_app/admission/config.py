@@ -29,7 +29,7 @@ class AdmissionConfig(Config):
         30.0, gt=0, description="so far back it counts who had how many places; who had fewer goes first"
     )
     kept_back: float = Field(
-        0.2,
+        0.1,
         ge=0,
         le=0.5,
         description="share of the places that tenants which want more than theirs leave to others that asked lately",

@@ -13,9 +13,8 @@ from serve_app.admission.memory import Memory
 from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
 from serve_app.admission.shares import max_min, whole
 
-_REPAID_S = 10.0
-"""What a tenant had more than another over the memory is weighed against what they get in so many seconds. In one, two
-tenants that had nearly the same would take turns at having next to nothing."""
+_REPAID_S = 1.0
+"""What a tenant had more than another over the memory is weighed against what they get in so many seconds."""
 _SURE = 0.25
 """Of the places, the part that is divided whatever was before."""
 _LEAST = 1e-6
