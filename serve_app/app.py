@@ -57,7 +57,8 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
     embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
-    generation = _generation(availability.resolve(args.generation), scale.get("generation", {}))
+    engine = availability.resolve(args.generation)
+    generation = _generation(engine, scale.get("generation", {}))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
         EmbeddingHandle(embedding),
@@ -70,12 +71,13 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
     shared = {} if owned("ingress") else {"deployment_actors": [_limiter(args)]}
     return serve.deployment(Ingress, **options("ingress"), **shared).bind(
         args.api,
-        args.generation,
+        engine,
         database,
         blobs,
         args.sources,
         args.webhooks,
         args.admission,
+        args.prompt,
         {
             "embedding": embedding,
             "retrieval": retrieval,

@@ -21,6 +21,7 @@ from serve_app.admission.config import AdmissionConfig
 from serve_app.home import HOME
 from serve_app.outside.config import SourcesConfig, WebhookConfig
 from serve_app.platform.config import BlobConfig, StoreConfig
+from serve_app.prefixes import PromptConfig
 
 
 class ApiConfig(Config):
@@ -95,6 +96,7 @@ class AppArgs(Config):
     webhooks: WebhookConfig = WebhookConfig()
     api: ApiConfig = ApiConfig()
     admission: AdmissionConfig = AdmissionConfig()
+    prompt: PromptConfig = PromptConfig()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

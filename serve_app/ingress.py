@@ -43,6 +43,7 @@ from serve_app.platform.database import Database
 from serve_app.platform.statistics import LexicalStatistics
 from serve_app.platform.unseen import Visibility
 from serve_app.platform.webhooks import Webhooks
+from serve_app.prefixes import Prefixes, PromptConfig
 from serve_app.services import assemble
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class _Ingress:
         sources: SourcesConfig,
         webhooks: WebhookConfig,
         admission: AdmissionConfig,
+        prompt: PromptConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         owned: str = "",
@@ -88,6 +90,7 @@ class _Ingress:
                 context_tokens=generation.context_tokens,
                 reranking_s=config.reranking_s,
                 fallback=Extractive(generation) if config.fallback == "extractive" else None,
+                prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,
             ),
             InferenceHandle(handles["embedding"], handles["reranking"]),
             gate,

@@ -23,6 +23,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
+    """In the order of their numbers, which need not be that of their scores."""
+
     query_id: str
     sources: tuple[Source, ...]
 

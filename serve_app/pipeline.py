@@ -24,6 +24,7 @@ from serve_app.deadline import Deadline, Stopwatch, together
 from serve_app.degradation import Degraded
 from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources
 from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve, Visibility
+from serve_app.prefixes import Prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """`reranking_s`: how long a question waits for its reranking, unless half of what is left of its deadline is less.
-    `fallback`: what answers from the passages where generation does not, if anything does."""
+    `fallback`: what answers from the passages where generation does not, if anything does. `prefixes`: what prompts
+    began with, for an engine that caches that."""
 
     embed: Embed
     lexical: Lexical
@@ -77,6 +79,7 @@ class Pipeline:
     context_tokens: int
     reranking_s: float
     fallback: Generate | None = None
+    prefixes: Prefixes | None = None
 
     async def search(self, query: Query) -> Found:
         """Retrieval alone: what an answer would be made from."""
@@ -103,8 +106,10 @@ class Pipeline:
                     count_tokens=self.generate.count_tokens,
                     preamble=query.preamble,
                     history=query.history,
+                    arrange=self._arranged(query),
                 )
-            shown = candidates[: len(built.passages)]
+            of_passage = {candidate.passage.id: candidate for candidate in candidates}
+            shown = [of_passage[passage.id] for passage in built.passages]
             watch.mark("sources")
             yield Sources(query.id, tuple(map(_source, shown)))  # step 9
             answer = self._generated(query, built, engines, deadline, watch, degraded)  # steps 10 and 11
@@ -157,6 +162,12 @@ class Pipeline:
                 "reranking", deadline.wait("reranking", reranked, at_most=most), instead=candidates
             )
         return tuple(ranked[: query.top_k])
+
+    def _arranged(self, query: Query) -> prompt.Arrange:
+        if (prefixes := self.prefixes) is None:
+            return prompt.by_rank
+        # Each adapter has a cache of its own.
+        return lambda system, passages: prefixes.arrange(query.scope.tenant_id, (query.model, system), passages)
 
     async def _generated(
         self,

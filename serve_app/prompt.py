@@ -9,6 +9,8 @@ from deployments.errors import PromptTooLong
 from deployments.types import Language, Message, Passage
 
 CountTokens = Callable[[Sequence[str]], Awaitable[list[int]]]
+Arrange = Callable[[str, Sequence[Passage]], Sequence[Passage]]
+"""The system part, and the passages that follow it best first → the same passages in the order of their numbers."""
 
 _SYSTEM: dict[Language, str] = {
     "hr": (
@@ -33,6 +35,10 @@ _TURN_TOKENS = 16
 """And around each further one."""
 
 
+def by_rank(system: str, passages: Sequence[Passage]) -> Sequence[Passage]:
+    return passages
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """`passages` are those that fitted, in the order of their numbers from 1."""
@@ -50,15 +56,16 @@ async def build(
     count_tokens: CountTokens,
     preamble: str = "",
     history: Sequence[Message] = (),
+    arrange: Arrange = by_rank,
 ) -> Prompt:
-    """The tenant's preamble and the system part, the conversation so far, the passages best first, the question last,
-    within `budget` tokens.
+    """The tenant's preamble and the system part, the conversation so far, the passages, the question last, within
+    `budget` tokens.
 
-    Passages that do not fit are left out, worst first; of the history, which gets the room that they leave, the oldest
-    first. Raises PromptTooLong if the question alone does not fit.
+    Passages, given best first, that do not fit are left out, worst first; of the history, which gets the room that they
+    leave, the oldest first. Raises PromptTooLong if the question alone does not fit.
     """
     blocks = [_fence(number, passage) for number, passage in enumerate(passages, 1)]
-    system = f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
+    system = system_part(language, preamble)
     frame = [system, _ask(question, language)]
     # No tokenizer makes more tokens of a text than it has bytes, so most prompts need no counting.
     newest = [message.content for message in reversed(history)]
@@ -73,8 +80,16 @@ async def build(
         blocks = blocks[: _fitting(costs, room)]
         turns = [count + _TURN_TOKENS for count in counts[len(frame) + len(costs) :]]
         history = history[len(history) - _fitting(turns, room - sum(costs[: len(blocks)])) :]
+    history, kept = _begun(history), passages[: len(blocks)]
+    if not history:  # else no other prompt begins as this one does, whatever the order
+        kept = arrange(system, kept)
+        blocks = [_fence(number, passage) for number, passage in enumerate(kept, 1)]
     question_last = Message("user", "\n".join([*blocks, frame[1]]))
-    return Prompt((Message("system", frame[0]), *_begun(history), question_last), tuple(passages[: len(blocks)]))
+    return Prompt((Message("system", system), *history, question_last), tuple(kept))
+
+
+def system_part(language: Language, preamble: str = "") -> str:
+    return f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
 
 
 def _fitting(costs: Sequence[int], room: int) -> int:

@@ -31,6 +31,7 @@ from deployments.types import (
 )
 from serve_app.pipeline import Pipeline, Query
 from serve_app.ports import Generate
+from serve_app.prefixes import Prefixes
 
 
 def passage(number: int, text: str = "", title: str = "") -> Passage:
@@ -191,6 +192,11 @@ class Stages:
         return self.serving
 
     def pipeline(
-        self, context_tokens: int = 100_000, *, reranking_s: float = 5, fallback: Generate | None = None
+        self,
+        context_tokens: int = 100_000,
+        *,
+        reranking_s: float = 5,
+        fallback: Generate | None = None,
+        prefixes: Prefixes | None = None,
     ) -> Pipeline:
-        return Pipeline(self, self, self, self, self, self, context_tokens, reranking_s, fallback)
+        return Pipeline(self, self, self, self, self, self, context_tokens, reranking_s, fallback, prefixes)

@@ -15,11 +15,13 @@ from deployments.errors import (
     StageUnavailable,
 )
 from deployments.generation.config import GenerationConfig
+from deployments.types import Candidate, Scope, Scores, TextDelta
 from deployments.types import Message as ChatMessage
-from deployments.types import TextDelta
+from serve_app import prompt
 from serve_app.fallback import Extractive
 from serve_app.messages import Chunk, Citation, Complete, Message, Sources
-from tests.support.pipeline import Stages, query
+from serve_app.prefixes import Prefixes, PromptConfig
+from tests.support.pipeline import Stages, passage, query
 
 
 async def collect(stages: Stages, **changes: object) -> list[Message]:
@@ -198,6 +200,40 @@ async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_sho
         sources = await anext(messages)
     assert isinstance(sources, Sources)
     assert [s.id for s in sources.sources] == ["p1"]
+
+
+async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_the_sources() -> None:
+    stages = Stages(answer=["Rok je 15 dana. [2]", " A žalba 8. [3]"])
+    pipeline = stages.pipeline(prefixes=Prefixes(PromptConfig()))
+
+    async def ask(*ranked: int, **changes: object) -> tuple[list[str], list[tuple[str, ...]]]:
+        async def retrieve(request: object) -> list[Candidate]:
+            return [Candidate(passage(n), Scores(fused=1 / at)) for at, n in enumerate(ranked, 1)]
+
+        stages.retrieve = retrieve  # type: ignore[method-assign]
+        async with aclosing(pipeline.answer(query(**changes))) as answer:
+            sources, *rest = [message async for message in answer]
+        assert isinstance(sources, Sources)
+        return [s.id for s in sources.sources], [m.sources for m in rest if isinstance(m, Citation)]
+
+    assert await ask(1, 2, 3) == (["p1", "p2", "p3"], [("p2",), ("p3",)])
+    assert await ask(1, 4, 2, 9) == (["p1", "p2", "p4"], [("p2",), ("p4",)])
+    assert await ask(1, 4, 2, language="en") == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    assert await ask(1, 4, 2, scope=Scope("other")) == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    assert await ask(1, 4, 2, model="adapter") == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    first, second = (request.messages for request in stages.requests[:2])
+    assert first[0] == second[0]
+    assert second[1].content.startswith(first[1].content.partition('<passage number="3"')[0])
+    assert [p.id for p in stages.requests[1].passages] == ["p1", "p2", "p4"]
+
+
+async def test_sources_keep_their_own_scores_in_another_order() -> None:
+    stages, known = Stages(passages=3), Prefixes(PromptConfig())
+    known.arrange("t", ("", prompt.system_part("hr")), [passage(1), passage(3)])
+    async with aclosing(stages.pipeline(prefixes=known).answer(query())) as answer:
+        sources = await anext(answer)
+    assert isinstance(sources, Sources)
+    assert [(s.id, s.score) for s in sources.sources] == [("p1", 1), ("p3", 1 / 3), ("p2", 1 / 2)]
 
 
 async def test_a_question_larger_than_the_context_is_refused() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.types import Language, Message
+from deployments.types import Language, Message, Passage
 from serve_app import prompt
 from tests.support.pipeline import passage
 
@@ -14,7 +14,7 @@ async def no_counting(texts: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.parametrize(("language", "word"), [("hr", "Pitanje: "), ("en", "Question: ")])
-async def test_system_first_passages_numbered_best_first_question_last(language: Language, word: str) -> None:
+async def test_system_first_passages_numbered_question_last(language: Language, word: str) -> None:
     built = await prompt.build(
         "Koji je rok?",
         language,
@@ -49,6 +49,40 @@ async def test_the_worst_passages_are_left_out_first(room: int, kept: int) -> No
     )
     assert len(built.passages) == kept
     assert built.messages[1].content.count("<passage ") == kept
+
+
+def last_first(system: str, passages: Sequence[Passage]) -> Sequence[Passage]:
+    return [passages[-1], *passages[:-1]]
+
+
+async def test_of_passages_that_fit_the_order_may_be_another_and_their_numbers_are_of_it() -> None:
+    async def ten_each(texts: Sequence[str]) -> list[int]:
+        return [10] * len(texts)
+
+    built = await prompt.build(
+        "q",
+        "en",
+        [passage(n, text="x" * 2000) for n in (1, 2, 3)],
+        budget=64 + 20 + 22,
+        count_tokens=ten_each,
+        arrange=last_first,
+    )
+    assert [p.id for p in built.passages] == ["p2", "p1"]
+    first, _ = (line for line in built.messages[1].content.splitlines() if line.startswith("<passage "))
+    assert first == '<passage number="1" title="Naslov 2">'
+
+
+async def test_after_a_conversation_passages_are_by_rank() -> None:
+    built = await prompt.build(
+        "q",
+        "en",
+        [passage(1), passage(2)],
+        budget=100_000,
+        count_tokens=no_counting,
+        history=HISTORY,
+        arrange=last_first,
+    )
+    assert [p.id for p in built.passages] == ["p1", "p2"]
 
 
 HISTORY = (
