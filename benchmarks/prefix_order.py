@@ -47,7 +47,7 @@ def main() -> None:
     questions = list(trace(parser.parse_args().data))
     total = sum(tokens_of(passage) for asked in questions for passage in asked)
     print(f"{len(questions)} questions with {total} tokens of passages", flush=True)
-    cached = {}
+    cached: dict[str, int] = {}
     for order in get_args(PromptConfig.model_fields["order"].annotation):
         cached[order] = replay(questions, Prefixes(PromptConfig(order=order)))
         print(f"{order}: {cached[order] / total:.1%} of them cached", flush=True)

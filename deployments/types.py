@@ -143,7 +143,8 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
-    """Both halves of a question, and who asks. `limit` candidates are taken from each half."""
+    """Both halves of a question, and who asks. `limit` candidates are taken from each half. Of one half there may be
+    nothing: no terms, or no vector beside the name of the embedder whose passages are meant."""
 
     scope: Scope
     dense: Embeddings

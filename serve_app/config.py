@@ -49,6 +49,12 @@ class ApiConfig(Config):
     deadline_s: float = Field(60, gt=0)
     max_deadline_s: float = Field(300, gt=0)
     first_token_s: float = Field(20, gt=0)
+    embedding_s: float = Field(
+        10,
+        gt=0,
+        description="how long a question waits for its vector and its term weights; late or down, the search goes by "
+        "the other alone",
+    )
     reranking_s: float = Field(
         5, gt=0, description="how long a question waits for its reranking; late or down, the fused order stays"
     )

@@ -88,6 +88,7 @@ class _Ingress:
                 rerank=RerankingHandle(handles["reranking"]),
                 generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
                 context_tokens=generation.context_tokens,
+                embedding_s=config.embedding_s,
                 reranking_s=config.reranking_s,
                 fallback=Extractive(generation) if config.fallback == "extractive" else None,
                 prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,

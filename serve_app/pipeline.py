@@ -21,7 +21,7 @@ from deployments.types import Message as ChatMessage
 from serve_app import prompt
 from serve_app.citations import CitationScanner
 from serve_app.deadline import Deadline, Stopwatch, together
-from serve_app.degradation import Degraded
+from serve_app.degradation import Degraded, LastEmbedder
 from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources
 from serve_app.ports import Embed, Generate, Lexical, Rerank, Retrieve, Visibility
 from serve_app.prefixes import Prefixes
@@ -66,7 +66,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """`reranking_s`: how long a question waits for its reranking, unless half of what is left of its deadline is less.
+    """`embedding_s`, `reranking_s`: how long a question waits for its vector and its term weights, and for its
+    reranking, unless half of what is left of its deadline is less.
     `fallback`: what answers from the passages where generation does not, if anything does. `prefixes`: what prompts
     began with, for an engine that caches that."""
 
@@ -77,9 +78,11 @@ class Pipeline:
     rerank: Rerank
     generate: Generate
     context_tokens: int
+    embedding_s: float
     reranking_s: float
     fallback: Generate | None = None
     prefixes: Prefixes | None = None
+    embedder: LastEmbedder = field(default_factory=LastEmbedder)
 
     async def search(self, query: Query) -> Found:
         """Retrieval alone: what an answer would be made from."""
@@ -142,15 +145,20 @@ class Pipeline:
         self, query: Query, deadline: Deadline, watch: Stopwatch, degraded: Degraded
     ) -> tuple[Candidate, ...]:
         with watch.stage("embedding"):
+            vector = self.embedder.embed(self.embed, query.text)
+            weights = self.lexical.query_weights(query.text, query.language, query.scope)
+            most = min(self.embedding_s, deadline.remaining() / 2)
             dense, lexical, seen = await together(
-                deadline.wait("embedding", self.embed.embed_query(query.text)),
                 degraded.or_instead(
-                    "lexical",
-                    deadline.wait("lexical", self.lexical.query_weights(query.text, query.language, query.scope)),
-                    instead={},
+                    "embedding",
+                    deadline.wait("embedding", vector, at_most=most),
+                    instead=self.embedder.without_vector,
                 ),
+                degraded.or_instead("lexical", deadline.wait("lexical", weights, at_most=most), instead={}),
                 deadline.wait("visibility", self.visibility.seen(query.scope.tenant_id)),
             )
+        if dense is None or not (len(dense.vectors) or lexical):
+            raise degraded.errors["embedding"]
         scope = replace(query.scope, seen=seen)
         request = RetrievalRequest(scope, dense, lexical, query.language, query.candidates)
         with watch.stage("retrieval"):

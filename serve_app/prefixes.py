@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from deployments.config import Config
 from deployments.types import Passage
+
+K = TypeVar("K", bound=Hashable)
 
 
 class PromptConfig(Config):
@@ -46,13 +48,13 @@ class Prefixes:
             return list(passages)
         tree = self._of(tenant_id)
         fixed = 1 if self._config.order == "best_first" else 0
-        start = [before, *(passage.id for passage in passages[:fixed])]
+        first = [passage.id for passage in passages[:fixed]]
         lengths = {passage.id: len(passage.text) for passage in passages[fixed:]}
-        known = tree.longest(start, lengths)
-        path = [*start, *known, *(id for id in lengths if id not in known)]
-        tree.remember(path)
-        by_id: dict[Hashable, Passage] = {passage.id: passage for passage in passages}
-        return [by_id[id] for id in path[1:]]
+        known = tree.longest([before, *first], lengths)
+        order = [*first, *known, *(id for id in lengths if id not in known)]
+        tree.remember([before, *order])
+        by_id = {passage.id: passage for passage in passages}
+        return [by_id[id] for id in order]
 
     def _of(self, tenant_id: str) -> PrefixTree:
         tree = self._tenants.setdefault(tenant_id, PrefixTree(self._config.max_passages))
@@ -81,7 +83,7 @@ class PrefixTree:
     def __len__(self) -> int:
         return len(self._met)
 
-    def longest(self, start: Iterable[Hashable], lengths: Mapping[Hashable, int]) -> list[Hashable]:
+    def longest(self, start: Iterable[Hashable], lengths: Mapping[K, int]) -> list[K]:
         """Of the known ways on from `start` with keys of `lengths` alone, the longest; of equals, that whose keys come
         first. No sequence may have held a key twice. Looks at each place once at most."""
         place: _Place | None = self._root
@@ -90,7 +92,8 @@ class PrefixTree:
         return _longest(place, lengths)[1] if place else []
 
     def remember(self, keys: Iterable[Hashable]) -> None:
-        place, way = self._root, []
+        place = self._root
+        way: list[tuple[_Place, tuple[_Place, Hashable]]] = []
         for key in keys:
             following = place.following.setdefault(key, _Place())
             way.append((following, (place, key)))
@@ -104,8 +107,8 @@ class PrefixTree:
             del place.following[key]
 
 
-def _longest(place: _Place, lengths: Mapping[Hashable, int]) -> tuple[int, list[Hashable]]:
-    best: tuple[int, list[Hashable]] = 0, []
+def _longest(place: _Place, lengths: Mapping[K, int]) -> tuple[int, list[K]]:
+    best: tuple[int, list[K]] = 0, []
     for key, length in lengths.items():
         if (following := place.following.get(key)) is not None:
             further, way = _longest(following, lengths)

@@ -47,10 +47,12 @@ def check_entries(embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None
 def check_request(request: RetrievalRequest) -> None:
     if request.limit < 1:
         raise InvalidRequest(f"limit: {request.limit} is below 1; ask for at least one candidate")
-    if request.dense.vectors.ndim != 2 or len(request.dense.vectors) != 1:
+    if request.dense.vectors.ndim != 2 or len(request.dense.vectors) > 1:
         raise InvalidRequest(
             f"dense: expected one question's vector, got shape {request.dense.vectors.shape}; send one question"
         )
+    if not (len(request.dense.vectors) or request.lexical):
+        raise InvalidRequest("dense and lexical: a question needs a vector or terms; send one of them")
 
 
 def embedder_mismatch(mine: str, others: Sequence[str]) -> EmbedderMismatch:

@@ -41,7 +41,8 @@ class FakeIndex:
             raise embedder_mismatch(mine, seen)
         visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, scope)]
         scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
-        dense = sorted(scored, key=lambda c: (-(c.scores.dense or 0.0), *_place(c)))[: request.limit]
+        dense = [candidate for candidate in scored if candidate.scores.dense is not None]
+        dense = sorted(dense, key=lambda c: (-(c.scores.dense or 0.0), *_place(c)))[: request.limit]
         lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
         lexical = sorted(lexical, key=lambda c: (-(c.scores.lexical or 0.0), *_place(c)))[: request.limit]
         share = dense_share(
@@ -146,6 +147,6 @@ def _window(
 def _scores(entry: IndexEntry, request: RetrievalRequest) -> Scores:
     lexical = sum(weight * entry.lexical.get(term, 0.0) for term, weight in request.lexical.items())
     return Scores(
-        dense=float(np.dot(entry.dense, request.dense.vectors[0])),
+        dense=next((float(np.dot(entry.dense, question)) for question in request.dense.vectors), None),
         lexical=float(lexical) if request.lexical else None,
     )

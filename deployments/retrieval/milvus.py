@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -117,11 +117,10 @@ class MilvusIndex:
         if name not in self._loaded and not await self._run(self._load, name):
             await self._run(self._refuse_other_embedder, name, request.scope)
             return []
-        halves: list[Half] = ["dense", "lexical"] if request.lexical else ["dense"]
-        dense, *lexical = await asyncio.gather(
-            *(self._ask(Call(name, half, expression, request.limit), request) for half in halves)
+        dense, lexical = await asyncio.gather(
+            *(self._ask(Call(name, half, expression, request.limit), request) for half in get_args(Half))
         )
-        if not dense:
+        if not (dense or lexical):
             await self._run(self._refuse_other_embedder, name, request.scope)
         share = dense_share(
             request.dense.languages,
@@ -129,7 +128,7 @@ class MilvusIndex:
             dense_weight=self._config.dense_weight,
             dense_weight_other=self._config.dense_weight_other,
         )
-        return fuse(dense, lexical[0] if lexical else [], dense_weight=share)
+        return fuse(dense, lexical, dense_weight=share)
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         check_entries(embedder, entries)
@@ -206,7 +205,10 @@ class MilvusIndex:
             raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
 
     async def _ask(self, call: Call, request: RetrievalRequest) -> list[Candidate]:
-        """One half, in a call shared with whoever asks the same of other vectors; the wait counts as its time."""
+        """One half, in a call shared with whoever asks the same of other vectors; the wait counts as its time. Without
+        a call where the question has nothing of that half."""
+        if not len(request.dense.vectors if call.half == "dense" else request.lexical):
+            return []
         async with self._in_time():
             return await self._searches.ask(call, request)
 
@@ -433,18 +435,22 @@ def _dense_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, Any
 
 
 def _lexical_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, Any]]) -> list[Candidate]:
-    question = request.dense.vectors[0]
     return [
         Candidate(
             _passage(hit["entity"]),
             Scores(
-                dense=float(np.dot(np.asarray(hit["entity"]["dense"], dtype=np.float32), question)),
+                dense=_cosine(request, hit["entity"]["dense"]),
                 lexical=float(hit["distance"]),
             ),
         )
         for hit in hits
         if hit["distance"] > 0
     ]
+
+
+def _cosine(request: RetrievalRequest, passage: Sequence[float]) -> float | None:
+    """None for a question without a vector."""
+    return next((float(np.dot(np.asarray(passage, np.float32), question)) for question in request.dense.vectors), None)
 
 
 def _schema(dimension: int) -> CollectionSchema:

@@ -195,8 +195,11 @@ class Stages:
         self,
         context_tokens: int = 100_000,
         *,
+        embedding_s: float = 5,
         reranking_s: float = 5,
         fallback: Generate | None = None,
         prefixes: Prefixes | None = None,
     ) -> Pipeline:
-        return Pipeline(self, self, self, self, self, self, context_tokens, reranking_s, fallback, prefixes)
+        return Pipeline(
+            self, self, self, self, self, self, context_tokens, embedding_s, reranking_s, fallback, prefixes
+        )

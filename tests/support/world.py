@@ -210,6 +210,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
             stages,
             stages,
             context_tokens=16_384,
+            embedding_s=5,
             reranking_s=5,
         ),
         stages,

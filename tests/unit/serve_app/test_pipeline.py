@@ -98,6 +98,38 @@ async def test_an_answer_says_which_stage_it_goes_without(stage: str, error: Rag
     assert all((candidate.scores.rerank is None) is (stage == "reranking") for candidate in found.candidates)
 
 
+@pytest.mark.parametrize("late", [False, True])
+async def test_without_its_vector_a_question_is_found_by_its_terms(late: bool) -> None:
+    stages = Stages()
+    pipeline = stages.pipeline(embedding_s=0.05)
+    await pipeline.search(query())
+    if late:
+        stages.delays["embedding"] = 30
+    else:
+        stages.failures["embedding"] = Overloaded("full")
+    async with aclosing(pipeline.answer(query())) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.degraded == ("embedding",)
+    known, blind = (request.dense for request in stages.retrievals)
+    assert (len(known.vectors), len(blind.vectors), blind.fingerprint) == (1, 0, known.fingerprint)
+
+
+async def test_with_neither_vector_nor_terms_there_is_nothing_to_search_by() -> None:
+    stages = Stages()
+    pipeline = stages.pipeline()
+    await pipeline.search(query())
+    stages.failures = {"embedding": StageUnavailable("gone"), "lexical": StageUnavailable("gone too")}
+    with pytest.raises(StageUnavailable, match=r"gone$"):
+        await pipeline.search(query())
+    assert len(stages.retrievals) == 1
+
+
+async def test_term_weights_that_are_late_leave_the_vector() -> None:
+    found = await Stages(delays={"lexical": 30}).pipeline(embedding_s=0.05).search(query())
+    assert found.degraded == ("lexical",)
+
+
 @pytest.mark.parametrize(("reranking_s", "deadline_s"), [(0.05, 30), (30, 0.5)])
 async def test_reranking_that_is_late_leaves_the_fused_order_and_time_for_the_answer(
     reranking_s: float, deadline_s: float
@@ -109,10 +141,14 @@ async def test_reranking_that_is_late_leaves_the_fused_order_and_time_for_the_an
     assert complete.degraded == ("reranking",)
 
 
-@pytest.mark.parametrize("stage", ["lexical", "reranking"])
+@pytest.mark.parametrize("stage", ["embedding", "lexical", "reranking"])
 async def test_a_caller_s_mistake_is_not_made_up_for(stage: str) -> None:
+    stages = Stages()
+    pipeline = stages.pipeline()
+    await pipeline.search(query())
+    stages.failures = {stage: InvalidRequest("query is too long")}
     with pytest.raises(InvalidRequest):
-        await collect(Stages(failures={stage: InvalidRequest("query is too long")}))
+        await pipeline.search(query())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +160,7 @@ async def test_where_generation_does_not_begin_the_fallback_answers_from_the_pas
 ) -> None:
     stages = Stages(failures=failures, delays=delays)
     pipeline = stages.pipeline(fallback=Extractive(GenerationConfig()))
-    async with aclosing(pipeline.answer(query("tekst odlomka", first_token_s=0.05, model="adapter"))) as messages:
+    async with aclosing(pipeline.answer(query("tekst odlomka", first_token_s=0.5, model="adapter"))) as messages:
         sources, chunk, *_, complete = [message async for message in messages]
     assert isinstance(sources, Sources)
     assert isinstance(chunk, Chunk)

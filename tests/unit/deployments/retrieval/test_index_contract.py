@@ -43,6 +43,26 @@ async def test_a_passage_comes_back_whole(
     assert found.passage == stored.passage
 
 
+def without_vector(request: RetrievalRequest) -> RetrievalRequest:
+    return replace(request, dense=replace(request.dense, vectors=request.dense.vectors[:0]))
+
+
+async def test_a_question_without_a_vector_is_found_by_its_terms_alone(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    await index.upsert(
+        embedder, [entry("weak", lexical={7: 1.0}), entry("strong", lexical={7: 2.0}), entry("other", lexical={8: 1.0})]
+    )
+    found = await index.search(without_vector(request_for(lexical={7: 1.0})))
+    assert ids(found) == ["strong", "weak"]
+    assert [(each.scores.dense, each.scores.lexical, each.scores.fused) for each in found] == [
+        (None, 2, 1),
+        (None, 1, 0.5),
+    ]
+    with pytest.raises(EmbedderMismatch):
+        await index.search(without_vector(request_for(lexical={7: 1.0}, fingerprint="f2")))
+
+
 async def test_an_empty_index_finds_nothing(index: Index, request_for: Request) -> None:
     assert await index.search(request_for()) == []
 
@@ -388,6 +408,8 @@ async def test_an_impossible_question_is_refused(index: Index, request_for: Requ
     several = replace(request_for().dense, vectors=np.eye(4, dtype=np.float32))
     with pytest.raises(InvalidRequest, match="one question"):
         await index.search(replace(request_for(), dense=several))
+    with pytest.raises(InvalidRequest, match="a vector or terms"):
+        await index.search(without_vector(request_for()))
 
 
 async def test_check_passes_and_close_is_idempotent(index: Index) -> None:
