@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -242,7 +243,7 @@ async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_th
     stages = Stages(answer=["Rok je 15 dana. [2]", " A žalba 8. [3]"])
     pipeline = stages.pipeline(prefixes=Prefixes(PromptConfig()))
 
-    async def ask(*ranked: int, **changes: object) -> tuple[list[str], list[tuple[str, ...]]]:
+    async def ask(*ranked: int, **changes: Any) -> tuple[list[str], list[tuple[str, ...]]]:
         async def retrieve(request: object) -> list[Candidate]:
             return [Candidate(passage(n), Scores(fused=1 / at)) for at, n in enumerate(ranked, 1)]
 
