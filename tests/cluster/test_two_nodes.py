@@ -27,7 +27,8 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
     args["embedding"] = {"backend": "fake"}
     args["reranking"] = {"backend": "fake"}
     args["retrieval"] = {"backend": "fake"}
-    args["generation"] = {"engine": "fake", "fake_delay_ms": 2}  # so that embedding, too, has more than one at a time
+    # So that embedding, too, is busy: text that waits for more would keep the callers from it.
+    args["generation"] = {"engine": "fake", "fake_delay_ms": 2, "coalesce_ms": 0}
     args["store"] = {"url": "sqlite:///rag.db"}
     args["blobs"] = {"url": "blobs"}
     config["http_options"] |= {"host": "127.0.0.1", "port": free_port()}
@@ -39,7 +40,7 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
                     "min_replicas": 1,
                     "max_replicas": 2,
                     "initial_replicas": 1,
-                    "target_ongoing_requests": 1,
+                    "target_ongoing_requests": 1 if name == "generation" else 0.25,
                     "upscale_delay_s": 1,
                     "downscale_delay_s": 2,
                     "metrics_interval_s": 0.5,
