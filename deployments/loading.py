@@ -40,3 +40,13 @@ def load(stage: str, config: ModelConfig, make: Callable[[Path], T]) -> T:
         return make(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StageUnavailable(f"{stage}.model {config.model!r} cannot be loaded from {folder}: {error}") from error
+
+
+def shared_threads(device: str) -> tuple[int, int]:
+    """How many forward passes gain from running at the same time, and how many CPU threads each takes then.
+
+    On CPUs as many passes as there are threads, each on one: a pass on all of them would wait for the slowest at each
+    of its hundreds of operations.
+    """
+    threads = torch.get_num_threads()
+    return (threads, 1) if device == "cpu" else (1, threads)

@@ -15,6 +15,7 @@ Language = Literal["hr", "en"]
 TextKind = Literal["query", "passage"]
 SparseVector = Mapping[int, float]
 """Term id (unsigned 32 bit) → weight > 0."""
+Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from deployments.embedding.config import EmbeddingConfig
-from deployments.types import EmbedderInfo, Embeddings, TextKind
+from deployments.types import EmbedderInfo, Matrix, TextKind
+from deployments.windows import Window
 
 
 class Embedder(Protocol):
     """Synchronous and thread-safe; the deployment keeps it off the event loop.
 
-    `lanes`: how many calls for passages gain from running at the same time.
+    `lanes`: how many passes gain from running at the same time.
     """
 
     info: EmbedderInfo
@@ -22,9 +23,12 @@ class Embedder(Protocol):
         """Tokens that the model reads of each text: its own, those of the prompt, and special ones."""
         ...
 
-    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """Embed texts in one forward pass, each whole: one longer than the model reads is embedded in windows whose
-        vectors are averaged by token count, never silently cut."""
+    def cut(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
+        """Each text as the windows that the model reads of it, one if it reads that much at once."""
+        ...
+
+    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
+        """The windows' unit vectors by one forward pass, shape (len(cut), dimension)."""
         ...
 
 

@@ -25,9 +25,14 @@ class EmbeddingConfig(Config):
     languages: tuple[str, ...] = Field(
         ("en",), description="languages the model knows; for others lexical candidates lead. Empty: any language"
     )
-    batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass")
+    batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass, of whichever callers")
     batch_tokens: int = Field(
-        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more passes alone"
+        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more has one alone"
+    )
+    max_waiting: int = Field(
+        4_096,
+        ge=0,
+        description="texts, or windows of long ones, that may wait; a call that finds more is refused (503)",
     )
     max_texts: int = Field(512, ge=1, description="texts in one call")
     max_text_characters: int = Field(100_000, ge=1, description="length of one text")

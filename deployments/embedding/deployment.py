@@ -5,61 +5,60 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
+from deployments.batching import Batching
 from deployments.checks import check_texts
-from deployments.embedding.base import create
-from deployments.embedding.batches import batches
+from deployments.embedding.averaging import mean
+from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
+from deployments.packing import Room
 from deployments.startup import collector_paused
-from deployments.types import EmbedderInfo, Embeddings, StageStatus, TextKind
+from deployments.types import EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
+from deployments.windows import Window
 
 PASSAGES_NICE = 10
 """How far passages stand back behind what else runs at the process's own priority; the kernel's scale ends at 19."""
 
 
 class Embedding:
-    """One embedder on threads of its own, so that the event loop stays free.
+    """One embedder on threads of its own, so that the event loop stays free. What concurrent calls ask shares passes.
 
-    Questions have one thread, which waits for no passage. Passages are embedded a batch at a time on as many threads as
-    the embedder gains from; those stand back behind everything else that wants a core, so that a question beside much
-    ingestion is embedded about as soon as alone.
+    Questions have their own, which wait for no passage. Passages have as many at once as the embedder gains from; their
+    threads stand back behind everything else that wants a core, so that a question beside much ingestion is embedded
+    about as soon as alone.
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
         self._config = config
         with collector_paused():
-            self._embedder = create(config)
-            self._embedder.embed(["warm up"], "query")  # the first pass of a process takes far longer than later ones
-        self._threads: dict[TextKind, ThreadPoolExecutor] = {
-            "query": ThreadPoolExecutor(1, thread_name_prefix="questions"),
-            "passage": ThreadPoolExecutor(self._embedder.lanes, thread_name_prefix="passages", initializer=_stand_back),
+            self._embedder = embedder = create(config)
+            # The first pass of a process takes far longer than later ones.
+            embedder.forward([window for each in embedder.cut(["warm up"], "query") for window in each], "query")
+        self._work: dict[TextKind, _Work] = {
+            "query": _Work(embedder, config, "query", lanes=1),
+            "passage": _Work(embedder, config, "passage", lanes=embedder.lanes, initializer=_stand_back),
         }
-        self._failed = False
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         """Unit vectors of shape (texts, dimension), in the order of the texts; none for no texts.
 
-        Raises InvalidRequest for too many texts or one too long, StageUnavailable if the model fails.
+        A text longer than the model reads is embedded in windows, never silently cut. Raises InvalidRequest for too
+        many texts or one too long, Overloaded if too many wait already, StageUnavailable if the model fails.
         """
         self._check(texts)
-        info, config = self._embedder.info, self._config
-        tokens = [0]  # of a lone text, as questions are: it has its pass to itself, however long it is
-        if len(texts) != 1:
-            tokens = await asyncio.to_thread(self._embedder.count_tokens, texts, kind)
-        parts = [*batches(tokens, most_texts=config.batch_size, most_tokens=config.batch_tokens)]
-        passes = [asyncio.ensure_future(self._run([texts[at] for at in part], kind)) for part in parts]
-        vectors = np.zeros((len(texts), info.dimension), dtype=np.float32)
+        info = self._embedder.info
         try:
-            for part, found in zip(parts, await asyncio.gather(*passes), strict=True):
-                vectors[part] = found.vectors
-        finally:
-            for each in passes:
-                each.cancel()
+            vectors = await self._work[kind].vectors(texts)
+        except RagError:
+            raise
+        except Exception as error:
+            raise StageUnavailable(f"embedding.model {info.model!r} failed: {error}") from error
         return Embeddings(vectors, info.fingerprint, info.languages)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
@@ -86,17 +85,9 @@ class Embedding:
         if self._failed:
             await self.embed(["health check"], "query")
 
-    async def _run(self, texts: list[str], kind: TextKind) -> Embeddings:
-        try:
-            loop = asyncio.get_running_loop()
-            embeddings = await loop.run_in_executor(self._threads[kind], self._embedder.embed, texts, kind)
-        except RagError:
-            raise
-        except Exception as error:
-            self._failed = True
-            raise StageUnavailable(f"embedding.model {self._embedder.info.model!r} failed: {error}") from error
-        self._failed = False
-        return embeddings
+    @property
+    def _failed(self) -> bool:
+        return any(work.passes.failed for work in self._work.values())
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._config.max_texts:
@@ -104,6 +95,38 @@ class Embedding:
                 f"texts: {len(texts):,} given, at most {self._config.max_texts:,} in one call; split them"
             )
         check_texts("texts", texts, self._config.max_text_characters)
+
+
+class _Work:
+    """Of one kind of text: cutting it, and its passes, each on threads of their own."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        config: EmbeddingConfig,
+        kind: TextKind,
+        *,
+        lanes: int,
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
+        self._cut = partial(embedder.cut, kind=kind)
+        self._dimension = embedder.info.dimension
+        self._cutting = ThreadPoolExecutor(1, thread_name_prefix=f"cut {kind}", initializer=initializer)
+        self.passes = Batching[Window, Vector](
+            "embedding",
+            partial(embedder.forward, kind=kind),
+            ThreadPoolExecutor(lanes, thread_name_prefix=kind, initializer=initializer),
+            lanes=lanes,
+            room=Room(config.batch_size, config.batch_tokens),
+            most_waiting=config.max_waiting,
+        )
+
+    async def vectors(self, texts: Sequence[str]) -> Matrix:
+        loop = asyncio.get_running_loop()
+        cut = await loop.run_in_executor(self._cutting, self._cut, texts)
+        found = await self.passes.results([window for each in cut for window in each])
+        vectors: Matrix = np.array(found, dtype=np.float32).reshape(-1, self._dimension)
+        return await loop.run_in_executor(self._cutting, mean, cut, vectors) if len(vectors) > len(cut) else vectors
 
 
 def _stand_back() -> None:

@@ -12,7 +12,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from deployments.embedding.config import EmbeddingConfig
-from deployments.types import EmbedderInfo, Embeddings, Matrix, TextKind
+from deployments.types import EmbedderInfo, Matrix, TextKind
+from deployments.windows import Window
 
 DIMENSION = 64
 MAX_TOKENS = 256
@@ -39,13 +40,16 @@ class FakeEmbedder:
     def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         return [len(_WORD.findall(text)) for text in texts]
 
-    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        vectors: Matrix = np.zeros((len(texts), DIMENSION), dtype=np.float32)
-        for vector, text in zip(vectors, texts, strict=True):
-            for word in _WORD.findall(text.casefold()):
+    def cut(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
+        return [[Window(text, len(_WORD.findall(text)))] for text in texts]
+
+    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
+        vectors: Matrix = np.zeros((len(cut), DIMENSION), dtype=np.float32)
+        for vector, window in zip(vectors, cut, strict=True):
+            for word in _WORD.findall(window.text.casefold()):
                 bucket, sign = divmod(zlib.crc32(word.encode("utf-8", "replace")), 2)
                 vector[bucket % DIMENSION] += 1 if sign else -1
             if not vector.any():
                 vector[0] = 1  # no words, or words that cancel out
             vector /= np.linalg.norm(vector)
-        return Embeddings(vectors, self.info.fingerprint, self.info.languages)
+        return vectors

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from deployments import windows
-from deployments.embedding.batches import batches
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
-from deployments.loading import load
+from deployments.loading import load, shared_threads
 from deployments.models import display_name
-from deployments.types import EmbedderInfo, Embeddings, Matrix, TextKind
+from deployments.types import EmbedderInfo, Matrix, TextKind
 from deployments.windows import Window
 
 _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage": ("passage", "document")}
@@ -34,18 +32,15 @@ _BFLOAT16 = ("amx_bf16", "avx512_bf16")
 
 
 class SentenceTransformerEmbedder:
-    """On CPUs a passage's forward pass runs on one thread and as many run at once as there are threads: one pass on all
-    of them would wait for the slowest at each of its hundreds of operations. A question has all of them to itself.
-    """
+    """On CPUs a question's forward pass has all threads, so that it is over soon; passages' passes share them."""
 
     def __init__(self, config: EmbeddingConfig) -> None:
         """Load the model from this machine's files. Raises StageUnavailable if they are missing or can't be used."""
         transformers_logging.disable_progress_bar()
         self._model, folder = load("embedding", config, lambda folder: (_model(folder, config), folder))
         self._config = config
-        threads = torch.get_num_threads()
-        self.lanes = threads if config.device == "cpu" else 1
-        self._threads: dict[TextKind, int] = {"query": threads, "passage": 1}
+        self.lanes, each = shared_threads(config.device)
+        self._threads: dict[TextKind, int] = {"query": torch.get_num_threads(), "passage": each}
         self._tokenizing = threading.Lock()
         """The model's own tokenizer refuses a second caller while it has one."""
         self._prompts: dict[TextKind, str] = {
@@ -75,34 +70,15 @@ class SentenceTransformerEmbedder:
         prompt = self._prompts[kind]
         return [len(encoding) for encoding in self._tokenizer.encode_batch([prompt + text for text in texts])]
 
-    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        prompt = self._prompts[kind]
-        texts_windows = windows.split(self._tokenizer, texts, self._capacity, prompt)
-        flat = [window for each in texts_windows for window in each]
-        vectors = self._encode(flat, kind)
-        # A text's vector is the mean over all its tokens, as it would be had the model read it in one piece.
-        weights = np.array([max(window.tokens, 1) for window in flat], dtype=np.float32)
-        summed = np.zeros((len(texts), self.info.dimension), dtype=np.float32)
-        owners = np.repeat(np.arange(len(texts)), [len(each) for each in texts_windows])
-        np.add.at(summed, owners, vectors * weights[:, None])
-        return Embeddings(_unit(summed), self.info.fingerprint, self.info.languages)
+    def cut(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
+        return windows.split(self._tokenizer, texts, self._capacity, self._prompts[kind])
 
-    def _encode(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
-        """Unit vectors, shape (len(cut), dimension)."""
-        vectors: Matrix = np.zeros((len(cut), self.info.dimension), dtype=np.float32)
-        config = self._config
-        for places in batches(
-            [window.tokens for window in cut], most_texts=config.batch_size, most_tokens=config.batch_tokens
-        ):
-            vectors[places] = self._forward([cut[place].text for place in places], kind)
-        return vectors
-
-    def _forward(self, texts: list[str], kind: TextKind) -> Matrix:
-        """One forward pass. The library's `encode` is the same, but for one caller at a time."""
+    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
+        # The library's `encode` does the same, but for one caller at a time.
         torch.get_num_threads()  # a thread's first call takes over what another thread has set last
         torch.set_num_threads(self._threads[kind])
         with self._tokenizing:
-            features = self._evened(self._model.preprocess(texts, prompt=self._prompts[kind]))
+            features = self._evened(self._model.preprocess([window.text for window in cut], prompt=self._prompts[kind]))
         with torch.inference_mode():
             vectors = self._model(batch_to_device(features, self._model.device))["sentence_embedding"]
             encoded: Matrix = torch.nn.functional.normalize(vectors, dim=-1).float().cpu().numpy()
@@ -142,8 +118,3 @@ def dtype(config: EmbeddingConfig) -> torch.dtype:
         return torch.bfloat16 if fast else torch.float32
     named: torch.dtype = getattr(torch, config.dtype)
     return named
-
-
-def _unit(vectors: Matrix) -> Matrix:
-    unit: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    return unit

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
+from deployments.packing import Sized
 from deployments.reranking.config import RerankingConfig
 
+S = TypeVar("S", bound=Sized)
+R = TypeVar("R")
 
-class Reranker(Protocol):
-    """Synchronous; the deployment keeps it off the event loop."""
+
+class Reranker(Protocol[S, R]):
+    """A query and texts → items, which share forward passes with those of other queries → scores.
+
+    Synchronous and thread-safe; the deployment keeps it off the event loop. `lanes`: how many passes gain from running
+    at the same time.
+    """
 
     model: str
+    lanes: int
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Relevance of each text to the query in [0, 1], in the order of the texts."""
+    def items(self, query: str, texts: Sequence[str]) -> list[S]:
+        """What the model has to read, each item in one piece."""
+        ...
+
+    def forward(self, items: Sequence[S]) -> Sequence[R]:
+        """What it makes of each, by one forward pass."""
+        ...
+
+    def scores(self, texts: int, items: Sequence[S], results: Sequence[R]) -> list[float]:
+        """Relevance in [0, 1] of each of so many texts to their query, in the order of the texts."""
         ...
 
 
-def create(config: RerankingConfig) -> Reranker:
+def create(config: RerankingConfig) -> Reranker[Any, Any]:
     match config.backend:
         case "cross_encoder":
             from deployments.reranking.cross_encoder import CrossEncoderReranker

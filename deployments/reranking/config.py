@@ -26,5 +26,13 @@ class RerankingConfig(Config):
     )
     max_query_characters: int = Field(8_000, ge=1, description="length of one query")
     max_text_characters: int = Field(100_000, ge=1, description="length of one passage with its title")
-    batch_size: int = Field(8, ge=1, le=1024, description="texts in one forward pass")
+    batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass, of whichever questions")
+    batch_tokens: int = Field(
+        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more has one alone"
+    )
+    max_waiting: int = Field(
+        4_096,
+        ge=0,
+        description="texts, or windows of long ones, that may wait; a call that finds more is refused (503)",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from sentence_transformers import CrossEncoder
+from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from deployments import windows
 from deployments.errors import StageUnavailable
-from deployments.loading import load
+from deployments.loading import load, shared_threads
 from deployments.models import display_name
 from deployments.reranking.config import RerankingConfig
 
 _USUAL_MAX_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A part of the query and a window of the text that is `at` this place, read together."""
+
+    at: int
+    query: str
+    text: str
+    tokens: int
 
 
 class CrossEncoderReranker:
@@ -33,34 +46,42 @@ class CrossEncoderReranker:
                 "choose a reranking model, or set reranking.backend to late_interaction"
             )
         self.model = display_name(config.model)
-        self._batch_size = config.batch_size
+        self.lanes, self._threads = shared_threads(config.device)
+        self._tokenizing = threading.Lock()
+        """The model's own tokenizer refuses a second caller while it has one."""
         self._tokenizer = windows.untruncated(self._model.tokenizer.backend_tokenizer.to_str())
         max_tokens = int(self._model.max_seq_length or _USUAL_MAX_TOKENS)
         self._capacity = max_tokens - self._tokenizer.num_special_tokens_to_add(True)
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        if not texts:
-            return []
+    def items(self, query: str, texts: Sequence[str]) -> list[Pair]:
         (parts,) = windows.split(self._tokenizer, [query], self._capacity // 2)
-        by_part = [self._score_part(part, texts) for part in parts]
-        return [sum(scores) / len(parts) for scores in zip(*by_part, strict=True)]
+        return [
+            Pair(text, part.text, window.text, part.tokens + window.tokens)
+            for part in parts
+            for text, cut in enumerate(windows.split(self._tokenizer, texts, self._capacity - part.tokens))
+            for window in cut
+        ]
 
-    def _score_part(self, query: windows.Window, texts: Sequence[str]) -> list[float]:
-        cut = windows.split(self._tokenizer, texts, self._capacity - query.tokens)
-        scores = iter(
-            self._model.predict(
-                [(query.text, window.text) for each in cut for window in each],
-                batch_size=self._batch_size,
-                activation_fn=torch.nn.Sigmoid(),
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
-            .float()
-            .tolist()
-        )
-        return [max(next(scores) for _ in each) for each in cut]
+    def forward(self, items: Sequence[Pair]) -> list[float]:
+        # The library's `predict` does the same, but for one caller at a time.
+        torch.get_num_threads()  # a thread's first call takes over what another thread has set last
+        torch.set_num_threads(self._threads)
+        with self._tokenizing:
+            features = self._model.preprocess([(pair.query, pair.text) for pair in items])
+        with torch.inference_mode():
+            logits = self._model(batch_to_device(features, self._model.device))["scores"]
+            scores: list[float] = torch.sigmoid(logits.float()).flatten().tolist()
+        return scores
+
+    def scores(self, texts: int, items: Sequence[Pair], results: Sequence[float]) -> list[float]:
+        best = dict[str, list[float]]()
+        for pair, score in zip(items, results, strict=True):
+            of_part = best.setdefault(pair.query, [0.0] * texts)
+            of_part[pair.at] = max(of_part[pair.at], score)
+        return [sum(scores) / len(best) for scores in zip(*best.values(), strict=True)]
 
 
 def _model(folder: Path, config: RerankingConfig) -> CrossEncoder:
     dtype = getattr(torch, config.dtype)
-    return CrossEncoder(str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype})
+    model = CrossEncoder(str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype})
+    return model.eval()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from deployments.batching import Batching
 from deployments.checks import check_text, check_texts
 from deployments.errors import RagError, StageUnavailable
+from deployments.packing import Room
 from deployments.reranking.base import create
 from deployments.reranking.blend import blend
 from deployments.reranking.config import RerankingConfig
@@ -16,25 +19,32 @@ from deployments.types import Candidate, Language, Passage, StageStatus
 
 
 class Reranking:
-    """One reranker on its own thread, so that the event loop stays free. Texts are scored `batch_size` at a time:
-    questions take turns at the model, and one whose asker is gone stops after the batch it is in.
+    """One reranker on threads of its own, so that the event loop stays free. What concurrent questions ask shares
+    forward passes; a question whose asker is gone takes part in no further one.
     """
 
     def __init__(self, config: RerankingConfig) -> None:
         self._config = config
         with collector_paused():
-            self._reranker = create(config)
-            self._reranker.score("warm up", ["warm up"])  # the first pass of a process takes far longer than later ones
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reranker")
-        self._model_free = asyncio.Lock()
-        self._failed = False
+            self._reranker = reranker = create(config)
+            # The first pass of a process takes far longer than later ones.
+            reranker.forward(reranker.items("warm up", ["warm up"]))
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="read and score")
+        self._passes = Batching[Any, Any](
+            "reranking",
+            reranker.forward,
+            ThreadPoolExecutor(reranker.lanes, thread_name_prefix="rerank"),
+            lanes=reranker.lanes,
+            room=Room(config.batch_size, config.batch_tokens),
+            most_waiting=config.max_waiting,
+        )
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates, best first: the first `max_candidates` with `scores.rerank` (see `blend`), then the
         rest in the order they came, without it. Where the reranker has no weight, all of them as they came.
 
         The reranker reads a passage's title above its text. Raises InvalidRequest for a query or passage that is too
-        long, StageUnavailable if the model fails.
+        long, Overloaded if too many wait already, StageUnavailable if the model fails.
         """
         if not (weight := self._weight(language)):
             return list(candidates)
@@ -47,7 +57,8 @@ class Reranking:
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """The reranker's own relevance of each text to the query in [0, 1], in the order of the texts.
 
-        Raises InvalidRequest for a query or text that is too long, StageUnavailable if the model fails.
+        Raises InvalidRequest for a query or text that is too long, Overloaded if too many wait already,
+        StageUnavailable if the model fails.
         """
         check_text("query", query, self._config.max_query_characters)
         check_texts("texts", texts, self._config.max_text_characters)
@@ -55,40 +66,27 @@ class Reranking:
 
     async def status(self) -> StageStatus:
         return StageStatus(
-            ready=not self._failed,
+            ready=not self._passes.failed,
             engine=self._config.backend,
             model=self._reranker.model,
-            detail="the last call failed" if self._failed else None,
+            detail="the last call failed" if self._passes.failed else None,
         )
 
     async def check_health(self) -> None:
         """Raises StageUnavailable if the model failed and fails again: a broken GPU context never recovers."""
-        if self._failed:
+        if self._passes.failed:
             await self._scores("health check", ["health check"])
 
     async def _scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        # Texts of like length share a batch, so that little of it is padding.
-        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        scores = [0.0] * len(texts)
-        for start in range(0, len(order), self._config.batch_size):
-            places = order[start : start + self._config.batch_size]
-            found = await self._run(query, [texts[at] for at in places])
-            for at, score in zip(places, found, strict=True):
-                scores[at] = score
-        return scores
-
-    async def _run(self, query: str, texts: list[str]) -> list[float]:
-        async with self._model_free:
-            try:
-                loop = asyncio.get_running_loop()
-                scores = await loop.run_in_executor(self._thread, self._reranker.score, query, texts)
-            except RagError:
-                raise
-            except Exception as error:
-                self._failed = True
-                raise StageUnavailable(f"reranking.model {self._reranker.model!r} failed: {error}") from error
-            self._failed = False
-            return scores
+        reranker, beside = self._reranker, asyncio.get_running_loop().run_in_executor
+        try:
+            items = await beside(self._beside, reranker.items, query, texts)
+            results = await self._passes.results(items)
+            return await beside(self._beside, reranker.scores, len(texts), items, results)
+        except RagError:
+            raise
+        except Exception as error:
+            raise StageUnavailable(f"reranking.model {reranker.model!r} failed: {error}") from error
 
     def _weight(self, language: Language) -> float:
         known = not self._config.languages or language in self._config.languages

@@ -13,20 +13,25 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from deployments import windows
-from deployments.loading import load
+from deployments.loading import load, shared_threads
 from deployments.models import display_name
 from deployments.reranking import encoder
 from deployments.reranking.config import RerankingConfig
 
+QUERY = -1
 _USUAL_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A window of the text at `owner`, tokenised with its special tokens."""
+class Piece:
+    """A window of the text that is `at` this place, or of the query, tokenised with its special tokens."""
 
-    owner: int
+    at: int
     encoding: Encoding
+
+    @property
+    def tokens(self) -> int:
+        return len(self.encoding.ids)
 
 
 class LateInteractionReranker:
@@ -40,43 +45,44 @@ class LateInteractionReranker:
         """Load the model from this machine's files. Raises StageUnavailable if they are missing or can't be used."""
         self._encode, self._tokenizer, max_tokens = load("reranking", config, lambda folder: _parts(folder, config))
         self.model = display_name(config.model)
-        self._capacity = max_tokens - self._tokenizer.num_special_tokens_to_add(False)
+        self._special = self._tokenizer.num_special_tokens_to_add(False)
+        self._capacity = max_tokens - self._special
         self._device = config.device
-        self._batch_size = config.batch_size
+        self.lanes, self._threads = shared_threads(config.device)
+
+    def items(self, query: str, texts: Sequence[str]) -> list[Piece]:
+        asked = [piece for piece in self._pieces([query], QUERY) if piece.tokens > self._special]
+        return [*asked, *self._pieces(texts, 0)] if asked else []  # a query of nothing but blanks
 
     @torch.inference_mode()
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        asked = self._query_vectors(query)
-        best = torch.zeros(len(texts))
-        if not len(asked):  # a query of nothing but blanks
-            return best.tolist()
-        pieces = sorted(self._pieces(texts), key=lambda piece: len(piece.encoding.ids))
-        for start in range(0, len(pieces), self._batch_size):
-            batch = pieces[start : start + self._batch_size]
-            vectors, counts = self._token_vectors([piece.encoding for piece in batch])
-            cosines = torch.einsum("qd,ptd->pqt", asked, vectors).masked_fill(~counts[:, None, :], 0.0)
-            scores = cosines.amax(dim=2).mean(dim=1).cpu()
-            best.scatter_reduce_(0, torch.tensor([piece.owner for piece in batch]), scores, "amax")
-        return best.clamp(max=1.0).tolist()  # rounding can push the mean of cosines past 1
-
-    def _query_vectors(self, query: str) -> Tensor:
-        """Unit vectors of the query's tokens, shape (tokens, size)."""
-        vectors, counts = self._token_vectors([piece.encoding for piece in self._pieces([query])])
-        return vectors[counts]
-
-    def _pieces(self, texts: Sequence[str]) -> list[_Piece]:
-        cut = windows.split(self._tokenizer, texts, self._capacity)
-        owners = [owner for owner, each in enumerate(cut) for _ in each]
-        encodings = self._tokenizer.encode_batch([window.text for each in cut for window in each])
-        return [_Piece(owner, encoding) for owner, encoding in zip(owners, encodings, strict=True)]
-
-    def _token_vectors(self, encodings: Sequence[Encoding]) -> tuple[Tensor, Tensor]:
-        """Unit vectors (texts, tokens, size) and which of them count: neither padding nor special tokens."""
-        ids = _padded([encoding.ids for encoding in encodings])
-        mask = _padded([encoding.attention_mask for encoding in encodings]).bool()
-        special = _padded([encoding.special_tokens_mask for encoding in encodings]).bool()
+    def forward(self, items: Sequence[Piece]) -> list[Tensor]:
+        """Unit vectors of each item's tokens without special ones, shape (tokens, size)."""
+        torch.get_num_threads()  # a thread's first call takes over what another thread has set last
+        torch.set_num_threads(self._threads)
+        ids = _padded([piece.encoding.ids for piece in items])
+        mask = _padded([piece.encoding.attention_mask for piece in items]).bool()
+        special = _padded([piece.encoding.special_tokens_mask for piece in items]).bool()
         hidden = self._encode(ids.to(self._device), mask.to(self._device)).float()
-        return torch.nn.functional.normalize(hidden, dim=-1), (mask & ~special).to(self._device)
+        vectors = torch.nn.functional.normalize(hidden, dim=-1).cpu()
+        return [of_item[counts] for of_item, counts in zip(vectors, mask & ~special, strict=True)]
+
+    @torch.inference_mode()
+    def scores(self, texts: int, items: Sequence[Piece], results: Sequence[Tensor]) -> list[float]:
+        best = [0.0] * texts
+        if not items:
+            return best
+        asked = torch.cat([vectors for piece, vectors in zip(items, results, strict=True) if piece.at == QUERY])
+        for piece, vectors in zip(items, results, strict=True):
+            if piece.at != QUERY and len(vectors):
+                score = float((asked @ vectors.T).amax(dim=1).clamp(0.0).mean())
+                best[piece.at] = max(best[piece.at], min(score, 1.0))  # rounding can push the mean of cosines past 1
+        return best
+
+    def _pieces(self, texts: Sequence[str], first: int) -> list[Piece]:
+        cut = windows.split(self._tokenizer, texts, self._capacity)
+        places = [at for at, each in enumerate(cut, first) for _ in each]
+        encodings = self._tokenizer.encode_batch([window.text for each in cut for window in each])
+        return [Piece(at, encoding) for at, encoding in zip(places, encodings, strict=True)]
 
 
 def _parts(folder: Path, config: RerankingConfig) -> tuple[encoder.Encode, Tokenizer, int]:

@@ -14,7 +14,9 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.fake import FakeEmbedder
 from deployments.errors import InvalidRequest, StageUnavailable
-from deployments.types import Embeddings, StageStatus, TextKind
+from deployments.types import Matrix, StageStatus, TextKind
+from deployments.windows import Window
+from tests.support.models import embed
 
 
 class Watched(FakeEmbedder):
@@ -30,15 +32,15 @@ class Watched(FakeEmbedder):
         self.may_go.set()
         self.failure: Exception | None = None
 
-    def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        self.calls.append(list(texts))
+    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
+        self.calls.append([window.text for window in cut])
         self.threads.add(threading.current_thread())
         self.nice.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.entered.release()
         assert self.may_go.wait(30)
         if self.failure:
             raise self.failure
-        return super().embed(texts, kind)
+        return super().forward(cut, kind)
 
 
 @pytest.fixture
@@ -68,15 +70,15 @@ async def test_vectors_come_in_the_order_of_the_texts_whatever_the_slices(
 ) -> None:
     texts = ["five words fit here", "one", "two words", "čuvanje i rok", ""]
     found = await embedding.embed(texts, "passage")
-    assert np.array_equal(found.vectors, FakeEmbedder(config).embed(texts, "passage").vectors)
-    assert [len(call) for call in watched.calls] == [2, 2, 1]
+    assert np.array_equal(found.vectors, embed(FakeEmbedder(config), texts))
+    assert max(len(call) for call in watched.calls) <= 2
 
 
 async def test_a_pass_has_no_more_tokens_than_configured(watched: Watched) -> None:
     embedding = Embedding(EmbeddingConfig(backend="fake", batch_size=8, batch_tokens=4))
     watched.calls.clear()
     await embedding.embed(["one", "a b c", "two words", "and two"], "passage")
-    assert watched.calls == [["a b c"], ["two words", "and two"], ["one"]]
+    assert watched.calls == [["one", "two words"], ["a b c"], ["and two"]]
 
 
 async def test_the_model_runs_beside_the_event_loop(embedding: Embedding, watched: Watched) -> None:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fake import FakeEmbedder
+from tests.support.models import embed
 
 
 @pytest.fixture
@@ -17,18 +18,19 @@ def fake() -> FakeEmbedder:
 
 
 def test_texts_that_share_words_are_near(fake: FakeEmbedder) -> None:
-    asked, near, far = fake.embed(["rok za žalbu", "Rok za žalbu je 15 dana", "walking the dog"], "query").vectors
+    asked, near, far = embed(fake, ["rok za žalbu", "Rok za žalbu je 15 dana", "walking the dog"], "query")
     assert asked @ near > 0.5 > asked @ far
 
 
 def test_vectors_are_unit_and_the_same_in_every_process(fake: FakeEmbedder) -> None:
-    found = fake.embed(["čuvanje dokumenata", "", "!?"], "passage").vectors
+    found = embed(fake, ["čuvanje dokumenata", "", "!?"])
     assert np.linalg.norm(found, axis=1) == pytest.approx(1)
     script = """
 import sys
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fake import FakeEmbedder
-vectors = FakeEmbedder(EmbeddingConfig(backend="fake")).embed(["čuvanje dokumenata"], "query").vectors
+from deployments.windows import Window
+vectors = FakeEmbedder(EmbeddingConfig(backend="fake")).forward([Window("čuvanje dokumenata", 2)], "query")
 print(vectors.tobytes().hex(), "torch" in sys.modules)
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

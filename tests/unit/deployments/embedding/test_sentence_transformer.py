@@ -16,37 +16,37 @@ from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.sentence_transformer import dtype
 from deployments.errors import StageUnavailable
+from tests.support.models import embed
 
 LONG = "The register of data subjects is kept by the controller for ten years. " * 40
 
 
 def test_vectors_are_unit_float32_in_the_order_of_the_texts(minilm: Embedder) -> None:
     texts = ["a cat sits on the mat, and it does so all day long", "tax law", "kitten"]
-    found = minilm.embed(texts, "passage")
-    assert found.vectors.dtype == np.float32
-    assert found.vectors.shape == (3, 384)
-    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1, abs=1e-5)
-    assert found.fingerprint == minilm.info.fingerprint
+    found = embed(minilm, texts, "passage")
+    assert found.dtype == np.float32
+    assert found.shape == (3, 384)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     for at, text in enumerate(texts):
-        assert found.vectors[at] == pytest.approx(minilm.embed([text], "passage").vectors[0], abs=1e-5)
+        assert found[at] == pytest.approx(embed(minilm, [text], "passage")[0], abs=1e-5)
 
 
 def test_meaning_is_near(minilm: Embedder) -> None:
-    asked = minilm.embed(["How do I give my money back to the bank?"], "query").vectors[0]
-    loan, dog = minilm.embed(["Repayment of a loan", "Walking a dog in the rain"], "passage").vectors
+    asked = embed(minilm, ["How do I give my money back to the bank?"], "query")[0]
+    loan, dog = embed(minilm, ["Repayment of a loan", "Walking a dog in the rain"], "passage")
     assert asked @ loan > asked @ dog + 0.2
 
 
 def test_no_texts_have_no_vectors(minilm: Embedder) -> None:
-    assert minilm.embed([], "passage").vectors.shape == (0, 384)
+    assert embed(minilm, [], "passage").shape == (0, 384)
 
 
 def test_an_empty_text_has_a_vector(minilm: Embedder) -> None:
-    assert np.linalg.norm(minilm.embed([""], "passage").vectors) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(embed(minilm, [""], "passage")) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_tail_far_beyond_what_the_model_reads_moves_the_vector(minilm: Embedder) -> None:
-    banana, volcano = minilm.embed([LONG + "bananas " * 80, LONG + "volcanoes " * 80], "passage").vectors
+    banana, volcano = embed(minilm, [LONG + "bananas " * 80, LONG + "volcanoes " * 80], "passage")
     assert banana @ volcano < 0.999
 
 
@@ -54,16 +54,16 @@ def test_a_long_text_is_the_mean_of_its_windows_by_tokens(minilm: Embedder) -> N
     tokenizer = Tokenizer.from_str(minilm.info.tokenizer_json)
     ((*parts,),) = windows.split(tokenizer, [LONG], minilm.info.max_tokens - 2)
     assert len(parts) > 2
-    vectors = minilm.embed([part.text for part in parts], "passage").vectors
+    vectors = embed(minilm, [part.text for part in parts], "passage")
     mean = np.average(vectors, axis=0, weights=[part.tokens for part in parts])
-    assert minilm.embed([LONG], "passage").vectors[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    assert embed(minilm, [LONG], "passage")[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
 
 
 def test_callers_may_come_at_the_same_time(minilm: Embedder) -> None:
     texts = [f"{LONG[: 40 * number]} number {number}" for number in range(1, 25)]
-    alone = [minilm.embed([text], "passage").vectors[0] for text in texts]
+    alone = [embed(minilm, [text], "passage")[0] for text in texts]
     with ThreadPoolExecutor(4) as threads:
-        together = [*threads.map(lambda text: minilm.embed([text], "passage").vectors[0], texts)]
+        together = [*threads.map(lambda text: embed(minilm, [text], "passage")[0], texts)]
     assert np.array(together) == pytest.approx(np.array(alone), abs=1e-5)
 
 
@@ -84,22 +84,22 @@ def test_what_it_says_of_itself(minilm: Embedder) -> None:
 def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: Callable[..., Path]) -> None:
     folder = model_folder({"query": "Question: ", "document": "Statement: "})
     prompted = create(EmbeddingConfig(dtype="float32", model=str(folder)))
-    plain = minilm.embed(["Question: who pays?", "Statement: who pays?"], "passage").vectors
-    assert prompted.embed(["who pays?"], "query").vectors[0] == pytest.approx(plain[0], abs=1e-5)
-    assert prompted.embed(["who pays?"], "passage").vectors[0] == pytest.approx(plain[1], abs=1e-5)
+    plain = embed(minilm, ["Question: who pays?", "Statement: who pays?"], "passage")
+    assert embed(prompted, ["who pays?"], "query")[0] == pytest.approx(plain[0], abs=1e-5)
+    assert embed(prompted, ["who pays?"], "passage")[0] == pytest.approx(plain[1], abs=1e-5)
     assert prompted.info.fingerprint != minilm.info.fingerprint
     assert prompted.info.model == "prompted-minilm"
 
     silenced = create(EmbeddingConfig(dtype="float32", model=str(folder), query_prompt="", passage_prompt=""))
-    plain = minilm.embed(["who pays?"], "query").vectors
-    assert silenced.embed(["who pays?"], "query").vectors == pytest.approx(plain, abs=1e-5)
+    plain = embed(minilm, ["who pays?"], "query")
+    assert embed(silenced, ["who pays?"], "query") == pytest.approx(plain, abs=1e-5)
     assert silenced.info.fingerprint == minilm.info.fingerprint, "the same files elsewhere, used the same way"
 
 
 def test_a_long_prompt_counts_in_every_window() -> None:
     embedder = create(EmbeddingConfig(passage_prompt="one word after another " * 50))
     text = "The register is kept. " * 20
-    first, other = embedder.embed([text + "bananas " * 10, text + "volcanoes " * 10], "passage").vectors
+    first, other = embed(embedder, [text + "bananas " * 10, text + "volcanoes " * 10], "passage")
     assert first @ other < 0.9999
 
 
@@ -125,9 +125,9 @@ def test_threads_are_as_configured() -> None:
         embedder = create(EmbeddingConfig(threads=3))
         assert torch.get_num_threads() == 3
         assert embedder.lanes == 3
-        embedder.embed(["a passage"], "passage")
+        embed(embedder, ["a passage"], "passage")
         assert torch.get_num_threads() == 1, "as many passes at once instead"
-        embedder.embed(["a question"], "query")
+        embed(embedder, ["a question"], "query")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -155,11 +155,12 @@ def test_auto_takes_bfloat16_where_the_hardware_multiplies_it(
 
 def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedder) -> None:
     texts = [LONG, "Rok za žalbu je 15 dana.", "a cat sits on the mat", ""]
-    short = create(EmbeddingConfig(dtype="bfloat16")).embed(texts, "passage")
-    whole = minilm.embed(texts, "passage")
-    assert short.vectors.dtype == np.float32
-    assert short.fingerprint == whole.fingerprint
-    assert (short.vectors * whole.vectors).sum(axis=1).min() > 0.99
+    halved = create(EmbeddingConfig(dtype="bfloat16"))
+    short = embed(halved, texts, "passage")
+    whole = embed(minilm, texts, "passage")
+    assert short.dtype == np.float32
+    assert halved.info.fingerprint == minilm.info.fingerprint
+    assert (short * whole).sum(axis=1).min() > 0.99
 
 
 def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +177,6 @@ def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "forward", seen)
     for words in (1, 5, 20, 21, 22, 90, 250, 400):
-        embedder.embed(["a " * words], "passage")
+        embed(embedder, ["a " * words], "passage")
     assert lengths <= set(range(16, 257, 16))
     assert len(lengths) > 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from deployments import windows
 from deployments.errors import StageUnavailable
 from deployments.reranking.base import Reranker, create
 from deployments.reranking.config import RerankingConfig
+from tests.support.models import score
 
 MAX_TOKENS = 48
 LONG = "The register of data subjects is kept by the controller for ten years. " * 10
@@ -26,8 +28,8 @@ def folder(save_model: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def reranker(folder: Path) -> Reranker:
-    return create(RerankingConfig(backend="cross_encoder", model=str(folder), batch_size=3))
+def reranker(folder: Path) -> Reranker[Any, Any]:
+    return create(RerankingConfig(backend="cross_encoder", model=str(folder)))
 
 
 def split(folder: Path, text: str, capacity: int) -> list[str]:
@@ -36,36 +38,36 @@ def split(folder: Path, text: str, capacity: int) -> list[str]:
     return [part.text for part in parts]
 
 
-def test_the_score_is_the_logistic_function_of_the_models_logit(reranker: Reranker, folder: Path) -> None:
+def test_the_score_is_the_logistic_function_of_the_models_logit(reranker: Reranker[Any, Any], folder: Path) -> None:
     texts = ["An appeal is filed within fifteen days.", "Dogs.", ""]
-    scores = reranker.score("When is an appeal filed?", texts)
+    scores = score(reranker, "When is an appeal filed?", texts)
     model = BertForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for text, score in zip(texts, scores, strict=True):
+    for text, found in zip(texts, scores, strict=True):
         with torch.inference_mode():
             logit = model(**tokenizer([("When is an appeal filed?", text)], return_tensors="pt")).logits
-        assert score == pytest.approx(float(torch.sigmoid(logit)), abs=1e-4)
+        assert found == pytest.approx(float(torch.sigmoid(logit)), abs=1e-4)
     assert len(set(scores)) == 3
 
 
-def test_the_best_window_of_a_long_text_counts(reranker: Reranker, folder: Path) -> None:
+def test_the_best_window_of_a_long_text_counts(reranker: Reranker[Any, Any], folder: Path) -> None:
     query = "ten years"  # two tokens, beside [CLS] and two [SEP]
     parts = split(folder, LONG + "Bananas are exported.", MAX_TOKENS - 3 - 2)
     assert len(parts) > 3
-    scores = reranker.score(query, [LONG + "Bananas are exported.", *parts])
+    scores = score(reranker, query, [LONG + "Bananas are exported.", *parts])
     assert scores[0] == pytest.approx(max(scores[1:]), abs=1e-4)
     assert max(scores[1:]) - min(scores[1:]) > 1e-3, "windows that all score alike would prove nothing"
 
 
-def test_a_long_query_is_the_mean_of_its_parts(reranker: Reranker, folder: Path) -> None:
+def test_a_long_query_is_the_mean_of_its_parts(reranker: Reranker[Any, Any], folder: Path) -> None:
     parts = split(folder, LONG, (MAX_TOKENS - 3) // 2)
     assert len(parts) > 3
-    scores = [reranker.score(part, ["Kept for ten years."])[0] for part in parts]
-    assert reranker.score(LONG, ["Kept for ten years."]) == pytest.approx([sum(scores) / len(scores)], abs=1e-4)
+    scores = [score(reranker, part, ["Kept for ten years."])[0] for part in parts]
+    assert score(reranker, LONG, ["Kept for ten years."]) == pytest.approx([sum(scores) / len(scores)], abs=1e-4)
 
 
-def test_no_texts_have_no_scores(reranker: Reranker) -> None:
-    assert reranker.score("a query", []) == []
+def test_no_texts_have_no_scores(reranker: Reranker[Any, Any]) -> None:
+    assert score(reranker, "a query", []) == []
 
 
 def test_a_model_that_gives_classes_is_refused(save_model: Callable[..., Path]) -> None:

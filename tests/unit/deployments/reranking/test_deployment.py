@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.errors import InvalidRequest, Overloaded, StageUnavailable
 from deployments.reranking import deployment
 from deployments.reranking.config import RerankingConfig
 from deployments.reranking.deployment import Reranking
-from deployments.reranking.fake import FakeReranker
+from deployments.reranking.fake import FakeReranker, Pair
 from deployments.types import Candidate, Passage, Scores, StageStatus
 
 
@@ -27,14 +27,14 @@ class Watched(FakeReranker):
         self.may_go.set()
         self.failure: Exception | None = None
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        self.calls.append(list(texts))
+    def forward(self, items: Sequence[Pair]) -> list[float]:
+        self.calls.append([pair.text for pair in items])
         self.threads.add(threading.current_thread())
         self.entered.release()
         assert self.may_go.wait(30)
         if self.failure:
             raise self.failure
-        return super().score(query, texts)
+        return super().forward(items)
 
 
 @pytest.fixture
@@ -66,6 +66,12 @@ def candidate(text: str, fused: float = 0.5, title: str = "") -> Candidate:
     return Candidate(Passage(text, "d", "1", "t", "", "c", "en", 0, title, text), Scores(fused=fused))
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - a thread makes it true
+            await asyncio.sleep(0.005)
+
+
 def ids(candidates: Sequence[Candidate]) -> list[str]:
     return [each.passage.id for each in candidates]
 
@@ -86,7 +92,7 @@ async def test_the_first_are_reordered_and_the_rest_stay_behind(reranking: Reran
 
 async def test_texts_are_scored_in_batches_of_like_length(reranking: Reranking, watched: Watched) -> None:
     await reranking.rerank("dog", "en", [candidate("a long text about it"), candidate("dog"), candidate("a dog")])
-    assert watched.calls == [["dog", "a dog"], ["a long text about it"]]
+    assert watched.calls == [["a dog", "a long text about it"], ["dog"]]
 
 
 async def test_the_title_is_read_above_the_text(reranking: Reranking, watched: Watched) -> None:
@@ -157,16 +163,26 @@ async def test_a_question_whose_asker_is_gone_stops_after_its_batch(reranking: R
     assert watched.calls == [["a", "b"], ["next"]]
 
 
-async def test_two_questions_take_turns(reranking: Reranking, watched: Watched) -> None:
+async def test_concurrent_questions_share_passes(reranking: Reranking, watched: Watched) -> None:
     watched.may_go.clear()
-    asking = [
-        asyncio.create_task(reranking.rerank("q", "en", [candidate(f"{name}{number}") for number in range(3)]))
-        for name in "ab"
-    ]
+    first = asyncio.create_task(reranking.score("dog", ["a"]))
     await asyncio.to_thread(watched.entered.acquire)
+    others = [asyncio.create_task(reranking.score(query, ["dog"])) for query in ("dog", "cat")]
+    await until(lambda: len(reranking._passes) == 2)
     watched.may_go.set()
-    await asyncio.gather(*asking)
-    assert watched.calls == [["a0", "a1"], ["b0", "b1"], ["a2"], ["b2"]]
+    assert await asyncio.gather(first, *others) == [[0.0], [1.0], [0.0]]
+    assert watched.calls == [["a"], ["dog", "dog"]]
+
+
+async def test_too_many_texts_that_wait_are_refused(config: RerankingConfig, watched: Watched) -> None:
+    reranking = Reranking(config.model_copy(update={"max_waiting": 1}))
+    watched.may_go.clear()
+    asking = asyncio.create_task(reranking.score("dog", ["a", "b", "c", "d"]))
+    await asyncio.to_thread(watched.entered.acquire)
+    with pytest.raises(Overloaded, match="reranking has 2 texts waiting"):
+        await reranking.score("dog", ["e"])
+    watched.may_go.set()
+    assert await asking == [0.0] * 4
 
 
 async def test_a_failure_is_unavailable_and_unhealthy_until_a_call_succeeds(
@@ -194,7 +210,7 @@ async def test_scores_are_the_reranker_s_own_in_the_order_of_the_texts(reranking
     texts = ["rok", "rok za žalbu i još nešto", "ništa", "rok žalbu", "žalbu"]
     assert await reranking.score("rok žalbu", texts) == [0.5, 1.0, 0.0, 1.0, 0.5]
     assert len(texts) > reranking._config.max_candidates
-    assert [len(call) for call in watched.calls] == [2, 2, 1]
+    assert max(len(call) for call in watched.calls) == 2
     assert await reranking.score("rok", []) == []
 
 

@@ -5,12 +5,13 @@ import sys
 
 from deployments.reranking.config import RerankingConfig
 from deployments.reranking.fake import FakeReranker
+from tests.support.models import score
 
 
 def test_the_score_is_the_share_of_the_querys_words() -> None:
     fake = FakeReranker(RerankingConfig(backend="fake"))
-    assert fake.score("rok za žalbu", ["ROK, za  žalbu!", "rok", "dog", ""]) == [1.0, 1 / 3, 0.0, 0.0]
-    assert fake.score("?", ["anything"]) == [0.0]
+    assert score(fake, "rok za žalbu", ["ROK, za  žalbu!", "rok", "dog", ""]) == [1.0, 1 / 3, 0.0, 0.0]
+    assert score(fake, "?", ["anything"]) == [0.0]
 
 
 def test_it_loads_no_model_library() -> None:
