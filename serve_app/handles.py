@@ -22,9 +22,10 @@ from ray.serve.exceptions import (
     RayServeException,
     ReplicaUnavailableError,
 )
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
+from deployments.generation.channel import Answer, Inbox
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -44,6 +45,8 @@ from serve_app.admission.messages import Grant, Report
 
 T = TypeVar("T")
 STATUS_TTL_S = 10.0
+LAST_PIECE_S = 2.0
+"""How much later than the end of its call an answer's last piece may come: the two go different ways."""
 logger = logging.getLogger(__name__)
 
 
@@ -195,32 +198,47 @@ def _model(status: StageStatus) -> str:
 
 
 class GenerationHandle:
-    """Streams from one replica; aborts go to all, since only one of them knows the query."""
+    """Streams from one replica, past Serve (see `deployments.generation.channel`); aborts go to all, since only one of
+    them knows the query. `host`: where the ingress can be reached by the replicas."""
 
     def __init__(
-        self, handle: DeploymentHandle[Any], *, adapters: Sequence[str] = (), status_ttl_s: float = STATUS_TTL_S
+        self,
+        handle: DeploymentHandle[Any],
+        host: str,
+        *,
+        adapters: Sequence[str] = (),
+        status_ttl_s: float = STATUS_TTL_S,
     ) -> None:
         self._handle = handle
-        self._stream = handle.options(stream=True)
         # Serve sends requests for an adapter to a replica that has it loaded.
-        self._adapted = {name: self._stream.options(multiplexed_model_id=name) for name in adapters}
+        self._adapted = {name: handle.options(multiplexed_model_id=name) for name in adapters}
+        self._inbox = Inbox(host)
         self._serving = KnownStatus("generation", handle, status_ttl_s)
-        self._aborts: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        answer = await self._inbox.open()
+        call = self._adapted.get(request.model, self._handle).send.remote(request, answer.address)
+        self._keep(asyncio.create_task(_until_over(call, answer)))
+        finished = False
         try:
-            async for delta in self._adapted.get(request.model, self._stream).generate.remote(request):
+            while not finished:
+                delta = await answer.take()
+                finished = delta.finish_reason is not None
                 yield delta
-        except (RagError, RayError, RayServeException) as error:
-            raise translate("generation", error) from None
+        finally:
+            answer.close()
+            if not finished:
+                call.cancel()
 
     def abort(self, tenant_id: str, query_id: str) -> None:
         # In the caller's context the call would be cancelled with the request that it is meant to outlive.
-        task = asyncio.get_running_loop().create_task(
-            self._broadcast_abort(tenant_id, query_id), context=contextvars.Context()
-        )
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+        abort = self._broadcast_abort(tenant_id, query_id)
+        self._keep(asyncio.get_running_loop().create_task(abort, context=contextvars.Context()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def _broadcast_abort(self, tenant_id: str, query_id: str) -> None:
         try:
@@ -234,6 +252,18 @@ class GenerationHandle:
 
     async def status(self) -> StageStatus:
         return await self._serving.status()
+
+
+async def _until_over(call: DeploymentResponse[None], answer: Answer) -> None:
+    """Tell who awaits the answer if its call fails, or ends and the end of the answer does not come."""
+    lost = StageUnavailable("generation lost its connection to the ingress; ask again")
+    try:
+        await call
+        asyncio.get_running_loop().call_later(LAST_PIECE_S, answer.fail, lost)
+    except (RagError, RayError, RayServeException) as error:
+        answer.fail(translate("generation", error))
+    except asyncio.CancelledError:  # the call was, by Serve
+        answer.fail(lost)
 
 
 async def ask_replicas(handle: DeploymentHandle[Any], timeout_s: float) -> list[StageStatus]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -86,7 +87,9 @@ class _Ingress:
                 visibility=Visibility(database),
                 retrieve=retrieval,
                 rerank=RerankingHandle(handles["reranking"]),
-                generate=GenerationHandle(handles["generation"], adapters=generation.adapters),
+                generate=GenerationHandle(
+                    handles["generation"], ray.util.get_node_ip_address(), adapters=generation.adapters
+                ),
                 context_tokens=generation.context_tokens,
                 embedding_s=config.embedding_s,
                 reranking_s=config.reranking_s,

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from deployments.errors import StageUnavailable
 from deployments.generation import base
+from deployments.generation.channel import Address, Outbox
 from deployments.generation.config import GenerationConfig
 from deployments.generation.pieces import gathered, pause_s
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
@@ -17,6 +18,7 @@ class Generation:
         self._config = config
         self._engine = base.create(config)
         self._answers = 0
+        self._outbox = Outbox()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer; closing this stream closes the engine's."""
@@ -27,6 +29,10 @@ class Generation:
                     yield piece
         finally:
             self._answers -= 1
+
+    async def send(self, request: GenerationRequest, to: Address) -> None:
+        """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
+        await self._outbox.send(self.generate(request), to)
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return await self._engine.abort(tenant_id, query_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
+from deployments.generation.channel import Address, Outbox
 from deployments.generation.config import GenerationConfig
 from deployments.generation.pieces import pause_s
 from deployments.generation.running import RunningQueries
@@ -147,6 +148,7 @@ class VllmGeneration(LLMServer):
         self._config = config
         self._queries = RunningQueries(config)
         self._scheduler = SchedulerReport()
+        self._outbox = Outbox()
         if config.accelerator == "cpu" and "://" not in config.model:
             # One node, and vLLM finds or downloads the files itself. A task that does so first would start a process
             # and import everything once more, six seconds of each start.
@@ -212,6 +214,10 @@ class VllmGeneration(LLMServer):
                 # The client's own clean-up misses a cancellation that falls while the request is being handed over.
                 if not finished:
                     await self._abort(request.tenant_id, request.query_id)
+
+    async def send(self, request: GenerationRequest, to: Address) -> None:
+        """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
+        await self._outbox.send(self.generate(request), to)
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         here = self._queries.abort(tenant_id, query_id)

@@ -28,7 +28,7 @@ from tests.support.service import Running, app_config, free_port, haproxy_flags,
 from tests.support.up import interrupt, up
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
-SILENCE_S, REQUEST_S, BODY_S = 2, 20, 1
+SILENCE_S, REQUEST_S, BODY_S = 3, 20, 2.5
 SLOTS = 20
 """Answers that the engine generates at once; the ingress takes a few requests more."""
 WORKING, WAITING = SLOTS + 4, SLOTS

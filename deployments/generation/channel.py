@@ -1,0 +1,192 @@
+"""An answer's pieces from the replica that generates them straight to the ingress that asked.
+
+Serve still chooses the replica, counts the call, carries its errors and cancels it: the call lasts as long as the
+answer. Only the pieces go past it, because each would cost several times what it costs here. The ingress listens
+(`Inbox`), the replica connects (`Outbox`), once for all answers between the two.
+
+A frame is its length (4 bytes), the answer's ticket (16) and the piece as JSON. Who does not know a ticket is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import astuple, dataclass
+
+from deployments.errors import StageUnavailable
+from deployments.types import TextDelta, Usage
+
+TICKET_BYTES = 16
+MAX_FRAME_BYTES = 2**20
+"""A piece is one token, or what came in a fraction of a second."""
+CONNECT_S = 5.0
+_HEAD = struct.Struct(f">I{TICKET_BYTES}s")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an answer is awaited, and its ticket there."""
+
+    host: str
+    port: int
+    ticket: bytes
+
+
+class Outbox:
+    """A replica's connections to the ingresses that asked it."""
+
+    def __init__(self) -> None:
+        self._connections: dict[tuple[str, int], asyncio.StreamWriter] = {}
+        self._connecting = asyncio.Lock()
+
+    async def send(self, deltas: AsyncGenerator[TextDelta], to: Address) -> None:
+        """The answer's pieces as they come. Closes `deltas`. Raises what they raise, and StageUnavailable if the
+        ingress cannot be reached."""
+        async with aclosing(deltas):
+            with _reaching(to):
+                writer = await self._connection(to.host, to.port)
+            async for delta in deltas:
+                writer.write(_frame(to.ticket, delta))
+                with _reaching(to):
+                    await writer.drain()
+
+    async def _connection(self, host: str, port: int) -> asyncio.StreamWriter:
+        async with self._connecting:
+            found = self._connections.get((host, port))
+            if found is None or found.is_closing():
+                async with asyncio.timeout(CONNECT_S):
+                    _, found = await asyncio.open_connection(host, port)
+                self._connections[host, port] = found
+            return found
+
+    def close(self) -> None:
+        for writer in self._connections.values():
+            writer.close()
+
+
+@contextmanager
+def _reaching(to: Address) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StageUnavailable(
+            f"generation cannot send to the ingress at {to.host}:{to.port} ({error or type(error).__name__}); the "
+            "nodes of a cluster must reach each other on all ports"
+        ) from None
+
+
+class Inbox:
+    """What an ingress awaits. It listens from the first answer on."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._server: asyncio.Server | None = None
+        self._starting = asyncio.Lock()
+        self._answers: dict[bytes, Answer] = {}
+        self._connections: set[asyncio.BaseTransport] = set()
+
+    async def open(self) -> Answer:
+        """Close it when nothing more is awaited."""
+        async with self._starting:
+            if self._server is None:
+                loop = asyncio.get_running_loop()
+                self._server = await loop.create_server(
+                    lambda: _Reading(self._answers, self._connections), self._host, 0
+                )
+        ticket = secrets.token_bytes(TICKET_BYTES)
+        port: int = self._server.sockets[0].getsockname()[1]
+        self._answers[ticket] = answer = Answer(Address(self._host, port, ticket), self._answers)
+        return answer
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for each in self._connections:
+            each.close()
+
+
+class Answer:
+    """An answer's pieces as they come; those that came since the last was taken are one. What a reader leaves lying is
+    no more than the answer's `max_tokens`."""
+
+    def __init__(self, address: Address, answers: dict[bytes, Answer]) -> None:
+        self.address = address
+        self._answers = answers
+        self._piece: TextDelta | None = None
+        self._failure: Exception | None = None
+        self._came: asyncio.Future[None] | None = None
+
+    def put(self, piece: TextDelta) -> None:
+        before = self._piece
+        self._piece = piece if before is None else TextDelta(before.text + piece.text, piece.finish_reason, piece.usage)
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Raised to the reader once there is nothing more to take."""
+        self._failure = error
+        self._wake()
+
+    async def take(self) -> TextDelta:
+        while (piece := self._piece) is None:
+            if self._failure is not None:
+                raise self._failure
+            self._came = asyncio.get_running_loop().create_future()
+            await self._came
+        self._piece = None
+        return piece
+
+    def close(self) -> None:
+        self._answers.pop(self.address.ticket, None)
+
+    def _wake(self) -> None:
+        if self._came is not None and not self._came.done():
+            self._came.set_result(None)
+
+
+class _Reading(asyncio.Protocol):
+    """One replica's connection."""
+
+    def __init__(self, answers: dict[bytes, Answer], connections: set[asyncio.BaseTransport]) -> None:
+        self._answers = answers
+        self._connections = connections
+        self._known = False
+        self._unread = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._connections.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        unread, at = self._unread, 0
+        unread += data
+        while len(unread) - at >= _HEAD.size:
+            length, ticket = _HEAD.unpack_from(unread, at)
+            answer = self._answers.get(ticket)  # None: its reader has gone, or never was
+            self._known = self._known or answer is not None
+            if not self._known or length > MAX_FRAME_BYTES:
+                self._transport.close()
+                return
+            if len(unread) - at < _HEAD.size + length:
+                break
+            at += _HEAD.size
+            if answer is not None:
+                answer.put(_piece(unread[at : at + length]))
+            at += length
+        del unread[:at]
+
+
+def _frame(ticket: bytes, delta: TextDelta) -> bytes:
+    body = json.dumps([delta.text, delta.finish_reason, delta.usage and astuple(delta.usage)]).encode()
+    return _HEAD.pack(len(body), ticket) + body
+
+
+def _piece(body: bytes | bytearray) -> TextDelta:
+    text, finish_reason, usage = json.loads(body)
+    return TextDelta(text, finish_reason, usage and Usage(*usage))

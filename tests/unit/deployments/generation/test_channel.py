@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from deployments.errors import StageUnavailable
+from deployments.generation import channel
+from deployments.generation.channel import Answer, Inbox, Outbox
+from deployments.types import TextDelta, Usage
+
+HOST = "127.0.0.1"
+LAST = TextDelta("kraj", "length", Usage(5, 3, 2))
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Inbox]:
+    inbox = Inbox(HOST)
+    yield inbox
+    inbox.close()
+    await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def outbox(inbox: Inbox) -> AsyncIterator[Outbox]:
+    outbox = Outbox()
+    yield outbox
+    outbox.close()
+
+
+class Stream:
+    """Pieces, each when it is told to go on; knows whether it was closed."""
+
+    def __init__(self, *pieces: TextDelta) -> None:
+        self._pieces = pieces
+        self.go = asyncio.Semaphore(0)
+        self.closed = False
+
+    async def deltas(self) -> AsyncGenerator[TextDelta]:
+        try:
+            for piece in self._pieces:
+                await self.go.acquire()
+                yield piece
+        finally:
+            self.closed = True
+
+    def release(self, pieces: int) -> None:
+        for _ in range(pieces):
+            self.go.release()
+
+
+async def taken(answer: Answer) -> TextDelta:
+    async with asyncio.timeout(10):
+        return await answer.take()
+
+
+async def test_pieces_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
+    answer = await inbox.open()
+    stream = Stream(TextDelta("čšž "), TextDelta("🦊\n"), LAST)
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+    for expected in (TextDelta("čšž "), TextDelta("🦊\n"), LAST):
+        stream.release(1)
+        assert await taken(answer) == expected
+    await sending
+    assert stream.closed
+
+
+async def test_what_came_while_nobody_took_is_one_piece(inbox: Inbox, outbox: Outbox) -> None:
+    answer = await inbox.open()
+    stream = Stream(TextDelta("a"), TextDelta("b"), LAST)
+    stream.release(3)
+    await outbox.send(stream.deltas(), answer.address)
+    await asyncio.sleep(0.1)
+    assert await taken(answer) == replace(LAST, text="abkraj")
+
+
+async def test_answers_share_a_connection_and_stay_apart(
+    inbox: Inbox, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    connect = asyncio.open_connection
+
+    async def counted(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        opened.append(port)
+        return await connect(host, port)
+
+    monkeypatch.setattr(asyncio, "open_connection", counted)
+    answers = [await inbox.open() for _ in range(20)]
+    streams = [Stream(TextDelta(f"{number}" * 5_000), replace(LAST, text="!")) for number in range(20)]
+    sending = [
+        asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+        for stream, answer in zip(streams, answers, strict=True)
+    ]
+    for stream in streams:
+        stream.release(2)
+    await asyncio.gather(*sending)
+    await asyncio.sleep(0.1)
+    texts = [(await taken(answer)).text for answer in answers]
+    assert texts == [f"{number}" * 5_000 + "!" for number in range(20)]
+    assert len(opened) == 1
+
+
+async def test_an_answer_that_is_closed_takes_nothing_more_and_harms_no_other(inbox: Inbox, outbox: Outbox) -> None:
+    gone, answer = await inbox.open(), await inbox.open()
+    first, second = Stream(TextDelta("a"), LAST), Stream(LAST)
+    sending = asyncio.create_task(outbox.send(first.deltas(), gone.address))
+    first.release(1)
+    assert (await taken(gone)).text == "a"
+    gone.close()
+    first.release(1)
+    await sending
+    second.release(1)
+    await outbox.send(second.deltas(), answer.address)
+    assert await taken(answer) == LAST
+
+
+async def test_a_failure_is_raised_after_what_came_before_it(inbox: Inbox) -> None:
+    answer = await inbox.open()
+    answer.put(TextDelta("a"))
+    answer.fail(StageUnavailable("gone"))
+    assert await taken(answer) == TextDelta("a")
+    with pytest.raises(StageUnavailable, match="gone"):
+        await taken(answer)
+
+
+@pytest.mark.parametrize("sent", [b"x" * 20, b"\xff" * 20, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"])
+async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
+    answer = await inbox.open()
+    reader, writer = await asyncio.open_connection(HOST, answer.address.port)
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_piece_that_is_too_large_ends_the_connection(inbox: Inbox) -> None:
+    answer = await inbox.open()
+    reader, writer = await asyncio.open_connection(HOST, answer.address.port)
+    writer.write((channel.MAX_FRAME_BYTES + 1).to_bytes(4, "big") + answer.address.ticket)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_frame_may_come_in_any_parts(inbox: Inbox) -> None:
+    answer = await inbox.open()
+    _, writer = await asyncio.open_connection(HOST, answer.address.port)
+    for byte in channel._frame(answer.address.ticket, LAST):
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert await taken(answer) == LAST
+    writer.close()
+
+
+async def test_an_ingress_that_cannot_be_reached_is_named_and_the_engine_stopped(inbox: Inbox, outbox: Outbox) -> None:
+    answer = await inbox.open()
+    inbox.close()
+    stream = Stream(LAST)
+    stream.release(1)
+    with pytest.raises(StageUnavailable, match=f"ingress at {HOST}:{answer.address.port}"):
+        await outbox.send(stream.deltas(), answer.address)
+
+
+async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connected_to(
+    inbox: Inbox, outbox: Outbox
+) -> None:
+    answer = await inbox.open()
+    stream = Stream(*[TextDelta("a")] * 1_000)
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+    stream.release(1)
+    await taken(answer)
+    ((writer,),) = [outbox._connections.values()]
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    stream.release(1_000)
+    with pytest.raises(StageUnavailable):
+        await sending
+    assert stream.closed
+    again = Stream(LAST)
+    again.release(1)
+    await outbox.send(again.deltas(), answer.address)
+    assert (await taken(answer)) == LAST
