@@ -19,8 +19,8 @@ DOCUMENT = {"id": "d", "title": "Appeals", "language": "en", "text": "An appeal 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Real MiniLM, milvus-lite and SQLite; generation is the fake at 100 ms a word, so that streams stay open."""
-    args = {"generation": {"engine": "fake", "fake_delay_ms": 100}}
+    """Real MiniLM, milvus-lite and SQLite; generation is the fake at 40 ms a word, so that streams stay open."""
+    args = {"generation": {"engine": "fake", "fake_delay_ms": 40}}
     health = {"health_check_period_s": 1, "health_check_timeout_s": 10}
     with service(tmp_path_factory.mktemp("service"), args, **dict.fromkeys(STAGES, health)) as started:
         assert [d["state"] for d in started.ingest([DOCUMENT])] == ["indexed"]

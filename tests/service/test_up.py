@@ -97,7 +97,7 @@ def test_a_stage_that_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) ->
     model = tmp_path / "no-model"
     model.mkdir()
     raw = load(LOCAL).raw
-    raw["applications"][0]["args"]["embedding"]["model"] = str(model)
+    raw["applications"][0]["args"] |= on_fakes(slots=4, word_ms=0) | {"embedding": {"model": str(model)}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(raw))
     with up(tmp_path, "--config", str(config)) as running:
