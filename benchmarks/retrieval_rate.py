@@ -134,15 +134,15 @@ async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple
 
 
 def identical(shared: Sequence[Candidate], alone: Sequence[Candidate], limit: int) -> bool:
-    """Whether two answers are one up to rounding: passages that both have, with the same scores and in an order that
-    is right by the scores of either. Only a passage whose cosine is that of the last of its half may be missing."""
+    """Whether two answers are one up to rounding: the same passages with the same scores, each answer in their order.
+    Only a passage whose cosine is that of the last of its half may be missing in the other."""
     mine, yours = ({each.passage.id: each for each in found} for found in (shared, alone))
     common = [id for id in mine if id in yours]
     scores, others = (np.array([_scores(found[id]) for id in common]) for found in (mine, yours))
     return (
         all(mine[id].passage == yours[id].passage for id in common)
         and np.allclose(scores, others, rtol=0, atol=ROUNDING)
-        and bool((np.diff(others[:, -1]) <= ROUNDING).all())
+        and all((np.diff([_scores(each)[-1] for each in found]) <= ROUNDING).all() for found in (shared, alone))
         and _only_at_the_cut(mine, yours, limit)
         and _only_at_the_cut(yours, mine, limit)
     )
