@@ -28,7 +28,7 @@ class RerankingConfig(Config):
     max_text_characters: int = Field(100_000, ge=1, description="length of one passage with its title")
     batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass, of whichever questions")
     batch_tokens: int = Field(
-        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more has one alone"
+        512, ge=1, description="tokens in one forward pass, padding included; a text that has more has one alone"
     )
     max_waiting: int = Field(
         4_096,

@@ -27,13 +27,14 @@ class Reranking:
         self._config = config
         with collector_paused():
             self._reranker = reranker = create(config)
+            threads = ThreadPoolExecutor(reranker.lanes, thread_name_prefix="rerank")
             # The first pass of a process takes far longer than later ones.
-            reranker.forward(reranker.items("warm up", ["warm up"]))
+            threads.submit(reranker.forward, reranker.items("warm up", ["warm up"])).result()
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="read and score")
         self._passes = Batching[Any, Any](
             "reranking",
             reranker.forward,
-            ThreadPoolExecutor(reranker.lanes, thread_name_prefix="rerank"),
+            threads,
             lanes=reranker.lanes,
             room=Room(config.batch_size, config.batch_tokens),
             most_waiting=config.max_waiting,
