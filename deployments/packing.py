@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
@@ -20,6 +20,8 @@ S = TypeVar("S", bound=Sized)
 _TOKENS = attrgetter("tokens")
 _ALIKE = 16
 """Tokens of padding that cost less than a pass of their own."""
+_FEW = 32
+"""Items that are sooner put in their places one by one than by sorting all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,15 @@ class Waiting(Generic[S]):
     def __len__(self) -> int:
         return len(self._arrived)
 
-    def add(self, items: Iterable[S]) -> None:
+    def add(self, items: Sequence[S]) -> None:
         """Items that are not there yet; they are told apart by their hash."""
-        for item in items:
-            self._arrived[item] = None
-            bisect.insort(self._by_length, item, key=_TOKENS)
-            self.tokens += item.tokens
+        self._arrived.update(dict.fromkeys(items))
+        self.tokens += sum(item.tokens for item in items)
+        if len(items) > _FEW:
+            self._by_length = sorted([*self._by_length, *items], key=_TOKENS)
+        else:
+            for item in items:
+                bisect.insort(self._by_length, item, key=_TOKENS)
 
     def take(self, share: int = 1) -> list[S]:
         """The next pass, taken out, the longest item last; none if none wait. `share`: among so many passes that run at
@@ -77,11 +82,12 @@ class Waiting(Generic[S]):
 
     def remove(self, items: Iterable[S]) -> None:
         """Those of these items that still wait."""
-        for item in items:
-            if item in self._arrived:
-                del self._arrived[item]
-                del self._by_length[self._place(item)]
-                self.tokens -= item.tokens
+        gone = [item for item in items if item in self._arrived]
+        for item in gone:
+            del self._arrived[item]
+            self.tokens -= item.tokens
+        if gone:
+            self._by_length = [item for item in self._by_length if item in self._arrived]
 
     def _place(self, item: S) -> int:
         return self._by_length.index(item, bisect.bisect_left(self._by_length, item.tokens, key=_TOKENS))

@@ -54,7 +54,16 @@ def test_what_is_removed_is_in_no_pass() -> None:
     assert (len(waiting), waiting.tokens, waiting.take()) == (0, 0, [])
 
 
-@given(st.lists(st.integers(0, 300)), st.integers(1, 8), st.integers(1, 1_000), st.integers(1, 4))
+def test_tens_of_thousands_may_wait() -> None:
+    waiting = Waiting[Text](Room(32, 1_024))
+    texts = [Text(number % 300) for number in range(50_000)]
+    waiting.add(texts)
+    waiting.add([Text(7)])
+    waiting.remove(texts)
+    assert (len(waiting), waiting.tokens) == (1, 7)
+
+
+@given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 8), st.integers(1, 1_000), st.integers(1, 4))
 def test_everything_is_in_one_pass_and_every_pass_within_its_room(
     tokens: list[int], items: int, room: int, share: int
 ) -> None:
