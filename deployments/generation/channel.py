@@ -4,27 +4,29 @@ Serve still chooses the replica, counts the call, carries its errors and cancels
 answer. Only the pieces go past it, because each would cost several times what it costs here. The ingress listens
 (`Inbox`), the replica connects (`Outbox`), once for all answers between the two.
 
-A frame is its length (4 bytes), the answer's ticket (16) and the piece as JSON. Who does not know a ticket is let go.
+A frame is its length (4 bytes), the answer's ticket (24) and the piece as JSON. A ticket is a random number and its
+MAC, so that one whose reader has gone is still told from a made-up one: who sends those is let go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import secrets
 import struct
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import astuple, dataclass
 
 from deployments.errors import StageUnavailable
 from deployments.types import TextDelta, Usage
 
-TICKET_BYTES = 16
+NUMBER_BYTES, MAC_BYTES = 8, 16
 MAX_FRAME_BYTES = 2**20
 """A piece is one token, or what came in a fraction of a second."""
 CONNECT_S = 5.0
-_HEAD = struct.Struct(f">I{TICKET_BYTES}s")
+_HEAD = struct.Struct(f">I{NUMBER_BYTES + MAC_BYTES}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Outbox:
     """A replica's connections to the ingresses that asked it."""
 
     def __init__(self) -> None:
-        self._connections: dict[tuple[str, int], asyncio.StreamWriter] = {}
+        self._connections: dict[tuple[str, int], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
         self._connecting = asyncio.Lock()
 
     async def send(self, deltas: AsyncGenerator[TextDelta], to: Address) -> None:
@@ -56,16 +58,26 @@ class Outbox:
 
     async def _connection(self, host: str, port: int) -> asyncio.StreamWriter:
         async with self._connecting:
-            found = self._connections.get((host, port))
-            if found is None or found.is_closing():
+            if (host, port) not in self._connections or _is_over(*self._connections[host, port]):
                 async with asyncio.timeout(CONNECT_S):
-                    _, found = await asyncio.open_connection(host, port)
-                self._connections[host, port] = found
-            return found
+                    made = await asyncio.open_connection(host, port)
+                self._forget_what_is_over()
+                self._connections[host, port] = made
+            return self._connections[host, port][1]
+
+    def _forget_what_is_over(self) -> None:
+        for address, ends in [*self._connections.items()]:
+            if _is_over(*ends):
+                del self._connections[address]
+                ends[1].close()
 
     def close(self) -> None:
-        for writer in self._connections.values():
+        for _, writer in self._connections.values():
             writer.close()
+
+
+def _is_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    return writer.is_closing() or reader.at_eof()
 
 
 @contextmanager
@@ -86,6 +98,7 @@ class Inbox:
         self._host = host
         self._server: asyncio.Server | None = None
         self._starting = asyncio.Lock()
+        self._secret = secrets.token_bytes()
         self._answers: dict[bytes, Answer] = {}
         self._connections: set[asyncio.BaseTransport] = set()
 
@@ -95,12 +108,19 @@ class Inbox:
             if self._server is None:
                 loop = asyncio.get_running_loop()
                 self._server = await loop.create_server(
-                    lambda: _Reading(self._answers, self._connections), self._host, 0
+                    lambda: _Reading(self._answers, self._connections, self._is_genuine), self._host, 0
                 )
-        ticket = secrets.token_bytes(TICKET_BYTES)
+        number = secrets.token_bytes(NUMBER_BYTES)
+        ticket = number + self._mac(number)
         port: int = self._server.sockets[0].getsockname()[1]
         self._answers[ticket] = answer = Answer(Address(self._host, port, ticket), self._answers)
         return answer
+
+    def _mac(self, number: bytes) -> bytes:
+        return hmac.digest(self._secret, number, "sha256")[:MAC_BYTES]
+
+    def _is_genuine(self, ticket: bytes) -> bool:
+        return hmac.compare_digest(ticket[NUMBER_BYTES:], self._mac(ticket[:NUMBER_BYTES]))
 
     def close(self) -> None:
         if self._server is not None:
@@ -150,10 +170,16 @@ class Answer:
 class _Reading(asyncio.Protocol):
     """One replica's connection."""
 
-    def __init__(self, answers: dict[bytes, Answer], connections: set[asyncio.BaseTransport]) -> None:
+    def __init__(
+        self,
+        answers: dict[bytes, Answer],
+        connections: set[asyncio.BaseTransport],
+        is_genuine: Callable[[bytes], bool],
+    ) -> None:
         self._answers = answers
         self._connections = connections
-        self._known = False
+        self._is_genuine = is_genuine
+        self._trusted = False
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -168,15 +194,14 @@ class _Reading(asyncio.Protocol):
         unread += data
         while len(unread) - at >= _HEAD.size:
             length, ticket = _HEAD.unpack_from(unread, at)
-            answer = self._answers.get(ticket)  # None: its reader has gone, or never was
-            self._known = self._known or answer is not None
-            if not self._known or length > MAX_FRAME_BYTES:
+            self._trusted = self._trusted or self._is_genuine(ticket)
+            if not self._trusted or length > MAX_FRAME_BYTES:
                 self._transport.close()
                 return
             if len(unread) - at < _HEAD.size + length:
                 break
             at += _HEAD.size
-            if answer is not None:
+            if (answer := self._answers.get(ticket)) is not None:  # else its reader has gone
                 answer.put(_piece(unread[at : at + length]))
             at += length
         del unread[:at]

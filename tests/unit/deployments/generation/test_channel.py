@@ -125,7 +125,7 @@ async def test_a_failure_is_raised_after_what_came_before_it(inbox: Inbox) -> No
         await taken(answer)
 
 
-@pytest.mark.parametrize("sent", [b"x" * 20, b"\xff" * 20, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"])
+@pytest.mark.parametrize("sent", [b"x" * 28, b"\xff" * 28, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"])
 async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
@@ -172,7 +172,7 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
     sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address))
     stream.release(1)
     await taken(answer)
-    ((writer,),) = [outbox._connections.values()]
+    (((_, writer),),) = [outbox._connections.values()]
     writer.transport.abort()
     await asyncio.sleep(0.05)
     stream.release(1_000)
@@ -183,3 +183,28 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
     again.release(1)
     await outbox.send(again.deltas(), answer.address)
     assert (await taken(answer)) == LAST
+
+
+async def test_an_answer_whose_reader_left_first_leaves_the_connection_to_the_next(
+    inbox: Inbox, outbox: Outbox
+) -> None:
+    gone, answer = await inbox.open(), await inbox.open()
+    gone.close()
+    for each in (gone, answer):
+        stream = Stream(LAST)
+        stream.release(1)
+        await outbox.send(stream.deltas(), each.address)
+    assert await taken(answer) == LAST
+
+
+async def test_an_ingress_that_ended_is_connected_to_anew(inbox: Inbox, outbox: Outbox) -> None:
+    first = await inbox.open()
+    for answer in (first, await inbox.open()):
+        stream = Stream(LAST)
+        stream.release(1)
+        await outbox.send(stream.deltas(), answer.address)
+        assert await taken(answer) == LAST
+        for connection in inbox._connections:
+            connection.close()
+        await asyncio.sleep(0.05)
+    assert len(outbox._connections) == 1
