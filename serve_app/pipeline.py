@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from deployments.errors import StageUnavailable, Unavailable
+from deployments.errors import Overloaded, StageUnavailable, Unavailable
 from deployments.types import (
     Candidate,
     GenerationRequest,
@@ -90,13 +90,17 @@ class Pipeline:
         candidates = await self._find(query, Deadline(query.deadline_s), watch, degraded)
         return Found(candidates, watch.timings, degraded.stages)
 
-    async def answer(self, query: Query) -> AsyncGenerator[Message]:
-        """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
+    async def answer(self, query: Query, *, full: Overloaded | None = None) -> AsyncGenerator[Message]:
+        """Sources, then the answer as it is generated, then what it took. Raises RagError at any point. `full`: why
+        generation is not to be asked, where there is a fallback.
 
         Close it (`aclosing`) when the reader goes away: the engine is told, wherever the query is by then.
         """
         deadline, watch, degraded = Deadline(query.deadline_s), Stopwatch(), Degraded()
-        engines = (self.generate,) if self.fallback is None else (self.generate, self.fallback)
+        engines = [engine for engine in (self.generate, self.fallback) if engine is not None]
+        if full is not None:
+            degraded.note("generation", full)
+            engines.remove(self.generate)
         finished = False
         try:
             candidates = await self._find(query, deadline, watch, degraded)  # steps 5 to 7

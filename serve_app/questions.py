@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from deployments.errors import InvalidRequest, RagError
+from deployments.errors import InvalidRequest, Overloaded, RagError
 from deployments.lexical import detect_language
 from deployments.types import Message as ChatMessage
 from deployments.types import Scope, Usage
@@ -26,10 +26,12 @@ from serve_app.services import Access, Services
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that may be answered now."""
+    """A question that may be answered now. Where generation has no place for it, `full` says so, and it is answered
+    without."""
 
     query: Query
-    place: Place
+    place: Place | None
+    full: Overloaded | None = None
 
 
 class Names(NamedTuple):
@@ -52,11 +54,17 @@ async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_
     return await seat(services, caller, await admit(services, caller, asked, deadline_s))
 
 
-async def seat(services: Services, caller: Access, query: Query) -> Asked:
-    """A place in generation; the wait for it is part of the deadline. Raises RateLimited, Overloaded."""
-    deadline = Deadline(query.deadline_s)
-    place = await services.gate.enter(caller.tenant_id, terms(services, caller), deadline)
-    return Asked(replace(query, deadline_s=deadline.remaining()), place)
+async def seat(services: Services, caller: Access, query: Query, *, documents: bool = True) -> Asked:
+    """A place in generation; the wait for it is part of the deadline. Raises RateLimited, and Overloaded unless the
+    question is one to `documents` and there is a fallback, which needs no place."""
+    deadline, place, full = Deadline(query.deadline_s), None, None
+    try:
+        place = await services.gate.enter(caller.tenant_id, terms(services, caller), deadline)
+    except Overloaded as error:
+        if services.pipeline.fallback is None or not documents:
+            raise
+        full = error
+    return Asked(replace(query, deadline_s=deadline.remaining()), place, full)
 
 
 async def admit(
@@ -129,7 +137,7 @@ def admit_chat(
 
 def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
     """The pipeline's messages; when it ends, however it does, its place is free and the query's event is published."""
-    return _told(services, asked, services.pipeline.answer(asked.query))
+    return _told(services, asked, services.pipeline.answer(asked.query, full=asked.full))
 
 
 def chat(services: Services, asked: Asked, conversation: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
@@ -145,7 +153,8 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
             async for message in messages:
                 if isinstance(message, Sources):
                     sources = len(message.sources)
-                    asked.place.generating()
+                    if asked.place is not None:
+                        asked.place.generating()
                 elif isinstance(message, Complete):
                     complete, outcome = message, message.finish_reason
                 yield message
@@ -156,7 +165,8 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
         outcome = RagError.code
         raise
     finally:
-        asked.place.release(answered=complete is not None)
+        if asked.place is not None:
+            asked.place.release(answered=complete is not None)
         usage = complete.usage if complete else Usage()
         told = QueryOutcome(
             user=query.scope.user_id,

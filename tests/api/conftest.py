@@ -24,6 +24,7 @@ from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Role
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
+from serve_app.ports import Generate
 from serve_app.services import Services, assemble
 from tests.support.pipeline import Stages
 from tests.support.storage import migrate
@@ -60,7 +61,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Api]:
+async def serving(folder: Path, *, fallback: Generate | None = None) -> AsyncIterator[Api]:
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await migrate(database)
     # Not through the services below: what they do is in the audit log, and tests look at that.
@@ -77,7 +78,7 @@ async def serving(folder: Path) -> AsyncIterator[Api]:
     services = assemble(
         database,
         Blobs(BlobConfig(url=str(folder / "blobs"))),
-        stages.pipeline(),
+        stages.pipeline(fallback=fallback),
         stages,
         Gate(AdmissionConfig(), slots=64),
         stages,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 from deployments.errors import StageUnavailable
+from deployments.generation.config import GenerationConfig
 from serve_app.admission.messages import Terms
 from serve_app.deadline import Deadline
-from tests.api.conftest import Api
+from serve_app.fallback import Extractive
+from tests.api.conftest import Api, serving
 
 ASK = {"query": "Koji je rok?", "stream": False}
 
@@ -94,6 +97,23 @@ async def test_too_much_at_once_is_503_and_nothing_was_begun(api: Api) -> None:
     assert int(refused.headers["retry-after"]) >= 1
     assert api.stages.asked == []
     del held
+
+
+async def test_too_much_at_once_leaves_quotations_where_those_may_take_an_answer_s_place(tmp_path: Path) -> None:
+    async with serving(tmp_path, fallback=Extractive(GenerationConfig())) as api:
+        held = await fill(api)
+        hurried = {"X-Deadline-Ms": "1000"}
+        answer = await api.client.post("/v1/query", json=ASK, headers=hurried)
+        assert (answer.status_code, answer.json()["engine"]) == (200, "extractive")
+        assert answer.json()["degraded"] == ["generation"]
+        assert "generation" not in api.stages.asked
+        chat = {"model": "rag", "messages": [{"role": "user", "content": ASK["query"]}]}
+        assert (await api.client.post("/v1/chat/completions", json=chat, headers=hurried)).status_code == 200
+        listed = (await api.client.get("/v1/models")).json()["data"]
+        model = next(each["id"] for each in listed if each["id"] != "rag")
+        raw = await api.client.post("/v1/chat/completions", json=chat | {"model": model}, headers=hurried)
+        assert raw.status_code == 503
+        del held
 
 
 async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> None:

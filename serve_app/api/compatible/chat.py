@@ -113,7 +113,7 @@ async def complete(body: ChatRequest, serving: Serving, caller: Asker, deadline_
         asked = await questions.seat(serving, caller, await _from_documents(serving, caller, body, deadline_s))
         answer = questions.answer(serving, asked)
     else:
-        asked = await questions.seat(serving, caller, await _raw(serving, caller, body, deadline_s))
+        asked = await questions.seat(serving, caller, await _raw(serving, caller, body, deadline_s), documents=False)
         answer = questions.chat(serving, asked, _conversation(body.messages))
     completion = Completion(asked.query.id, body.model)
     headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
