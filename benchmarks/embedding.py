@@ -32,6 +32,7 @@ from deployments.types import Matrix, TextKind, Vector
 THREADS = torch.get_num_threads()
 SIZES, WAITS_MS = (8, 16, 32, 64, 128), (0, 2, 5, 10)
 WORDS = ("rok", "za", "žalbu", "je", "petnaest", "dana", "the", "controller", "keeps", "a", "register", "of", "data")
+KEPT: list[object] = []
 Ask = Callable[[str], Awaitable[Vector]]
 
 
@@ -61,7 +62,9 @@ def serve_batch(model: SentenceTransformer, size: int, wait_ms: float) -> Ask:
 
     # Outside of a replica there is no limit that it could warn of.
     batching._BatchQueue._warn_if_max_batch_size_exceeds_max_ongoing_requests = lambda _: None
-    embed: Any = Batched().embed
+    batched = Batched()
+    KEPT.append(batched)  # its queue's task must not be collected while the loop runs
+    embed: Any = batched.embed
     return lambda text: embed(text)
 
 

@@ -20,7 +20,8 @@ import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.support.world import World, world
+from deployments.ingestion.parsing import DocumentParser
+from tests.support.world import INGESTION, World, world
 
 TENANTS = ("a", "b", "c")
 USERS = ("u1", "u2")
@@ -106,8 +107,10 @@ class Worlds:
         self.runner.run(self._open(folder, index))
 
     async def _open(self, folder: Path, index: str) -> None:
+        parser = DocumentParser(INGESTION)
         for name in ("all", *TENANTS, "without u1"):
-            self.named[name] = await self.stack.enter_async_context(world(folder / name, index=index))
+            opened = world(folder / name, index=index, parser=parser)
+            self.named[name] = await self.stack.enter_async_context(opened)
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())

@@ -17,6 +17,7 @@ from deployments.embedding.deployment import Embedding
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.worker import Worker
 from deployments.reranking.config import RerankingConfig
 from deployments.reranking.deployment import Reranking
@@ -188,8 +189,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None = None) -> AsyncIterator[World]:
-    """An empty one. `index`: milvus (a milvus-lite folder) or fake."""
+async def world(
+    folder: Path, *, index: str = "milvus", limits: ApiConfig | None = None, parser: DocumentParser | None = None
+) -> AsyncIterator[World]:
+    """An empty one. `index`: milvus (a milvus-lite folder) or fake. `parser`: one that several worlds share; the first
+    that ends closes it."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await migrate(database)
@@ -224,7 +228,7 @@ async def world(folder: Path, *, index: str = "milvus", limits: ApiConfig | None
         stages=ask_stages,
         announce=lambda: made.announce(),
     )
-    worker = Worker(INGESTION, stages, stages, services.jobs, blobs, "worker")
+    worker = Worker(INGESTION, stages, stages, services.jobs, blobs, "worker", parser)
     secret, _ = await services.keys.create_key(PLATFORM, "platform", "platform")
     transport = httpx.ASGITransport(create_app(services))
     worker.start()
