@@ -36,7 +36,7 @@ Ask = Callable[[str], Awaitable[Vector]]
 
 
 def texts(number: int, seed: int) -> list[str]:
-    """As questions and passages are: most have a few words, one in ten over a hundred."""
+    """As questions and passages are: most have a few words, one in ten over fifty."""
     drawn = random.Random(seed)
     lengths = [min(200, max(2, int(drawn.lognormvariate(2.7, 1.0)))) for _ in range(number)]
     return [" ".join(drawn.choices(WORDS, k=length)) for length in lengths]

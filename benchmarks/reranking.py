@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import shutil
 import statistics
 import tempfile
 import time
@@ -23,28 +21,18 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.embedding import WORDS
 from benchmarks.service import report
-from deployments.models import BUNDLED_MODEL, locate
 from deployments.reranking.config import RerankingConfig
 from deployments.reranking.deployment import Reranking
+from tests.support.models import save_random
 
 MAX_TOKENS, TOP_K = 256, 5
+MODEL = BertConfig(
+    hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=1,
+    max_position_embeddings=MAX_TOKENS, initializer_range=0.05,
+)  # fmt: skip
+"""Larger weights than usual, so that scores differ."""
 BATCH_SIZES = (4, 8, 16, 32)
 Question = tuple[str, list[str]]
-
-
-def save_model(folder: Path) -> None:
-    """Beside the bundled model's tokenizer. Larger weights than usual, so that scores differ."""
-    torch.manual_seed(7)
-    config = BertConfig(
-        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=1,
-        max_position_embeddings=MAX_TOKENS, initializer_range=0.05,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    bundled = locate(BUNDLED_MODEL, None, "model")
-    for name in ("tokenizer.json", "special_tokens_map.json", "vocab.txt"):
-        shutil.copy(bundled / name, folder / name)
-    tokenizer = json.loads((bundled / "tokenizer_config.json").read_text("utf-8"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": MAX_TOKENS}))
 
 
 def questions(number: int, candidates: int) -> list[Question]:
@@ -87,7 +75,7 @@ async def measure(arguments: argparse.Namespace) -> None:
     asked = questions(arguments.questions, arguments.candidates)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
-        save_model(Path(name))
+        save_random(Path(name), BertForSequenceClassification, MODEL, MAX_TOKENS)
         model = CrossEncoder(name, device="cpu", model_kwargs={"dtype": torch.float32})
         stage = Reranking(
             RerankingConfig(backend="cross_encoder", model=name, languages=(), max_candidates=arguments.candidates)

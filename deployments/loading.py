@@ -50,3 +50,9 @@ def shared_threads(device: str) -> tuple[int, int]:
     """
     threads = torch.get_num_threads()
     return (threads, 1) if device == "cpu" else (1, threads)
+
+
+def use_threads(count: int) -> None:
+    """From now on the calling thread's passes take so many CPU threads."""
+    torch.get_num_threads()  # a thread's first call takes over what another thread has set last
+    torch.set_num_threads(count)

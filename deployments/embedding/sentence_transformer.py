@@ -16,7 +16,7 @@ from deployments import windows
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
-from deployments.loading import load, shared_threads
+from deployments.loading import load, shared_threads, use_threads
 from deployments.models import display_name
 from deployments.types import EmbedderInfo, Matrix, TextKind
 from deployments.windows import Window
@@ -75,8 +75,7 @@ class SentenceTransformerEmbedder:
 
     def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
         # The library's `encode` does the same, but for one caller at a time.
-        torch.get_num_threads()  # a thread's first call takes over what another thread has set last
-        torch.set_num_threads(self._threads[kind])
+        use_threads(self._threads[kind])
         with self._tokenizing:
             features = self._evened(self._model.preprocess([window.text for window in cut], prompt=self._prompts[kind]))
         with torch.inference_mode():

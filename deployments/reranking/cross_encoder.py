@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from deployments import windows
 from deployments.errors import StageUnavailable
-from deployments.loading import load, shared_threads
+from deployments.loading import load, shared_threads, use_threads
 from deployments.models import display_name
 from deployments.reranking.config import RerankingConfig
 
@@ -64,8 +64,7 @@ class CrossEncoderReranker:
 
     def forward(self, items: Sequence[Pair]) -> list[float]:
         # The library's `predict` does the same, but for one caller at a time.
-        torch.get_num_threads()  # a thread's first call takes over what another thread has set last
-        torch.set_num_threads(self._threads)
+        use_threads(self._threads)
         with self._tokenizing:
             features = self._model.preprocess([(pair.query, pair.text) for pair in items])
         with torch.inference_mode():

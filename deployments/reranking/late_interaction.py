@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from deployments import windows
-from deployments.loading import load, shared_threads
+from deployments.loading import load, shared_threads, use_threads
 from deployments.models import display_name
 from deployments.reranking import encoder
 from deployments.reranking.config import RerankingConfig
@@ -57,8 +57,7 @@ class LateInteractionReranker:
     @torch.inference_mode()
     def forward(self, items: Sequence[Piece]) -> list[Tensor]:
         """Unit vectors of each item's tokens without special ones, shape (tokens, size)."""
-        torch.get_num_threads()  # a thread's first call takes over what another thread has set last
-        torch.set_num_threads(self._threads)
+        use_threads(self._threads)
         ids = _padded([piece.encoding.ids for piece in items])
         mask = _padded([piece.encoding.attention_mask for piece in items]).bool()
         special = _padded([piece.encoding.special_tokens_mask for piece in items]).bool()

@@ -1,14 +1,19 @@
-"""A stage's model by itself, without the stage."""
+"""A stage's model by itself, without the stage, and random ones to try it on."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder
+from deployments.models import BUNDLED_MODEL, locate
 from deployments.reranking.base import Reranker
 from deployments.types import Matrix, TextKind
 
@@ -24,3 +29,15 @@ def score(reranker: Reranker[Any, Any], query: str, texts: Sequence[str]) -> lis
     """All that the query asks in one pass."""
     items = reranker.items(query, texts)
     return reranker.scores(len(texts), items, reranker.forward(items) if items else [])
+
+
+def save_random(folder: Path, model_class: Any, config: Any, max_tokens: int) -> Path:
+    """A seeded random model, made from its class and configuration, beside the bundled model's tokenizer."""
+    torch.manual_seed(7)
+    model_class(config).save_pretrained(folder)
+    bundled = locate(BUNDLED_MODEL, None, "test")
+    for name in ("tokenizer.json", "special_tokens_map.json", "vocab.txt"):
+        shutil.copy(bundled / name, folder / name)
+    tokenizer = json.loads((bundled / "tokenizer_config.json").read_text("utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": max_tokens}))
+    return folder

@@ -210,7 +210,7 @@ async def test_scores_are_the_reranker_s_own_in_the_order_of_the_texts(reranking
     texts = ["rok", "rok za žalbu i još nešto", "ništa", "rok žalbu", "žalbu"]
     assert await reranking.score("rok žalbu", texts) == [0.5, 1.0, 0.0, 1.0, 0.5]
     assert len(texts) > reranking._config.max_candidates
-    assert max(len(call) for call in watched.calls) == 2
+    assert [len(call) for call in watched.calls] == [2, 2, 1]
     assert await reranking.score("rok", []) == []
 
 
