@@ -127,11 +127,11 @@ async def measure(arguments: argparse.Namespace) -> None:
         vector: Vector = embedder.forward([window], "query")[0]
         return vector
 
-    alone, in_stage = list[float](), list[float]()
+    in_torch = ours(Embedding(EmbeddingConfig(dtype="float32", runtime="torch")), "query")
+    idle: dict[str, list[float]] = {"alone": [], "stage": [], "torch": []}
     for start in range(0, len(questions), 20):
-        part = questions[start : start + 20]
-        alone += await idle_ms(bare, part)
-        in_stage += await idle_ms(stage, part)
+        for name, way in (("alone", bare), ("stage", stage), ("torch", in_torch)):
+            idle[name] += await idle_ms(way, questions[start : start + 20])
     sweep = dict[tuple[int, int], float]()
     for size, wait_ms in itertools.product(SIZES, WAITS_MS):
         sweep[size, wait_ms] = await rate(serve_batch(model, size, wait_ms), asked, arguments.clients)
@@ -153,7 +153,9 @@ async def measure(arguments: argparse.Namespace) -> None:
             "rate_ratio_vs_serve_batch": round(rates["questions"] / rates["serve_batch"], 2),
             "rate_ratio_vs_serve_batch_passages": round(rates["passages"] / rates["serve_batch"], 2),
             "best_serve_batch": f"{best[0]} texts, {best[1]} ms",
-            "idle_added_ms": round(statistics.median(in_stage) - statistics.median(alone), 2),
+            "idle_added_ms": round(statistics.median(idle["stage"]) - statistics.median(idle["alone"]), 2),
+            "question_ms": round(statistics.median(idle["stage"]), 1),
+            "question_ms_in_torch": round(statistics.median(idle["torch"]), 1),
             "cosine_min": round(float(cosines.min()), 5),
             "texts_s": round(rates["questions"], 1),
             "int8": int8(model, sample),

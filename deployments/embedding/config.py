@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deployments.config import Config
 from deployments.models import BUNDLED_MODEL
@@ -15,6 +15,9 @@ class EmbeddingConfig(Config):
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 on GPUs and on CPUs that multiply it themselves, else float32"
+    )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what computes; auto: OpenVINO in float32 on CPUs if it can read the model, else torch"
     )
     query_prompt: str | None = Field(
         None, description="prefix for questions; None takes what the model's own config names"
@@ -37,3 +40,12 @@ class EmbeddingConfig(Config):
     max_texts: int = Field(512, ge=1, description="texts in one call")
     max_text_characters: int = Field(100_000, ge=1, description="length of one text")
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")
+
+    @model_validator(mode="after")
+    def _openvino_is_for_float32_on_cpus(self) -> Self:
+        if self.runtime == "openvino" and (self.device != "cpu" or self.dtype not in ("auto", "float32")):
+            raise ValueError(
+                "runtime: openvino computes in float32 on the CPU, but "
+                f"device is {self.device} and dtype {self.dtype}; leave them out, or set runtime to auto"
+            )
+        return self

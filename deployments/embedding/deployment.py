@@ -38,12 +38,12 @@ class Embedding:
         self._config = config
         with collector_paused():
             self._embedder = embedder = create(config)
-            # The first pass of a process takes far longer than later ones.
-            embedder.forward([window for each in embedder.cut(["warm up"], "query") for window in each], "query")
-        self._work: dict[TextKind, _Work] = {
-            "query": _Work(embedder, config, "query", lanes=1),
-            "passage": _Work(embedder, config, "passage", lanes=embedder.lanes, initializer=_stand_back),
-        }
+            self._work: dict[TextKind, _Work] = {
+                "query": _Work(embedder, config, "query", lanes=1),
+                "passage": _Work(embedder, config, "passage", lanes=embedder.lanes, initializer=_stand_back),
+            }
+            for work in self._work.values():
+                work.warm_up()
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         """Unit vectors of shape (texts, dimension), in the order of the texts; none for no texts.
@@ -110,16 +110,23 @@ class _Work:
         initializer: Callable[[], None] | None = None,
     ) -> None:
         self._cut = partial(embedder.cut, kind=kind)
+        self._forward = partial(embedder.forward, kind=kind)
         self._dimension = embedder.info.dimension
         self._cutting = ThreadPoolExecutor(1, thread_name_prefix=f"cut {kind}", initializer=initializer)
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix=kind, initializer=initializer)
         self.passes = Batching[Window, Vector](
             "embedding",
-            partial(embedder.forward, kind=kind),
-            ThreadPoolExecutor(lanes, thread_name_prefix=kind, initializer=initializer),
+            self._forward,
+            self._threads,
             lanes=lanes,
             room=Room(config.batch_size, config.batch_tokens),
             most_waiting=config.max_waiting,
         )
+
+    def warm_up(self) -> None:
+        """The first pass of a process takes far longer than later ones; it runs where those will."""
+        windows = [window for each in self._cut(["warm up"]) for window in each]
+        self._threads.submit(self._forward, windows).result()
 
     async def vectors(self, texts: Sequence[str]) -> Matrix:
         loop = asyncio.get_running_loop()

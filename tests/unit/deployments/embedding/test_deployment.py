@@ -58,9 +58,10 @@ def watched(config: EmbeddingConfig, monkeypatch: pytest.MonkeyPatch) -> Watched
 @pytest.fixture
 def embedding(config: EmbeddingConfig, watched: Watched) -> Embedding:
     stage = Embedding(config)
-    assert watched.calls == [["warm up"]]
+    assert watched.calls == [["warm up"], ["warm up"]]
     watched.calls.clear()
     watched.threads.clear()
+    watched.nice.clear()
     watched.entered = threading.Semaphore(0)
     return stage
 
