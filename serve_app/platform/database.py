@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from filelock import AsyncFileLock
-from sqlalchemy import URL, Connection, Table, event, exc, inspect, make_url, text
+from sqlalchemy import URL, Connection, Executable, Table, event, exc, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -54,6 +54,15 @@ class Database:
         async with self._begin("DEFERRED") as session:
             yield session
 
+    async def rows(self, statement: Executable) -> Sequence[Any]:
+        """All that one statement reads. It is of one moment by itself, so it needs no transaction, whose beginning and
+        end would cost more than the statement."""
+        alone = {"sqlite_begin": None} if self.config.embedded else {"isolation_level": "AUTOCOMMIT"}
+        with self._connecting(), self._executing():
+            async with self._engine().connect() as connection:
+                await connection.execution_options(**alone)
+                return (await connection.execute(statement)).all()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """For writing: committed, and durable, when the block ends; rolled back if it raises."""
@@ -64,24 +73,34 @@ class Database:
     @asynccontextmanager
     async def _begin(self, mode: str) -> AsyncIterator[AsyncSession]:
         async with AsyncSession(self._engine(), expire_on_commit=False, autoflush=False) as session:
-            try:
+            with self._connecting():
                 await session.connection(execution_options={"sqlite_begin": mode})
-            except OSError as error:  # asyncpg's way of saying that nobody listens
-                raise Unavailable(f"the database does not answer: {error}") from error
-            except exc.DBAPIError as error:
-                raise _mapped(error) from error
-            except exc.TimeoutError as error:
-                raise Unavailable(
-                    "all connections to the database are busy; try again, or raise store.pool_size"
-                ) from error
-            try:
+            with self._executing():
                 yield session
-            except exc.DBAPIError as error:
-                raise _mapped(error) from error
-            except UnicodeEncodeError as error:  # SQLite's driver says so itself
-                raise InvalidRequest(_UNSTORABLE) from error
-            except TimeoutError as error:  # asyncpg's, which SQLAlchemy lets through
-                raise Unavailable(f"the database took longer than {self.config.timeout_s:g} s") from error
+
+    @contextmanager
+    def _connecting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # asyncpg's way of saying that nobody listens
+            raise Unavailable(f"the database does not answer: {error}") from error
+        except exc.DBAPIError as error:
+            raise _mapped(error) from error
+        except exc.TimeoutError as error:
+            raise Unavailable(
+                "all connections to the database are busy; try again, or raise store.pool_size"
+            ) from error
+
+    @contextmanager
+    def _executing(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise _mapped(error) from error
+        except UnicodeEncodeError as error:  # SQLite's driver says so itself
+            raise InvalidRequest(_UNSTORABLE) from error
+        except TimeoutError as error:  # asyncpg's, which SQLAlchemy lets through
+            raise Unavailable(f"the database took longer than {self.config.timeout_s:g} s") from error
 
     async def migrate(self) -> None:
         """Bring the schema up to this code's, whoever else is doing so at the same moment. Raises SchemaTooNew."""
@@ -173,7 +192,8 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
     def begin(connection: Connection) -> None:
         # A transaction that reads and then writes must hold the write lock from its start: upgrading a read lock
         # fails at once, whatever the timeout, when another connection wrote in between.
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+        if mode := connection.get_execution_options().get("sqlite_begin", "DEFERRED"):
+            connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
 

@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from sqlalchemy import ColumnElement, and_, delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments import lexical
 from deployments.types import Language, Scope, SparseVector
 from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.models import LexicalTerm, LexicalTotal, of_tenant
+
+_TOTAL = -1
+"""Stands beside term ids, which are not negative, for all passages."""
 
 
 class LexicalStatistics:
@@ -26,25 +29,24 @@ class LexicalStatistics:
     async def query_weights(self, text: str, language: Language, scope: Scope) -> SparseVector:
         ids = await asyncio.to_thread(lexical.query_term_ids, text, language)
         owners = sorted({"", scope.user_id})
-        frequencies: dict[int, int] = {}
-        async with self.database.session() as session:
-            passages = await session.scalar(
-                select(func.sum(LexicalTotal.passages)).where(
-                    of_tenant(LexicalTotal, scope.tenant_id), LexicalTotal.owner.in_(owners)
-                )
+        held: dict[int, int] = {}
+        # One statement for all questions but those of hundreds of terms: of one moment, and without a transaction.
+        for some in chunks(sorted(set(ids))):
+            total = select(literal(_TOTAL), func.sum(LexicalTotal.passages)).where(
+                of_tenant(LexicalTotal, scope.tenant_id), LexicalTotal.owner.in_(owners)
             )
-            for some in chunks(sorted(set(ids))):
-                found = await session.execute(
-                    select(LexicalTerm.term_id, func.sum(LexicalTerm.passages))
-                    .where(
-                        of_tenant(LexicalTerm, scope.tenant_id),
-                        LexicalTerm.owner.in_(owners),
-                        LexicalTerm.term_id.in_(some),
-                    )
-                    .group_by(LexicalTerm.term_id)
+            terms = (
+                select(LexicalTerm.term_id, func.sum(LexicalTerm.passages))
+                .where(
+                    of_tenant(LexicalTerm, scope.tenant_id),
+                    LexicalTerm.owner.in_(owners),
+                    LexicalTerm.term_id.in_(some),
                 )
-                frequencies.update((term, int(held)) for term, held in found)
-        return lexical.encode_query(ids, frequencies, int(passages or 0))
+                .group_by(LexicalTerm.term_id)
+            )
+            found = await self.database.rows(union_all(total, terms))
+            held.update((term, int(passages or 0)) for term, passages in found)
+        return lexical.encode_query(ids, held, held.pop(_TOTAL, 0))
 
 
 async def move(session: AsyncSession, tenant_id: str, owner: str, *, passages: int, terms: Mapping[int, int]) -> None:

@@ -48,8 +48,7 @@ class Visibility:
             .where(of_tenant(counter, tenant_id))
             .join_from(counter, row, row.tenant_id == counter.tenant_id, isouter=True)
         )
-        async with self.database.session() as session:
-            found = (await session.execute(both)).all()
+        found = await self.database.rows(both)
         newest = _name(found[0].last if found else 0)
         return Seen(newest, tuple(version for _, version in found if version is not None))
 

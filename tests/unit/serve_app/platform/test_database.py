@@ -190,6 +190,8 @@ async def test_a_pool_in_use_is_unavailable(store: StoreConfig) -> None:
         with pytest.raises(Unavailable, match="pool_size"):
             async with database.session():
                 pass
+        with pytest.raises(Unavailable, match="pool_size"):
+            await database.rows(select(Tenant.id))
     await database.close()
 
 
@@ -199,8 +201,33 @@ async def test_a_server_that_does_not_answer_is_unavailable() -> None:
         async with database.session():
             pass
     with pytest.raises(Unavailable):
+        await database.rows(select(Tenant.id))
+    with pytest.raises(Unavailable):
         await database.migrate()
     await database.close()
+
+
+async def test_one_statement_reads_what_was_committed_and_leaves_its_connection_as_it_was(store: StoreConfig) -> None:
+    database = Database(store.model_copy(update={"pool_size": 2}))
+    await database.migrate()
+    named = select(Tenant.id).where(Tenant.id.in_(["new", "never"]))
+    async with database.transaction() as session:
+        session.add(tenant("new"))
+        await session.flush()
+        assert await database.rows(named) == []
+    assert await database.rows(named) == [("new",)]
+    for _ in range(2):  # on the connection that read
+        async with database.transaction() as session:
+            session.add(tenant("never"))
+            await session.flush()
+            await session.rollback()
+    assert await database.rows(named) == [("new",)]
+    await database.close()
+
+
+async def test_a_reader_of_one_statement_is_told_what_is_wrong(database: Database) -> None:
+    with pytest.raises(InvalidRequest, match="unpaired surrogate"):
+        await database.rows(select(Tenant.id).where(Tenant.id == "\ud800"))
 
 
 async def test_a_cancelled_writer_leaves_no_lock(migrated: StoreConfig) -> None:
