@@ -1,11 +1,9 @@
-"""The Elixir client with real Elixir: by itself against a server that misbehaves, then against the running service."""
+"""The Elixir client with real Elixir: by itself against a server that misbehaves, then against the running service
+(`tests/service/test_vllm_graph.py` has it on vLLM)."""
 
 from __future__ import annotations
 
-import asyncio
-import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,29 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from deployments.types import GenerationLoad
-from serve_app.platform.models import PLATFORM
-from tests.support.elixir import mix
-from tests.support.service import Running, engine_load, make_key, service
+from tests.support.elixir import RAG, against, mix, passed
+from tests.support.service import Running, service
 
 pytestmark = pytest.mark.timeout(600)
-RAG = str(Path(sys.executable).with_name("rag"))
-SETTLED_S = 2.0
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("elixir")
-
-
-def passed(done: subprocess.CompletedProcess[str]) -> int:
-    """How many tests passed. Fails unless all that were not excluded did."""
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-20_000:]
-    found = re.search(r"^(\d+) tests?, (\d+) failures?(?:, (\d+) excluded)?$", output, re.MULTILINE)
-    assert found, output[-20_000:]
-    assert found[2] == "0", output[-20_000:]
-    return int(found[1]) - int(found[3] or 0)
 
 
 def test_it_is_formatted(folder: Path) -> None:
@@ -60,24 +44,6 @@ def test_against_the_service_with_the_extractive_engine(folder: Path) -> None:
             assert passed(against(running, folder, RAG_TEST_URL=url, RAG_TEST_BRIDGE="")) >= 7
 
 
-@pytest.mark.service
-def test_against_the_service_with_vllm(folder: Path) -> None:
-    from tests.support.tiny_model import make_tiny_model
-
-    generation = {
-        "engine": "vllm",
-        "model": str(make_tiny_model(folder / "tiny", context_tokens=16_384)),
-        "context_tokens": 16_384,
-        "max_num_seqs": 16,
-        "engine_kwargs": {"enforce_eager": True},
-    }
-    with service(folder / "vllm", {"generation": generation}) as running:
-        assert passed(against(running, folder, RAG_TEST_VLLM="1")) >= 16
-        # Among them were answers of 4,000 tokens whose readers went away.
-        time.sleep(SETTLED_S)
-        assert asyncio.run(engine_load()) == GenerationLoad(0, 0)
-
-
 @contextmanager
 def listening(running: Running, path: Path) -> Iterator[str]:
     """`rag bridge` with the service's HTTP on a Unix socket; the address for the client."""
@@ -93,9 +59,3 @@ def listening(running: Running, path: Path) -> Iterator[str]:
         finally:
             bridge.terminate()
             assert bridge.wait(10) == 0
-
-
-def against(running: Running, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
-    told = {"RAG_TEST_URL": running.url, "RAG_TEST_KEY": key, "RAG_TEST_BRIDGE": RAG, **environment}
-    return mix("test", "test/service_test.exs", folder=folder, **told)

@@ -15,6 +15,7 @@ import pytest
 
 from deployments.types import GenerationLoad, Passage
 from serve_app import prompt
+from tests.support.elixir import against, passed
 from tests.support.recovery import is_retryable, until_answered, until_end
 from tests.support.service import Running, engine_load, kill, service
 from tests.support.vllm_reference import greedy_answers
@@ -146,17 +147,20 @@ async def test_a_client_that_stays_keeps_the_engine_busy_longer_than_the_limit(r
 
 
 async def test_clients_that_hang_up_leave_nothing_in_the_engine(running: Running) -> None:
-    left = []
     for _ in range(ROUNDS):
         await asyncio.gather(
             *(hang_up_after(running, delay) for delay in (0, 0.02, 0.1, 0.4)), hang_up_in_mid_stream(running)
         )
-        await asyncio.sleep(SETTLED_S)
-        load = await engine_load()
-        left.append(load.running + load.waiting)
-    assert left == [0] * ROUNDS
+        await until_idle()
     await asyncio.sleep(SETTLED_S)
-    assert await engine_load() == GenerationLoad(0, 0)
+    assert await engine_load() == GenerationLoad(0, 0), "one came to the engine after it was idle"
+
+
+@pytest.mark.timeout(600)
+def test_the_elixir_client_on_vllm(running: Running, tmp_path: Path) -> None:
+    assert passed(against(running, tmp_path, RAG_TEST_VLLM="1")) >= 16
+    # Among them were answers of 4,000 tokens whose readers went away.
+    asyncio.run(until_idle())
 
 
 async def test_a_query_is_cancelled_by_its_id(running: Running) -> None:
@@ -165,11 +169,9 @@ async def test_a_query_is_cancelled_by_its_id(running: Running) -> None:
         await anext(stream)
         with running.client() as client:
             assert client.delete(f"/v1/query/{query_id}").status_code == 202
-        began = time.monotonic()
         last = [message async for message in stream][-1]
         assert (last["type"], last["finish_reason"]) == ("complete", "cancelled")
-    while await engine_load() != GenerationLoad(0, 0):
-        assert time.monotonic() - began < SETTLED_S
+    await until_idle()
 
 
 async def test_killing_vllm_ends_its_streams_with_a_retryable_error_and_it_answers_again(running: Running) -> None:
@@ -182,6 +184,12 @@ async def test_killing_vllm_ends_its_streams_with_a_retryable_error_and_it_answe
     # Three processes import vLLM one after the other, and how fast is the machine's: the recovery benchmark holds the
     # figure, here it has to come back at all.
     await until_answered(running, QUESTION, within_s=120)
+
+
+async def until_idle() -> None:
+    began = time.monotonic()
+    while await engine_load() != GenerationLoad(0, 0):
+        assert time.monotonic() - began < SETTLED_S
 
 
 def request_bytes(running: Running) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from serve_app.platform.models import PLATFORM
+from tests.support.service import Running, make_key
+
+RAG = str(Path(sys.executable).with_name("rag"))
 CLIENT = Path(__file__).parents[2] / "clients" / "elixir"
-
-
 MIX_S = 240
 
 
@@ -36,3 +41,20 @@ def mix_environment(folder: Path, further: Mapping[str, str]) -> dict[str, str]:
         "LANG": "C.UTF-8",
         **further,
     }
+
+
+def passed(done: subprocess.CompletedProcess[str]) -> int:
+    """How many tests passed. Fails unless all that were not excluded did."""
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-20_000:]
+    found = re.search(r"^(\d+) tests?, (\d+) failures?(?:, (\d+) excluded)?$", output, re.MULTILINE)
+    assert found, output[-20_000:]
+    assert found[2] == "0", output[-20_000:]
+    return int(found[1]) - int(found[3] or 0)
+
+
+def against(running: Running, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The client's tests that want a service, on this one. Call it where no event loop runs."""
+    key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
+    told = {"RAG_TEST_URL": running.url, "RAG_TEST_KEY": key, "RAG_TEST_BRIDGE": RAG, **environment}
+    return mix("test", "test/service_test.exs", folder=folder, **told)
