@@ -73,9 +73,10 @@ def one_mode(disconnects: int, *, haproxy: bool) -> dict[str, float]:
             "engine_kwargs": {"enforce_eager": True},
         }
         limits = {"max_max_tokens": TOKENS}
-        with service(folder, {"generation": generation, "api": limits}) as running:
+        # The loop outlives the service, whose end also ends the handle that was used in it.
+        with asyncio.Runner() as runner, service(folder, {"generation": generation, "api": limits}) as running:
             running.ingest([{"id": "zakon", "text": "Žalba se podnosi u roku od 15 dana od dana dostave rješenja."}])
-            rounds = asyncio.run(hang_up(running.url, running.key, -(-disconnects // AT_ONCE)))
+            rounds = runner.run(hang_up(running.url, running.key, -(-disconnects // AT_ONCE)))
 
     def p99(of: Sequence[Round]) -> float:
         times = [each for one in of for each in one.abort_ms]

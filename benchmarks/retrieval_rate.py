@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.service import report
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.deployment import Retrieval
 from deployments.retrieval.lite import LiteFolder
-from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import Candidate, EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
 
 DIMENSION = 384
@@ -107,12 +107,10 @@ def main() -> None:
 async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple[float, bool]:
     """The median of the repeats' ratios, and whether both ways gave the same answers."""
     config = RetrievalConfig(uri=uri, collection_prefix=f"tenants{tenants}")
-    shared, alone = MilvusIndex(config), MilvusIndex(config.model_copy(update={"max_questions": 1}))
+    shared, alone = Retrieval(config), Retrieval(config.model_copy(update={"max_questions": 1}))
     material = Material(seed=tenants)
     found, same = [], True
     try:
-        for index in (shared, alone):
-            await index.open()
         for start in range(0, arguments.rows, config.max_entries):
             number = min(config.max_entries, arguments.rows - start)
             await shared.upsert(EMBEDDER, material.entries(start, number, tenants))
@@ -129,7 +127,7 @@ async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple
             print(f"{tenants} tenants, repeat {repeat}: {rates[0]:.1f}/s shared, {rates[1]:.1f}/s alone", flush=True)
     finally:
         for index in (shared, alone):
-            await asyncio.to_thread(index.close)
+            await asyncio.to_thread(index.__del__)
     return round(statistics.median(found), 2), same
 
 
@@ -162,7 +160,7 @@ def _scores(candidate: Candidate) -> tuple[float, float, float]:
 
 
 async def asked(
-    index: MilvusIndex, requests: Sequence[RetrievalRequest], clients: int
+    index: Retrieval, requests: Sequence[RetrievalRequest], clients: int
 ) -> tuple[float, list[list[Candidate]]]:
     """Seconds for all requests, each client sending its next when it has the answer to the one before; the answers."""
     answers: dict[int, list[Candidate]] = {}

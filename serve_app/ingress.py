@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.generation.config import GenerationConfig
 from deployments.ownership import refuse_company
+from deployments.startup import collector_paused
 from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.exchange import Exchange
@@ -117,7 +118,8 @@ class _Ingress:
         await self._database.migrate()
         self._sender.start()
         self._exchange.start()
-        return create_app(self._services)
+        with collector_paused():
+            return create_app(self._services)
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves neither.

@@ -10,6 +10,7 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.ownership import refuse_company
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
+from deployments.startup import collector_paused
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -31,7 +32,8 @@ class Retrieval:
     def __init__(self, config: RetrievalConfig, owned: str = "") -> None:
         refuse_company(owned)
         self._config = config
-        self._index = create(config)
+        with collector_paused():
+            self._index = create(config)
         self._opening: asyncio.Task[None] | None = None
         self._failure: StageUnavailable | None = None
 
@@ -117,7 +119,8 @@ class Retrieval:
 
     async def _open(self) -> None:
         try:
-            await self._index.open()
+            with collector_paused():
+                await self._index.open()
         except StageUnavailable as error:
             self._failure = error
             raise
