@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from collections.abc import Sequence
+from functools import cache
+
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from serve_app.api import audit, collections, commands, documents, errors, jobs, keys, operations, query, tenants
 from serve_app.api.authentication import Authentication
@@ -41,8 +45,16 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for room in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
-        app.include_router(room.router, prefix="/v1")
-    app.include_router(rerank.router)
-    app.include_router(operations.router)
+    app.router.routes.extend(_routes())
     return app
+
+
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """Made once: what FastAPI finds out about each of them takes long, and no application's services are in it."""
+    every = APIRouter(redirect_slashes=False, generate_unique_id_function=operation_id)
+    for room in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
+        every.include_router(room.router, prefix="/v1")
+    every.include_router(rerank.router)
+    every.include_router(operations.router)
+    return every.routes

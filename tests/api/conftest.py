@@ -34,6 +34,8 @@ SOURCES = SourcesConfig(
     max_bytes=64 * 1024, web=ReachConfig(hosts=("127.0.0.1", "127.0.0.2"), networks=("127.0.0.1/32",), ports=(9,))
 )
 """Files are read from the test's folder `named`; port 9 is one where nobody listens. Nothing outside is asked."""
+WEB, WEBHOOKS = Http(SOURCES.web), Http(ReachConfig())
+"""For all tests: each reads the system's certificates, which takes tens of milliseconds."""
 
 
 @dataclass
@@ -82,10 +84,10 @@ async def serving(folder: Path, *, fallback: Generate | None = None) -> AsyncIte
         stages,
         Gate(AdmissionConfig(), slots=64),
         stages,
-        Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)})),
+        Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)}), http=WEB),
         LIMITS,
         models=("tiny", "legal"),
-        webhook_url=Http(ReachConfig()).checked,
+        webhook_url=WEBHOOKS.checked,
         settle_s=1,
         stages=ask_stages,
         announce=lambda: announced.append(None),
