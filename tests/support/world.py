@@ -4,8 +4,9 @@ embedder, reranker and engine."""
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
+from serve_app.platform.events import Event
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.statistics import LexicalStatistics
 from serve_app.platform.unseen import Visibility
@@ -55,6 +57,8 @@ from serve_app.services import Services, assemble
 from tests.support.storage import migrate
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)
+SOURCES = Sources(SourcesConfig())
+"""One for all: each reads the system's certificates, which takes tens of milliseconds."""
 
 
 class Stages:
@@ -134,6 +138,19 @@ class Stages:
         return await self.generation.status()
 
 
+class Concluded:
+    """Tells, by job, that one of its documents has come to an end."""
+
+    name = "the test"
+    types = frozenset({"document.indexed", "document.failed"})
+
+    def __init__(self) -> None:
+        self.jobs: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def handle(self, event: Event) -> None:
+        self.jobs[event.details["job_id"]].set()
+
+
 @dataclass
 class World:
     """`keys`: each tenant's current admin key. While `held` is set, accepted documents stay queued."""
@@ -144,6 +161,7 @@ class World:
     folder: Path
     platform_key: str
     worker: Worker
+    concluded: Concluded
     held: bool = False
     keys: dict[str, str] = field(default_factory=dict)
 
@@ -173,12 +191,16 @@ class World:
         self.keys[tenant] = made.raise_for_status().json()["secret"]
 
     async def settled(self, tenant: str, job_id: str) -> dict[str, Any]:
-        """The job once it is done."""
+        """The job once it is done. It is asked for when there is news of it: each look is three transactions."""
+        news = self.concluded.jobs[job_id]
         while True:
+            with suppress(TimeoutError):  # of documents that were given up there is no news
+                async with asyncio.timeout(0.3):
+                    await news.wait()
             job: dict[str, Any] = (await self.call(tenant, "GET", f"/v1/jobs/{job_id}")).json()
             if job.get("state") not in ("queued", "running"):
                 return job
-            await asyncio.sleep(0.01)
+            news.clear()
 
     async def put(self, tenant: str, **document: Any) -> httpx.Response:
         """Hand a document in and wait until it is indexed or failed."""
@@ -190,7 +212,12 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, *, index: str = "milvus", limits: ApiConfig | None = None, parser: DocumentParser | None = None
+    folder: Path,
+    *,
+    index: str = "milvus",
+    limits: ApiConfig | None = None,
+    ingestion: IngestionConfig = INGESTION,
+    parser: DocumentParser | None = None,
 ) -> AsyncIterator[World]:
     """An empty one. `index`: milvus (a milvus-lite folder) or fake. `parser`: one that several worlds share; the first
     that ends closes it."""
@@ -220,7 +247,7 @@ async def world(
         stages,
         Gate(AdmissionConfig(), slots=64),
         stages,
-        Sources(SourcesConfig()),
+        SOURCES,
         limits,
         models=(),
         webhook_url=str,
@@ -228,13 +255,15 @@ async def world(
         stages=ask_stages,
         announce=lambda: made.announce(),
     )
-    worker = Worker(INGESTION, stages, stages, services.jobs, blobs, "worker", parser)
+    concluded = Concluded()
+    services.events.subscribers += (concluded,)
+    worker = Worker(ingestion, stages, stages, services.jobs, blobs, "worker", parser)
     secret, _ = await services.keys.create_key(PLATFORM, "platform", "platform")
     transport = httpx.ASGITransport(create_app(services))
     worker.start()
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.test", timeout=60) as client:
-            made = World(client, services, stages, folder, secret, worker)
+            made = World(client, services, stages, folder, secret, worker, concluded)
             yield made
     finally:
         await services.events.drain()
