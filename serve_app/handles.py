@@ -227,7 +227,7 @@ class GenerationHandle:
                 finished = delta.finish_reason is not None
                 yield delta
         finally:
-            answer.close()
+            answer.close(finished=finished)
             if not finished:
                 call.cancel()
 

@@ -5,18 +5,20 @@ answer. Only the pieces go past it, because each would cost several times what i
 (`Inbox`), the replica connects (`Outbox`), once for all answers between the two.
 
 A frame is its length (4 bytes), the answer's ticket (24) and the piece as JSON. A ticket is a random number and its
-MAC, so that one whose reader has gone is still told from a made-up one: who sends those is let go.
+MAC, so that one whose reader has gone is still told from a made-up one: who sends those is let go. The other way go
+bare tickets, of answers that nobody reads any longer: sooner there than Serve's cancellation of the call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hmac
 import json
 import secrets
 import struct
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import astuple, dataclass
 
 from deployments.errors import StageUnavailable
@@ -25,8 +27,9 @@ from deployments.types import TextDelta, Usage
 NUMBER_BYTES, MAC_BYTES = 8, 16
 MAX_FRAME_BYTES = 2**20
 """A piece is one token, or what came in a fraction of a second."""
+TICKET_BYTES = NUMBER_BYTES + MAC_BYTES
 CONNECT_S = 5.0
-_HEAD = struct.Struct(f">I{NUMBER_BYTES + MAC_BYTES}s")
+_HEAD = struct.Struct(f">I{TICKET_BYTES}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,23 @@ class Outbox:
     def __init__(self) -> None:
         self._connections: dict[tuple[str, int], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
         self._connecting = asyncio.Lock()
+        self._stops: dict[bytes, Callable[[], Awaitable[object]]] = {}
+        self._beside = set[asyncio.Task[None]]()
 
-    async def send(self, deltas: AsyncGenerator[TextDelta], to: Address) -> None:
-        """The answer's pieces as they come. Closes `deltas`. Raises what they raise, and StageUnavailable if the
-        ingress cannot be reached."""
-        async with aclosing(deltas):
-            with _reaching(to):
-                writer = await self._connection(to.host, to.port)
-            async for delta in deltas:
-                writer.write(_frame(to.ticket, delta))
+    async def send(self, deltas: AsyncGenerator[TextDelta], to: Address, stop: Callable[[], Awaitable[object]]) -> None:
+        """The answer's pieces as they come; `stop` is called when nobody reads them any longer. Closes `deltas`. Raises
+        what they raise, and StageUnavailable if the ingress cannot be reached."""
+        self._stops[to.ticket] = stop
+        try:
+            async with aclosing(deltas):
                 with _reaching(to):
-                    await writer.drain()
+                    writer = await self._connection(to.host, to.port)
+                async for delta in deltas:
+                    writer.write(_frame(to.ticket, delta))
+                    with _reaching(to):
+                        await writer.drain()
+        finally:
+            del self._stops[to.ticket]
 
     async def _connection(self, host: str, port: int) -> asyncio.StreamWriter:
         async with self._connecting:
@@ -63,7 +72,20 @@ class Outbox:
                     made = await asyncio.open_connection(host, port)
                 self._forget_what_is_over()
                 self._connections[host, port] = made
+                # In a context of its own: it outlives the request that is the first to need the connection.
+                listening = asyncio.create_task(self._listen(made[0]), context=contextvars.Context())
+                self._beside.add(listening)
+                listening.add_done_callback(self._beside.discard)
             return self._connections[host, port][1]
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                if (stop := self._stops.get(await reader.readexactly(TICKET_BYTES))) is not None:
+                    with suppress(Exception):  # an engine that fails has its answers fail, too
+                        await stop()
+        except (asyncio.IncompleteReadError, OSError):
+            return  # the connection is over; the next answer makes a new one
 
     def _forget_what_is_over(self) -> None:
         for address, ends in [*self._connections.items()]:
@@ -72,6 +94,8 @@ class Outbox:
                 ends[1].close()
 
     def close(self) -> None:
+        for task in self._beside:
+            task.cancel()
         for _, writer in self._connections.values():
             writer.close()
 
@@ -139,8 +163,11 @@ class Answer:
         self._piece: TextDelta | None = None
         self._failure: Exception | None = None
         self._came: asyncio.Future[None] | None = None
+        self._source: asyncio.WriteTransport | None = None
 
-    def put(self, piece: TextDelta) -> None:
+    def put(self, piece: TextDelta, source: asyncio.WriteTransport | None = None) -> None:
+        """`source`: the way back to who sends it."""
+        self._source = source
         before = self._piece
         self._piece = piece if before is None else TextDelta(before.text + piece.text, piece.finish_reason, piece.usage)
         self._wake()
@@ -159,8 +186,11 @@ class Answer:
         self._piece = None
         return piece
 
-    def close(self) -> None:
+    def close(self, *, finished: bool = True) -> None:
+        """Not `finished`: who sends it is told to stop, now or at its first piece."""
         self._answers.pop(self.address.ticket, None)
+        if not finished and self._source is not None:
+            self._source.write(self.address.ticket)
 
     def _wake(self) -> None:
         if self._came is not None and not self._came.done():
@@ -183,6 +213,7 @@ class _Reading(asyncio.Protocol):
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._connections.add(transport)
 
@@ -201,8 +232,10 @@ class _Reading(asyncio.Protocol):
             if len(unread) - at < _HEAD.size + length:
                 break
             at += _HEAD.size
-            if (answer := self._answers.get(ticket)) is not None:  # else its reader has gone
-                answer.put(_piece(unread[at : at + length]))
+            if (answer := self._answers.get(ticket)) is not None:
+                answer.put(_piece(unread[at : at + length]), self._transport)
+            else:  # its reader has gone
+                self._transport.write(ticket)
             at += length
         del unread[:at]
 

@@ -32,7 +32,7 @@ class Generation:
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
-        await self._outbox.send(self.generate(request), to)
+        await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return await self._engine.abort(tenant_id, query_id)

@@ -217,7 +217,7 @@ class VllmGeneration(LLMServer):
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
-        await self._outbox.send(self.generate(request), to)
+        await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         here = self._queries.abort(tenant_id, query_id)

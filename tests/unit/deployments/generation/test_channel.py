@@ -37,6 +37,10 @@ class Stream:
         self._pieces = pieces
         self.go = asyncio.Semaphore(0)
         self.closed = False
+        self.stopped = asyncio.Event()
+
+    async def stop(self) -> None:
+        self.stopped.set()
 
     async def deltas(self) -> AsyncGenerator[TextDelta]:
         try:
@@ -59,7 +63,7 @@ async def taken(answer: Answer) -> TextDelta:
 async def test_pieces_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
     answer = await inbox.open()
     stream = Stream(TextDelta("čšž "), TextDelta("🦊\n"), LAST)
-    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
     for expected in (TextDelta("čšž "), TextDelta("🦊\n"), LAST):
         stream.release(1)
         assert await taken(answer) == expected
@@ -71,7 +75,7 @@ async def test_what_came_while_nobody_took_is_one_piece(inbox: Inbox, outbox: Ou
     answer = await inbox.open()
     stream = Stream(TextDelta("a"), TextDelta("b"), LAST)
     stream.release(3)
-    await outbox.send(stream.deltas(), answer.address)
+    await outbox.send(stream.deltas(), answer.address, stream.stop)
     await asyncio.sleep(0.1)
     assert await taken(answer) == replace(LAST, text="abkraj")
 
@@ -90,7 +94,7 @@ async def test_answers_share_a_connection_and_stay_apart(
     answers = [await inbox.open() for _ in range(20)]
     streams = [Stream(TextDelta(f"{number}" * 5_000), replace(LAST, text="!")) for number in range(20)]
     sending = [
-        asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+        asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
         for stream, answer in zip(streams, answers, strict=True)
     ]
     for stream in streams:
@@ -105,15 +109,76 @@ async def test_answers_share_a_connection_and_stay_apart(
 async def test_an_answer_that_is_closed_takes_nothing_more_and_harms_no_other(inbox: Inbox, outbox: Outbox) -> None:
     gone, answer = await inbox.open(), await inbox.open()
     first, second = Stream(TextDelta("a"), LAST), Stream(LAST)
-    sending = asyncio.create_task(outbox.send(first.deltas(), gone.address))
+    sending = asyncio.create_task(outbox.send(first.deltas(), gone.address, first.stop))
     first.release(1)
     assert (await taken(gone)).text == "a"
     gone.close()
     first.release(1)
     await sending
     second.release(1)
-    await outbox.send(second.deltas(), answer.address)
+    await outbox.send(second.deltas(), answer.address, second.stop)
     assert await taken(answer) == LAST
+
+
+async def test_who_sends_what_nobody_reads_any_longer_is_told_at_once(inbox: Inbox, outbox: Outbox) -> None:
+    gone, finished, read = [await inbox.open() for _ in range(3)]
+    streams = {answer: Stream(TextDelta("a"), LAST) for answer in (gone, finished, read)}
+    sending = [asyncio.create_task(outbox.send(each.deltas(), to.address, each.stop)) for to, each in streams.items()]
+    for answer, stream in streams.items():
+        stream.release(1)
+        assert (await taken(answer)).text == "a"
+    gone.close(finished=False)
+    finished.close()
+    async with asyncio.timeout(10):
+        await streams[gone].stopped.wait()
+    await asyncio.sleep(0.1)
+    assert not streams[read].stopped.is_set()
+    assert not streams[finished].stopped.is_set()
+    for stream in streams.values():
+        stream.release(1)
+    await asyncio.gather(*sending)
+    assert await taken(read) == LAST
+
+
+async def test_who_sends_the_first_piece_of_what_nobody_awaits_is_told_then(inbox: Inbox, outbox: Outbox) -> None:
+    answer = await inbox.open()
+    answer.close(finished=False)
+    stream = Stream(TextDelta("a"), LAST)
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
+    await asyncio.sleep(0.1)
+    assert not stream.stopped.is_set()
+    stream.release(1)
+    async with asyncio.timeout(10):
+        await stream.stopped.wait()
+    stream.release(1)
+    await sending
+
+
+async def test_an_engine_that_cannot_stop_one_answer_still_stops_others(inbox: Inbox, outbox: Outbox) -> None:
+    async def broken() -> None:
+        raise StageUnavailable("dead")
+
+    first, second = await inbox.open(), await inbox.open()
+    stream, other = Stream(TextDelta("a"), LAST), Stream(TextDelta("a"), LAST)
+    sending = [
+        asyncio.create_task(outbox.send(stream.deltas(), first.address, broken)),
+        asyncio.create_task(outbox.send(other.deltas(), second.address, other.stop)),
+    ]
+    for answer, each in ((first, stream), (second, other)):
+        each.release(2)
+        await taken(answer)
+        answer.close(finished=False)
+    await asyncio.gather(*sending)
+    again = await inbox.open()
+    last = Stream(TextDelta("a"), LAST)
+    sending = [asyncio.create_task(outbox.send(last.deltas(), again.address, last.stop))]
+    last.release(1)
+    await taken(again)
+    again.close(finished=False)
+    async with asyncio.timeout(10):
+        await last.stopped.wait()
+    last.release(1)
+    await asyncio.gather(*sending)
 
 
 async def test_a_failure_is_raised_after_what_came_before_it(inbox: Inbox) -> None:
@@ -161,7 +226,7 @@ async def test_an_ingress_that_cannot_be_reached_is_named_and_the_engine_stopped
     stream = Stream(LAST)
     stream.release(1)
     with pytest.raises(StageUnavailable, match=f"ingress at {HOST}:{answer.address.port}"):
-        await outbox.send(stream.deltas(), answer.address)
+        await outbox.send(stream.deltas(), answer.address, stream.stop)
 
 
 async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connected_to(
@@ -169,7 +234,7 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
 ) -> None:
     answer = await inbox.open()
     stream = Stream(*[TextDelta("a")] * 1_000)
-    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address))
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
     stream.release(1)
     await taken(answer)
     (((_, writer),),) = [outbox._connections.values()]
@@ -181,7 +246,7 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
     assert stream.closed
     again = Stream(LAST)
     again.release(1)
-    await outbox.send(again.deltas(), answer.address)
+    await outbox.send(again.deltas(), answer.address, again.stop)
     assert (await taken(answer)) == LAST
 
 
@@ -193,7 +258,7 @@ async def test_an_answer_whose_reader_left_first_leaves_the_connection_to_the_ne
     for each in (gone, answer):
         stream = Stream(LAST)
         stream.release(1)
-        await outbox.send(stream.deltas(), each.address)
+        await outbox.send(stream.deltas(), each.address, stream.stop)
     assert await taken(answer) == LAST
 
 
@@ -202,7 +267,7 @@ async def test_an_ingress_that_ended_is_connected_to_anew(inbox: Inbox, outbox: 
     for answer in (first, await inbox.open()):
         stream = Stream(LAST)
         stream.release(1)
-        await outbox.send(stream.deltas(), answer.address)
+        await outbox.send(stream.deltas(), answer.address, stream.stop)
         assert await taken(answer) == LAST
         for connection in inbox._connections:
             connection.close()
