@@ -109,7 +109,10 @@ async def one_round(url: str, key: str, moment: str) -> Round:
                 await writer.drain()
                 await asyncio.sleep(after)
             else:
-                await reader.readuntil(b"event: chunk")
+                try:
+                    await reader.readuntil(b"event: chunk")
+                except asyncio.IncompleteReadError as error:
+                    raise RuntimeError(f"an answer ended before its text: {error.partial.decode()}") from None
                 await everyone.wait()
         finally:
             writer.close()

@@ -20,6 +20,7 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import astuple, dataclass
+from typing import cast
 
 from deployments.errors import StageUnavailable
 from deployments.types import TextDelta, Usage
@@ -59,8 +60,10 @@ class Outbox:
                 with _reaching(to):
                     writer = await self._connection(to.host, to.port)
                 async for delta in deltas:
-                    writer.write(_frame(to.ticket, delta))
                     with _reaching(to):
+                        if writer.is_closing():  # uvloop's transports refuse to write then, not with an OSError
+                            raise ConnectionResetError("connection lost")
+                        writer.write(_frame(to.ticket, delta))
                         await writer.drain()
         finally:
             del self._stops[to.ticket]
@@ -189,7 +192,7 @@ class Answer:
     def close(self, *, finished: bool = True) -> None:
         """Not `finished`: who sends it is told to stop, now or at its first piece."""
         self._answers.pop(self.address.ticket, None)
-        if not finished and self._source is not None:
+        if not finished and self._source is not None and not self._source.is_closing():
             self._source.write(self.address.ticket)
 
     def _wake(self) -> None:
@@ -213,8 +216,7 @@ class _Reading(asyncio.Protocol):
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one by its methods alone
         self._connections.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -234,7 +236,7 @@ class _Reading(asyncio.Protocol):
             at += _HEAD.size
             if (answer := self._answers.get(ticket)) is not None:
                 answer.put(_piece(unread[at : at + length]), self._transport)
-            else:  # its reader has gone
+            elif not self._transport.is_closing():  # its reader has gone
                 self._transport.write(ticket)
             at += length
         del unread[:at]

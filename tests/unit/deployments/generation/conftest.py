@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import uvloop
 
 from deployments.types import GenerationRequest, Message, Passage
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Serve's replicas run on uvloop, whose transports are of other classes than asyncio's."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return loops | {"uvloop": uvloop.new_event_loop} if item.path.name == "test_channel.py" else loops
 
 
 @pytest.fixture
