@@ -50,7 +50,7 @@ class SentenceTransformerEmbedder:
         self._compiled: dict[TextKind, Encode] = {}
         if (compiled := self._compile()) is not None:
             self._compiled = {
-                "query": compiled.lanes(1, self._threads["query"]),
+                "query": compiled.alone,
                 "passage": compiled.lanes(self.lanes, each),
             }
         self._tokenizing = threading.Lock()

@@ -52,7 +52,7 @@ def create_app(services: Services) -> FastAPI:
 @cache
 def _routes() -> Sequence[BaseRoute]:
     """Made once: what FastAPI finds out about each of them takes long, and no application's services are in it."""
-    every = APIRouter(redirect_slashes=False, generate_unique_id_function=operation_id)
+    every = APIRouter(generate_unique_id_function=operation_id)
     for room in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
         every.include_router(room.router, prefix="/v1")
     every.include_router(rerank.router)

@@ -23,3 +23,10 @@ def test_what_was_made_inside_is_not_looked_at_again() -> None:
     with collector_paused():
         made: list[list[int]] = [[] for _ in range(1000)]
     assert gc.get_freeze_count() >= before + len(made)
+
+
+def test_what_a_failure_leaves_stays_in_sight() -> None:
+    before = gc.get_freeze_count()
+    with pytest.raises(RuntimeError, match="loading failed"), collector_paused():
+        raise RuntimeError("loading failed")
+    assert gc.get_freeze_count() == before
