@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from cluster.node import owned_node
-from tests.support.service import Running, app_config, deployed, free_port
+from tests.support.service import Running, app_config, commands, deployed, free_port
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 ARGS = {
@@ -103,14 +101,11 @@ def ended_ray_job(name: str) -> Any:
 
 def kill_driver(name: str) -> None:
     job_id = name.removeprefix("ingest-default-")
-    drivers = [
-        each.pid
-        for each in psutil.Process().children(recursive=True)
-        if each.cmdline()[1:3] == ["-m", "deployments.ingestion.bulk"] and job_id in each.cmdline()
-    ]
+    module = ["-m", "deployments.ingestion.bulk"]
+    drivers = [process for process, words in commands() if words[1:3] == module and job_id in words]
     assert drivers
-    for pid in drivers:
-        os.kill(pid, signal.SIGKILL)
+    for driver in drivers:
+        driver.kill()
 
 
 def remove(running: Running, collection: str) -> dict[str, int]:

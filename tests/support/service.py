@@ -118,16 +118,16 @@ def haproxy_flags() -> dict[str, str]:
     }
 
 
+def commands() -> Iterator[tuple[psutil.Process, list[str]]]:
+    """The descendants of this process that are still there, with their commands."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            yield process, process.cmdline()
+
+
 def processes(title: str) -> list[psutil.Process]:
     """The descendants of this process whose title has these words."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if title in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [process for process, words in commands() if title in " ".join(words)]
 
 
 def replicas(stage: str) -> list[psutil.Process]:
