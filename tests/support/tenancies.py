@@ -27,6 +27,8 @@ TENANTS = ("a", "b", "c")
 USERS = ("u1", "u2")
 WORK = INGESTION.model_copy(update={"remove_every_s": 1})
 """Five worlds that look for something to remove five times a second spend a seventh of their transactions on it."""
+PATIENCE_S = 15
+"""Of a job with one short document. Without some of the filters it is never done."""
 WATCHED = "b"
 """The tenant one of whose users is also watched without the other's documents."""
 COLLECTIONS = ("default", "zakoni", "upute")
@@ -100,19 +102,29 @@ class Worlds:
     """`all` tenants, each alone, and the watched one without what its first user keeps private. They live as long as
     this does; every run of the machine brings tenants of its own."""
 
-    def __init__(self, folder: Path, index: str = "milvus") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        index: str = "milvus",
+        *,
+        kind: type[World] = World,
+        others: Mapping[str, World] | None = None,
+    ) -> None:
+        """`others` than `all`, where there are such already."""
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        self.named: dict[str, World] = {}
+        self.named: dict[str, World] = dict(others or {})
         self.runs = 0
         self.operations = 0
-        self.runner.run(self._open(folder, index))
+        self.runner.run(self._open(folder, index, kind))
 
-    async def _open(self, folder: Path, index: str) -> None:
+    async def _open(self, folder: Path, index: str, kind: type[World]) -> None:
         parser = DocumentParser(WORK)
         for name in ("all", *TENANTS, "without u1"):
-            opened = world(folder / name, index=index, ingestion=WORK, parser=parser)
-            self.named[name] = await self.stack.enter_async_context(opened)
+            if name not in self.named:
+                opened = world(folder / name, index=index, ingestion=WORK, parser=parser, kind=kind)
+                self.named[name] = await self.stack.enter_async_context(opened)
+                self.named[name].patience_s = PATIENCE_S
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())
@@ -357,7 +369,7 @@ class Tenancies(RuleBasedStateMachine):
 
     async def _looked(self, tenant: str, path: str) -> None:
         for each in self._worlds_of(tenant):
-            await each.services.events.drain()
+            await each.told()
         await self._uncounted(tenant, "GET", path)
 
     async def _uncounted(self, tenant: str, method: str, path: str, **request: Any) -> None:
@@ -421,16 +433,10 @@ class Tenancies(RuleBasedStateMachine):
             self._do(self._delete_beside(tenant, other))
 
     async def _delete_beside(self, tenant: str, other: str) -> None:
-        taken = []
-        for each in self._worlds_of(other):
-            for task in await each.services.jobs.claim("another worker", lease_s=60, limit=100):
-                if task.tenant_id == self._id(other):
-                    taken.append((each, task))
-                else:
-                    await each.services.jobs.retry(task, after_s=0)
+        taken = [(each, await each.take(self._id(other))) for each in self._worlds_of(other)]
         await self._delete_tenant(tenant)
-        for each, task in taken:
-            await each.services.jobs.retry(task, after_s=0)
+        for each, tasks in taken:
+            await each.give_back(tasks)
 
     async def _delete_tenant(self, tenant: str) -> None:
         self.worlds.operations += 1

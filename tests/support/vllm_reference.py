@@ -29,6 +29,7 @@ def greedy_answers(
             "model": config.model,
             "max_model_len": config.context_tokens,
             "max_num_seqs": config.max_num_seqs,
+            "distributed_executor_backend": "uni",
             **config.engine_kwargs,
         },
         "chat_template_kwargs": config.chat_template_kwargs,
@@ -40,6 +41,8 @@ def greedy_answers(
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gb),
+        # Else three processes import vLLM one after the other.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
     answers = log.with_suffix(".json")
     with log.open("w") as output:

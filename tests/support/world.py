@@ -17,6 +17,7 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
+from deployments.ingestion.base import DocumentTask
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.worker import Worker
@@ -153,7 +154,8 @@ class Concluded:
 
 @dataclass
 class World:
-    """`keys`: each tenant's current admin key. While `held` is set, accepted documents stay queued."""
+    """`keys`: each tenant's current admin key. While `held` is set, accepted documents stay queued; otherwise a job has
+    `patience_s` to be done."""
 
     client: httpx.AsyncClient
     services: Services
@@ -164,6 +166,7 @@ class World:
     concluded: Concluded
     held: bool = False
     keys: dict[str, str] = field(default_factory=dict)
+    patience_s: float = 120
 
     def announce(self) -> None:
         if not self.held:
@@ -193,14 +196,33 @@ class World:
     async def settled(self, tenant: str, job_id: str) -> dict[str, Any]:
         """The job once it is done. It is asked for when there is news of it: each look is three transactions."""
         news = self.concluded.jobs[job_id]
-        while True:
-            with suppress(TimeoutError):  # of documents that were given up there is no news
-                async with asyncio.timeout(0.3):
-                    await news.wait()
-            job: dict[str, Any] = (await self.call(tenant, "GET", f"/v1/jobs/{job_id}")).json()
-            if job.get("state") not in ("queued", "running"):
-                return job
-            news.clear()
+        async with asyncio.timeout(self.patience_s):
+            while True:
+                with suppress(TimeoutError):  # of documents that were given up there is no news
+                    async with asyncio.timeout(0.3):
+                        await news.wait()
+                job: dict[str, Any] = (await World.call(self, tenant, "GET", f"/v1/jobs/{job_id}")).json()
+                if job.get("state") not in ("queued", "running"):
+                    return job
+                news.clear()
+
+    async def told(self) -> None:
+        """Once what happened has been told to all who listen."""
+        await self.services.events.drain()
+
+    async def take(self, tenant: str) -> list[DocumentTask]:
+        """A tenant's documents, for a worker that then does nothing with them."""
+        taken = []
+        for task in await self.services.jobs.claim("another worker", lease_s=60, limit=100):
+            if task.tenant_id == tenant:
+                taken.append(task)
+            else:
+                await self.services.jobs.retry(task, after_s=0)
+        return taken
+
+    async def give_back(self, tasks: Sequence[DocumentTask]) -> None:
+        for task in tasks:
+            await self.services.jobs.retry(task, after_s=0)
 
     async def put(self, tenant: str, **document: Any) -> httpx.Response:
         """Hand a document in and wait until it is indexed or failed."""
@@ -218,6 +240,7 @@ async def world(
     limits: ApiConfig | None = None,
     ingestion: IngestionConfig = INGESTION,
     parser: DocumentParser | None = None,
+    kind: type[World] = World,
 ) -> AsyncIterator[World]:
     """An empty one. `index`: milvus (a milvus-lite folder) or fake. `parser`: one that several worlds share; the first
     that ends closes it."""
@@ -263,7 +286,7 @@ async def world(
     worker.start()
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.test", timeout=60) as client:
-            made = World(client, services, stages, folder, secret, worker, concluded)
+            made = kind(client, services, stages, folder, secret, worker, concluded)
             yield made
     finally:
         await services.events.drain()
