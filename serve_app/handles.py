@@ -198,8 +198,9 @@ def _model(status: StageStatus) -> str:
 
 
 class GenerationHandle:
-    """Streams from one replica, past Serve (see `deployments.generation.channel`); aborts go to all, since only one of
-    them knows the query. `host`: where the ingress can be reached by the replicas."""
+    """Streams from one replica, past Serve (see `deployments.generation.channel`), which is also told there that its
+    answer is no longer read. Other aborts go to all replicas, since only one of them knows the query, and which is
+    Serve's secret. `host`: where the ingress can be reached by the replicas."""
 
     def __init__(
         self,
@@ -215,11 +216,12 @@ class GenerationHandle:
         self._inbox = Inbox(host)
         self._serving = KnownStatus("generation", handle, status_ttl_s)
         self._beside: set[asyncio.Task[None]] = set()
+        self._told: set[tuple[str, str]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         answer = await self._inbox.open()
         call = self._adapted.get(request.model, self._handle).send.remote(request, answer.address)
-        self._keep(asyncio.create_task(_until_over(call, answer)))
+        self._keep(over := asyncio.create_task(_until_over(call, answer)))
         finished = False
         try:
             while not finished:
@@ -227,11 +229,17 @@ class GenerationHandle:
                 finished = delta.finish_reason is not None
                 yield delta
         finally:
-            answer.close(finished=finished)
-            if not finished:
+            if answer.close(finished=finished):
+                # A cancelled call and a broadcast would take longer to say the same, and keep others' hang-ups waiting.
+                query = request.tenant_id, request.query_id
+                self._told.add(query)
+                over.add_done_callback(lambda _: self._told.discard(query))
+            elif not finished:
                 call.cancel()
 
     def abort(self, tenant_id: str, query_id: str) -> None:
+        if (tenant_id, query_id) in self._told:
+            return
         # In the caller's context the call would be cancelled with the request that it is meant to outlive.
         abort = self._broadcast_abort(tenant_id, query_id)
         self._keep(asyncio.get_running_loop().create_task(abort, context=contextvars.Context()))

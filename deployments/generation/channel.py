@@ -189,11 +189,13 @@ class Answer:
         self._piece = None
         return piece
 
-    def close(self, *, finished: bool = True) -> None:
-        """Not `finished`: who sends it is told to stop, now or at its first piece."""
+    def close(self, *, finished: bool = True) -> bool:
+        """Not `finished`: who sends it is told to stop, now (then this is true) or at its first piece."""
         self._answers.pop(self.address.ticket, None)
-        if not finished and self._source is not None and not self._source.is_closing():
-            self._source.write(self.address.ticket)
+        if finished or self._source is None or self._source.is_closing():
+            return False
+        self._source.write(self.address.ticket)
+        return True
 
     def _wake(self) -> None:
         if self._came is not None and not self._came.done():

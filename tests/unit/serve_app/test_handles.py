@@ -1,0 +1,112 @@
+"""Generation's handle on a stage in this process, which stands for a replica behind Serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from deployments.generation.channel import Address
+from deployments.generation.config import GenerationConfig
+from deployments.generation.deployment import Generation
+from deployments.types import GenerationLoad, GenerationRequest
+from serve_app.handles import GenerationHandle
+
+QUERY = ("t", "q")
+WORDS = "jedan dva tri četiri pet šest sedam osam devet deset"
+REQUEST = GenerationRequest("q", "t", "hr", WORDS, (), (), max_tokens=100)
+
+
+class Call:
+    """What Serve gives for a call."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.task.__await__()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.task.cancel()
+
+
+class Serve:
+    """A deployment's handle, and that of its method `send`: one replica, the calls to it and what all were told."""
+
+    def __init__(self, word_ms: float) -> None:
+        self.stage = Generation(GenerationConfig(engine="fake", fake_delay_ms=word_ms))
+        self.send = self
+        self.calls: list[Call] = []
+        self.broadcasts: list[tuple[str, ...]] = []
+
+    def remote(self, request: GenerationRequest, to: Address) -> Call:
+        self.calls.append(Call(asyncio.create_task(self.stage.send(request, to))))
+        return self.calls[-1]
+
+    def broadcast(self, *what: str) -> Serve:
+        self.broadcasts.append(what)
+        return self
+
+    async def results_async(self, *, return_exceptions: bool) -> list[bool]:
+        return [await self.stage.abort(*QUERY)]
+
+    async def emptied(self) -> None:
+        async with asyncio.timeout(1):
+            while await self.stage.load() != GenerationLoad(0, 0):  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.005)
+            await asyncio.wait({self.calls[-1].task})
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    serve = Serve(word_ms=200)
+    yield serve
+    serve.stage._outbox.close()
+    await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def handle(serve: Serve) -> AsyncIterator[GenerationHandle]:
+    handle: GenerationHandle = GenerationHandle(serve, "127.0.0.1")
+    yield handle
+    handle._inbox.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_a_replica_that_sends_is_told_on_the_answer_s_connection_alone(
+    serve: Serve, handle: GenerationHandle
+) -> None:
+    async with aclosing(handle.generate(REQUEST)) as answer:
+        assert (await anext(answer)).text == "jedan"
+    handle.abort(*QUERY)  # as the pipeline does after every answer that did not end by itself
+    await serve.emptied()
+    assert (serve.broadcasts, serve.calls[0].cancelled) == ([], False)
+    handle.abort(*QUERY)
+    await asyncio.sleep(0.01)
+    assert serve.broadcasts == [("abort", *QUERY)], "what was told is forgotten with its call"
+
+
+async def test_before_the_first_piece_all_replicas_are_told(serve: Serve, handle: GenerationHandle) -> None:
+    answer = handle.generate(REQUEST)
+    first = asyncio.ensure_future(anext(answer))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    handle.abort(*QUERY)
+    await serve.emptied()
+    assert (serve.broadcasts, serve.calls[0].cancelled) == ([("abort", *QUERY)], True)
+
+
+async def test_a_query_that_somebody_reads_is_ended_by_its_id(serve: Serve, handle: GenerationHandle) -> None:
+    async with aclosing(handle.generate(REQUEST)) as answer:
+        assert (await anext(answer)).text == "jedan"
+        handle.abort(*QUERY)
+        assert [delta.finish_reason async for delta in answer][-1] == "cancelled"
+    await serve.emptied()
+    assert not serve.calls[0].cancelled
