@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,10 +45,29 @@ class Event:
 
 
 class Subscriber(Protocol):
+    """`most`: events that it takes at once, in their order. `pause_s`: how long it then lets others gather."""
+
     name: str
     types: frozenset[str]
+    most: int
+    pause_s: float
 
-    async def handle(self, event: Event) -> None: ...
+    async def handle(self, events: Sequence[Event]) -> None: ...
+
+
+class One:
+    """A subscriber that takes event by event, as they come."""
+
+    most = 1
+    pause_s = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A loop's queues by subscriber, and whether somebody waits until they are empty."""
+
+    queues: Mapping[str, asyncio.Queue[Event]]
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Events:
@@ -57,8 +77,7 @@ class Events:
         self.subscribers = tuple(subscribers)
         self.max_waiting = max_waiting
         self.dropped = 0
-        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Queue[Event]]]
-        self._queues = WeakKeyDictionary()
+        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,7 +85,7 @@ class Events:
 
     def publish(self, event: Event) -> None:
         """Hand an event to its subscribers' queues. Call after what it tells of is committed."""
-        queues = self._running()
+        queues = self._running().queues
         for subscriber in self.subscribers:
             if event.type not in subscriber.types:
                 continue
@@ -78,48 +97,63 @@ class Events:
 
     async def drain(self, within_s: float = 10.0) -> None:
         """Wait until everything published in this loop has been handled, but no longer than `within_s`."""
+        waiting = self._running()
+        waiting.hurry.set()
         try:
             async with asyncio.timeout(within_s):
-                for queue in self._running().values():
+                for queue in waiting.queues.values():
                     await queue.join()
         except TimeoutError:
             logger.error("events were left unhandled after %g s", within_s)
+        finally:
+            waiting.hurry.clear()
 
     async def close(self) -> None:
         """End the subscribers' tasks of this loop."""
-        self._queues.pop(asyncio.get_running_loop(), None)
+        self._waiting.pop(asyncio.get_running_loop(), None)
         ending = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
 
-    def _running(self) -> dict[str, asyncio.Queue[Event]]:
+    def _running(self) -> _Waiting:
         loop = asyncio.get_running_loop()
-        if loop not in self._queues:
-            self._queues[loop] = {each.name: asyncio.Queue(self.max_waiting) for each in self.subscribers}
+        if loop not in self._waiting:
+            made = _Waiting({each.name: asyncio.Queue(self.max_waiting) for each in self.subscribers})
+            self._waiting[loop] = made
             for subscriber in self.subscribers:
                 # A context of its own: it must not end with the request that published first.
-                task = loop.create_task(
-                    self._deliver(subscriber, self._queues[loop][subscriber.name]), context=contextvars.Context()
-                )
+                delivering = self._deliver(subscriber, made.queues[subscriber.name], made.hurry)
+                task = loop.create_task(delivering, context=contextvars.Context())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        return self._queues[loop]
+        return self._waiting[loop]
 
-    async def _deliver(self, subscriber: Subscriber, queue: asyncio.Queue[Event]) -> None:
+    async def _deliver(self, subscriber: Subscriber, queue: asyncio.Queue[Event], hurry: asyncio.Event) -> None:
         while True:
-            event = await queue.get()
+            events = [await queue.get()]
+            while len(events) < subscriber.most and not queue.empty():
+                events.append(queue.get_nowait())
             try:
-                async with asyncio.timeout(HANDLER_TIMEOUT_S):
-                    await subscriber.handle(event)
-            except Exception as error:
-                logger.error(
-                    "%s failed on %s of tenant %s: %s",
-                    subscriber.name,
-                    event.type,
-                    event.tenant_id,
-                    type(error).__name__,
-                )
+                await self._hand(subscriber, events)
             finally:
-                queue.task_done()
+                for _ in events:
+                    queue.task_done()
+            if subscriber.pause_s:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(subscriber.pause_s):
+                        await hurry.wait()
+
+    async def _hand(self, subscriber: Subscriber, events: Sequence[Event]) -> None:
+        try:
+            async with asyncio.timeout(HANDLER_TIMEOUT_S):
+                await subscriber.handle(events)
+        except Exception as error:
+            if len(events) > 1 and not isinstance(error, TimeoutError):
+                for each in events:  # it may be about one of them alone
+                    await self._hand(subscriber, [each])
+                return
+            for each in events:
+                told = subscriber.name, each.type, each.tenant_id, type(error).__name__
+                logger.error("%s failed on %s of tenant %s: %s", *told)

@@ -50,7 +50,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
-from serve_app.platform.events import Event
+from serve_app.platform.events import Event, One
 from serve_app.platform.models import PLATFORM
 from serve_app.platform.statistics import LexicalStatistics
 from serve_app.platform.unseen import Visibility
@@ -139,7 +139,7 @@ class Stages:
         return await self.generation.status()
 
 
-class Concluded:
+class Concluded(One):
     """Tells, by job, that one of its documents has come to an end."""
 
     name = "the test"
@@ -148,7 +148,8 @@ class Concluded:
     def __init__(self) -> None:
         self.jobs: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, events: Sequence[Event]) -> None:
+        [event] = events
         self.jobs[event.details["job_id"]].set()
 
 

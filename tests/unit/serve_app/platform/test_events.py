@@ -3,18 +3,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from serve_app.platform import actor
 from serve_app.platform.actor import SYSTEM, Actor
-from serve_app.platform.events import Event, Events
+from serve_app.platform.events import Event, Events, One
 
 CREATED = frozenset({"key.created"})
 
 
-class Notebook:
+class Notebook(One):
     """Writes down what it is told, each event once the gate is open."""
 
     def __init__(self, name: str = "the notebook", types: frozenset[str] = CREATED) -> None:
@@ -26,14 +26,15 @@ class Notebook:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, events: Sequence[Event]) -> None:
+        [event] = events
         self.begun.set()
         await self.gate.wait()
         self.told.append(event.subject)
         self.heard.release()
 
 
-class Broken:
+class Broken(One):
     """Fails on every event but the last."""
 
     name = "the broken one"
@@ -42,19 +43,20 @@ class Broken:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, events: Sequence[Event]) -> None:
+        [event] = events
         if event.subject != "last":
             raise ZeroDivisionError(f"a text of {event.tenant_id}'s")
         self.told.append(event.subject)
 
 
-class Portable:
+class Portable(One):
     """One that a replica can be sent."""
 
     name = "the portable one"
     types = CREATED
 
-    async def handle(self, event: Event) -> None: ...
+    async def handle(self, events: Sequence[Event]) -> None: ...
 
 
 @pytest.fixture
@@ -141,6 +143,65 @@ async def test_a_failing_subscriber_goes_on_with_the_next_event(
     await events.close()
 
 
+class Gathering:
+    """Takes three at once and then lets others gather; fails on some."""
+
+    name = "the gatherer"
+    types = CREATED
+    most = 3
+
+    def __init__(self, pause_s: float, *fails_on: str) -> None:
+        self.pause_s = pause_s
+        self.fails_on = fails_on
+        self.told: list[str] = []
+        self.begun = asyncio.Event()
+
+    async def handle(self, events: Sequence[Event]) -> None:
+        keys = [event.subject for event in events]
+        if {*keys} & {*self.fails_on}:
+            raise ZeroDivisionError
+        self.told.append("".join(keys))
+        self.begun.set()
+
+
+async def test_what_gathers_while_a_subscriber_pauses_is_told_at_once() -> None:
+    gathering = Gathering(60)
+    events = Events((gathering,))
+    events.publish(created("0"))
+    await gathering.begun.wait()
+    for key in "12345":
+        events.publish(created(key))
+    await asyncio.sleep(0.05)
+    assert gathering.told == ["0"]
+    await events.drain(within_s=1)
+    assert gathering.told == ["0", "123", "45"], "who waits for the rest is not kept waiting by a pause"
+    await events.close()
+
+
+async def test_a_pause_ends_by_itself() -> None:
+    gathering = Gathering(0.02)
+    events = Events((gathering,))
+    for key in "0123":
+        events.publish(created(key))
+    async with asyncio.timeout(5):
+        while gathering.told != ["012", "3"]:  # noqa: ASYNC110 - what is tested is that nobody has to do anything
+            await asyncio.sleep(0.01)
+    await events.close()
+
+
+async def test_of_events_told_at_once_only_what_fails_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    gathering = Gathering(0, "1")
+    events = Events((gathering,))
+    for key in "0123":
+        events.publish(created(key))
+    await events.drain()
+    assert gathering.told == ["0", "2", "3"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the gatherer failed on key.created of tenant a: ZeroDivisionError"
+    ]
+    await events.close()
+
+
 async def test_a_subscriber_that_hangs_is_given_up(
     events: Events, notebook: Notebook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,12 +271,12 @@ async def test_closed_they_leave_no_task_and_may_be_used_again(events: Events, n
 def test_each_event_loop_has_its_own_queues() -> None:
     told: list[str] = []
 
-    class Listener:
+    class Listener(One):
         name = "the listener"
         types = CREATED
 
-        async def handle(self, event: Event) -> None:
-            told.append(event.subject)
+        async def handle(self, events: Sequence[Event]) -> None:
+            told.extend(event.subject for event in events)
 
     events = Events((Listener(),))
 

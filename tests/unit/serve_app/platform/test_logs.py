@@ -189,6 +189,14 @@ async def test_a_query_is_logged_however_it_ended(events: Events, database: Data
     assert await audit.list("a") == [], "queries have a log of their own"
 
 
+async def test_queries_that_are_written_together_are_each_their_tenants(events: Events, database: Database) -> None:
+    """The first is written by itself, the others together; one of their tenants is gone by then."""
+    for query_id, tenant in (("q0", "a"), ("q1", "b"), ("q2", "gone"), ("q3", "a")):
+        events.publish(answered(query_id, tenant))
+    await events.drain()
+    assert [(row.query_id, row.tenant_id) for row in await queries(database)] == [("q0", "a"), ("q1", "b"), ("q3", "a")]
+
+
 async def test_the_same_query_told_twice_is_one_row(events: Events, database: Database) -> None:
     for _ in range(2):
         events.publish(answered("q1"))

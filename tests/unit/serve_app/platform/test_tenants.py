@@ -548,7 +548,7 @@ async def test_one_tenants_documents_hold_up_neither_anothers_nor_its_own_logs(j
     async with database.transaction() as session:
         await require_open(session, "a", alone=True)
         await mine.accept("b", [document("d")])
-        await AuditLog(mine.database).handle(Event("key.created", "a", "k"))
+        await AuditLog(mine.database).handle([Event("key.created", "a", "k")])
         with pytest.raises(Unavailable):
             await mine.accept("a", [document("d")])
     await mine.accept("a", [document("d")])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from serve_app.platform.blobs import Blobs
 from serve_app.platform.config import BlobConfig, StoreConfig
 from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
-from serve_app.platform.events import Event, Events
+from serve_app.platform.events import Event, Events, One
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.models import WebhookDelivery
 from serve_app.platform.tenants import Tenants
@@ -30,15 +30,15 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 HOOK = {"url": "https://app.example/hooks", "secret": SECRET}
 
 
-class Told:
+class Told(One):
     name = "the test"
     types = frozenset({"webhook.failed"})
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    async def handle(self, event: Event) -> None:
-        self.events.append(event)
+    async def handle(self, events: Sequence[Event]) -> None:
+        self.events += events
 
 
 @pytest.fixture
