@@ -12,7 +12,9 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
 from deployments.ownership import refuse_company
@@ -52,6 +54,23 @@ logger = logging.getLogger(__name__)
 
 LIMITER = "limiter"
 """The deployment's actor that all its replicas share."""
+
+
+class HangUps:
+    """When a client hangs up, Serve's own proxy cancels the request and with it the call by which the app would hear of
+    that. The app hears it nevertheless, as ASGI has it, and not as an error to be logged with its traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told() -> Message:
+            try:
+                return await receive()
+            except TaskCancelledError:
+                return {"type": "http.disconnect"}
+
+        await self.app(scope, told, send)
 
 
 class _Ingress:
@@ -119,7 +138,9 @@ class _Ingress:
         self._sender.start()
         self._exchange.start()
         with collector_paused():
-            return create_app(self._services)
+            app = create_app(self._services)
+            app.add_middleware(HangUps)
+            return app
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves neither.
