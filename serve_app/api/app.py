@@ -40,7 +40,6 @@ def create_app(services: Services) -> FastAPI:
             Middleware(BodyLimit, limit=body_limit, within_s=limits.max_body_s),
         ],
         redirect_slashes=False,
-        generate_unique_id_function=operation_id,
         separate_input_output_schemas=False,
     )
     app.state.services = services

@@ -64,7 +64,7 @@ class AuditLog(One):
 
 
 class QueryLog:
-    """A transaction costs a question a sixth of its CPU, so what was asked in a fifth of a second shares one."""
+    """What was asked in a fifth of a second shares a transaction, which costs more than all else that is written."""
 
     name = "the query log"
     types = _QUERIES
