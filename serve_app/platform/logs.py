@@ -64,7 +64,7 @@ class AuditLog(One):
 
 
 class QueryLog:
-    """What was asked in a fifth of a second shares a transaction, which costs more than all else that is written."""
+    """What was asked in a fifth of a second is written in one transaction: that is most of what a row costs."""
 
     name = "the query log"
     types = _QUERIES
