@@ -202,6 +202,7 @@ class World:
                 with suppress(TimeoutError):  # of documents that were given up there is no news
                     async with asyncio.timeout(0.3):
                         await news.wait()
+                # Not by `self.call`: how often it looks is no part of what is asked (`recorded.py`).
                 job: dict[str, Any] = (await World.call(self, tenant, "GET", f"/v1/jobs/{job_id}")).json()
                 if job.get("state") not in ("queued", "running"):
                     return job
