@@ -32,7 +32,8 @@ def production_on_fakes(folder: Path) -> dict[str, Any]:
     args["embedding"] = {"backend": "fake"}
     args["reranking"] = {"backend": "fake"}
     args["retrieval"] = {"backend": "fake"}
-    args["generation"] = {"engine": "fake", "fake_delay_ms": 20}
+    # An answer takes two seconds: most of a question's time is generation's, however slow the machine is at the rest.
+    args["generation"] = {"engine": "fake", "fake_delay_ms": 200}
     args["store"] = {"url": "sqlite:///rag.db"}
     args["blobs"] = {"url": "blobs"}
     config["http_options"] |= {"host": "127.0.0.1", "port": free_port()}
@@ -67,11 +68,11 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    size = {"num_cpus": 4, "object_store_memory": 100 * 1024 * 1024}
-    nodes = Cluster(
-        initialize_head=True, connect=True, head_node_args={**size, "num_gpus": 1, "include_dashboard": False}
-    )
-    nodes.add_node(**size, num_gpus=2)
+    # Wherever Serve puts embedding and reranking, a quarter of a GPU each: the whole ones that two of generation need
+    # are left.
+    size = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 * 1024 * 1024}
+    nodes = Cluster(initialize_head=True, connect=True, head_node_args={**size, "include_dashboard": False})
+    nodes.add_node(**size)
     nodes.wait_for_nodes()
     yield nodes
     ray.shutdown()
