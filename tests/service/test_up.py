@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from serve_app.config_file import load
-from tests.support.service import on_fakes
+from tests.support.service import answers, on_fakes
 from tests.support.up import RAG, Up, interrupt, up
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -72,11 +72,14 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
 
 def ports_open_to_others(running: Up) -> list[int]:
     """Ports beyond loopback. Serve gives each replica one, for calls between deployments, and it cannot be moved."""
-    root = psutil.Process(running.process.pid)
+    pid = running.process.pid
+    own = psutil.Process(pid)
+    listening = [(own.name(), own.net_connections("inet"))]
+    listening += [said for _, said in answers(lambda each: (each.name(), each.net_connections("inet")), of=pid)]
     found = {
-        process.name(): connection.laddr.port
-        for process in [root, *root.children(recursive=True)]
-        for connection in process.net_connections("inet")
+        name: connection.laddr.port
+        for name, connections in listening
+        for connection in connections
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")
     }
@@ -123,7 +126,6 @@ def test_haproxy_in_front_is_one_word(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(raw))
     with up(tmp_path, "--config", str(config), "--haproxy", "--no-corpus") as running:
         running.wait_for(tmp_path / "var/service.json")
-        names = {each.name() for each in psutil.Process(running.process.pid).children(recursive=True)}
-        assert "haproxy" in names
+        assert "haproxy" in {name for _, name in answers(psutil.Process.name, of=running.process.pid)}
         assert "Tko pita?" in running.rag("ask", "Tko pita?")
         assert interrupt(running) == 0, running.text()

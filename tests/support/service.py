@@ -9,11 +9,11 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
@@ -27,6 +27,7 @@ from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
 from tests.support import postgresql
 
+T = TypeVar("T")
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
 BOUNDS = {"max_ongoing_requests": 64, "max_queued_requests": 128}
 
@@ -118,11 +119,16 @@ def haproxy_flags() -> dict[str, str]:
     }
 
 
+def answers(ask: Callable[[psutil.Process], T], of: int | None = None) -> Iterator[tuple[psutil.Process, T]]:
+    """A process's descendants, this one's or another's, and what they answer; who ends meanwhile is left out."""
+    for process in psutil.Process(of).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            yield process, ask(process)
+
+
 def commands() -> Iterator[tuple[psutil.Process, list[str]]]:
-    """The descendants of this process that are still there, with their commands."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            yield process, process.cmdline()
+    """The descendants of this process with their commands."""
+    return answers(psutil.Process.cmdline)
 
 
 def processes(title: str) -> list[psutil.Process]:
