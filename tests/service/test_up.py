@@ -72,13 +72,11 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
 
 def ports_open_to_others(running: Up) -> list[int]:
     """Ports beyond loopback. Serve gives each replica one, for calls between deployments, and it cannot be moved."""
-    pid = running.process.pid
-    own = psutil.Process(pid)
-    listening = [(own.name(), own.net_connections("inet"))]
-    listening += [said for _, said in answers(lambda each: (each.name(), each.net_connections("inet")), of=pid)]
+    root = psutil.Process(running.process.pid)
+    everyone = [root, *root.children(recursive=True)]
     found = {
         name: connection.laddr.port
-        for name, connections in listening
+        for _, (name, connections) in answers(everyone, lambda each: (each.name(), each.net_connections("inet")))
         for connection in connections
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")
@@ -126,6 +124,7 @@ def test_haproxy_in_front_is_one_word(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(raw))
     with up(tmp_path, "--config", str(config), "--haproxy", "--no-corpus") as running:
         running.wait_for(tmp_path / "var/service.json")
-        assert "haproxy" in {name for _, name in answers(psutil.Process.name, of=running.process.pid)}
+        descendants = psutil.Process(running.process.pid).children(recursive=True)
+        assert "haproxy" in {name for _, name in answers(descendants, psutil.Process.name)}
         assert "Tko pita?" in running.rag("ask", "Tko pita?")
         assert interrupt(running) == 0, running.text()

@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +119,18 @@ def haproxy_flags() -> dict[str, str]:
     }
 
 
-def answers(ask: Callable[[psutil.Process], T], of: int | None = None) -> Iterator[tuple[psutil.Process, T]]:
-    """A process's descendants, this one's or another's, and what they answer; who ends meanwhile is left out."""
-    for process in psutil.Process(of).children(recursive=True):
+def answers(
+    processes: Iterable[psutil.Process], ask: Callable[[psutil.Process], T]
+) -> Iterator[tuple[psutil.Process, T]]:
+    """Processes and what each answers; those that have ended meanwhile are left out."""
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             yield process, ask(process)
 
 
 def commands() -> Iterator[tuple[psutil.Process, list[str]]]:
     """The descendants of this process with their commands."""
-    return answers(psutil.Process.cmdline)
+    return answers(psutil.Process().children(recursive=True), psutil.Process.cmdline)
 
 
 def processes(title: str) -> list[psutil.Process]:
