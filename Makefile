@@ -17,9 +17,6 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 # PyTorch keeps its CPU builds in an index of its own; whoever gives pip a folder of wheels has the build there.
 TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pytorch.org/whl/cpu)
 
-# Tests that start a Ray node, vLLM or Elixir have the machine to themselves; of all others two run at a time.
-ALONE := tests/service tests/cluster tests/clients
-
 PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --progress-bar off
 
 # One counting line instead of pip's three lines a package: $(call counted,PACKAGES)
@@ -32,7 +29,7 @@ endef
 
 help:
 	@echo 'make run                start the service (Ctrl-C stops it); ARGS="…" is handed to `rag up`'
-	echo 'make test               all tests; ARGS="tests/unit -x" picks some'
+	echo 'make test               all tests; ARGS="-m unit", "-m integration", "-m e2e" or "tests/unit -x" picks some'
 	echo 'make check              ruff, mypy, import-linter'
 	echo 'make format             let ruff format and fix'
 	echo 'make bench NAME=…       run benchmarks/NAME.py; ARGS="--data FOLDER"'
@@ -44,8 +41,9 @@ run: .venv/.runtime
 test: .venv/.development system-libraries
 	@if [[ -n "$(strip $(ARGS))" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
 	status=0
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(filter-out $(ALONE) tests/support tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) || status=$$?
-	$(BIN)/python -m pytest $(ALONE) || status=$$?
+	# Tests that start a Ray node, vLLM or Elixir have the machine to themselves; of all others two run at a time.
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not e2e' || status=$$?
+	$(BIN)/python -m pytest -m e2e || status=$$?
 	exit $$status
 
 check: .venv/.development

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from benchmarks.service import report
-from tests.api.contract import rehearse
+from tests.integration.api.openapi import rehearse
 
 EXAMPLES = 100
 

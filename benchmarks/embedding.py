@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.service import report
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
-from deployments.models import BUNDLED_MODEL, locate
+from deployments.inference.weights import BUNDLED_MODEL, locate
 from deployments.types import Matrix, TextKind, Vector
 
 THREADS = torch.get_num_threads()

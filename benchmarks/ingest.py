@@ -33,17 +33,17 @@ from benchmarks.service import Service, report, running, watched
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.sentence_transformer import dtype
+from deployments.inference.weights import locate
 from deployments.ingestion.base import DocumentTask
 from deployments.ingestion.chunking import chunk
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsers import Limits, parse
 from deployments.ingestion.passages import EmbeddableText, chunk_size, load_tokenizer, passages
 from deployments.lexical import encode_passage
-from deployments.models import locate
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry
-from serve_app.cli.configs import LOCAL_CONFIG, checked
+from rag.cli.configs import LOCAL_CONFIG, checked
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "croatian-law"
 GAZETTE_DOCUMENTS = 2_576

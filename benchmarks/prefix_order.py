@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from benchmarks.service import report
 from deployments.types import Passage
-from serve_app.prefixes import Prefixes, PromptConfig
+from serve_app.query.prefix_cache import Prefixes, PromptConfig
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "ragpulse"
 BLOCK = 16

@@ -15,7 +15,7 @@ import psutil
 import yaml
 
 from benchmarks.service import Service, report, running
-from serve_app.cli.configs import LOCAL_CONFIG
+from rag.cli.configs import LOCAL_CONFIG
 from tests.support.tiny_model import make_tiny_model
 
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingress")

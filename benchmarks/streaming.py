@@ -23,7 +23,7 @@ import httpx
 from benchmarks.chat_client import Answer, Server, clients
 from benchmarks.host import hosted
 from benchmarks.service import PREFIX, ordinary_environment, report
-from serve_app.config import AppArgs
+from serve_app.config.args import AppArgs
 from tests.support.service import Running, free_port
 from tests.support.tiny_model import make_tiny_model
 

@@ -14,7 +14,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import compose
-from serve_app.config import AppArgs
+from serve_app.config.args import AppArgs
 
 STARTED = "HEALTHY"
 

@@ -41,8 +41,8 @@ _FLAGS = {
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.door:middlewares",
-    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.haproxy:install",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.edge.http:middlewares",
+    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.edge.haproxy:install",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
 }

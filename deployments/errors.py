@@ -10,9 +10,9 @@
         ├── StageUnavailable      Overloaded  RateLimited  RequestInProgress
         └── DeadlineExceeded      Unreachable
 
-Each takes one positional message, so that it survives pickling between replicas; everything else is a
-class attribute, but `retry_after_s`, which whoever knows better may set. The HTTP status of each is known only to
-`serve_app/api/errors.py`.
+Each takes one positional message, so that it survives pickling between replicas. `field` names the field of the request
+that is wrong, such as `documents.2.uri`. `code`, `title` and `retryable` are class attributes; `retry_after_s` may be
+set on an instance. The HTTP status of each is known only to `serve_app/api/errors.py`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class RagError(Exception):
     retry_after_s: float | None = None
     """When to try again, where that is known."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.field = field
 
 
 class BadInput(RagError):

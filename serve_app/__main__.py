@@ -1,8 +1,8 @@
-"""`python -m serve_app` is `rag`."""
+"""`python -m serve_app` is `rag`, for whoever has started it by that name."""
 
 from __future__ import annotations
 
-from serve_app.cli.main import app
+import runpy
 
 if __name__ == "__main__":
-    app(prog_name="rag")
+    runpy.run_module("rag", run_name="__main__", alter_sys=True)

@@ -19,15 +19,15 @@ from deployments.ingestion.deployment import Ingestion
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
 from serve_app.admission.limiter import LimiterActor
-from serve_app.config import AppArgs
+from serve_app.config.args import AppArgs
 from serve_app.handles import EmbeddingHandle, RetrievalHandle
 from serve_app.ingress import LIMITER, Ingress
-from serve_app.platform.blobs import Blobs
+from serve_app.platform.audit import AuditLog
 from serve_app.platform.bulk import BulkJobs
-from serve_app.platform.database import Database
 from serve_app.platform.events import Events
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.logs import AuditLog
+from serve_app.storage.blobs import Blobs
+from serve_app.storage.database import Database
 
 ON_THE_HEAD_NODE = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 """Where the owners of embedded stores run: all on the one node that has the folder."""

@@ -7,7 +7,6 @@ become plain RagErrors. Deadlines are the pipeline's: it cancels the awaits in h
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -26,6 +25,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
 from deployments.generation.channel import Answer, Inbox
+from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -41,7 +41,7 @@ from deployments.types import (
     TextKind,
     VersionCopy,
 )
-from serve_app.admission.messages import Grant, Report
+from serve_app.admission.protocol import Grant, Report
 
 T = TypeVar("T")
 STATUS_TTL_S = 10.0
@@ -242,7 +242,7 @@ class GenerationHandle:
             return
         # In the caller's context the call would be cancelled with the request that it is meant to outlive.
         abort = self._broadcast_abort(tenant_id, query_id)
-        self._keep(asyncio.get_running_loop().create_task(abort, context=contextvars.Context()))
+        self._keep(spawn_detached(abort))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._beside.add(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import uuid
 from collections.abc import Mapping
@@ -17,16 +16,16 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
-from deployments.ownership import refuse_company
+from deployments.single_replica import refuse_company
 from deployments.startup import collector_paused
+from deployments.tasks import spawn_detached
 from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
-from serve_app.admission.exchange import Exchange
-from serve_app.admission.gate import Gate
 from serve_app.admission.limiter import LocalLimiter
+from serve_app.admission.replica import Gate
+from serve_app.admission.sync import Exchange
 from serve_app.api.app import create_app
-from serve_app.config import ApiConfig
-from serve_app.fallback import Extractive
+from serve_app.config.args import ApiConfig
 from serve_app.handles import (
     EmbeddingHandle,
     GenerationHandle,
@@ -37,18 +36,19 @@ from serve_app.handles import (
     ask_replicas,
     plain,
 )
-from serve_app.outside.config import SourcesConfig, WebhookConfig
-from serve_app.outside.http import Http
-from serve_app.outside.sources import Sources
-from serve_app.outside.webhooks import Sender
-from serve_app.pipeline import Pipeline
-from serve_app.platform.blobs import Blobs
-from serve_app.platform.database import Database
-from serve_app.platform.statistics import LexicalStatistics
-from serve_app.platform.unseen import Visibility
+from serve_app.outbound.config import SourcesConfig, WebhookConfig
+from serve_app.outbound.http import Http
+from serve_app.outbound.sources import Sources
+from serve_app.outbound.webhooks import Sender
+from serve_app.platform.lexical_statistics import LexicalStatistics
+from serve_app.platform.visibility import Visibility
 from serve_app.platform.webhooks import Webhooks
-from serve_app.prefixes import Prefixes, PromptConfig
-from serve_app.services import assemble
+from serve_app.query.fallback import Extractive
+from serve_app.query.pipeline import Pipeline
+from serve_app.query.prefix_cache import Prefixes, PromptConfig
+from serve_app.services.container import assemble
+from serve_app.storage.blobs import Blobs
+from serve_app.storage.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class _Ingress:
 
     def _announce(self) -> None:
         """Tell ingestion that a job waits. Only a hint: it also looks for itself."""
-        task = asyncio.get_running_loop().create_task(self._wake(), context=contextvars.Context())
+        task = spawn_detached(self._wake())
         self._announcements.add(task)
         task.add_done_callback(self._announcements.discard)
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 from cluster import node
 
@@ -18,6 +21,15 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="rag-tests-"))
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_FOLDER / "ray-token")
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_FOLDER / "hypothesis")
 node.read_or_make_secret(_FOLDER / "ray-token")
+
+
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """A test's group is its folder: unit, integration or e2e."""
+    for item in items:
+        item.add_marker(item.path.relative_to(_TESTS).parts[0])
 
 
 def pytest_unconfigure() -> None:

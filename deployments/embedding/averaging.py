@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deployments.inference.windows import Window
 from deployments.types import Matrix
-from deployments.windows import Window
 
 
 def mean(cut: Sequence[Sequence[Window]], vectors: Matrix) -> Matrix:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from deployments.embedding.config import EmbeddingConfig
+from deployments.inference.windows import Window
 from deployments.types import EmbedderInfo, Matrix, TextKind
-from deployments.windows import Window
 
 
 class Embedder(Protocol):

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from deployments.config import Config
-from deployments.models import BUNDLED_MODEL
+from deployments.inference.weights import BUNDLED_MODEL
 
 
 class EmbeddingConfig(Config):

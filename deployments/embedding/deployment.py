@@ -11,16 +11,16 @@ from functools import partial
 
 import numpy as np
 
-from deployments.batching import Batching
 from deployments.checks import check_texts
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
-from deployments.packing import Room
+from deployments.inference.batching import Batching
+from deployments.inference.packing import Room
+from deployments.inference.windows import Window
 from deployments.startup import collector_paused
 from deployments.types import EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
-from deployments.windows import Window
 
 PASSAGES_NICE = 10
 """How far passages stand back behind what else runs at the process's own priority; the kernel's scale ends at 19."""

@@ -12,8 +12,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from deployments.embedding.config import EmbeddingConfig
+from deployments.inference.windows import Window
 from deployments.types import EmbedderInfo, Matrix, TextKind
-from deployments.windows import Window
 
 DIMENSION = 64
 MAX_TOKENS = 256

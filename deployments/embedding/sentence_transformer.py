@@ -13,15 +13,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
-from deployments import windows
 from deployments.embedding.compiled import CompiledTransformer, Encode
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
-from deployments.loading import load, shared_threads, use_threads
-from deployments.models import display_name
+from deployments.inference import windows
+from deployments.inference.loading import load, shared_threads, use_threads
+from deployments.inference.weights import display_name
+from deployments.inference.windows import Window
 from deployments.types import EmbedderInfo, Matrix, TextKind
-from deployments.windows import Window
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ bare tickets, of answers that nobody reads any longer: sooner there than Serve's
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hmac
 import json
 import secrets
@@ -23,6 +22,7 @@ from dataclasses import astuple, dataclass
 from typing import cast
 
 from deployments.errors import StageUnavailable
+from deployments.tasks import spawn_detached
 from deployments.types import TextDelta, Usage
 
 NUMBER_BYTES, MAC_BYTES = 8, 16
@@ -76,7 +76,7 @@ class Outbox:
                 self._forget_what_is_over()
                 self._connections[host, port] = made
                 # In a context of its own: it outlives the request that is the first to need the connection.
-                listening = asyncio.create_task(self._listen(made[0]), context=contextvars.Context())
+                listening = spawn_detached(self._listen(made[0]))
                 self._beside.add(listening)
                 listening.add_done_callback(self._beside.discard)
             return self._connections[host, port][1]

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from deployments.errors import StageUnavailable
 from deployments.generation import base
 from deployments.generation.channel import Address, Outbox
+from deployments.generation.coalescing import gathered, pause_s
 from deployments.generation.config import GenerationConfig
-from deployments.generation.pieces import gathered, pause_s
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
 
 

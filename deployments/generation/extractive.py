@@ -7,10 +7,10 @@ import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
+from deployments.generation.active_queries import RunningQueries
 from deployments.generation.config import GenerationConfig
-from deployments.generation.running import RunningQueries
 from deployments.generation.sentences import split_sentences
-from deployments.generation.stopping import StopScanner
+from deployments.generation.stop_sequences import StopScanner
 from deployments.lexical import terms
 from deployments.types import GenerationLoad, GenerationRequest, Language, Passage, StageStatus, TextDelta, Usage
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from deployments.errors import Overloaded
+from deployments.generation.active_queries import RunningQueries, RunningQuery
 from deployments.generation.config import GenerationConfig
-from deployments.generation.running import RunningQueries, RunningQuery
-from deployments.generation.stopping import StopScanner
+from deployments.generation.stop_sequences import StopScanner
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta, Usage
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
+from deployments.generation.active_queries import RunningQueries
 from deployments.generation.channel import Address, Outbox
+from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
-from deployments.generation.pieces import pause_s
-from deployments.generation.running import RunningQueries
 from deployments.startup import collector_paused
 from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
 

@@ -11,7 +11,7 @@ from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
 from deployments.ingestion.bulk.dispatch import Dispatcher, submit
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
-from deployments.ownership import refuse_company
+from deployments.single_replica import refuse_company
 from deployments.types import StageStatus
 
 logger = logging.getLogger(__name__)

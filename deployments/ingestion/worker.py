@@ -6,13 +6,13 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from deployments.background import Background
 from deployments.errors import StageUnavailable
 from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
-from deployments.ingestion.concluding import Conclusions
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.indexing import DocumentIndexer
+from deployments.ingestion.outcomes import Conclusions
 from deployments.ingestion.parsing import DocumentParser
+from deployments.tasks import Background
 from deployments.types import DocumentVersion
 
 logger = logging.getLogger(__name__)

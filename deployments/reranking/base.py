@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, assert_never
 
-from deployments.packing import Sized
+from deployments.inference.packing import Sized
 from deployments.reranking.config import RerankingConfig
 
 S = TypeVar("S", bound=Sized)

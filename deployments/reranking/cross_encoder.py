@@ -12,10 +12,10 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
-from deployments import windows
 from deployments.errors import StageUnavailable
-from deployments.loading import load, shared_threads, use_threads
-from deployments.models import display_name
+from deployments.inference import windows
+from deployments.inference.loading import load, shared_threads, use_threads
+from deployments.inference.weights import display_name
 from deployments.reranking.config import RerankingConfig
 
 _USUAL_MAX_TOKENS = 512

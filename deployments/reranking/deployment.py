@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from deployments.batching import Batching
 from deployments.checks import check_text, check_texts
 from deployments.errors import RagError, StageUnavailable
-from deployments.packing import Room
+from deployments.inference.batching import Batching
+from deployments.inference.packing import Room
 from deployments.reranking.base import create
 from deployments.reranking.blend import blend
 from deployments.reranking.config import RerankingConfig

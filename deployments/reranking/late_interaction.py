@@ -12,9 +12,9 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from deployments import windows
-from deployments.loading import load, shared_threads, use_threads
-from deployments.models import display_name
+from deployments.inference import windows
+from deployments.inference.loading import load, shared_threads, use_threads
+from deployments.inference.weights import display_name
 from deployments.reranking import encoder
 from deployments.reranking.config import RerankingConfig
 

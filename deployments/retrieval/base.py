@@ -74,7 +74,7 @@ class Index(Protocol):
 def create(config: RetrievalConfig) -> Index:
     match config.backend:
         case "milvus" if config.own_databases:
-            from deployments.retrieval.databases import TenantDatabases
+            from deployments.retrieval.tenant_databases import TenantDatabases
 
             return TenantDatabases(config)
         case "milvus":

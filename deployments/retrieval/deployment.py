@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Sequence
 
 from deployments.errors import InvalidRequest, StageUnavailable
-from deployments.ownership import refuse_company
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
+from deployments.single_replica import refuse_company
 from deployments.startup import collector_paused
+from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -113,7 +113,7 @@ class Retrieval:
         """The attempt that succeeded or is under way; a failed one is followed by the next."""
         if self._opening is None or (self._opening.done() and not _succeeded(self._opening)):
             # In a context of its own, because Serve cancels what a request has started when the request ends.
-            self._opening = asyncio.create_task(self._open(), context=contextvars.Context())
+            self._opening = spawn_detached(self._open())
             self._opening.add_done_callback(_retrieve_exception)
         return self._opening
 

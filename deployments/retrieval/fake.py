@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from deployments.filters import matches
-from deployments.retrieval.bounds import check_entries, check_passage, check_request, embedder_mismatch
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.copies import copied
 from deployments.retrieval.fusion import dense_share, fuse
+from deployments.retrieval.validation import check_entries, check_passage, check_request, embedder_mismatch
 from deployments.types import (
     Candidate,
     DocumentVersion,

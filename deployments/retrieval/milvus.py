@@ -27,7 +27,7 @@ from pymilvus.milvus_client.index import IndexParams
 
 from deployments.errors import StageUnavailable
 from deployments.lexical import NO_TERMS
-from deployments.retrieval.bounds import MAX_BYTES, check_entries, check_passage, check_request, embedder_mismatch
+from deployments.retrieval.coalescing import Gathering
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.copies import copied
 from deployments.retrieval.filter_expression import (
@@ -39,8 +39,8 @@ from deployments.retrieval.filter_expression import (
     window_expression,
 )
 from deployments.retrieval.fusion import dense_share, fuse
-from deployments.retrieval.gathering import Gathering
 from deployments.retrieval.lite import LiteFolder
+from deployments.retrieval.validation import MAX_BYTES, check_entries, check_passage, check_request, embedder_mismatch
 from deployments.types import (
     Candidate,
     DocumentVersion,

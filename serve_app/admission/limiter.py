@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.fair_share import max_min, whole
 from serve_app.admission.memory import Memory
-from serve_app.admission.messages import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
-from serve_app.admission.shares import max_min, whole
+from serve_app.admission.protocol import Grant, Report, TenantGrant, TenantLoad, Terms, slice_of
 
 _REPAID_S = 1.0
 """What a tenant had more than another over the memory is weighed against what they get in so many seconds."""

@@ -9,12 +9,13 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from serve_app.api import audit, collections, commands, documents, errors, jobs, keys, operations, query, tenants
+from serve_app.api import errors
 from serve_app.api.authentication import Authentication
 from serve_app.api.compatible import chat, embeddings, models, rerank
-from serve_app.api.contract import DescribedApi, operation_id
 from serve_app.api.middleware import BodyLimit, NothingForServe, RateLimitHeaders, RequestId
-from serve_app.services import Services
+from serve_app.api.openapi import DescribedApi, operation_id
+from serve_app.api.routes import audit, collections, commands, documents, jobs, keys, operations, query, tenants
+from serve_app.services.container import Services
 
 CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
 CARRY_TEXTS = ("/v1/embeddings", "/v1/rerank", "/v2/rerank")

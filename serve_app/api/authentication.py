@@ -11,9 +11,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import RagError, Unauthenticated
-from serve_app import services as rules
 from serve_app.api.errors import problem_of
-from serve_app.services import Services
+from serve_app.services import container as rules
+from serve_app.services.container import Services
 
 GUARDED = ("/v1/", "/v2/")
 PRINCIPAL = "principal"

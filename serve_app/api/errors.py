@@ -1,4 +1,4 @@
-"""Errors → RFC 9457 problem+json, or what `dialects` makes of it. The only place that knows HTTP statuses."""
+"""Errors → RFC 9457 problem+json, or the form that a path has in `error_formats`. The only place with HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from deployments import errors
-from serve_app import schemas
-from serve_app.api import dialects
+from serve_app.api import error_formats
+from serve_app.schemas import documents as schemas
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def problem(
     retry_after_s: float | None = None,
     field: str | None = None,
 ) -> JSONResponse:
-    """The error's answer in the dialect of the request's path. `field` is what was wrong, where that is known."""
+    """The error's answer in the error_format of the request's path. `field` is what was wrong, where that is known."""
     headers = {}
     if retryable and status in WITH_RETRY_AFTER:
         headers["Retry-After"] = str(RETRY_AFTER_S if retry_after_s is None else max(1, math.ceil(retry_after_s)))
@@ -85,8 +85,8 @@ def problem(
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
     }
-    dialect = dialects.of(request.url.path)
-    return JSONResponse(dialect.body(body, field), dialect.status(status), headers, dialect.media_type)
+    error_format = error_formats.of(request.url.path)
+    return JSONResponse(error_format.body(body, field), error_format.status(status), headers, error_format.media_type)
 
 
 def problem_of(request: Request, error: errors.RagError, field: str | None = None) -> JSONResponse:

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
-from serve_app.admission.rates import Rate
-from serve_app.api.bodies import EXTENSION, ask_for_body
+from serve_app.admission.rate_limits import Rate
+from serve_app.api.body_flow import EXTENSION, ask_for_body
 from serve_app.api.errors import problem_of
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class RateLimitHeaders:
 class NothingForServe:
     """Refuses the headers by which Serve lets a caller switch off its time limit, or that it notices a hang-up.
 
-    Where cluster/door.py stands in front they do not come this far; that it does not is said once.
+    Where cluster/edge/http.py stands in front they do not come this far; that it does not is said once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,7 +89,7 @@ class NothingForServe:
                 self.said = True
                 logger.warning(
                     "Serve's HTTP server has no bounds on silent clients and on bodies that are not asked for: "
-                    "start Ray on every node with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.door:middlewares"
+                    "start Ray on every node with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.edge.http:middlewares"
                 )
             headers = Headers(scope=scope)
             for name in FOR_SERVE:

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import Field
 
-from serve_app import bounds
-from serve_app.api.access import Serving
-from serve_app.schemas import Text
+from serve_app.api.dependencies import Serving
+from serve_app.schemas.documents import Text
+from serve_app.services import limits as bounds
 
 
 async def page(

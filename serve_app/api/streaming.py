@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from deployments.errors import RagError
-from serve_app.messages import Failure, Message, wire
+from serve_app.query.answer_events import Failure, Message, wire
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"

@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Discriminator, Field, TypeAdapter, ValidationError, create_model
 
 from deployments.errors import InvalidFilter, InvalidRequest
-from serve_app import services as rules
-from serve_app.messages import Message
 from serve_app.platform.keys import Principal
-from serve_app.schemas import Name, Wire, explain
-from serve_app.services import Access, Services
+from serve_app.query.answer_events import Message
+from serve_app.schemas.documents import Name, Wire, explain
+from serve_app.services import container as rules
+from serve_app.services.container import Access, Services
 
 WRONG_PARAMS = (InvalidRequest, InvalidFilter)
 """What tells that the params themselves must be mended, whichever layer found it."""

@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from serve_app import bounds, library, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import CollectionPatch, NewCollection, Paged, Text, Wire
+from serve_app.schemas import views
+from serve_app.schemas.documents import CollectionPatch, NewCollection, Paged, Text, Wire
+from serve_app.services import documents as library
+from serve_app.services import limits as bounds
 
 manage_collections = command("manage_collections")
 

@@ -7,9 +7,20 @@ from typing import Any
 from pydantic import Field
 
 from deployments.errors import InvalidRequest
-from serve_app import bounds, library, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import Bulk, DocumentPatch, DocumentRequest, DocumentSelection, Name, OfState, Paged, Text
+from serve_app.schemas import views
+from serve_app.schemas.documents import (
+    Bulk,
+    DocumentPatch,
+    DocumentRequest,
+    DocumentSelection,
+    Name,
+    OfState,
+    Paged,
+    Text,
+)
+from serve_app.services import documents as library
+from serve_app.services import limits as bounds
 
 
 @command("process_documents")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_app import views
 from serve_app.commands.base import PlatformCommand, command
 from serve_app.platform.keys import Principal
-from serve_app.services import Services
+from serve_app.schemas import views
+from serve_app.services.container import Services
 
 
 @command("health")

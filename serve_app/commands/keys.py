@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from serve_app import bounds, views
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import NewKey, Rotation, Text, Wire
+from serve_app.schemas import views
+from serve_app.schemas.documents import NewKey, Rotation, Text, Wire
+from serve_app.services import limits as bounds
 
 manage_keys = command("manage_keys")
 

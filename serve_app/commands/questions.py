@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from serve_app import questions
 from serve_app.commands.base import Call, Outcome, Streamed, TenantCommand, command
-from serve_app.schemas import QueryRequest, SearchRequest
+from serve_app.schemas.documents import QueryRequest, SearchRequest
+from serve_app.services import queries as questions
 
 
 @command("query")

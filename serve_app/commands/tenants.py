@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
-from serve_app import bounds, library, views
-from serve_app import services as rules
 from serve_app.commands.base import PlatformCommand, command
 from serve_app.platform.keys import Principal
-from serve_app.schemas import Paged, TenantFields, TenantPatch, Text, Wire
-from serve_app.services import Services
+from serve_app.schemas import views
+from serve_app.schemas.documents import Paged, TenantFields, TenantPatch, Text, Wire
+from serve_app.services import container as rules
+from serve_app.services import documents as library
+from serve_app.services import limits as bounds
+from serve_app.services.container import Services
 
 
 class _Named(Wire):

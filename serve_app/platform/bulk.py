@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from deployments.ingestion.bulk.base import BulkJob
 from serve_app.platform.documents import IN_WORK
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.models import PLATFORM, Job, JobDocument, Tenant, of_tenant
+from serve_app.storage.tables import PLATFORM, Job, JobDocument, Tenant, of_tenant
 
 
 class BulkJobs:

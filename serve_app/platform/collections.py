@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, UnknownCollection
 from deployments.ingestion.base import ChunkSizes
-from serve_app.platform.database import Database, chunks, insert
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import Collection, Document, of_tenant, utc_now
-from serve_app.platform.tenancy import require_open
+from serve_app.platform.tenant_settings import require_open
+from serve_app.storage.database import Database, chunks, insert
+from serve_app.storage.tables import Collection, Document, of_tenant, utc_now
 
 DEFAULT = "default"
 """The collection that every tenant has, and that a document goes to when none is named."""

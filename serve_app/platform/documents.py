@@ -20,13 +20,16 @@ from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, U
 from deployments.filters import Filter
 from deployments.ingestion.base import ChunkSizes, RemovedVersion
 from deployments.types import Language, VersionCopy
-from serve_app.platform import collections, scanning, statistics, unseen
-from serve_app.platform.database import Database
+from serve_app.platform import collections
+from serve_app.platform import lexical_statistics as statistics
+from serve_app.platform import visibility as unseen
 from serve_app.platform.events import Event, Events
-from serve_app.platform.merging import merged
-from serve_app.platform.models import Collection, Document, JobDocument, of_tenant, utc_now
-from serve_app.platform.scanning import Page
-from serve_app.platform.tenancy import require_open
+from serve_app.platform.tenant_settings import require_open
+from serve_app.storage import pagination as scanning
+from serve_app.storage.database import Database
+from serve_app.storage.merge_patch import merged
+from serve_app.storage.pagination import Page
+from serve_app.storage.tables import Collection, Document, JobDocument, of_tenant, utc_now
 
 MAX_ID = 256
 REWRITE_S = 300.0
@@ -61,6 +64,14 @@ class NewDocument:
     filename: str = ""
     media_type: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A document's bytes, and all that is to be kept of it but where they lie."""
+
+    data: bytes
+    document: NewDocument
 
 
 def checked(document: NewDocument) -> tuple[str, NewDocument]:

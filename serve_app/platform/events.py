@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +12,10 @@ from functools import partial
 from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
+from deployments.tasks import spawn_detached
 from serve_app.platform import actor
 from serve_app.platform.actor import Actor
-from serve_app.platform.models import utc_now
+from serve_app.storage.tables import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Events:
             for subscriber in self.subscribers:
                 # A context of its own: it must not end with the request that published first.
                 delivering = self._deliver(subscriber, made.queues[subscriber.name], made.hurry)
-                task = loop.create_task(delivering, context=contextvars.Context())
+                task = spawn_detached(delivering)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         return self._waiting[loop]

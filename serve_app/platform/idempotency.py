@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, delete, select, update
 
 from deployments.errors import IdempotencyMismatch, RequestInProgress
-from serve_app.platform.database import Database, insert
-from serve_app.platform.models import IdempotentRequest, of_tenant, utc_now
-from serve_app.platform.tenancy import require_open
+from serve_app.platform.tenant_settings import require_open
+from serve_app.storage.database import Database, insert
+from serve_app.storage.tables import IdempotentRequest, of_tenant, utc_now
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,22 +35,17 @@ from deployments.ingestion.base import (
 )
 from deployments.ingestion.bulk.base import ray_job
 from deployments.types import Language
-from serve_app.platform import collections, documents, scanning, statistics, unseen, webhooks
-from serve_app.platform.database import Database, chunks, insert
+from serve_app.platform import collections, documents, webhooks
+from serve_app.platform import lexical_statistics as statistics
+from serve_app.platform import visibility as unseen
 from serve_app.platform.documents import IN_WORK, NewDocument
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import (
-    Document,
-    Job,
-    JobDocument,
-    LexicalTotal,
-    Tenant,
-    of_tenant,
-    utc_now,
-)
-from serve_app.platform.scanning import Page
-from serve_app.platform.tenancy import Quotas, require_open
-from serve_app.platform.unseen import RETIRE_AFTER_S
+from serve_app.platform.tenant_settings import Quotas, require_open
+from serve_app.platform.visibility import RETIRE_AFTER_S
+from serve_app.storage import pagination as scanning
+from serve_app.storage.database import Database, chunks, insert
+from serve_app.storage.pagination import Page
+from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 BulkState = Literal["waiting", "running", "ended"]

@@ -16,11 +16,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
-from serve_app.platform.database import Database
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import PLATFORM, ApiKey, of_tenant, utc_now
 from serve_app.platform.remembered import Remembered
-from serve_app.platform.tenancy import require_open
+from serve_app.platform.tenant_settings import require_open
+from serve_app.storage.database import Database
+from serve_app.storage.tables import PLATFORM, ApiKey, of_tenant, utc_now
 
 Role = Literal["platform", "admin", "query"]
 _SECRET = re.compile(r"rag_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")

@@ -15,12 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspended, Unavailable
 from serve_app.platform import collections
-from serve_app.platform.blobs import TENANT_ID, Blobs
-from serve_app.platform.database import Database, insert
 from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
-from serve_app.platform.merging import merged
-from serve_app.platform.models import (
+from serve_app.platform.remembered import Remembered
+from serve_app.platform.tenant_settings import Settings
+from serve_app.storage.blobs import TENANT_ID, Blobs
+from serve_app.storage.database import Database, insert
+from serve_app.storage.merge_patch import merged
+from serve_app.storage.tables import (
     PLATFORM,
     ApiKey,
     Base,
@@ -33,8 +35,6 @@ from serve_app.platform.models import (
     of_tenant,
     utc_now,
 )
-from serve_app.platform.remembered import Remembered
-from serve_app.platform.tenancy import Settings
 
 Status = Literal["active", "suspended", "deleting"]
 _POLL_S = 0.2

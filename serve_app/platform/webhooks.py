@@ -19,12 +19,12 @@ from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from serve_app.outside.deliveries import Delivery
-from serve_app.platform.database import Database
+from serve_app.outbound.delivery_store import Delivery
 from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
-from serve_app.platform.models import JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
-from serve_app.platform.tenancy import Settings
+from serve_app.platform.tenant_settings import Settings
+from serve_app.storage.database import Database
+from serve_app.storage.tables import JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
 
 _LOOKED_AT_ONCE: Final = 1_000
 """Messages that one round finds to be no longer only expected."""

@@ -27,7 +27,7 @@ import psutil
 import yaml
 from milvus_lite import MilvusLite
 
-from serve_app.cli.configs import LOCAL_CONFIG
+from rag.cli.configs import LOCAL_CONFIG
 from tests.support.service import free_port
 
 RAG = str(Path(sys.executable).with_name("rag"))

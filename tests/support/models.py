@@ -13,7 +13,7 @@ import torch
 
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder
-from deployments.models import BUNDLED_MODEL, locate
+from deployments.inference.weights import BUNDLED_MODEL, locate
 from deployments.reranking.base import Reranker
 from deployments.types import Matrix, TextKind
 

@@ -23,24 +23,15 @@ from deployments.ingestion import passages
 from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus
 from deployments.types import IndexEntry
-from serve_app import services as rules
-from serve_app.platform import (
-    bulk,
-    collections,
-    documents,
-    idempotency,
-    jobs,
-    keys,
-    logs,
-    models,
-    statistics,
-    tenants,
-    webhooks,
-)
+from serve_app.platform import audit as logs
+from serve_app.platform import bulk, collections, documents, idempotency, jobs, keys, tenants, webhooks
+from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform.keys import Principal
-from serve_app.services import Access, Services
+from serve_app.services import container as rules
+from serve_app.services.container import Access, Services
+from serve_app.storage import tables as models
 
-ROOT = Path(serve_app.platform.__file__).parents[2]
+ROOT = Path(serve_app.__file__).parents[1]
 MODULES = (bulk, collections, documents, idempotency, jobs, keys, logs, statistics, tenants, webhooks)
 
 

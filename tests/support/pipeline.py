@@ -29,9 +29,9 @@ from deployments.types import (
     Usage,
     VersionCopy,
 )
-from serve_app.pipeline import Pipeline, Query
-from serve_app.ports import Generate
-from serve_app.prefixes import Prefixes
+from serve_app.query.pipeline import Pipeline, Query
+from serve_app.query.ports import Generate
+from serve_app.query.prefix_cache import Prefixes
 
 
 def passage(number: int, text: str = "", title: str = "") -> Passage:

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from serve_app.platform.config import StoreConfig
-from serve_app.platform.database import create_engine
+from serve_app.storage.config import StoreConfig
+from serve_app.storage.database import create_engine
 
 USER: Final = "rag"
 UNPRIVILEGED: Final = "postgres"

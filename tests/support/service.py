@@ -20,11 +20,11 @@ import psutil
 
 from cluster.node import owned_node
 from deployments.types import GenerationLoad
-from serve_app.config import AppArgs
-from serve_app.platform.database import Database
+from serve_app.config.args import AppArgs
 from serve_app.platform.keys import Keys, Role
-from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
+from serve_app.storage.database import Database
+from serve_app.storage.tables import PLATFORM
 from tests.support import postgresql
 
 T = TypeVar("T")

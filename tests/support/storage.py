@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.ingestion.base import IndexedDocument
-from serve_app.platform.database import Database
 from serve_app.platform.documents import NewDocument
+from serve_app.storage.database import Database
 
 
 @dataclass

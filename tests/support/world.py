@@ -41,20 +41,20 @@ from deployments.types import (
     VersionCopy,
 )
 from serve_app.admission.config import AdmissionConfig
-from serve_app.admission.gate import Gate
+from serve_app.admission.replica import Gate
 from serve_app.api.app import create_app
-from serve_app.config import ApiConfig
-from serve_app.outside.config import SourcesConfig
-from serve_app.outside.sources import Sources
-from serve_app.pipeline import Pipeline
-from serve_app.platform.blobs import Blobs
-from serve_app.platform.config import BlobConfig, StoreConfig
-from serve_app.platform.database import Database
+from serve_app.config.args import ApiConfig
+from serve_app.outbound.config import SourcesConfig
+from serve_app.outbound.sources import Sources
 from serve_app.platform.events import Event, One
-from serve_app.platform.models import PLATFORM
-from serve_app.platform.statistics import LexicalStatistics
-from serve_app.platform.unseen import Visibility
-from serve_app.services import Services, assemble
+from serve_app.platform.lexical_statistics import LexicalStatistics
+from serve_app.platform.visibility import Visibility
+from serve_app.query.pipeline import Pipeline
+from serve_app.services.container import Services, assemble
+from serve_app.storage.blobs import Blobs
+from serve_app.storage.config import BlobConfig, StoreConfig
+from serve_app.storage.database import Database
+from serve_app.storage.tables import PLATFORM
 from tests.support.storage import migrate
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)

@@ -13,9 +13,9 @@ import pytest
 import typer.main
 
 from deployments.ingestion.config import IngestionConfig
+from rag.cli.main import app
 from serve_app.api.app import create_app
-from serve_app.cli.main import app
-from serve_app.config import ApiConfig
+from serve_app.config.args import ApiConfig
 
 CORPUS = Path(str(importlib.resources.files("corpus")))
 DOCUMENTS = sorted(CORPUS.glob("*/*.md"))

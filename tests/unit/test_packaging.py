@@ -254,7 +254,7 @@ def test_the_image_installs_pins_without_resolving() -> None:
 def test_the_image_holds_what_it_needs_and_nothing_else() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {word for rest in arguments("COPY") for word in shlex.split(rest)[1:-1]} - {"."}
-    packages = {"serve_app", "deployments", "cluster", "corpus"}
+    packages = {"rag", "serve_app", "deployments", "cluster", "corpus"}
     assert kept == copied | packages | {"pyproject.toml", "README.md", "serve_config.yaml"}
     include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
     assert packages == {pattern.rstrip("*") for pattern in include}

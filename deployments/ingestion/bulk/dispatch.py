@@ -13,9 +13,9 @@ import ray
 from ray import serve
 from ray.job_submission import JobSubmissionClient
 
-from deployments.background import Background
 from deployments.ingestion.bulk.base import BulkJob, BulkJobs
 from deployments.ingestion.config import IngestionConfig
+from deployments.tasks import Background
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from deployments.ingestion.base import IndexedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.stages import Piece
-from deployments.ingestion.concluding import Conclusions
+from deployments.ingestion.outcomes import Conclusions
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.kinds import detect
 from deployments.ingestion.parsers.limits import Limits
+from deployments.ingestion.parsers.media_types import detect
 
 __all__ = ["Limits", "parse"]
 

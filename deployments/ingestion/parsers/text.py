@@ -11,7 +11,7 @@ from charset_normalizer import from_bytes
 
 from deployments.errors import UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.kinds import SUPPORTED
+from deployments.ingestion.parsers.media_types import SUPPORTED
 from deployments.ingestion.parsers.structure import mark_headings
 
 _INVISIBLE = dict.fromkeys(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployments.errors import UnknownModel
-from serve_app.services import Services
+from serve_app.services.container import Services
 
 RAG = "rag"
 """Answers from the caller's documents, with whatever model generates for its tenant."""

@@ -14,18 +14,18 @@ from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Message as ChatTurn
 from deployments.types import Usage
-from serve_app import questions
-from serve_app.api.access import Asker, DeadlineSeconds, Serving
 from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.completions import DONE, Completion
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
-from serve_app.api.contract import answers, data_stream, refusals
+from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.openapi import answers, data_stream, refusals
 from serve_app.api.streaming import PING, beating, data
-from serve_app.deadline import Deadline
-from serve_app.messages import Source
-from serve_app.pipeline import Query
-from serve_app.schemas import QueryRequest
-from serve_app.services import Access, Services
+from serve_app.query.answer_events import Source
+from serve_app.query.deadline import Deadline
+from serve_app.query.pipeline import Query
+from serve_app.schemas.documents import QueryRequest
+from serve_app.services import queries as questions
+from serve_app.services.container import Access, Services
 
 router = APIRouter(tags=["openai"])
 _ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from serve_app.api.shown import Shown
-from serve_app.schemas import Text, Wire
+from serve_app.schemas.base import Shown
+from serve_app.schemas.documents import Text, Wire
 
 _MODEL = "the reranker's id: see /v1/models"
 _TOP_N = "results to give; all if left out"

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from deployments.types import Usage
-from serve_app.api import dialects
+from serve_app.api import error_formats
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import data, expected
-from serve_app.messages import Chunk, Citation, Complete, Message, Source, Sources, wire
+from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Source, Sources, wire
 
 DONE = b"data: [DONE]\n\n"
 
@@ -67,7 +67,7 @@ class Completion:
             except Exception as error:
                 failed = expected(self.query_id, error)
                 told = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
-                yield data(dialects.OPENAI.body(told, None))
+                yield data(error_formats.OPENAI.body(told, None))
                 return
         yield DONE
 

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Matrix, TextKind
-from serve_app import bounds
-from serve_app.api.access import Asker, DeadlineSeconds, Serving
 from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.openai import Embedding, EmbeddingsAnswer, EmbeddingsRequest, EmbeddingsUsage
-from serve_app.api.contract import answers, refusals
-from serve_app.deadline import Deadline
-from serve_app.services import Services
+from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.openapi import answers, refusals
+from serve_app.query.deadline import Deadline
+from serve_app.services import limits as bounds
+from serve_app.services.container import Services
 
 TEXTS_A_CALL = 256
 """Of the embedding stage: others' texts come between two calls."""

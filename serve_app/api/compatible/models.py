@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from deployments import errors
-from serve_app.api.access import Caller, DeadlineSeconds, Serving
 from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.openai import Model, Models
-from serve_app.api.contract import answers, refusals
-from serve_app.deadline import Deadline
-from serve_app.schemas import Text
+from serve_app.api.dependencies import Caller, DeadlineSeconds, Serving
+from serve_app.api.openapi import answers, refusals
+from serve_app.query.deadline import Deadline
+from serve_app.schemas.documents import Text
 
 router = APIRouter(tags=["openai"])
 ModelId = Annotated[Text, Path(max_length=512, examples=["rag"])]

@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
-from serve_app.api.shown import Shown
-from serve_app.messages import Source
-from serve_app.schemas import FilterText, Name, Text, Wire
+from serve_app.query.answer_events import Source
+from serve_app.schemas.base import Shown
+from serve_app.schemas.documents import FilterText, Name, Text, Wire
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Ignored = Annotated[Any, Field(description="has no effect")]

@@ -11,13 +11,13 @@ from fastapi import APIRouter
 
 from deployments import errors
 from deployments.errors import InvalidRequest
-from serve_app import bounds
-from serve_app.api.access import Asker, DeadlineSeconds, Serving
 from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.cohere import RerankV1Answer, RerankV1Request, RerankV2Answer, RerankV2Request
-from serve_app.api.contract import answers, refusals
-from serve_app.deadline import Deadline
-from serve_app.services import Access, Services
+from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.openapi import answers, refusals
+from serve_app.query.deadline import Deadline
+from serve_app.services import limits as bounds
+from serve_app.services.container import Access, Services
 
 DOCUMENTS_A_UNIT = 100
 router = APIRouter(tags=["cohere"])

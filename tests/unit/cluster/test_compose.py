@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from serve_app.config_file import ConfigFile, load
+from serve_app.config.file import ConfigFile, load
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "cluster" / "docker-compose.yml"

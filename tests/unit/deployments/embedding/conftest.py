@@ -8,7 +8,7 @@ import pytest
 
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
-from deployments.models import BUNDLED_MODEL, locate
+from deployments.inference.weights import BUNDLED_MODEL, locate
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from deployments.embedding import sentence_transformer
 from deployments.embedding.base import create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import StageUnavailable
-from deployments.windows import Window
+from deployments.inference.windows import Window
 from tests.support.models import save_random
 
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}

@@ -14,8 +14,8 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.fake import FakeEmbedder
 from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.inference.windows import Window
 from deployments.types import Matrix, StageStatus, TextKind
-from deployments.windows import Window
 from tests.support.models import embed
 
 

@@ -29,7 +29,7 @@ def test_vectors_are_unit_and_the_same_in_every_process(fake: FakeEmbedder) -> N
 import sys
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fake import FakeEmbedder
-from deployments.windows import Window
+from deployments.inference.windows import Window
 vectors = FakeEmbedder(EmbeddingConfig(backend="fake")).forward([Window("čuvanje dokumenata", 2)], "query")
 print(vectors.tobytes().hex(), "torch" in sys.modules)
 """

@@ -11,11 +11,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from deployments import windows
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.sentence_transformer import dtype
 from deployments.errors import StageUnavailable
+from deployments.inference import windows
 from tests.support.models import embed
 
 LONG = "The register of data subjects is kept by the controller for ten years. " * 40

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from deployments import windows
 from deployments.errors import StageUnavailable
+from deployments.inference import windows
 from deployments.reranking.base import Reranker, create
 from deployments.reranking.config import RerankingConfig
 from tests.support.models import score

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from deployments.models import BUNDLED_MODEL, locate
+from deployments.inference.weights import BUNDLED_MODEL, locate
 from deployments.reranking import encoder
 
 IDS = torch.tensor([[101, 7592, 2088, 102, 0, 0], [101, 2023, 2003, 1037, 3231, 102]])

@@ -9,9 +9,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import DistilBertConfig, DistilBertModel
 
-from deployments import windows
 from deployments.errors import StageUnavailable
-from deployments.models import BUNDLED_MODEL, locate
+from deployments.inference import windows
+from deployments.inference.weights import BUNDLED_MODEL, locate
 from deployments.reranking import encoder
 from deployments.reranking.base import Reranker, create
 from deployments.reranking.config import RerankingConfig

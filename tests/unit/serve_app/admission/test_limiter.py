@@ -5,8 +5,8 @@ import pytest
 from serve_app import app
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import Limiter
-from serve_app.admission.messages import Grant, Report, TenantLoad, Terms, slice_of
-from serve_app.config import AppArgs
+from serve_app.admission.protocol import Grant, Report, TenantLoad, Terms, slice_of
+from serve_app.config.args import AppArgs
 from tests.support.clock import Seconds
 
 CONFIG = AdmissionConfig(lease_s=5, kept_back=0)

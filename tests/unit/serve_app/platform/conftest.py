@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.platform.config import StoreConfig
-from serve_app.platform.database import Database
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
+from serve_app.storage.config import StoreConfig
+from serve_app.storage.database import Database
 from tests.support import postgresql
 from tests.support.postgresql import Servers
 from tests.support.storage import Clock

@@ -9,9 +9,9 @@ import pytest
 from deployments.errors import Conflict, InvalidRequest, NotFound, UnknownCollection
 from deployments.ingestion.base import ChunkSizes
 from serve_app.platform.collections import Collections, CollectionView
-from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
+from serve_app.storage.database import Database
 from tests.support.storage import Clock, document, indexed
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
 from deployments.filters import parse
 from deployments.ingestion.base import GivenUp, RemovedVersion
-from serve_app.platform import scanning
 from serve_app.platform.collections import Collections
-from serve_app.platform.database import Database
 from serve_app.platform.documents import REWRITE_S, Documents, Rewriting, Selection
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
-from serve_app.platform.unseen import RETIRE_AFTER_S, Visibility
+from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
+from serve_app.storage import pagination as scanning
+from serve_app.storage.database import Database
+from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
 
 
@@ -333,7 +333,7 @@ async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, do
 async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_removed(
     jobs: Jobs, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.platform.unseen.MOST_UNSEEN", 2)
+    monkeypatch.setattr("serve_app.platform.visibility.MOST_UNSEEN", 2)
     await put(jobs, "a", "d")
     for number in range(2):
         await begin(documents, {"n": number})

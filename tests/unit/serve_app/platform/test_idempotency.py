@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from deployments.errors import IdempotencyMismatch, NotFound, RequestInProgress
-from serve_app.platform.database import Database
 from serve_app.platform.idempotency import Answer, Claim, Idempotency
 from serve_app.platform.keys import Keys
+from serve_app.storage.database import Database
 from tests.support.storage import Clock
 
 LEASE_S = 60.0

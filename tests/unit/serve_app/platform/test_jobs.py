@@ -12,11 +12,11 @@ from deployments.errors import InvalidRequest, NotFound
 from deployments.ingestion.base import DocumentTask, GivenUp, LeaseLost, Progress, RemovedVersion
 from deployments.types import Seen
 from serve_app.platform.collections import Collections
-from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.models import Document, LexicalTerm, LexicalTotal
-from serve_app.platform.unseen import RETIRE_AFTER_S, Visibility
+from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
+from serve_app.storage.database import Database
+from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -254,7 +254,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
 async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.platform.unseen.MOST_UNSEEN", 2)
+    monkeypatch.setattr("serve_app.platform.visibility.MOST_UNSEEN", 2)
     await jobs.accept("a", [document("d"), document("e")])
     await jobs.accept("b", [document("d")])
     for task in await claim(jobs):

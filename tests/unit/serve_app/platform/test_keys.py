@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event, text
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
-from serve_app.platform.database import Database
 from serve_app.platform.keys import Keys, Principal, Role
-from serve_app.platform.models import PLATFORM
 from serve_app.platform.tenants import Tenants
+from serve_app.storage.database import Database
+from serve_app.storage.tables import PLATFORM
 from tests.support.storage import Clock
 
 

@@ -11,19 +11,19 @@ from sqlalchemy import func, select
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TenantSuspended, Unavailable
 from deployments.ingestion.base import DocumentTask
-from serve_app.platform.blobs import Blobs
+from serve_app.platform.audit import AuditLog, QueryLog
 from serve_app.platform.collections import Collections
-from serve_app.platform.config import BlobConfig, StoreConfig
-from serve_app.platform.database import Database
 from serve_app.platform.documents import Documents, NewDocument
 from serve_app.platform.events import Event, Events
 from serve_app.platform.idempotency import Claim, Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
-from serve_app.platform.logs import AuditLog, QueryLog
-from serve_app.platform.models import PLATFORM, Document, Job, LexicalTotal, TenantOwned
-from serve_app.platform.tenancy import Limits, Quotas, Settings, require_open
+from serve_app.platform.tenant_settings import Limits, Quotas, Settings, require_open
 from serve_app.platform.tenants import Removed, Tenants, TenantView
+from serve_app.storage.blobs import Blobs
+from serve_app.storage.config import BlobConfig, StoreConfig
+from serve_app.storage.database import Database
+from serve_app.storage.tables import PLATFORM, Document, Job, LexicalTotal, TenantOwned
 from tests.support.storage import Clock, EmptyIndex, document, indexed
 
 LEASE_S = 30.0

@@ -9,19 +9,19 @@ import pytest
 from sqlalchemy import select
 
 from deployments.ingestion.base import DocumentTask
-from serve_app.outside.config import ReachConfig, WebhookConfig
-from serve_app.outside.deliveries import Delivery
-from serve_app.outside.http import Http
-from serve_app.outside.webhooks import Sender
-from serve_app.platform.blobs import Blobs
-from serve_app.platform.config import BlobConfig, StoreConfig
-from serve_app.platform.database import Database
+from serve_app.outbound.config import ReachConfig, WebhookConfig
+from serve_app.outbound.delivery_store import Delivery
+from serve_app.outbound.http import Http
+from serve_app.outbound.webhooks import Sender
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Event, Events, One
 from serve_app.platform.jobs import Jobs
-from serve_app.platform.models import WebhookDelivery
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
+from serve_app.storage.blobs import Blobs
+from serve_app.storage.config import BlobConfig, StoreConfig
+from serve_app.storage.database import Database
+from serve_app.storage.tables import WebhookDelivery
 from tests.support.site import answer, serving
 from tests.support.storage import Clock, EmptyIndex, document, indexed
 

@@ -1,0 +1,94 @@
+"""Chosen tenants in Milvus databases of their own, behind the same interface as one shared index."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.milvus import MilvusIndex
+from deployments.retrieval.validation import check_entries
+from deployments.types import (
+    Candidate,
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    VersionCopy,
+)
+
+
+class TenantDatabases:
+    """`retrieval.own_databases` names the tenants. Their databases are made when first needed and dropped with them;
+    all other tenants share `retrieval.database`."""
+
+    def __init__(self, config: RetrievalConfig) -> None:
+        self._config = config
+        self._shared = MilvusIndex(config)
+        self._own: dict[str, MilvusIndex] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def open(self) -> None:
+        await self._shared.open()
+
+    async def search(self, request: RetrievalRequest) -> list[Candidate]:
+        return await (await self._index(request.scope.tenant_id)).search(request)
+
+    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        check_entries(embedder, entries)  # all of them before the first is written
+        by_tenant: defaultdict[str, list[IndexEntry]] = defaultdict(list)
+        for entry in entries:
+            by_tenant[entry.passage.tenant_id].append(entry)
+        for tenant_id, some in by_tenant.items():
+            await (await self._index(tenant_id)).upsert(embedder, some)
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+    ) -> list[Passage]:
+        index = await self._index(tenant_id)
+        return await index.read(tenant_id, document_id, version, after=after, limit=limit)
+
+    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+        return await (await self._index(tenant_id)).copy(tenant_id, copy, after=after, limit=limit)
+
+    async def delete(self, tenant_id: str, document_id: str) -> int:
+        return await (await self._index(tenant_id)).delete(tenant_id, document_id)
+
+    async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
+        return await (await self._index(tenant_id)).delete_versions(tenant_id, versions)
+
+    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+        index = await self._index(tenant_id)
+        removed = await index.purge(tenant_id, collection=collection)
+        if not collection and index is not self._shared:
+            del self._own[tenant_id]
+            await index.drop()
+            await asyncio.to_thread(index.close)
+        return removed
+
+    async def check(self) -> None:
+        await self._shared.check()
+
+    def close(self) -> None:
+        for index in (self._shared, *self._own.values()):
+            index.close()
+
+    async def _index(self, tenant_id: str) -> MilvusIndex:
+        chosen = self._config.own_databases
+        if tenant_id not in chosen and "*" not in chosen:
+            return self._shared
+        async with self._opening[tenant_id]:
+            if tenant_id not in self._own:
+                config = self._config.model_copy(update={"database": database_name(tenant_id)})
+                index = MilvusIndex(config, makes_database=True)
+                await index.open()
+                self._own[tenant_id] = index
+        return self._own[tenant_id]
+
+
+def database_name(tenant_id: str) -> str:
+    """Milvus allows fewer characters in a name than a tenant's id may have."""
+    return f"tenant_{hashlib.blake2b(tenant_id.encode(), digest_size=16).hexdigest()}"

@@ -1,0 +1,197 @@
+"""Many requests in flight over one framed stream of bytes, each ending with exactly one terminal message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from rag.bridge.framing import Decoded, Framing, TooLarge, Truncated
+from rag.bridge.messages import TERMINAL, BadFrame, Id, Message, Request, encode, failure, is_id, parse, result
+
+logger = logging.getLogger(__name__)
+CANCEL = "cancel"
+CHUNK = 256 * 1024
+"""Bytes read at once."""
+HIGH_WATER = 1024 * 1024
+"""Bytes that may wait to be written before those who send must wait too."""
+GOODBYE_S = 1
+"""How long a session that is being stopped tries to tell its reader what became of the requests in flight."""
+
+Answer = Callable[[Request], AsyncGenerator[Message]]
+
+
+class Gone(Exception):
+    """Nobody reads the output any more."""
+
+
+class Output(Protocol):
+    async def send(self, frame: bytes) -> None:
+        """Take a whole frame, once there is room for it. Cancelled, it has taken nothing. Raises Gone."""
+
+
+class Capacity:
+    """Requests in flight, over all sessions together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self) -> bool:
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        return True
+
+    def give_back(self) -> None:
+        self.used -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    frame_bytes: int
+    capacity: Capacity
+
+
+class Session:
+    def __init__(self, answer: Answer, framing: Framing, output: Output, bounds: Bounds) -> None:
+        self._answer = answer
+        self._framing = framing
+        self._output = output
+        self._bounds = bounds
+        self._in_flight: dict[Id, asyncio.Task[None]] = {}
+        """Requests whose terminal message is still owed."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, chunks: AsyncIterator[bytes]) -> None:
+        """Until the input has ended and every request is answered. Cancelled, it hangs up on the service and tells the
+        reader so. Raises Gone."""
+        try:
+            await self._read(chunks)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:
+            await self._hang_up()
+            with suppress(TimeoutError, Gone):
+                async with asyncio.timeout(GOODBYE_S):
+                    for id in list(self._in_flight):
+                        await self._send_last(id, failure(id, "cancelled", "the bridge was stopped"))
+            raise
+        finally:
+            await self._hang_up()
+            for id in list(self._in_flight):
+                self._settle(id)
+
+    async def refuse(self, code: str, error: str) -> None:
+        """Tell the reader why it is not heard. Raises Gone."""
+        await self._send(failure(None, code, error))
+
+    async def _read(self, chunks: AsyncIterator[bytes]) -> None:
+        decoder = self._framing.decoder(self._bounds.frame_bytes)
+        async for chunk in chunks:
+            for item in decoder.feed(chunk):
+                await self._take(item)
+        for item in decoder.end():
+            await self._take(item)
+
+    async def _take(self, item: Decoded) -> None:
+        """What the service is not asked is answered here, and nothing more is read until that is taken."""
+        admitted = self._admit(item)
+        if not isinstance(admitted, Request):
+            await self._send(admitted)
+        elif admitted.command == CANCEL:
+            await self._cancel(admitted)
+        elif not self._bounds.capacity.take():
+            told = f"{self._bounds.capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
+            await self._send(failure(admitted.id, "overloaded", told))
+        else:
+            task = asyncio.create_task(self._forward(admitted))
+            self._in_flight[admitted.id] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _admit(self, item: Decoded) -> Request | Message:
+        """The request, or the error that stands in its place."""
+        match item:
+            case TooLarge():
+                told = (
+                    f"a frame may have {self._bounds.frame_bytes} bytes (--max-frame-bytes); a longer one was discarded"
+                )
+                return failure(None, "frame_too_large", told)
+            case Truncated():
+                return failure(None, "bad_frame", "the input ended in the middle of a frame")
+        try:
+            request = parse(item)
+        except BadFrame as error:
+            return failure(error.id, "bad_frame", str(error))
+        if request.id in self._in_flight:
+            told = f"the request {request.id!r} is still in flight; send another id"
+            return failure(None, "duplicate_id", told)
+        return request
+
+    async def _forward(self, request: Request) -> None:
+        try:
+            async with aclosing(self._answer(request)) as messages:
+                async for message in messages:
+                    if self._owed(request.id):
+                        await self._pass_on(message, request.id)
+            if self._owed(request.id):
+                raise RuntimeError("the answer has no last message")
+        except Gone:
+            pass  # `run` ends by itself
+        except Exception:
+            logger.exception("request %r failed", request.id)
+            if self._owed(request.id):
+                told = "an unexpected error; the bridge's log has the details"
+                with suppress(Gone):
+                    await self._send_last(request.id, failure(request.id, "internal_error", told))
+
+    async def _pass_on(self, message: Message, id: Id) -> None:
+        body = encode(message)
+        if len(body) > self._bounds.frame_bytes:
+            told = f"a message of the answer is over {self._bounds.frame_bytes} bytes (--max-frame-bytes)"
+            await self._send_last(id, failure(id, "frame_too_large", told))
+            return
+        await self._output.send(self._framing.encode(body))
+        if message["type"] in TERMINAL:
+            self._settle(id)
+
+    def _owed(self, id: Id) -> bool:
+        return self._in_flight.get(id) is asyncio.current_task()
+
+    async def _cancel(self, request: Request) -> None:
+        target = request.params.get("id")
+        if len(request.params) != 1 or not is_id(target):
+            told = 'params: cancel takes {"id": the id of a request}'
+            await self._send(failure(request.id, "bad_frame", told))
+            return
+        state = "unknown"
+        if (task := self._in_flight.get(target)) is not None:
+            task.cancel()
+            await asyncio.wait({task})
+            if self._in_flight.get(target) is task:  # unless its last message was on its way already
+                state = "cancelled"
+                await self._send_last(target, failure(target, "cancelled", "the request was cancelled"))
+        await self._send(result(request.id, {"id": target, "state": state}))
+
+    async def _send_last(self, id: Id, message: Message) -> None:
+        await self._send(message)
+        self._settle(id)
+
+    async def _send(self, message: Message) -> None:
+        await self._output.send(self._framing.encode(encode(message)))
+
+    def _settle(self, id: Id) -> None:
+        """Its id and its place are free again."""
+        if self._in_flight.pop(id, None) is not None:
+            self._bounds.capacity.give_back()
+
+    async def _hang_up(self) -> None:
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,293 @@
+"""`rag ingest`: files and folders → documents, in requests of a bounded size, followed until they are indexed."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rag.cli.errors import CliError
+from rag.cli.service import DATA_DIR, DataDir, Key, Language, Refused, Service, Url, connect, plain
+
+KINDS = {
+    ".md": "text/markdown",
+    ".txt": "text/plain",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+    ".epub": "application/epub+zip",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".eml": "message/rfc822",
+}
+MOST_SKIPPED_SHOWN = 20
+POLL_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How much one request brings at most. A file larger than `size` bytes travels alone."""
+
+    files: int
+    size: int
+
+
+BATCH = Batch(50, 16 * 1024 * 1024)
+BULK_BATCH = Batch(1_000, 40 * 1024 * 1024)
+"""As much as the service takes by default: each request is a Ray Job, which takes seconds to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """`name` is what the service knows the document by: sent again under it, the file replaces its former version."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Found:
+    files: list[LocalFile] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def ingest(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders with everything below them.")],
+    collection: Annotated[str | None, typer.Option(help="Collection to put them in.")] = None,
+    language: Language = None,
+    user: Annotated[str | None, typer.Option(help="Make them private documents of this user.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option("--metadata", help="KEY=VALUE, repeatable.")] = None,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Index them in Ray Jobs of their own, which Ray's dashboard shows.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Index documents: Markdown, text, HTML, PDF, Word, PowerPoint, Excel, EPUB, CSV and e-mail (.eml)."""
+    fields = form_fields(
+        collection=collection,
+        language=language,
+        user=user,
+        bulk="true" if bulk else None,
+        metadata=parse_metadata(metadata or []),
+    )
+    found = find(paths)
+    console = Console()
+    _show_skipped(console, found.skipped)
+    if not found.files:
+        raise CliError(f"nothing to ingest; understood are {', '.join(KINDS)}")
+    with connect(context, url, key, data_dir) as service, progress_bars(console) as bars:
+        total = len(found.files)
+        sent, done = bars.add_task("sent", total=total), bars.add_task("indexed", total=total)
+        failures = send(
+            service,
+            found.files,
+            fields,
+            batch=BULK_BATCH if bulk else BATCH,
+            on_sent=lambda count: bars.update(sent, completed=count),
+            on_done=lambda count: bars.update(done, completed=count),
+            on_ray_job=lambda job: _show_ray_job(bars.console, job),
+        )
+    if failures:
+        table = Table(title=f"{len(failures)} of {total} failed", title_justify="left")
+        for column in ("document", "why it failed"):
+            table.add_column(column, overflow="fold")
+        for failed in failures:
+            table.add_row(escape(plain(failed.name)), escape(plain(failed.reason)))
+        console.print(table)
+        raise typer.Exit(1)
+    console.print(f"{total} {'document' if total == 1 else 'documents'} indexed.")
+
+
+def progress_bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+def parse_metadata(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value that is a JSON number, true or false is taken as such, anything else as text."""
+    metadata: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise CliError(f"--metadata {pair!r} is not KEY=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        metadata[name] = value if isinstance(value, bool | int | float) else text
+    return metadata
+
+
+def form_fields(*, metadata: Mapping[str, Any], **given: str | None) -> dict[str, str]:
+    """The multipart fields beside the files."""
+    fields = {name: value for name, value in given.items() if value is not None}
+    return fields | ({"metadata": json.dumps(metadata, ensure_ascii=False)} if metadata else {})
+
+
+def find(paths: Iterable[Path]) -> Found:
+    """The files to send and those that are not understood. Raises CliError for a path that isn't there or a name
+    that two files would share."""
+    found = Found()
+    taken: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise CliError(f"{path} does not exist")
+        for file, name in _below(path):
+            if file.suffix.lower() not in KINDS:
+                found.skipped.append(name)
+            elif name not in taken:
+                taken[name] = file
+                found.files.append(LocalFile(file, name))
+            elif not taken[name].samefile(file):
+                raise CliError(
+                    f"{file} and {taken[name]} would both be the document {name}; ingest a folder above them"
+                )
+    return found
+
+
+def _below(path: Path) -> Iterator[tuple[Path, str]]:
+    """Files with their names: relative to the working folder, or, from elsewhere, to the folder above `path`."""
+    root = path.resolve()
+    base = Path.cwd() if root.is_relative_to(Path.cwd()) else root.parent
+    if not path.is_dir():
+        yield path, root.relative_to(base).as_posix()
+        return
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                file = Path(folder) / name
+                yield file, file.relative_to(base).as_posix()
+
+
+def send(
+    service: Service,
+    files: Sequence[LocalFile],
+    fields: Mapping[str, str],
+    *,
+    batch: Batch = BATCH,
+    on_sent: Callable[[int], object] = lambda count: None,
+    on_done: Callable[[int], object] = lambda count: None,
+    on_ray_job: Callable[[Mapping[str, Any]], object] = lambda job: None,
+) -> list[Failed]:
+    """Send files and follow their jobs to the end. Raises CliError if the service goes away or refuses the key.
+
+    `on_ray_job` is told what became of each job that went in bulk.
+    """
+    jobs: dict[str, dict[str, str]] = {}
+    failures: list[Failed] = []
+    sent = 0
+    for some in _batches(files, batch, failures):
+        _send_batch(service, some, fields, jobs, failures)
+        sent += len(some)
+        on_sent(sent)
+    early = len(failures)
+    finished: dict[str, int] = {}
+    while jobs:
+        for job_id in list(jobs):
+            view = service.call("GET", f"/v1/jobs/{job_id}")
+            counts = view["counts"]
+            finished[job_id] = counts["indexed"] + counts["failed"] + counts["cancelled"]
+            if view["state"] not in ("queued", "running"):
+                failures += _failures(view, jobs.pop(job_id))
+                if view["bulk"] is not None:
+                    on_ray_job(view["bulk"])
+        on_done(early + sum(finished.values()))
+        if jobs:
+            time.sleep(POLL_S)
+    return failures
+
+
+def _batches(
+    files: Sequence[LocalFile], largest: Batch, failures: list[Failed]
+) -> Iterator[list[tuple[LocalFile, bytes]]]:
+    batch: list[tuple[LocalFile, bytes]] = []
+    size = 0
+    for file in files:
+        try:
+            data = file.path.read_bytes()
+        except OSError as error:
+            failures.append(Failed(file.name, f"cannot be read: {error.strerror}"))
+            continue
+        if batch and (len(batch) == largest.files or size + len(data) > largest.size):
+            yield batch
+            batch, size = [], 0
+        batch.append((file, data))
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def _send_batch(
+    service: Service,
+    batch: list[tuple[LocalFile, bytes]],
+    fields: Mapping[str, str],
+    jobs: dict[str, dict[str, str]],
+    failures: list[Failed],
+) -> None:
+    parts = [("files", (file.name, data, _media_type(file.path))) for file, data in batch]
+    try:
+        accepted = service.call("POST", "/v1/documents", data=dict(fields), files=parts)
+    except Refused as refused:
+        if refused.status not in (400, 409, 413, 415, 422):
+            raise
+        if len(batch) == 1:
+            failures.append(Failed(batch[0][0].name, str(refused)))
+            return
+        middle = len(batch) // 2  # a request is taken whole or not at all: find the ones to blame
+        for half in (batch[:middle], batch[middle:]):
+            _send_batch(service, half, fields, jobs, failures)
+        return
+    jobs[accepted["job_id"]] = {document["id"]: document["filename"] for document in accepted["documents"]}
+
+
+def _failures(view: Mapping[str, Any], names: Mapping[str, str]) -> list[Failed]:
+    return [
+        Failed(names.get(document["id"], document["id"]), (document["error"] or {}).get("detail") or document["state"])
+        for document in view["documents"]
+        if document["state"] != "indexed"
+    ]
+
+
+def _media_type(path: Path) -> str:
+    return KINDS.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _show_ray_job(console: Console, job: Mapping[str, Any]) -> None:
+    why = f": {plain(job['detail'])}; the workers went on" if job["detail"] else ""
+    console.print(f"Ray Job {job['ray_job']}{why}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_skipped(console: Console, skipped: Sequence[str]) -> None:
+    if not skipped:
+        return
+    console.print(f"Skipped, not understood ({', '.join(KINDS)} are):", style="yellow")
+    for name in skipped[:MOST_SKIPPED_SHOWN]:
+        console.print(f"  {plain(name)}", style="yellow", markup=False, highlight=False)
+    if len(skipped) > MOST_SKIPPED_SHOWN:
+        console.print(f"  and {len(skipped) - MOST_SKIPPED_SHOWN} more", style="yellow")

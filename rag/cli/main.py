@@ -1,0 +1,31 @@
+"""`rag`: the command line. Each command imports what it needs when it runs, so that the small ones start at once."""
+
+from __future__ import annotations
+
+import typer
+
+from rag.cli import configs, keys, models
+from rag.cli.ask import ask, search
+from rag.cli.bridge import bridge
+from rag.cli.errors import Commands
+from rag.cli.ingest import ingest
+from rag.cli.status import status
+from rag.cli.up import up
+
+app = typer.Typer(
+    cls=Commands,
+    help="Ask questions of your own documents.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(up)
+app.command()(ask)
+app.command()(search)
+app.command()(ingest)
+app.command()(status)
+app.command()(bridge)
+app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.add_typer(configs.app, name="config")

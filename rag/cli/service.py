@@ -1,0 +1,167 @@
+"""The service as the commands see it: plain HTTP, with every failure told in one line."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+
+from rag.cli.errors import CliError
+from rag.cli.service_file import RunningService
+from serve_app.config.paths import HOME
+
+Url = Annotated[str | None, typer.Option(help="Address of the service; left out, the one that runs on this machine.")]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="RAG_API_KEY", show_envvar=True, help="Key to use; left out, that of the local service."),
+]
+DataDir = Annotated[Path, typer.Option(help="Data folder of the local service.")]
+Language = Annotated[
+    Literal["hr", "en"] | None, typer.Option(help="Language of the text; left out, it is taken from the text.")
+]
+DATA_DIR = HOME / "var"
+
+_TIMEOUT = httpx.Timeout(120, connect=5)
+STREAM_SILENCE_S = 30
+"""The service sends a heartbeat every few seconds, so a longer silence means that it is gone."""
+_ATTEMPTS = 4
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Refused(CliError):
+    """The service answered with an error. `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is, and the key to it. Raises CliError for what can be neither."""
+
+    url: str
+    key: str | None
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+            raise CliError(f"--url {self.url!r} is not an address like http://127.0.0.1:8000")
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise CliError("the key holds characters that no key has; check --key")
+
+    def options(self) -> dict[str, Any]:
+        """What an httpx client of this service is made with."""
+        url = self.url.rstrip("/")
+        return {
+            "base_url": url,
+            "headers": {"Authorization": f"Bearer {self.key}"} if self.key else {},
+            "verify": url.startswith("https:"),  # loading the machine's certificates takes a while
+            "trust_env": urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy to this machine
+        }
+
+
+class Service:
+    def __init__(self, url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> None:
+        address = Address(url, key)
+        self.url = url.rstrip("/")
+        self.http = httpx.Client(timeout=_TIMEOUT, transport=transport, **address.options())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.http.close()
+
+    def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """The JSON of a successful answer; an overloaded service is asked again. Raises Refused or CliError."""
+        for attempt in range(_ATTEMPTS):
+            with self.reachable():
+                response = self.http.request(method, path, **request)
+            if response.status_code != 503 or attempt + 1 == _ATTEMPTS:
+                break
+            time.sleep(_retry_after(response))
+        self.check(response)
+        try:
+            found = response.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise CliError(f"{self.url} answered something that is not this service's; check --url")
+        return found
+
+    def check(self, response: httpx.Response) -> None:
+        """Raises Refused, with the reason that the service gives, unless the answer is a success."""
+        if response.is_success:
+            return
+        response.read()
+        try:
+            problem = response.json()
+            title, detail = problem["title"], problem["detail"]
+        except (ValueError, KeyError, TypeError):
+            title, detail = f"the service answered {response.status_code}", response.reason_phrase
+        hint = "; give it with --key or RAG_API_KEY" if response.status_code == 401 else ""
+        raise Refused(f"{plain(str(title))}: {plain(str(detail))}{hint}", response.status_code)
+
+    @contextmanager
+    def reachable(self) -> Iterator[None]:
+        """Connection failures inside it as one line."""
+        try:
+            yield
+        except httpx.ConnectError:
+            raise CliError(
+                f"no service answers at {self.url}; start one with `rag up`, or name another with --url"
+            ) from None
+        except httpx.TimeoutException:
+            raise CliError(f"the service at {self.url} is silent; look at `rag status` and the Ray dashboard") from None
+        except httpx.TransportError as error:
+            raise CliError(
+                f"the connection to {self.url} broke off ({str(error) or type(error).__name__}); try again"
+            ) from None
+
+
+def connect(context: typer.Context, url: str | None, key: str | None, data_dir: Path) -> Service:
+    """The service named by the options, else the one that runs on this machine. Tests put a transport into `obj`."""
+    address = locate(url, key, data_dir)
+    return Service(address.url, address.key, context.obj)
+
+
+def locate(url: str | None, key: str | None, data_dir: Path) -> Address:
+    """The address that the options name, else that of the service which runs on this machine. Raises CliError."""
+    if url is None:
+        running = RunningService.read(data_dir)
+        if running is None or not running.alive():
+            raise CliError(
+                f"no service runs from {data_dir}; start one with `rag up`, or name another with --url or --data-dir"
+            )
+        url = running.url
+        if key is None and running.key_file is not None:
+            key = _read_key(Path(running.key_file))
+    return Address(url, key)
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere without control characters, which a terminal would obey."""
+    return _CONTROL.sub("", text)
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CliError(f"the key file {path} cannot be read; give the key with --key or RAG_API_KEY") from None
+
+
+def _retry_after(response: httpx.Response) -> float:
+    given = response.headers.get("Retry-After", "")
+    return min(float(given), 10.0) if given.isdecimal() else 1.0

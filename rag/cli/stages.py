@@ -1,0 +1,48 @@
+"""The stages of a start on the terminal: a spinner while one runs, a line when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from rag.cli.errors import CliError
+
+
+class Stage:
+    """A running stage. `result` is what the line that remains says of it."""
+
+    def __init__(self, console: Console, title: str, status: Status) -> None:
+        self.result = ""
+        self._console = console
+        self._title = title
+        self._status = status
+
+    def now(self, text: str) -> None:
+        """What it is doing, until it does something else."""
+        self._status.update(f"{self._title}  [dim]{escape(text)}[/dim]")
+
+    def line(self, text: str) -> None:
+        """A line of its own that remains."""
+        self._console.print(f"    {escape(text)}", highlight=False)
+
+
+@contextmanager
+def stage(console: Console, title: str) -> Iterator[Stage]:
+    """Whatever fails inside becomes a CliError that names the stage."""
+    started = time.monotonic()
+    try:
+        with console.status(title) as status:
+            running = Stage(console, title, status)
+            yield running
+    except Exception as error:
+        console.print(f"[red]✗[/red] {title}", highlight=False)
+        if isinstance(error, CliError):
+            raise
+        raise CliError(f"{title}: {str(error) or type(error).__name__}") from error
+    took = time.monotonic() - started
+    console.print(f"[green]✓[/green] {title}  {escape(running.result)} [dim]{took:.1f} s[/dim]", highlight=False)

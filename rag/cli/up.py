@@ -1,0 +1,301 @@
+"""`rag up`: a Ray node, a config file's application, the documents about it; and all of it down again."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rag.cli.configs import LOCAL_CONFIG, checked
+from rag.cli.errors import CliError
+from rag.cli.service_file import KEY, MODELS, RAY_LOG, RAY_TOKEN, RunningService, owned
+from rag.cli.signals import Signals
+from rag.cli.stages import Stage, stage
+
+if TYPE_CHECKING:
+    from cluster.node import OwnedNode
+    from rag.cli.ingest import Failed
+    from serve_app.config.args import AppArgs
+
+CORPUS = Path(__file__).parents[2] / "corpus"
+CORPUS_COLLECTION = "rag-docs"
+SHUTDOWN_S = 5.0
+"""Replicas get this long to finish and close their stores before their processes are ended; --drain may say more."""
+POLL_S = 0.3
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def up(
+    config: Annotated[Path, typer.Option(help="Config file to start from.")] = LOCAL_CONFIG,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="HTTP port instead of the file's.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Data folder instead of the file's.")] = None,
+    corpus: Annotated[bool, typer.Option(help="Index the documents about this service.")] = True,
+    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that the deployments may take to start.")] = 1800,
+    haproxy: Annotated[
+        bool, typer.Option("--haproxy", help="HAProxy in front, for load; its statistics are open to the network.")
+    ] = False,
+    drain: Annotated[
+        float, typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way may take to end when it is stopped.")
+    ] = SHUTDOWN_S,
+) -> None:
+    """Start the service on this machine and keep it until Ctrl-C."""
+    from cluster import node as ray_node
+
+    ray_node.set_flags(haproxy=haproxy)  # before anything imports ray
+    console, signals = Console(file=sys.stdout), Signals()
+    serving = False
+    with ExitStack() as things:
+        try:
+            with stage(console, "Configuration") as running:
+                file = checked(config, data_dir)
+                running.result = str(config)
+            folder = file.args.data_path
+            things.enter_context(owned(folder))
+            raw, url = _on_free_port(file.raw, port, console)
+            with stage(console, "Models") as running:
+                running.result = _check_models(file.args)
+            # Ray prints what it has to say of dying workers, whatever it is told; the terminal is for the stages.
+            things.enter_context(redirect_stdout(things.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))))
+            beside = things.enter_context(ThreadPoolExecutor(1))
+            keys = beside.submit(_prepare_database, file.args)
+            beside.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
+            with stage(console, "Ray node") as running:
+                node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
+                signals.install()  # ray.init has put its own in place
+                running.result = f"{os.cpu_count()} cores"
+            with stage(console, "Database and key") as running:
+                key_file = keys.result()
+                running.result = str(key_file or file.args.store.url)
+            documents: Future[tuple[int, list[Failed]]] | None = None
+            with stage(console, "Deployments") as running:
+                for name in _deploy(raw, running, things, start_timeout, drain):
+                    # Documents are parsed while the embedder still loads; the job waits for it.
+                    if name == "ingress" and corpus and key_file:
+                        documents = beside.submit(_ingest_corpus, url, key_file)
+            with stage(console, "HTTP") as running:
+                ready = _ready(url, start_timeout)
+                running.result = url
+            _remember_embedder(file.args)
+            if documents is not None:
+                with stage(console, "Documents about this service") as running:
+                    count, failures = documents.result()
+                    for failed in failures:
+                        running.line(f"{failed.name}: {failed.reason}")
+                    running.result = f"{count} in collection {CORPUS_COLLECTION}"
+            with stage(console, "Ray dashboard") as running:
+                running.result = dashboard_url = node.start_dashboard()
+            RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
+            _final_screen(console, url, key_file, dashboard_url, folder / RAY_TOKEN, ready)
+            serving = True
+            _wait(node)
+        except KeyboardInterrupt:
+            console.print("\nStopping …")
+        finally:
+            signals.force_with(ray_node.kill_children)
+    console.print("Stopped.")
+    if not serving:
+        raise typer.Exit(130)
+
+
+def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) -> tuple[dict[str, Any], str]:
+    """The file with a port that nobody listens on, and the address it will be reached at."""
+    options = dict(raw["http_options"])
+    host: str = options["host"]
+    wanted: int = port or options.get("port", 8000)
+    options["port"] = wanted
+    if not _is_free(host, wanted):
+        if port is not None:
+            raise CliError(f"--port {port} is in use on {host}; name another, or leave it out and a free one is taken")
+        options["port"] = _free_port(host)
+        console.print(f"  Port {wanted} is in use; taking {options['port']}.", style="yellow", highlight=False)
+    reached = _REACHED_AT.get(host, host)
+    reached = f"[{reached}]" if ":" in reached else reached
+    return {**copy.deepcopy(dict(raw)), "http_options": options}, f"http://{reached}:{options['port']}"
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port), family=_family(host)):
+            return True
+    except OSError:
+        return False
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=_family(host)) as server:
+        return int(server.getsockname()[1])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _check_models(args: AppArgs) -> str:
+    """The models of the stages that load them at once are on this machine, and the index was made by this embedder."""
+    from deployments.errors import StageUnavailable
+    from deployments.inference.weights import locate
+
+    try:
+        for name, stage_config in (("embedding", args.embedding), ("reranking", args.reranking)):
+            if stage_config.backend != "fake":
+                locate(stage_config.model, stage_config.revision, f"{name}.model")
+    except StageUnavailable as error:
+        raise CliError(error.message) from None
+    if args.retrieval.embedded:
+        _check_embedder(args)
+    return f"{args.embedding.model}, {args.reranking.model}"
+
+
+def _embedder(args: AppArgs) -> dict[str, Any]:
+    """What shapes the vectors of the index."""
+    return args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
+
+
+def _remember_embedder(args: AppArgs) -> None:
+    record = args.data_path / MODELS
+    if args.retrieval.embedded and not record.exists():
+        record.write_text(json.dumps({"embedding": _embedder(args)}, indent=2), encoding="utf-8")
+
+
+def _check_embedder(args: AppArgs) -> None:
+    """Refuse to open an index with another embedder than made it: every question would be refused."""
+    record = args.data_path / MODELS
+    if not record.exists():
+        return
+    try:
+        former = json.loads(record.read_text(encoding="utf-8"))["embedding"]
+    except (ValueError, KeyError, TypeError):
+        raise CliError(f"{record} is damaged; remove it if {args.embedding.model} made the index beside it") from None
+    for name, value in _embedder(args).items():
+        if former.get(name) != value:
+            raise CliError(
+                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and "
+                f"vectors of the two cannot be compared; set embedding.{name} back, or start with another --data-dir "
+                "and ingest again"
+            )
+
+
+def _prepare_database(args: AppArgs) -> Path | None:
+    """Migrate; on this machine's own database also make the key that the commands use. Its file, if there is one."""
+    import asyncio
+
+    from rag.cli.keys import local_key, migrate
+
+    resolved = args.resolved()
+    if not args.store.embedded:
+        asyncio.run(migrate(resolved.store))
+        return None
+    key_file = args.data_path / KEY
+    asyncio.run(local_key(resolved.store, key_file))
+    return key_file
+
+
+def _deploy(
+    raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float, drain_s: float
+) -> Iterator[str]:
+    """Start the application and name its deployments as they come up. Raises CliError with Serve's reason."""
+    from cluster.application import STARTED, Application
+
+    running.now("starting Serve")
+    application = Application.deploy(raw)
+    things.callback(application.shut_down, drain_s)
+    until = time.monotonic() + timeout_s
+    up_already: set[str] = set()
+    while True:
+        progress = application.progress()
+        if progress.failure:
+            raise CliError(f"the deployments failed to start:\n{progress.failure.strip()}")
+        for name, (state, _) in progress.deployments.items():
+            if state == STARTED and name not in up_already:
+                up_already.add(name)
+                running.line(f"{name} is up")
+                yield name
+        if progress.running:
+            return
+        waiting = {n: message for n, (_, message) in progress.deployments.items() if n not in up_already}
+        running.now("waiting for " + (", ".join(waiting) if waiting else "the application to be built"))
+        if time.monotonic() > until:
+            reasons = "\n".join(f"  {name}: {message or 'no reason given'}" for name, message in waiting.items())
+            raise CliError(f"not up after {timeout_s:.0f} s (--start-timeout):\n{reasons}")
+        time.sleep(POLL_S)
+
+
+def _ready(url: str, timeout_s: float) -> dict[str, Any]:
+    """What /readyz says once every stage is ready."""
+    until = time.monotonic() + timeout_s
+    said = "no answer"
+    with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
+        while True:
+            try:
+                response = http.get("/readyz")
+                view: dict[str, Any] = response.json()
+                if response.status_code == 200:
+                    return view
+                said = ", ".join(f"{n}: {s['detail']}" for n, s in view["stages"].items() if not s["ready"])
+            except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
+                said = str(error) or type(error).__name__
+            if time.monotonic() > until:
+                raise CliError(f"{url}/readyz is not ready after {timeout_s:.0f} s: {said}")
+            time.sleep(POLL_S)
+
+
+def _ingest_corpus(url: str, key_file: Path) -> tuple[int, list[Failed]]:
+    """Hand in the documents that ship with the project, as any client would; unchanged ones are no work."""
+    from rag.cli.ingest import LocalFile, send
+    from rag.cli.service import Service
+
+    count = 0
+    failures: list[Failed] = []
+    with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
+        for language in ("hr", "en"):
+            documents = [
+                LocalFile(path, f"{language}/{path.name}") for path in sorted((CORPUS / language).glob("*.md"))
+            ]
+            count += len(documents)
+            failures += send(service, documents, {"collection": CORPUS_COLLECTION, "language": language})
+    return count, failures
+
+
+def _final_screen(
+    console: Console, url: str, key_file: Path | None, dashboard_url: str, token_file: Path, ready: Mapping[str, Any]
+) -> None:
+    rag = "rag" if shutil.which("rag") == sys.argv[0] else os.path.relpath(sys.argv[0])
+    facts = Table.grid(padding=(0, 2))
+    key_row = key_file.read_text(encoding="ascii").strip() if key_file else "make one: rag keys create --config FILE"
+    facts.add_row("Service", f"[bold]{url}[/bold]")
+    facts.add_row("API page", f"{url}/docs")
+    facts.add_row("Key", escape(key_row))
+    if key_file:
+        facts.add_row("", f"[dim]kept in {escape(str(key_file))}[/dim]")
+    facts.add_row("Ray dashboard", dashboard_url)
+    facts.add_row("", f"[dim]log in with the token in[/dim] {escape(str(token_file))}")
+    for name, serves in ready["stages"].items():
+        facts.add_row(name.capitalize(), escape(" · ".join(str(v) for v in (serves["engine"], serves["model"]) if v)))
+    console.print()
+    console.print(facts, highlight=False, soft_wrap=True)
+    console.print("\nTry, in another terminal:", highlight=False)
+    tries = f'  {rag} ask "Koliko dugo se čuvaju dokumenti?"\n  {rag} ingest PATH'
+    console.print(tries, style="bold", highlight=False, markup=False)
+    console.print("\nCtrl-C stops everything.", highlight=False)
+
+
+def _wait(node: OwnedNode) -> None:
+    while node.alive():
+        time.sleep(1)
+    raise CliError("the Ray node has ended by itself; start again, and look at the machine's memory")

@@ -1,0 +1,62 @@
+"""GET /audit: who did what."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from deployments.errors import Forbidden, NotFound, TenantSuspended
+from serve_app.api.dependencies import KeyHolder, NamedTenant, Serving
+from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
+from serve_app.api.paging import Page
+from serve_app.services import container as rules
+from serve_app.storage.tables import PLATFORM
+
+router = APIRouter(tags=["audit"])
+
+
+class AuditEntry(Shown):
+    at: Time
+    actor: str = Field(description="the key's id, or `system`")
+    role: str
+    request_id: str = Field(description="X-Request-ID of the request that did it")
+    action: str = Field(examples=["key.revoked"])
+    subject: str = Field(description="the id of what it was done to")
+    details: dict[str, Any]
+
+
+class AuditEntries(Shown):
+    entries: list[AuditEntry]
+
+
+_ENTRY = {
+    "at": A_TIME,
+    "actor": "key_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "role": "admin",
+    "request_id": "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "action": "collection.deleted",
+    "subject": "zakoni",
+    "details": {"documents": 12},
+}
+
+
+async def audited(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> str:
+    """Whose log. Platform keys that name no tenant read the platform's own."""
+    if holder.role == "platform" and x_tenant_id is None:
+        return PLATFORM
+    return (await rules.access(serving, holder, x_tenant_id)).to_change().tenant_id
+
+
+@router.get(
+    "/audit",
+    response_model=AuditEntries,
+    responses={200: answers(example={"entries": [_ENTRY]}), **refusals(Forbidden, TenantSuspended, NotFound)},
+)
+async def list_(serving: Serving, tenant_id: Annotated[str, Depends(audited)], page: Page) -> dict[str, Any]:
+    """Who changed what, the newest first: a tenant's log for its admin keys, and for platform keys that name it; the
+    platform's own, which keeps what became of tenants that are gone, for platform keys that name none."""
+    entries = await serving.audit.list(tenant_id, limit=page)
+    return {"entries": [asdict(entry) | {"at": entry.at.isoformat()} for entry in entries]}

@@ -1,0 +1,139 @@
+"""POST /commands and POST /rpc: the same commands as lines of JSON and as JSON-RPC 2.0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+import serve_app.commands  # noqa: F401 - registers the platform's own
+from deployments.errors import (
+    Forbidden,
+    InvalidFilter,
+    InvalidRequest,
+    NotFound,
+    RagError,
+    TenantSuspended,
+    UnknownCollection,
+)
+from serve_app.api import idempotency
+from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, Serving
+from serve_app.api.errors import STATUS
+from serve_app.api.idempotency import CreatingRoute, Unkept
+from serve_app.api.openapi import refusals
+from serve_app.api.streaming import line, lines
+from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
+from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
+from serve_app.query.answer_events import Failure, wire
+from serve_app.query.deadline import Deadline
+
+if TYPE_CHECKING:
+    AnyCommand = Envelope
+else:
+    AnyCommand = envelopes()
+
+NDJSON = "application/x-ndjson"
+_REFUSED = (Forbidden, TenantSuspended, NotFound, UnknownCollection, InvalidFilter)
+router = APIRouter(tags=["commands"], route_class=CreatingRoute)
+_EXAMPLES: dict[str, Any] = {
+    "query": {"tenant": "acme", "user": "u1", "query": "Koji je rok za žalbu?", "language": "hr"},
+    "process_documents": {"documents": [{"id": "nn-30-18", "text": "Članak 1. Rok je 15 dana."}], "async": True},
+    "create_tenant": {"tenant": "acme", "name": "Acme d.o.o."},
+    "manage_collections": {"action": "create", "name": "zakoni"},
+}
+_COMMANDS = Body(
+    openapi_examples={
+        verb: {"value": {"id": "1", "command": verb, "params": params}} for verb, params in _EXAMPLES.items()
+    }
+)
+_LINES: dict[str, Any] = {
+    "result": {"value": '{"type":"result","query_id":"1","data":{"id":"nn-30-18","deleted":true},"id":"1"}\n'},
+    "error": {
+        "value": '{"type":"error","query_id":"1","error":"document \'x\' does not exist","code":"not_found",'
+        '"retryable":false,"id":"1"}\n'
+    },
+}
+_CALL = RpcCall.model_json_schema()
+_CALLS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [_CALL, {"type": "array", "minItems": 1, "items": _CALL}]},
+                "examples": {
+                    verb: {"value": {"jsonrpc": "2.0", "id": 1, "method": verb, "params": params}}
+                    for verb, params in _EXAMPLES.items()
+                },
+            }
+        },
+    },
+}
+
+
+@router.post(
+    "/commands",
+    response_class=Response,
+    responses={
+        200: {"description": "a line for each message", "content": {NDJSON: {"examples": _LINES}}},
+        **refusals(*_REFUSED),
+    },
+)
+async def run(
+    body: Annotated[AnyCommand, _COMMANDS],
+    request: Request,
+    serving: Serving,
+    holder: KeyHolder,
+    deadline_s: DeadlineSeconds,
+) -> Response:
+    """Run a command; the answer is lines of JSON, each with the command's `id` beside `query_id`.
+
+    Most commands answer with one line, `result`, or `error` for what a well-formed command ran into; its `query_id` is
+    the command's `id`. A streamed `query` has the lines `sources`, `chunk`, `citation`, `complete` and `error`; their
+    `query_id` is the query's own, the one that `cancel_query` takes. A line may be empty: a heartbeat, to be skipped.
+
+    What is refused before that is a problem, with the status that the REST routes give it: an unknown command, wrong
+    params (422), a key that may not, a tenant that is not there, and a streamed query that cannot begin.
+    """
+    command = body.params
+    if command.streams and idempotency.HEADER in request.headers:
+        raise InvalidRequest(f"{idempotency.HEADER}: a streamed answer is not kept; send stream: false, or no key")
+    work = await command.begin(serving, holder, deadline_s)
+    try:
+        outcome = await work()
+    except RagError as error:
+        if command.streams or isinstance(error, WRONG_PARAMS):
+            raise
+        failure = Failure(body.id, error.message, error.code, error.retryable)
+        return Unkept(line({**wire(failure), "id": body.id}), media_type=NDJSON)
+    if isinstance(outcome, Streamed):
+        headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
+        stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=serving.limits.heartbeat_s)
+        return StreamingResponse(stream, media_type=NDJSON, headers=headers)
+    return Response(line({"type": "result", "query_id": body.id, "data": outcome, "id": body.id}), media_type=NDJSON)
+
+
+@router.post(
+    "/rpc",
+    response_class=JSONResponse,
+    openapi_extra=_CALLS,
+    responses={
+        200: {"model": RpcReply | list[RpcReply], "description": "what each call came to, in the order of the calls"},
+        204: {"description": "nothing but notifications came"},
+    },
+)
+async def rpc(request: Request, serving: Serving, holder: KeyHolder, deadline_s: DeadlineSeconds) -> Response:
+    """Call commands as JSON-RPC 2.0: one, or a batch, whose calls run side by side; 204 where all are notifications.
+
+    `query` is answered whole: `stream: true` is refused. The service's own errors have the code -32000 (-32602 where
+    the params are wrong) and in `data` their `code`, `status`, and whether they are `retryable`.
+    """
+    reply = await Rpc(serving, holder, Deadline(deadline_s), _explained).answer(await request.body())
+    if reply is None:
+        return Response(status_code=204)
+    failed = all("error" in each for each in (reply if isinstance(reply, list) else [reply]))
+    return (Unkept if failed else Response)(line(reply), media_type="application/json")
+
+
+def _explained(error: RagError) -> dict[str, Any]:
+    return {"code": error.code, "status": STATUS[type(error)], "retryable": error.retryable}

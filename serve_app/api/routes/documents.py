@@ -1,0 +1,374 @@
+"""Documents: files, text or URIs in for ingestion (202 means that bytes and job are on disk), looked at, removed.
+
+A document's id may hold slashes, so `{document_id}` takes all that is left of the path. The routes below a document
+come before its own: `GET /documents/a/chunks` asks for the chunks of `a`. A document whose id itself ends in `/chunks`
+is found in the list, with `filter=document_id == 'a/chunks'`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field, TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from deployments.errors import (
+    BrokenDocument,
+    Conflict,
+    InvalidFilter,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    StageUnavailable,
+    UnknownCollection,
+    Unreachable,
+    UnsupportedDocument,
+)
+from deployments.types import Language
+from serve_app.api.dependencies import DeadlineSeconds, Serving, Writer
+from serve_app.api.idempotency import CreatingRoute
+from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
+from serve_app.api.paging import Next, Page
+from serve_app.platform.collections import DEFAULT
+from serve_app.platform.documents import Upload
+from serve_app.schemas import views
+from serve_app.schemas.documents import (
+    Bulk,
+    DocumentPatch,
+    DocumentSelection,
+    FilterText,
+    IfLive,
+    LoneDocument,
+    Metadata,
+    Name,
+    OfCollection,
+    OfUser,
+    Text,
+    Wire,
+    explain,
+)
+from serve_app.services import documents as library
+from serve_app.services.container import Services
+
+router = APIRouter(tags=["documents"], route_class=CreatingRoute)
+
+DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
+AfterDocument = Annotated[Text, Query(max_length=256, description="the `next` of the page before")]
+AfterChunk = Annotated[int, Query(ge=-1, le=2**31 - 1, description="the `next` of the page before")]
+M = TypeVar("M", bound=Wire)
+
+
+class _Form(Wire):
+    """The fields beside the files of a multipart upload; they hold for every file of it."""
+
+    id: Name | None = None
+    title: Text = ""
+    collection: Name = "default"
+    language: Language | None = None
+    user: Name | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    bulk: Bulk = False
+
+
+class AcceptedDocument(Shown):
+    id: str
+    filename: str
+
+
+class AcceptedJob(Shown):
+    job_id: str
+    document_id: str | None = Field(description="of the one document, where it was one")
+    documents: list[AcceptedDocument]
+
+
+class ListedDocument(Shown):
+    id: str
+    title: str
+    collection: str
+    language: Language | None = Field(description="null until it is indexed, where none was given")
+    user: str | None = Field(description="whose private document it is; null: the whole tenant's")
+    filename: str
+    media_type: str
+    size: int = Field(description="in bytes")
+    passages: int
+    metadata: dict[str, Any]
+    live: bool = Field(description="whether searches find it")
+    created_at: Time
+    updated_at: Time
+
+
+class Document(ListedDocument):
+    version: str | None = Field(description="the one that searches find")
+    sha256: str = Field(description="of its bytes")
+
+
+class Documents(Shown):
+    documents: list[ListedDocument]
+    next: Next
+
+
+class DeletedDocuments(Shown):
+    deleted: int
+    more: bool = Field(description="whether the time was over before all were looked at")
+
+
+class DocumentChunk(Shown):
+    id: str
+    position: int
+    text: str
+    metadata: dict[str, Any]
+
+
+class DocumentChunks(Shown):
+    chunks: list[DocumentChunk]
+    next: int | None = Field(description="`after` of the next page; null: this is the last one")
+
+
+_LISTED = {
+    "id": "nn-30-18",
+    "title": "Zakon o radu",
+    "collection": "zakoni",
+    "language": "hr",
+    "user": None,
+    "filename": "nn-30-18.pdf",
+    "media_type": "application/pdf",
+    "size": 48_211,
+    "passages": 84,
+    "metadata": {"year": 2018},
+    "live": True,
+    "created_at": A_TIME,
+    "updated_at": A_TIME,
+}
+_DOCUMENT = _LISTED | {
+    "version": "v000000000000017",
+    "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+}
+_CHUNK = {"id": "p1", "position": 0, "text": "Rok je 15 dana.", "metadata": {"year": 2018, "headings": ["Žalba"]}}
+_ACCEPTED = {
+    "job_id": "job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "document_id": "nn-30-18",
+    "documents": [{"id": "nn-30-18", "filename": ""}],
+}
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": LoneDocument.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "metadata": {"type": "string", "description": "a JSON object"},
+                        "bulk": {"type": "boolean", "default": False},
+                    }
+                    | {name: {"type": "string"} for name in ("id", "title", "collection", "language", "user")},
+                }
+            },
+        },
+    },
+}
+
+
+@router.post(
+    "/documents",
+    status_code=202,
+    response_model=AcceptedJob,
+    responses={
+        202: answers("Location", example=_ACCEPTED),
+        **refusals(UnsupportedDocument, BrokenDocument, QuotaExceeded, Unreachable),
+    },
+    openapi_extra=_OPENAPI,
+)
+async def accept(request: Request, response: Response, serving: Serving, caller: Writer) -> dict[str, Any]:
+    """Take one document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
+
+    The same document id with the same content is no work; with new content it is a new version.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    match kind:
+        case "application/json":
+            given = await request.body()
+            document = _validated(lambda: LoneDocument.model_validate_json(given))
+            uploads, bulk = await library.requested(serving, {"": document}), document.bulk
+        case "multipart/form-data":
+            uploads, bulk = await _files(request, serving)
+        case _:
+            raise UnsupportedDocument(
+                f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
+            )
+    job = await library.accept(serving, caller, uploads, bulk=bulk)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return views.accepted(job, uploads)
+
+
+@router.get(
+    "/documents",
+    response_model=Documents,
+    responses={
+        200: answers(example={"documents": [_LISTED], "next": None}),
+        **refusals(UnknownCollection, InvalidFilter),
+    },
+)
+async def list_(
+    serving: Serving,
+    caller: Writer,
+    page: Page,
+    after: AfterDocument = "",
+    collection: OfCollection = None,
+    user: OfUser = None,
+    live: IfLive = None,
+    filter: FilterText = None,
+) -> dict[str, Any]:
+    """The tenant's documents in the order of their ids, its users' private ones too; `next` is the `after` of the next
+    page.
+
+    A page with a filter looks at a bounded number of documents: it may hold few, or none, and still have a `next`.
+    """
+    given = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
+    return views.documents(await library.documents(serving, caller, given, after=after, limit=page))
+
+
+@router.post(
+    "/documents/delete",
+    response_model=DeletedDocuments,
+    responses={
+        200: answers(example={"deleted": 12, "more": False}),
+        **refusals(UnknownCollection, InvalidFilter),
+    },
+)
+async def delete_chosen(
+    body: DocumentSelection, serving: Serving, caller: Writer, deadline_s: DeadlineSeconds
+) -> dict[str, Any]:
+    """Remove all documents that are meant: at least one of `collection`, `user` and `filter` must say which.
+
+    It ends when none is left, or with the request's deadline; `more` then says that there may be more: call again. What
+    was counted is found by no search from here on.
+    """
+    return await library.delete_documents(serving, caller, body, deadline_s)
+
+
+@router.get(
+    "/documents/{document_id:path}/chunks",
+    response_model=DocumentChunks,
+    responses={
+        200: answers(example={"chunks": [_CHUNK], "next": None}),
+        **refusals(NotFound, StageUnavailable),
+    },
+)
+async def chunks(
+    document_id: DocumentId, serving: Serving, caller: Writer, page: Page, after: AfterChunk = -1
+) -> dict[str, Any]:
+    """The passages that searches find of a document, in its order; none while no version is live."""
+    return views.chunks(*await library.chunks(serving, caller, document_id, after=after, limit=page))
+
+
+@router.get(
+    "/documents/{document_id:path}",
+    response_model=Document,
+    responses={200: answers(example=_DOCUMENT), **refusals(NotFound)},
+)
+async def get(document_id: DocumentId, serving: Serving, caller: Writer) -> dict[str, Any]:
+    """A document as searches see it; while no version is live, as it was handed in last."""
+    return views.document(await serving.documents.get(caller.tenant_id, document_id))
+
+
+@router.patch(
+    "/documents/{document_id:path}",
+    response_model=Document,
+    responses={200: answers(example=_DOCUMENT), **refusals(NotFound, Conflict, StageUnavailable, Overloaded)},
+)
+async def patch(document_id: DocumentId, body: DocumentPatch, serving: Serving, caller: Writer) -> dict[str, Any]:
+    """Change a document's metadata; nothing is embedded again. Searches find the old metadata or the new, never some of
+    each. A newer version that is on its way has the metadata it was handed in with; 409 until a first one is live."""
+    return views.document(await library.change_metadata(serving, caller, document_id, body.metadata))
+
+
+@router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound))
+async def delete(document_id: DocumentId, serving: Serving, caller: Writer) -> None:
+    """Remove a document: once this has returned, no search finds it."""
+    await library.delete_document(serving, caller, document_id)
+
+
+async def _files(request: Request, serving: Services) -> tuple[list[Upload], bool]:
+    """The files of a form, and whether they are to go in bulk."""
+    limits = serving.limits
+    try:
+        form = await request.form(max_files=limits.max_files, max_fields=16, max_part_size=limits.max_metadata_bytes)
+    except HTTPException as error:
+        raise InvalidRequest(f"the multipart body cannot be read: {error.detail}") from None
+    try:
+        files = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+        unknown = sorted(
+            {name for name, part in form.multi_items() if name != "files" and isinstance(part, UploadFile)}
+        )
+        if unknown:
+            raise InvalidRequest(f"{unknown[0]}: files go in the field `files`")
+        if not files:
+            raise InvalidRequest("files is empty; send at least one file in the field `files`")
+        given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
+        if isinstance(given.get("metadata"), str):
+            given["metadata"] = _json_object(str(given["metadata"]))
+        fields = _validated(lambda: _Form.model_validate(given))
+        if len(files) > 1 and (fields.id or fields.title):
+            raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
+        library.check_metadata(serving, fields.metadata)
+        contents = [await _checked(file) for file in files]
+        uploads = [
+            library.upload(
+                data,
+                id=fields.id or _file_id(file.filename or "", fields),
+                owner=fields.user or "",
+                collection=fields.collection,
+                language=fields.language,
+                title=fields.title,
+                filename=file.filename or "",
+                media_type=file.content_type or "",
+                metadata=fields.metadata,
+            )
+            for file, data in zip(files, contents, strict=True)
+        ]
+        return uploads, fields.bulk
+    finally:
+        await form.close()
+
+
+async def _checked(upload: UploadFile) -> bytes:
+    """A file's content, which the body's limit bounds, if its name and kind can be accepted."""
+    try:
+        filename = TypeAdapter(Name).validate_python(upload.filename)
+    except ValidationError:
+        raise InvalidRequest("files: each file needs a name of 1 to 256 characters") from None
+    data = await upload.read()
+    await library.check_kind(data, filename, upload.content_type or "", f"files: {filename}")
+    return data
+
+
+def _file_id(filename: str, fields: _Form) -> str:
+    """A file sent again under its name is the same document; each collection and each user has names of its own."""
+    owner = f"~{fields.user}" if fields.user else ""
+    collection = fields.collection if fields.collection != DEFAULT else ""
+    return "/".join(part for part in (owner, collection, filename) if part)
+
+
+def _validated(parse: Callable[[], M]) -> M:
+    try:
+        return parse()
+    except ValidationError as error:
+        raise InvalidRequest(explain(error.errors())) from None
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidRequest("metadata must be a JSON object")
+    return value

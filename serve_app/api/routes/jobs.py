@@ -1,0 +1,166 @@
+"""Jobs: how far the ingestion of accepted documents has come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+from starlette.responses import Response
+
+from deployments.errors import NotFound
+from deployments.ingestion.base import DocumentState
+from serve_app.api.dependencies import Caller, Serving, Writer
+from serve_app.api.openapi import A_TIME, Shown, Time, answers, event_stream, message_schema, refusals
+from serve_app.api.paging import After, Next, Page
+from serve_app.api.streaming import PING, event, events
+from serve_app.platform.jobs import BulkState, JobState, JobSummary
+from serve_app.query.answer_events import Failure
+from serve_app.schemas import views
+from serve_app.schemas.documents import OfState, Text
+from serve_app.services import documents as library
+from serve_app.services.container import Access, Services
+
+router = APIRouter(tags=["jobs"])
+JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
+
+
+class DocumentError(Shown):
+    code: str
+    detail: str
+
+
+class DocumentProgress(Shown):
+    id: str
+    state: DocumentState
+    chunks: int = Field(description="pieces that the document was cut into; 0 until that is known")
+    chunks_done: int = Field(description="of those in the index")
+    error: DocumentError | None
+
+
+class Bulk(Shown):
+    """The Ray Job that indexes a job's documents. Once it has ended, the ordinary workers index what it left."""
+
+    ray_job: str = Field(description="its submission id in Ray's dashboard")
+    state: BulkState
+    detail: str | None = Field(description="why it ended before all was done, or could not begin")
+
+
+class _Job(Shown):
+    id: str
+    state: JobState
+    counts: dict[DocumentState, int] = Field(description="documents by state")
+    created_at: Time
+    updated_at: Time
+
+
+class Job(_Job):
+    documents: list[DocumentProgress]
+    bulk: Bulk | None = Field(description="null unless it was asked for in bulk")
+
+
+class ListedJob(_Job):
+    chunks: int = Field(description="pieces that the documents were cut into, as far as that is known")
+    chunks_done: int = Field(description="of those in the index")
+
+
+class Jobs(Shown):
+    jobs: list[ListedJob]
+    next: Next
+
+
+class JobEvent(ListedJob):
+    type: Literal["progress", "complete"]
+
+
+_JOB = {
+    "id": "job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "state": "partial",
+    "counts": {"queued": 0, "parsing": 0, "embedding": 0, "indexed": 1, "failed": 1, "cancelled": 0},
+    "created_at": A_TIME,
+    "updated_at": A_TIME,
+}
+_LISTED = _JOB | {"chunks": 48, "chunks_done": 48}
+_DONE = _JOB | {
+    "documents": [
+        {"id": "nn-30-18", "state": "indexed", "chunks": 48, "chunks_done": 48, "error": None},
+        {
+            "id": "scan",
+            "state": "failed",
+            "chunks": 0,
+            "chunks_done": 0,
+            "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"},
+        },
+    ],
+    "bulk": None,
+}
+_UNDER_WAY = {
+    **_LISTED,
+    "state": "running",
+    "counts": {"queued": 0, "parsing": 0, "embedding": 1, "indexed": 1, "failed": 0, "cancelled": 0},
+    "chunks": 60,
+    "chunks_done": 52,
+}
+_EVENTS = event_stream(
+    ("progress", "complete", "error"),
+    (JobEvent.model_json_schema(), message_schema(Failure)),
+    {
+        "progress": event({"type": "progress", **_UNDER_WAY}, 1),
+        "complete": event({"type": "complete", **_LISTED}, 2),
+        "error": event(Failure(str(_LISTED["id"]), "the database is busy or gone", "unavailable", True), 2),
+        "heartbeat": PING,
+    },
+)
+
+
+@router.get("/jobs", response_model=Jobs, responses={200: answers(example={"jobs": [_LISTED], "next": None})})
+async def list_(
+    serving: Serving, caller: Writer, page: Page, after: After = "", state: OfState = None
+) -> dict[str, Any]:
+    """The tenant's jobs, the newest first; `next` is the `after` of the next page.
+
+    A page of jobs in one state looks at a bounded number of jobs: it may hold few, or none, and still have a `next`.
+    """
+    return views.jobs(await library.jobs(serving, caller, state, after=after, limit=page))
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    response_model=Job,
+    responses={200: answers(example=_DONE), **refusals(NotFound)},
+)
+async def cancel(serving: Serving, caller: Writer, job_id: JobId) -> dict[str, Any]:
+    """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
+    job that is over nothing changes."""
+    return await library.cancel_job(serving, caller, job_id)
+
+
+@router.get("/jobs/{job_id}", response_model=Job, responses={200: answers(example=_DONE), **refusals(NotFound)})
+async def get(serving: Serving, caller: Caller, job_id: JobId) -> dict[str, Any]:
+    """The job's state, counts by state, and each document's state with its error if it has one."""
+    return await serving.jobs.view(caller.tenant_id, job_id)
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={200: answers(content=_EVENTS, description="server-sent events"), **refusals(NotFound)},
+)
+async def follow(serving: Serving, caller: Caller, job_id: JobId) -> Response:
+    """The job as it stands, and again with each change, as `progress`; when it is over, `complete` is the last event.
+
+    A job that is over has that event alone. A stream ends without it after a quarter of an hour, so that none lasts for
+    ever: ask again. If the job gets out of reach, the last event is `error`, with the job's id as `query_id`.
+    """
+    first = await serving.jobs.summary(caller.tenant_id, job_id)
+    stream = events(job_id, _progress(serving, caller, first), heartbeat_s=serving.limits.heartbeat_s)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _progress(serving: Services, caller: Access, first: JobSummary) -> AsyncGenerator[dict[str, Any]]:
+    async with aclosing(library.job_changes(serving, caller, first)) as changes:
+        async for job in changes:
+            yield {"type": "complete" if job.over else "progress", **views.job(job)}

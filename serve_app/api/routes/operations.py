@@ -1,0 +1,92 @@
+"""Is it alive, is it ready, and what serves; and what an error code means."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from deployments import errors
+from serve_app.api.dependencies import Serving
+from serve_app.api.errors import METHOD_NOT_ALLOWED, STATUS
+from serve_app.api.openapi import Shown, answers, refusals
+from serve_app.schemas import views
+
+router = APIRouter(tags=["operations"])
+Slug = Annotated[str, Path(max_length=64, examples=["document-too-large"])]
+
+
+class Alive(Shown):
+    alive: bool
+
+
+class Stage(Shown):
+    ready: bool
+    engine: str | None
+    model: str | None
+    replicas: int
+    detail: str | None
+
+
+class Readiness(Shown):
+    ready: bool
+    stages: dict[str, Stage]
+
+
+class DescribedError(Shown):
+    code: str
+    title: str
+    status: int
+    retryable: bool
+
+
+_STAGE = {"ready": True, "engine": "vllm", "model": "Qwen/Qwen3-8B", "replicas": 2, "detail": None}
+_DESCRIBED = {"code": "document_too_large", "title": "Document too large", "status": 413, "retryable": False}
+_GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail": "no replica answers"}
+
+
+@router.get("/healthz", response_model=Alive, responses={200: answers(example={"alive": True})})
+async def alive() -> dict[str, bool]:
+    """The ingress answers. Says nothing of the other stages."""
+    return {"alive": True}
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={
+        200: answers(example={"ready": True, "stages": {"generation": _STAGE}}),
+        503: answers(
+            model=Readiness,
+            description="A stage is not ready",
+            example={"ready": False, "stages": {"generation": _GONE}},
+        ),
+    },
+)
+async def ready(serving: Serving, response: Response) -> dict[str, Any]:
+    """Each stage's state and what serves it; 503 until every stage has a replica that is ready."""
+    readiness = views.readiness(await serving.stages())
+    response.status_code = 200 if readiness["ready"] else 503
+    return readiness
+
+
+@router.get(
+    "/errors/{slug}",
+    response_model=DescribedError,
+    responses={200: answers(example=_DESCRIBED), **refusals(errors.NotFound)},
+)
+async def describe_error(slug: Slug) -> dict[str, Any]:
+    """What the `type` of a problem points to."""
+    for error in STATUS:
+        if error.code.replace("_", "-") == slug:
+            return {
+                "code": error.code,
+                "title": error.title,
+                "status": STATUS[error],
+                "retryable": error.retryable,
+            }
+    if slug == METHOD_NOT_ALLOWED.replace("_", "-"):
+        refused = HTTPStatus.METHOD_NOT_ALLOWED
+        return {"code": METHOD_NOT_ALLOWED, "title": refused.phrase, "status": int(refused), "retryable": False}
+    raise errors.NotFound(f"there is no error named {slug}")

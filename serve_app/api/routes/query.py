@@ -1,0 +1,157 @@
+"""Ask and find: POST /query, DELETE /query/{id}, POST /search."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import Field
+from starlette.responses import Response
+
+from deployments import errors
+from deployments.types import Scores, Usage
+from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, Serving
+from serve_app.api.openapi import Shown, answers, event_stream, message_schema, refusals
+from serve_app.api.streaming import PING, event, events
+from serve_app.query.answer_events import TYPES, Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.schemas.documents import QueryRequest, SearchRequest
+from serve_app.services import queries as questions
+
+router = APIRouter(tags=["query"])
+QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", examples=["3f2a9c4e5b6d7f8091a2b3c4d5e6f708"])]
+
+Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")]
+
+
+class Cited(Shown):
+    """Characters `start` to `end` of the answer rest on these sources (their ids)."""
+
+    sources: list[str]
+    start: int
+    end: int
+
+
+class Answer(Shown):
+    query_id: str
+    answer: str
+    sources: list[Source]
+    citations: list[Cited]
+    usage: Usage
+    timings: Timings
+    degraded: list[str] = Field(description="stages that were skipped or replaced")
+    finish_reason: str
+    engine: str
+    model: str | None
+
+
+class Result(Shown):
+    id: str
+    document_id: str
+    title: str
+    text: str
+    metadata: dict[str, Any]
+    score: float
+    scores: Scores
+
+
+class Found(Shown):
+    query_id: str
+    results: list[Result]
+    timings: Timings
+    degraded: list[str] = Field(description="stages that were skipped")
+
+
+class Cancelling(Shown):
+    query_id: str
+    state: Literal["cancelling"]
+
+
+_ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
+_SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
+_TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
+_STREAM = event_stream(
+    TYPES.values(),
+    map(message_schema, TYPES),
+    {
+        "sources": event(Sources(_ID, (_SOURCE,)), 1),
+        "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),
+        "citation": event(Citation(_ID, ("p1",), 0, 15), 3),
+        "complete": event(Complete(_ID, Usage(812, 9), _TIMINGS, "stop", "vllm", "Qwen/Qwen3-8B"), 4),
+        "error": event(Failure(_ID, "generation lost its replica; try again", "stage_unavailable", True), 4),
+        "heartbeat": PING,
+    },
+)
+_ANSWER = {
+    "query_id": _ID,
+    "answer": "Rok je 15 dana [1].",
+    "sources": [asdict(_SOURCE)],
+    "citations": [{"sources": ["p1"], "start": 0, "end": 15}],
+    "usage": asdict(Usage(812, 9)),
+    "timings": _TIMINGS,
+    "degraded": [],
+    "finish_reason": "stop",
+    "engine": "vllm",
+    "model": "Qwen/Qwen3-8B",
+}
+_FOUND = {
+    "query_id": _ID,
+    "results": [asdict(_SOURCE) | {"scores": asdict(Scores(0.71, 3.2, 0.031, 0.83))}],
+    "timings": {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4},
+    "degraded": [],
+}
+_REFUSED = refusals(
+    errors.UnknownCollection,
+    errors.InvalidFilter,
+    errors.PromptTooLong,
+    errors.EmbedderMismatch,
+    errors.StageUnavailable,
+    errors.Overloaded,
+    errors.DeadlineExceeded,
+)
+
+
+@router.post(
+    "/query",
+    response_class=StreamingResponse,
+    responses={
+        200: answers(
+            "X-Query-ID",
+            model=Answer,
+            content=_STREAM,
+            example=_ANSWER,
+            description="server-sent events, or one object if not streamed",
+        ),
+        **_REFUSED,
+    },
+)
+async def ask(body: QueryRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
+    """Answer a question from the caller's documents, with numbered citations and their sources.
+
+    A stream is answered 200 once it is accepted; what fails later is its last event, `error`.
+    """
+    asked = await questions.ask(serving, caller, body, deadline_s)
+    headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
+    if not body.stream:
+        return JSONResponse(await questions.whole(serving, asked), headers=headers)
+    stream = events(asked.query.id, questions.answer(serving, asked), heartbeat_s=serving.limits.heartbeat_s)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@router.delete(
+    "/query/{query_id}",
+    status_code=202,
+    response_model=Cancelling,
+    responses={202: answers(example={"query_id": _ID, "state": "cancelling"})},
+)
+async def cancel(serving: Serving, caller: Caller, query_id: QueryId) -> dict[str, str]:
+    """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
+    questions.cancel(serving, caller, query_id)
+    return {"query_id": query_id, "state": "cancelling"}
+
+
+@router.post("/search", response_model=Found, responses={200: answers(example=_FOUND), **_REFUSED})
+async def search(body: SearchRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+    """Find passages without generating: best first, with each stage's score."""
+    return await questions.search(serving, await questions.admit(serving, caller, body, deadline_s))

@@ -1,0 +1,114 @@
+"""What is kept of a tenant beside its name, and the lock that holds off its deletion."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any, Final
+
+from pydantic import Field, field_validator
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deployments.config import Config
+from deployments.errors import InvalidRequest, NotFound
+from deployments.types import Language
+from serve_app.storage.tables import Tenant
+
+
+class Limits(Config):
+    """Narrower limits of one tenant; None leaves the service's own."""
+
+    max_tokens: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1)
+    deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    requests_per_minute: int | None = Field(None, ge=1, description="questions a minute")
+    concurrent: int | None = Field(None, ge=1, description="answers generated at once")
+
+
+class Quotas(Config):
+    """How much a tenant may keep; None is unlimited."""
+
+    documents: int | None = Field(None, ge=0)
+    bytes: int | None = Field(None, ge=0, description="of the documents as handed in")
+    chunks: int | None = Field(None, ge=0)
+
+
+HIDDEN_SECRET: Final = "whsec_********"
+"""What a webhook's secret is shown as. Sent back, it leaves the secret as it is."""
+
+
+class Webhook(Config):
+    """Where a tenant is told that a job has ended; messages are signed with the secret."""
+
+    url: str = Field(max_length=2_048, pattern=r"^https?://[^\s\x00]+$", examples=["https://app.example.org/hooks/rag"])
+    secret: str | None = Field(
+        None,
+        repr=False,
+        pattern=r"^whsec_(\*{8}|[A-Za-z0-9+/]{32,86}={0,2})$",
+        description="whsec_ and the base64 of 24 to 64 bytes; left out, one is made. Shown in full only in the answer "
+        f"to the request that sets it, later as {HIDDEN_SECRET}, which sent back changes nothing",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _decodes(cls, secret: str | None) -> str | None:
+        if secret not in (None, HIDDEN_SECRET):
+            try:
+                size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+            except ValueError:
+                raise ValueError("is not base64 after whsec_") from None
+            if not 24 <= size <= 64:
+                raise ValueError(f"stands for {size} bytes; 24 to 64 are asked for")
+        return secret
+
+
+class Settings(Config):
+    default_language: Language | None = Field(None, description="where neither request nor question tells")
+    prompt_preamble: str = Field(
+        "", max_length=4_000, pattern=r"^[^\x00]*$", description="put before the system part of each prompt"
+    )
+    model: str | None = Field(None, description="one of the deployed models; None takes the deployment's own")
+    limits: Limits = Limits()
+    weight: float = Field(
+        1.0, gt=0, le=1_000, allow_inf_nan=False, description="share of generation, beside the other tenants' weights"
+    )
+    quotas: Quotas = Quotas()
+    webhook: Webhook | None = Field(
+        None, description="told of each job that is accepted from then on, once it has ended"
+    )
+
+    def with_secret(self, before: Settings) -> Settings:
+        """The same with the webhook's secret in full: its own, that of `before`, or a new one.
+
+        Raises InvalidRequest where there is none to keep.
+        """
+        if self.webhook is None:
+            return self
+        secret = self.webhook.secret or f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+        if secret == HIDDEN_SECRET:
+            if before.webhook is None or before.webhook.secret is None:
+                raise InvalidRequest("settings.webhook.secret: there is none yet to keep; send one, or leave it out")
+            secret = before.webhook.secret
+        return self.model_copy(update={"webhook": self.webhook.model_copy(update={"secret": secret})})
+
+    def shown(self) -> dict[str, Any]:
+        """Ready for JSON, the webhook's secret hidden."""
+        shown = self.model_dump()
+        if self.webhook is not None:
+            shown["webhook"]["secret"] = HIDDEN_SECRET
+        return shown
+
+
+async def require_open(session: AsyncSession, tenant_id: str, *, alone: bool = False) -> Settings:
+    """Lock a tenant against its deletion until the transaction ends, and return its settings.
+
+    Every transaction that adds something of a tenant's begins with this; `alone`, it also keeps others like it
+    out, so that what was counted still holds when it commits, and rows locked after it are locked by one only.
+    Neither lock holds up the logs, whose rows only refer to the tenant. Raises NotFound.
+    """
+    lock = select(Tenant).where(Tenant.id == tenant_id).with_for_update(read=not alone, key_share=alone)
+    row = await session.scalar(lock)
+    if row is None or row.status == "deleting":
+        raise NotFound(f"tenant {tenant_id!r} does not exist")
+    return Settings.model_validate(row.settings)

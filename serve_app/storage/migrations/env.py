@@ -1,0 +1,12 @@
+"""Run by Alembic inside `migrations.upgrade`, which hands over the connection and owns its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from serve_app.storage.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+)
+context.run_migrations()

@@ -1,0 +1,159 @@
+"""Bulk ingestion as the dashboard shows it: a Ray Job with a name, a log and an end; and what one leaves if killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.node import owned_node
+from tests.support.service import Running, app_config, commands, deployed, free_port
+
+pytestmark = pytest.mark.timeout(600)
+ARGS = {
+    "embedding": {"backend": "fake"},
+    "reranking": {"backend": "fake"},
+    "generation": {"engine": "extractive"},
+    "ingestion": {"lease_s": 5, "poll_s": 0.5},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """`refused`: a bulk job that was handed in while there was no dashboard."""
+
+    service: Running
+    refused: str
+
+
+@contextmanager
+def another_rays_agent() -> Iterator[None]:
+    """Ray's usual port for the agent that starts jobs is taken, as beside another Ray on this machine."""
+    with socket.socket() as taken:
+        with suppress(OSError):  # it is another Ray's in truth
+            taken.bind(("127.0.0.1", 52365))
+            taken.listen()
+        yield
+
+
+@pytest.fixture(scope="module")
+def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bulk]:
+    folder = tmp_path_factory.mktemp("service")
+    config = app_config({"data_dir": str(folder / "var"), **ARGS}, free_port(), {})
+    with (
+        another_rays_agent(),
+        owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node,
+        deployed(config) as running,
+    ):
+        refused = hand_in(running, "refused", {"a.md": b"Text."})
+        wait_for_job(running, refused, is_done)
+        node.start_dashboard()
+        yield Bulk(running, refused)
+
+
+@pytest.fixture
+def running(bulk: Bulk) -> Running:
+    return bulk.service
+
+
+def hand_in(running: Running, collection: str, files: dict[str, bytes]) -> str:
+    """The job's id."""
+    with running.client() as client:
+        answer = client.post(
+            "/v1/documents",
+            data={"collection": collection, "bulk": "true"},
+            files=[("files", (name, content)) for name, content in files.items()],
+        )
+        return str(answer.raise_for_status().json()["job_id"])
+
+
+def wait_for_job(running: Running, job_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    end = time.monotonic() + 120
+    with running.client() as client:
+        while not condition(view := client.get(f"/v1/jobs/{job_id}").raise_for_status().json()):
+            assert time.monotonic() < end, view
+            time.sleep(0.05)
+    return dict(view)
+
+
+def is_done(view: dict[str, Any]) -> bool:
+    return view["state"] not in ("queued", "running") and view["bulk"]["state"] == "ended"
+
+
+def ended_ray_job(name: str) -> Any:
+    import ray
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+    end = time.monotonic() + 60
+    while not (status := client.get_job_status(name)).is_terminal():
+        assert time.monotonic() < end, status
+        time.sleep(0.1)
+    return client.get_job_info(name), client.get_job_logs(name)
+
+
+def kill_driver(name: str) -> None:
+    job_id = name.removeprefix("ingest-default-")
+    module = ["-m", "deployments.ingestion.bulk"]
+    drivers = [process for process, words in commands() if words[1:3] == module and job_id in words]
+    assert drivers
+    for driver in drivers:
+        driver.kill()
+
+
+def remove(running: Running, collection: str) -> dict[str, int]:
+    """What was there of a collection, in the store and in the index."""
+    with running.client() as client:
+        counts: dict[str, int] = client.delete(f"/v1/collections/{collection}").raise_for_status().json()["removed"]
+        return counts
+
+
+def test_a_bulk_job_is_a_ray_job(running: Running) -> None:
+    files = {f"note-{n}.md": f"# Note {n}\n\nThe word of this note is zq{n}x.".encode() for n in range(19)}
+    job_id = hand_in(running, "notes", {**files, "broken.pdf": b"%PDF-1.7 and nothing else"})
+    name = f"ingest-default-{job_id}"
+    job = wait_for_job(running, job_id, is_done)
+    assert job["state"] == "partial", job
+    assert job["bulk"] == {"ray_job": name, "state": "ended", "detail": None}
+    assert job["counts"]["indexed"] == 19
+    (failed,) = [each for each in job["documents"] if each["state"] == "failed"]
+    assert failed["id"] == "notes/broken.pdf"
+    assert failed["error"]["code"] == "broken_document"
+
+    info, log = ended_ray_job(name)
+    assert info.status == "SUCCEEDED", log
+    assert info.metadata == {"job_name": name, "tenant": "default", "job": job_id}
+    for document in job["documents"]:
+        assert document["id"] in log
+    for operator in ("Parse", "Embed", "Insert"):
+        assert f"MapBatches({operator})" in log
+
+    sources = running.ask("zq7x", collections=["notes"])["sources"]
+    assert sources[0]["document_id"] == "notes/note-7.md"
+    assert remove(running, "notes") == {"documents": 20, "passages": 19}
+
+
+def test_without_a_dashboard_the_workers_do_it_and_the_job_says_so(bulk: Bulk) -> None:
+    job = wait_for_job(bulk.service, bulk.refused, is_done)
+    assert job["state"] == "succeeded"
+    assert job["bulk"]["detail"].startswith("it could not be submitted as a Ray Job: ")
+
+
+def test_what_a_killed_bulk_job_leaves_is_indexed_once(running: Running) -> None:
+    files = {f"{n}.md": f"# {n}\n\nA short text, number {n}.".encode() for n in range(60)}
+    job_id = hand_in(running, "killed", files)
+    name = f"ingest-default-{job_id}"
+    wait_for_job(running, job_id, lambda view: view["counts"]["indexed"] > 0)
+    kill_driver(name)
+    assert ended_ray_job(name)[0].status == "FAILED"
+    job = wait_for_job(running, job_id, is_done)
+    assert job["state"] == "succeeded", job
+    assert job["bulk"]["detail"] == "its Ray Job ended without a word"
+    assert remove(running, "killed") == {"documents": 60, "passages": 60}

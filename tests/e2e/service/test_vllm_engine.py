@@ -1,0 +1,270 @@
+"""The generation stage on a real vLLM engine, alone: what it streams, and that whatever is ended leaves the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from deployments.errors import InvalidRequest, Overloaded, PromptTooLong
+from deployments.generation.config import GenerationConfig
+from deployments.types import GenerationLoad, GenerationRequest, Message, TextDelta
+from tests.support.tiny_model import make_tiny_model
+from tests.support.vllm_reference import greedy_answers
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    # Ray and vLLM warn about themselves.
+    pytest.mark.filterwarnings("default"),
+]
+
+SLOTS, QUEUE = 4, 2
+LONG = 1_500
+"""Tokens of an answer that would go on for seconds."""
+
+CONVERSATIONS = [
+    (Message("system", "Odgovaraš iz odlomaka."), Message("user", "Koliko dugo se čuvaju dokumenti? Šaljem žalbu.")),
+    (Message("user", "How long are documents kept?"),),
+    (
+        Message("system", "Pišeš kratko."),
+        Message("user", "[1] Dokumenti se čuvaju 30 dana.\n\nKoliko?"),
+        Message("assistant", "30 dana. [1]"),
+        Message("user", "A zatim?"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GenerationConfig:
+    return GenerationConfig(
+        engine="vllm",
+        model=str(make_tiny_model(tmp_path_factory.mktemp("model"))),
+        context_tokens=2048,
+        max_num_seqs=SLOTS,
+        max_waiting=QUEUE,
+        local_files_only=True,
+        engine_kwargs={"enforce_eager": True},
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(config: GenerationConfig, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return greedy_answers(config, CONVERSATIONS, max_tokens=100, log=tmp_path_factory.mktemp("reference") / "vllm.log")
+
+
+@pytest.fixture(scope="module")
+def generation(config: GenerationConfig, reference: list[dict[str, Any]]) -> Iterator[Any]:
+    """A handle to the stage. After the reference, so that one engine at a time has the machine."""
+    import ray
+    from ray import serve
+
+    from deployments.generation.vllm import build
+
+    # Ray's sockets lie in it, and their paths may have 107 characters.
+    folder = tempfile.mkdtemp(prefix="rag", dir="/tmp")
+    ray.init(num_cpus=16, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
+    try:
+        serve.start(proxy_location="Disabled")
+        yield serve.run(build(config, {"max_ongoing_requests": 64}), name="generation", route_prefix=None)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def ask(
+    query_id: str, number: int = 0, *, tenant_id: str = "t", max_tokens: int = 100, **fields: Any
+) -> GenerationRequest:
+    defaults: dict[str, Any] = {"language": "hr", "question": "", "messages": CONVERSATIONS[number], "passages": ()}
+    return GenerationRequest(query_id, tenant_id, **defaults | fields, max_tokens=max_tokens)
+
+
+def stream(generation: Any, request: GenerationRequest) -> AsyncIterator[TextDelta]:
+    deltas: AsyncIterator[TextDelta] = generation.options(stream=True).generate.remote(request)
+    return deltas
+
+
+async def collect(generation: Any, request: GenerationRequest) -> tuple[str, TextDelta]:
+    deltas = [delta async for delta in stream(generation, request)]
+    assert all(delta.finish_reason is None and delta.usage is None and delta.text for delta in deltas[:-1])
+    return "".join(delta.text for delta in deltas), deltas[-1]
+
+
+async def reaches(generation: Any, load: GenerationLoad, within_s: float) -> None:
+    """Returns when the engine's load is this; fails when it is not within the time."""
+    async with asyncio.timeout(within_s):
+        while True:
+            if await generation.load.remote() == load:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def emptied(generation: Any) -> None:
+    """Returns when nothing is left in the engine; fails after 2 s."""
+    await reaches(generation, GenerationLoad(0, 0), within_s=2)
+
+
+async def error_of(generation: Any, request: GenerationRequest) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 — Ray's error class is made at run time
+        await collect(generation, request)
+    cause: Exception = getattr(caught.value, "cause", caught.value)
+    return cause
+
+
+async def test_streams_what_vllm_says_by_itself(generation: Any, reference: list[dict[str, Any]]) -> None:
+    for number, expected in enumerate(reference):
+        text, last = await collect(generation, ask(f"alone-{number}", number))
+        assert text == expected["text"]
+        assert last.finish_reason == expected["finish_reason"]
+        assert last.usage is not None
+        assert last.usage.prompt_tokens == expected["prompt_tokens"]
+        assert last.usage.completion_tokens == expected["completion_tokens"]
+    await emptied(generation)
+
+
+async def test_streams_the_same_beside_others_and_from_the_prefix_cache(
+    generation: Any, reference: list[dict[str, Any]]
+) -> None:
+    requests = [ask(f"beside-{n}", n % 3, tenant_id=f"t{n % 2}") for n in range(SLOTS + QUEUE)]
+    answers = await asyncio.gather(*(collect(generation, request) for request in requests))
+    assert [text for text, _ in answers] == [reference[n % 3]["text"] for n in range(SLOTS + QUEUE)]
+
+
+async def test_counts_tokens_as_the_model_does(generation: Any, config: GenerationConfig) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    texts = ["", "Koliko dugo?", "žćčšđ"]
+    assert await generation.count_tokens.remote(texts) == [len(tokenizer.encode(text)) for text in texts]
+
+
+async def test_says_what_it_is(generation: Any, config: GenerationConfig) -> None:
+    status = await generation.status.remote()
+    assert (status.ready, status.engine, status.model) == (True, "vllm", config.model)
+    await generation.check_health.remote()
+
+
+async def test_an_abort_ends_the_tenants_own_query_only(generation: Any) -> None:
+    deltas = stream(generation, ask("abort", max_tokens=LONG))
+    await anext(deltas)
+    assert not await generation.abort.remote("other", "abort")
+    assert await generation.load.remote() == GenerationLoad(1, 0)
+    # The same id of another tenant is another query.
+    assert (await collect(generation, ask("abort", tenant_id="third", max_tokens=3)))[1].finish_reason == "length"
+    assert await generation.abort.remote("t", "abort")
+    rest = [delta async for delta in deltas]
+    assert rest[-1].finish_reason == "cancelled"
+    assert rest[-1].usage is not None
+    assert 0 < rest[-1].usage.completion_tokens < LONG
+    await emptied(generation)
+
+
+async def test_an_abort_that_came_first(generation: Any) -> None:
+    assert not await generation.abort.remote("t", "early")
+    text, last = await collect(generation, ask("early", max_tokens=LONG))
+    assert (text, last.finish_reason) == ("", "cancelled")
+    assert (await collect(generation, ask("early", max_tokens=3)))[1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("after_s", [0, 0.02, 0.1, 0.4])
+@pytest.mark.parametrize("explicit", [True, False], ids=["abort", "hang-up"])
+async def test_a_caller_that_leaves_takes_its_query_along(generation: Any, after_s: float, explicit: bool) -> None:
+    for number in range(5):
+        query_id = f"leave-{after_s}-{explicit}-{number}"
+        deltas = stream(generation, ask(query_id, number % 3, max_tokens=LONG))
+        reader = asyncio.create_task(read(deltas))
+        await asyncio.sleep(after_s)
+        reader.cancel()
+        deltas.cancel()  # type: ignore[attr-defined]
+        await asyncio.gather(reader, return_exceptions=True)
+        if explicit:
+            await generation.abort.remote("t", query_id)
+        await emptied(generation)
+
+
+async def read(deltas: AsyncIterator[TextDelta]) -> None:
+    async for _ in deltas:
+        pass
+
+
+async def test_beyond_its_queue_it_is_overloaded(generation: Any) -> None:
+    streams = [stream(generation, ask(f"queue-{n}", max_tokens=LONG)) for n in range(SLOTS + QUEUE)]
+    readers = [asyncio.create_task(read(deltas)) for deltas in streams]
+    await reaches(generation, GenerationLoad(SLOTS, QUEUE), within_s=10)
+    assert isinstance(await error_of(generation, ask("queue-over")), Overloaded)
+    aborted = await asyncio.gather(*(generation.abort.remote("t", f"queue-{n}") for n in range(SLOTS + QUEUE)))
+    assert all(aborted)
+    await asyncio.gather(*readers)
+    await emptied(generation)
+
+
+async def test_what_the_engine_cannot_take_is_the_callers_to_mend(generation: Any) -> None:
+    too_long = await error_of(generation, ask("long", messages=(Message("user", "dugo " * 3_000),)))
+    assert isinstance(too_long, PromptTooLong)
+    assert "context_tokens is 2048" in str(too_long)
+    assert isinstance(await error_of(generation, ask("cold", temperature=-1.0)), InvalidRequest)
+    await emptied(generation)
+
+
+async def test_an_answer_ends_where_the_context_does(generation: Any) -> None:
+    (tokens,) = await generation.count_tokens.remote(["dugo " * 100])
+    messages = (Message("user", "dugo " * (100 * 2_000 // tokens)),)
+    _, last = await collect(generation, ask("edge", messages=messages, max_tokens=4_096))
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.prompt_tokens + last.usage.completion_tokens == 2048
+
+
+def test_the_engines_arguments_come_from_our_fields() -> None:
+    from deployments.generation.vllm import build, llm_config
+
+    config = GenerationConfig(
+        model="org/model",
+        revision="abc",
+        accelerator="gpu",
+        accelerator_type="H100",
+        tensor_parallel_size=2,
+        context_tokens=4096,
+        max_num_seqs=7,
+        cpus=3,
+        lora={"dynamic_lora_loading_path": "s3://bucket/adapters", "max_num_adapters_per_replica": 5},
+        engine_kwargs={"kv_cache_dtype": "fp8"},
+    )
+    found = llm_config(config)
+    assert found.engine_kwargs == {
+        "kv_cache_dtype": "fp8",
+        "tensor_parallel_size": 2,
+        "max_model_len": 4096,
+        "max_num_seqs": 7,
+        "revision": "abc",
+        "tokenizer_revision": "abc",
+        "gpu_memory_utilization": 0.9,
+        "enable_lora": True,
+        "max_loras": 5,
+    }
+    bundles = found.get_engine_config().placement_bundles
+    assert bundles == [{"GPU": 1, "accelerator_type:H100": 0.001}] * 2
+    assert found.deployment_config == {"ray_actor_options": {"num_cpus": 3}}
+    with pytest.raises(ValueError, match="ray_actor_options is refused"):
+        build(config, {"ray_actor_options": {"num_cpus": 1}})
+
+
+async def test_nobody_is_served_from_what_another_tenant_asked(generation: Any) -> None:
+    """The same long prompt: its own tenant's second request finds it in the prefix cache, another tenant's does not."""
+    messages = (Message("user", "Dokumenti se čuvaju trideset dana. " * 120),)
+
+    async def cached(query_id: str, tenant_id: str) -> int:
+        request = ask(query_id, tenant_id=tenant_id, max_tokens=2, messages=messages)
+        _, last = await collect(generation, request)
+        assert last.usage is not None
+        assert last.usage.prompt_tokens > 500
+        return last.usage.cached_tokens
+
+    assert await cached("first", "salted-a") == 0
+    assert await cached("second", "salted-a") > 256
+    assert await cached("first", "salted-b") == 0
+    assert await cached("second", "salted-b") > 256

@@ -1,0 +1,163 @@
+"""Rates and places over HTTP: what is refused, with which code and headers, and that nothing was done for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from deployments.errors import StageUnavailable
+from deployments.generation.config import GenerationConfig
+from serve_app.admission.protocol import Terms
+from serve_app.query.deadline import Deadline
+from serve_app.query.fallback import Extractive
+from tests.integration.api.conftest import Api, serving
+
+ASK = {"query": "Koji je rok?", "stream": False}
+
+
+async def limit(api: Api, **limits: Any) -> None:
+    platform = await api.key("platform")
+    settings = {"settings": {"limits": limits}}
+    changed = await api.client.patch("/v1/tenants/t", json=settings, headers=platform)
+    assert changed.status_code == 200, changed.text
+
+
+async def fill(api: Api, tenant: str = "t") -> list[Any]:
+    """Take every place."""
+    gate = api.services.gate
+    return [await gate.enter(tenant, Terms(), Deadline(5)) for _ in range(64 - gate.running)]
+
+
+async def test_a_tenant_without_a_rate_hears_nothing_of_one(api: Api) -> None:
+    answer = await api.client.post("/v1/query", json=ASK)
+    assert answer.status_code == 200
+    assert "ratelimit" not in answer.headers
+
+
+async def test_each_question_tells_what_is_left(api: Api) -> None:
+    await limit(api, requests_per_minute=60)
+    answers = [
+        await api.client.post("/v1/query", json=ASK),
+        await api.client.post("/v1/search", json={"query": "rok"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.headers["ratelimit"] for answer in answers] == ['"requests";r=59;t=1', '"requests";r=58;t=2']
+    assert answers[0].headers["ratelimit-policy"] == '"requests";q=60;w=60'
+
+
+async def test_over_the_rate_is_429_before_anything_is_done(api: Api) -> None:
+    await limit(api, requests_per_minute=20)  # a slice is one request
+    assert (await api.client.post("/v1/query", json=ASK)).status_code == 200
+    asked = [*api.stages.asked]
+    refused = await api.client.post("/v1/query", json=ASK)
+    assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (429, "rate_limited", True)
+    assert int(refused.headers["retry-after"]) == 3
+    assert refused.headers["ratelimit"].startswith('"requests";r=')
+    assert api.stages.asked == asked
+    assert (await api.client.get("/v1/collections")).status_code == 200  # only questions count
+
+
+async def test_commands_count_as_routes_do(api: Api) -> None:
+    await limit(api, requests_per_minute=20)
+    command = {"id": "1", "command": "search", "params": {"query": "rok"}}
+    assert json.loads((await api.client.post("/v1/commands", json=command)).text)["type"] == "result"
+    refused = json.loads((await api.client.post("/v1/commands", json=command)).text)
+    assert (refused["type"], refused["code"], refused["retryable"]) == ("error", "rate_limited", True)
+    streamed = {"id": "2", "command": "query", "params": {"query": "rok"}}
+    assert (await api.client.post("/v1/commands", json=streamed)).status_code == 429
+    call = {"jsonrpc": "2.0", "id": 1, "method": "search", "params": {"query": "rok"}}
+    error = (await api.client.post("/v1/rpc", json=call)).json()["error"]
+    assert (error["data"]["code"], error["data"]["status"]) == ("rate_limited", 429)
+
+
+async def test_a_platform_key_spends_the_rate_of_the_tenant_it_names(api: Api) -> None:
+    await limit(api, requests_per_minute=20)
+    platform = {**await api.key("platform"), "X-Tenant-ID": "t"}
+    assert (await api.client.post("/v1/search", json={"query": "rok"}, headers=platform)).status_code == 200
+    assert (await api.client.post("/v1/search", json={"query": "rok"})).status_code == 429
+
+
+async def test_another_tenants_rate_is_its_own(api: Api) -> None:
+    await limit(api, requests_per_minute=20)
+    await api.services.tenants.ensure("other")
+    other = await api.key("query", "other")
+    assert [
+        (await api.client.post("/v1/search", json={"query": "rok"}, headers=headers)).status_code
+        for headers in ({}, {}, other, other)
+    ] == [200, 429, 200, 200]
+
+
+async def test_too_much_at_once_is_503_and_nothing_was_begun(api: Api) -> None:
+    held = await fill(api)
+    limits = {"X-Deadline-Ms": "50"}
+    refused = await api.client.post("/v1/query", json=ASK, headers=limits)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert api.stages.asked == []
+    del held
+
+
+async def test_too_much_at_once_leaves_quotations_where_those_may_take_an_answer_s_place(tmp_path: Path) -> None:
+    async with serving(tmp_path, fallback=Extractive(GenerationConfig())) as api:
+        held = await fill(api)
+        hurried = {"X-Deadline-Ms": "1000"}
+        answer = await api.client.post("/v1/query", json=ASK, headers=hurried)
+        assert (answer.status_code, answer.json()["engine"]) == (200, "extractive")
+        assert answer.json()["degraded"] == ["generation"]
+        assert "generation" not in api.stages.asked
+        chat = {"model": "rag", "messages": [{"role": "user", "content": ASK["query"]}]}
+        assert (await api.client.post("/v1/chat/completions", json=chat, headers=hurried)).status_code == 200
+        listed = (await api.client.get("/v1/models")).json()["data"]
+        model = next(each["id"] for each in listed if each["id"] != "rag")
+        raw = await api.client.post("/v1/chat/completions", json=chat | {"model": model}, headers=hurried)
+        assert raw.status_code == 503
+        del held
+
+
+async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> None:
+    held = await fill(api)
+    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK))
+    await asyncio.sleep(0.2)
+    assert api.services.gate.waiting == 1
+    assert api.stages.asked == []
+    held.pop().release(answered=False)
+    assert (await asking).status_code == 200
+    assert api.services.gate.running == 63
+
+
+async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
+    held = await fill(api)
+    api.stages.delays["retrieval"] = 0.4
+    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "500"}))
+    await asyncio.sleep(0.3)
+    held.pop().release(answered=False)
+    answer = await asking
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert answer.json()["detail"].startswith("retrieval did not finish")
+
+
+async def test_places_are_free_again_however_an_answer_ends(api: Api) -> None:
+    await api.client.post("/v1/query", json=ASK)
+    await api.client.post("/v1/query", json={"query": "rok"})
+    api.stages.failures["retrieval"] = StageUnavailable("gone")
+    assert (await api.client.post("/v1/query", json=ASK)).status_code == 503
+    await api.client.post("/v1/query", json={"query": "rok"})
+    assert api.services.gate.running == 0
+
+
+async def test_searches_need_no_place(api: Api) -> None:
+    held = await fill(api)
+    assert (await api.client.post("/v1/search", json={"query": "rok"})).status_code == 200
+    del held
+
+
+async def test_a_tenants_weight_and_limits_come_from_its_settings(api: Api) -> None:
+    await limit(api, concurrent=1)
+    api.stages.delays["generation"] = 0.2
+    first, second = await asyncio.gather(*(api.client.post("/v1/query", json=ASK) for _ in range(2)))
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert api.stages.asked.count("generation") == 2
+    order = [stage for stage in api.stages.asked if stage in ("embedding", "generation")]
+    assert order == ["embedding", "generation", "embedding", "generation"]  # one after the other

@@ -1,0 +1,356 @@
+"""The door on a real uvicorn, in front of applications that treat a request as Serve does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
+
+import pytest
+import uvicorn
+from ray.serve._private.http_util import _apply_middlewares
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn import config as uvicorn_config
+
+from cluster.edge import http as door
+from cluster.edge.refusal_cache import Refusals
+from serve_app.api.body_flow import EXTENSION, UNASKED
+
+SILENCE_S = 1
+MOST = 2**21
+CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(app: App) -> AsyncIterator[int]:
+    """The port of a server like Serve's, what stands at the door in front of `app`."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    behind: ASGIApp = app
+    for each in door.middlewares():
+        behind = each.cls(behind, *each.args, **each.kwargs)
+    config = uvicorn.Config(
+        behind, http=door.Connection, timeout_keep_alive=SILENCE_S, lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+        listening.close()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def head_of(reader: asyncio.StreamReader) -> tuple[int, Headers]:
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+    named = [line.partition(": ")[::2] for line in lines]
+    return int(first.split()[1]), Headers(raw=[(name.lower().encode(), value.encode()) for name, value in named])
+
+
+async def answer_of(port: int, *headers: str) -> tuple[int, Headers, bytes]:
+    async with connected(port) as (reader, writer):
+        writer.write("\r\n".join(("GET /v1/x HTTP/1.1", "Host: h", *headers, "", "")).encode())
+        status, answered = await head_of(reader)
+        return status, answered, await reader.readexactly(int(answered["content-length"]))
+
+
+class Pumping:
+    """Takes all there is of the body as fast as it comes, as Serve does, and answers when `ready`."""
+
+    def __init__(self, *, asks: bool = False, ready: asyncio.Event | None = None) -> None:
+        self.asks = asks
+        self.ready = ready
+        self.taken = 0
+        self.ended = asyncio.Event()
+        self.last: Message = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pumping = asyncio.create_task(self._pump(receive))
+        await asyncio.sleep(0.2)
+        if self.asks:
+            await send({"type": EXTENSION, "most": MOST})
+        if self.ready is not None:
+            await self.ready.wait()
+        elif self.asks:
+            await pumping
+        pumping.cancel()
+        await JSONResponse({"code": "unauthenticated"}, 401)(scope, receive, send)
+
+    async def _pump(self, receive: Receive) -> None:
+        while (last := await receive())["type"] == "http.request":
+            self.taken += len(last["body"])
+            if not last["more_body"]:
+                break
+        self.last = last
+        self.ended.set()
+
+
+async def until_closed(reader: asyncio.StreamReader, within_s: float) -> float:
+    """Seconds until the server closed the connection; what it sends is thrown away."""
+    began = time.monotonic()
+    async with asyncio.timeout(within_s):
+        with suppress(OSError):
+            while await reader.read(65536):
+                pass
+    return time.monotonic() - began
+
+
+async def push(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while True:
+            writer.write(CHUNK)
+            await writer.drain()
+
+
+def test_serve_is_given_the_door_and_uvicorn_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(uvicorn_config.HTTP_PROTOCOLS, "auto", "")
+    outermost = _apply_middlewares(Pumping(), door.middlewares())
+    assert isinstance(outermost, door.Door)
+    assert isinstance(outermost.app, Refusals)
+    config = uvicorn.Config(outermost)
+    config.load()
+    assert config.http_protocol_class is door.Connection
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /", b"POST /v1/query HTTP/1.1\r\nHost: h\r\nX-A: "])
+async def test_who_does_not_end_a_request_s_head_is_let_go(begun: bytes) -> None:
+    async with served(Pumping()) as port, connected(port) as (reader, writer):
+        writer.write(begun)
+
+        async def drip() -> None:
+            with suppress(OSError):
+                while begun:
+                    await asyncio.sleep(0.1)
+                    writer.write(b"x")
+
+        dripping = asyncio.create_task(drip())
+        assert SILENCE_S - 0.2 < await until_closed(reader, 5) < SILENCE_S + 1
+        dripping.cancel()
+
+
+async def test_a_head_in_parts_within_its_time_is_answered_and_the_connection_is_used_again() -> None:
+    async with served(Pumping()) as port, connected(port) as (reader, writer):
+        for _ in range(3):
+            await asyncio.sleep(SILENCE_S * 0.4)
+            writer.write(b"GET /v1/x HTTP/1.1\r\n")
+            await asyncio.sleep(SILENCE_S * 0.4)
+            writer.write(b"Host: h\r\n\r\n")
+            status, headers = await head_of(reader)
+            assert status == 401
+            await reader.readexactly(int(headers["content-length"]))
+
+
+async def test_who_takes_nothing_of_an_answer_is_let_go() -> None:
+    sent, gone = 0, asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+
+        watching = asyncio.create_task(watch())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not gone.is_set():
+            await send({"type": "http.response.body", "body": b"x" * 8192, "more_body": True})
+            sent += 8192
+        await watching
+
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with served(endless) as port:
+            await asyncio.to_thread(client.connect, ("127.0.0.1", port))
+            client.sendall(b"GET /v1/x HTTP/1.1\r\nHost: h\r\n\r\n")
+            async with asyncio.timeout(SILENCE_S + 3):
+                await gone.wait()
+    assert sent < 2**20
+
+
+async def test_of_a_body_that_nobody_asks_for_little_is_let_in_and_the_answer_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(door, "LINGER_S", 0.3)
+    app = Pumping()
+    async with served(app) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pushing = asyncio.create_task(push(writer))
+        status, headers = await head_of(reader)
+        assert status == 401
+        assert await reader.readexactly(int(headers["content-length"]))
+        assert await until_closed(reader, 5) < 1
+        await pushing
+    assert UNASKED < app.taken < 10 * UNASKED
+
+
+async def test_of_a_body_over_its_limit_little_more_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "LINGER_S", 0.3)
+    app = Pumping(asks=True, ready=asyncio.Event())
+    async with served(app) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pushing = asyncio.create_task(push(writer))
+        await asyncio.sleep(1)
+        assert MOST < app.taken < MOST + 10 * UNASKED
+        assert app.ready is not None
+        app.ready.set()
+        assert (await head_of(reader))[0] == 401
+        await until_closed(reader, 5)
+        await pushing
+
+
+async def test_a_body_that_is_asked_for_comes_whole() -> None:
+    app = Pumping(asks=True)
+    async with served(app) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(32):
+            writer.write(CHUNK)
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        assert (await head_of(reader))[0] == 401
+    assert app.taken == 32 * 65536
+    assert app.last["more_body"] is False
+
+
+async def test_a_small_body_is_let_in_unasked_and_a_hang_up_is_told_before_anything_is_asked() -> None:
+    app = Pumping(ready=asyncio.Event())
+    async with served(app) as port:
+        async with connected(port) as (_, writer):
+            writer.write(b"POST /v1/query HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n{}")
+            await asyncio.sleep(0.3)
+        async with asyncio.timeout(2):
+            await app.ended.wait()
+        assert (app.taken, app.last["type"]) == (2, "http.disconnect")
+        assert app.ready is not None
+        app.ready.set()
+
+
+async def test_the_rest_of_a_small_body_may_come_after_the_answer() -> None:
+    async with served(Pumping()) as port, connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST /v1/query HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n{ ")
+            status, headers = await head_of(reader)
+            assert (status, await reader.readexactly(int(headers["content-length"]))) == (
+                401,
+                b'{"code":"unauthenticated"}',
+            )
+            writer.write(b" }")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Request-Timeout-Seconds: 0",
+        "x-request-disconnect-disabled: ?1",
+        "serve_multiplexed_model_id: acme-legal",
+        "Serve-Multiplexed-Model-Id: acme-legal",
+        "X-Session-ID: s",
+        "x_session_id: s",
+    ],
+)
+async def test_orders_to_serve_are_taken_out(header: str) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(scope["headers"])
+        await PlainTextResponse("")(scope, receive, send)
+
+    async with served(app) as port:
+        assert (await answer_of(port, header, "X-Deadline-Ms: 5"))[0] == 200
+    assert seen == [(b"host", b"h"), (b"x-deadline-ms", b"5")]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "told", "code"),
+    [
+        (404, {}, 503, "unavailable"),
+        (503, {}, 503, "unavailable"),
+        (503, {"Retry-After": "7"}, 503, "overloaded"),
+        (429, {"Retry-After": "7"}, 503, "overloaded"),
+        (408, {}, 504, "deadline_exceeded"),
+    ],
+)
+async def test_what_serve_answers_becomes_a_problem(status: int, headers: dict[str, str], told: int, code: str) -> None:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("Serve's own words", status, headers)(scope, receive, send)
+
+    async with served(serve) as port:
+        got, answered, body = await answer_of(port, "X-Request-ID: mine")
+    problem = json.loads(body)
+    assert (got, problem["status"], problem["code"], problem["retryable"]) == (told, told, code, True)
+    assert answered["content-type"] == "application/problem+json"
+    assert answered.get("retry-after") == ("2" if told == 503 else None)
+    assert answered["x-request-id"] == problem["request_id"] == "mine"
+
+
+async def test_what_the_service_answers_passes(tmp_path: object) -> None:
+    for status, kind in ((503, "application/problem+json"), (404, "application/json"), (200, "text/plain")):
+
+        async def service(scope: Scope, receive: Receive, send: Send, status: int = status, kind: str = kind) -> None:
+            await PlainTextResponse("{}", status, {"Retry-After": "9"}, media_type=kind)(scope, receive, send)
+
+        async with served(service) as port:
+            got, answered, body = await answer_of(port)
+        assert (got, answered["retry-after"], body) == (status, "9", b"{}")
+
+
+@pytest.mark.parametrize("ids", [(), ("serve",), ("mine", "serve"), ("same", "same")])
+async def test_an_answer_has_one_request_id(ids: tuple[str, ...]) -> None:
+    async def service(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = PlainTextResponse("{}", media_type="application/json")
+        for each in ids:
+            answer.headers.append("X-Request-ID", each)
+        await answer(scope, receive, send)
+
+    async with served(service) as port:
+        assert (await answer_of(port))[1].getlist("x-request-id") == list(ids[:1])
+
+
+async def test_no_answer_at_all_is_a_problem_too() -> None:
+    async def dead(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": EXTENSION, "most": MOST})
+
+    async with served(dead) as port:
+        status, headers, body = await answer_of(port)
+    assert (status, headers["retry-after"], json.loads(body)["code"]) == (503, "2", "unavailable")
+
+
+async def test_serve_s_own_paths_are_left_alone() -> None:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("no", 503)(scope, receive, send)
+
+    async with served(serve) as port, connected(port) as (reader, writer):
+        writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        status, headers = await head_of(reader)
+        assert (status, await reader.readexactly(int(headers["content-length"]))) == (503, b"no")
+
+
+async def test_nobody_is_refused_because_another_of_the_tenant_hung_up() -> None:
+    answered: list[JSONResponse | None] = [JSONResponse({}), None]
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        """Says nothing to the first, as Serve does whose client is gone."""
+        if (answer := answered.pop()) is not None:
+            await answer(scope, receive, send)
+
+    async with served(serve) as port:
+        statuses = [(await answer_of(port, "Authorization: Bearer k"))[0] for _ in range(2)]
+    assert statuses == [503, 200]

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cluster.edge import refusal_cache as refusals
+from cluster.edge.refusal_cache import AGAIN_S, Refusals
+from tests.support.clock import Seconds
+
+
+def refusal(status: int = 429, **more: Any) -> Response:
+    return JSONResponse({"status": status, "request_id": "first"} | more, status, {"Retry-After": "1"})
+
+
+@dataclass
+class Service:
+    """Answers what it is told to, and counts how often it is asked."""
+
+    answer: Response = field(default_factory=refusal)
+    asked: int = 0
+    clock: Seconds = field(default_factory=Seconds)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        await self.answer(scope, receive, send)
+
+    def __post_init__(self) -> None:
+        transport = httpx.ASGITransport(Refusals(self, self.clock))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://s", headers={"Authorization": "Bearer k"})
+
+    async def ask(self, path: str = "/v1/query", **headers: str) -> httpx.Response:
+        return await self.client.post(path, headers=headers)
+
+
+async def test_a_refusal_is_repeated_for_a_moment() -> None:
+    service = Service()
+    first, second = await service.ask(), await service.ask()
+    assert service.asked == 1
+    assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert second.headers["content-type"] == first.headers["content-type"]
+    service.clock.now += AGAIN_S
+    await service.ask()
+    assert service.asked == 2
+
+
+async def test_each_refusal_has_the_id_of_its_own_request() -> None:
+    service = Service()
+    await service.ask()
+    second, third = await service.ask(**{"X-Request-ID": "mine"}), await service.ask(**{"X-Request-ID": "not good"})
+    assert second.headers["x-request-id"] == second.json()["request_id"] == "mine"
+    assert third.headers["x-request-id"] == third.json()["request_id"] not in ("first", "mine", "not good")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/search", {}),
+        ("/v1/query", {"Authorization": "Bearer another"}),
+        ("/v1/query", {"X-Tenant-ID": "t"}),
+        ("/v1/query", {"X-Deadline-Ms": "60000"}),
+    ],
+)
+async def test_others_are_not_refused_with_it(path: str, headers: dict[str, str]) -> None:
+    service = Service()
+    await service.ask()
+    service.answer = JSONResponse({})
+    assert (await service.ask(path, **headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        JSONResponse({}),
+        JSONResponse({}, 429),
+        JSONResponse({}, 401, {"Retry-After": "1"}),
+        JSONResponse({}, 503, {"Retry-After": "1"}),
+        PlainTextResponse("no", 429, {"Retry-After": "1"}),
+        JSONResponse({"long": "x" * refusals.BODY_BYTES}, 429, {"Retry-After": "1"}),
+    ],
+)
+async def test_no_other_answer_is_repeated(answer: Response) -> None:
+    service = Service(answer)
+    await service.ask()
+    await service.ask()
+    assert service.asked == 2
+
+
+async def test_a_stream_is_not_repeated() -> None:
+    async def parts() -> Any:
+        yield b"{"
+        yield b"}"
+
+    service = Service()
+    for _ in range(2):
+        service.answer = StreamingResponse(parts(), 429, {"Retry-After": "1", "Content-Type": "application/json"})
+        assert (await service.ask()).content == b"{}"
+    assert service.asked == 2
+
+
+async def test_without_a_key_nobody_is_known() -> None:
+    service = Service()
+    del service.client.headers["Authorization"]
+    await service.ask()
+    await service.ask()
+    assert service.asked == 2
+
+
+async def test_no_more_callers_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "REMEMBERED", 2)
+    service = Service()
+    for number in (1, 2, 3, 2, 3, 1):
+        await service.ask(**{"X-Tenant-ID": str(number)})
+    assert service.asked == 4

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from deployments.retrieval.coalescing import Gathering
+
+
+class Store:
+    """Answers `key:question` when told to go on, and keeps what each call held. Fails a call that holds `bad`."""
+
+    def __init__(self, *, most: int = 32, calls: int = 1) -> None:
+        self.calls: list[tuple[str, list[str]]] = []
+        self.gathering: Gathering[str, str, str] = Gathering(self._call, most=most, calls=calls)
+        self._under_way: list[asyncio.Event] = []
+
+    async def _call(self, key: str, questions: Sequence[str]) -> list[str]:
+        self.calls.append((key, list(questions)))
+        self._under_way.append(end := asyncio.Event())
+        await end.wait()
+        if "bad" in questions:
+            raise ValueError("bad")
+        return [f"{key}:{question}" for question in questions]
+
+    async def ask(self, key: str, *questions: str) -> list[asyncio.Task[str]]:
+        """Asked, and out if nothing holds them."""
+        tasks = [asyncio.create_task(self.gathering.ask(key, question)) for question in questions]
+        await settle()
+        return tasks
+
+    async def end(self) -> None:
+        """The oldest call under way."""
+        self._under_way.pop(0).set()
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def answers(tasks: Sequence[asyncio.Task[str]]) -> list[str]:
+    return await asyncio.wait_for(asyncio.gather(*tasks), 1)
+
+
+async def test_a_lone_question_goes_out_at_once() -> None:
+    store = Store()
+    asked = await store.ask("a", "1")
+    assert store.calls == [("a", ["1"])]
+    await store.end()
+    assert await answers(asked) == ["a:1"]
+
+
+async def test_what_comes_during_a_call_goes_out_together_after_it() -> None:
+    store = Store()
+    asked = await store.ask("a", "1")
+    asked += await store.ask("a", "2")
+    asked += await store.ask("a", "3")
+    assert store.calls == [("a", ["1"])]
+    await store.end()
+    assert store.calls[1:] == [("a", ["2", "3"])]
+    await store.end()
+    assert await answers(asked) == ["a:1", "a:2", "a:3"]
+
+
+async def test_keys_never_share_a_call() -> None:
+    store = Store()
+    asked = await store.ask("a", "1")
+    asked += [*await store.ask("b", "2"), *await store.ask("a", "3"), *await store.ask("b", "4")]
+    for _ in range(3):
+        await store.end()
+    assert store.calls == [("a", ["1"]), ("b", ["2", "4"]), ("a", ["3"])]
+    assert await answers(asked) == ["a:1", "b:2", "a:3", "b:4"]
+
+
+async def test_a_call_holds_no_more_than_most_and_keys_take_turns() -> None:
+    store = Store(most=2)
+    await store.ask("a", "1", "2", "3", "4", "5")
+    await store.ask("b", "6")
+    for _ in range(3):
+        await store.end()
+    assert store.calls == [("a", ["1", "2"]), ("a", ["3", "4"]), ("b", ["6"]), ("a", ["5"])]
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+async def test_as_many_calls_as_allowed_are_under_way(calls: int) -> None:
+    store = Store(calls=calls)
+    for key in "abcd":
+        await store.ask(key, "1")
+    assert len(store.calls) == calls
+
+
+async def test_who_is_cancelled_while_waiting_is_left_out() -> None:
+    store = Store()
+    first = await store.ask("a", "1")
+    gone, stays = await store.ask("a", "2", "3")
+    (alone,) = await store.ask("b", "4")
+    gone.cancel()
+    alone.cancel()
+    await store.end()
+    assert store.calls[1:] == [("a", ["3"])]
+    await store.end()
+    assert await answers([*first, stays]) == ["a:1", "a:3"]
+    assert len(store.calls) == 2
+
+
+async def test_who_is_cancelled_during_a_call_takes_no_answer_from_the_others() -> None:
+    store = Store()
+    gone, stays = await store.ask("a", "1", "2")
+    gone.cancel()
+    await store.end()
+    assert await answers([stays]) == ["a:2"]
+
+
+async def test_a_failed_call_fails_only_those_in_it() -> None:
+    store = Store()
+    failing = await store.ask("a", "bad", "1")
+    after = await store.ask("a", "2")
+    await store.end()
+    await store.end()
+    assert [repr(task.exception()) for task in failing] == ["ValueError('bad')"] * 2
+    assert await answers(after) == ["a:2"]
+
+
+async def test_too_few_answers_are_an_error() -> None:
+    async def forgetful(key: str, questions: Sequence[str]) -> list[str]:
+        return []
+
+    gathering: Gathering[str, str, str] = Gathering(forgetful, most=1, calls=1)
+    with pytest.raises(ValueError, match="zip"):
+        await gathering.ask("a", "1")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from rag.cli import up
+from rag.cli.errors import CliError
+from rag.cli.signals import Signals
+from rag.cli.stages import stage
+from serve_app.config.args import AppArgs
+
+
+@pytest.fixture(name="console")
+def _console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def raw(host: str = "127.0.0.1", **options: Any) -> dict[str, Any]:
+    return {"http_options": {"host": host, **options}, "applications": []}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+# --- Ports.
+
+
+def test_a_free_port_is_taken_as_it_is(console: Console) -> None:
+    port = free_port()
+    config, url = up._on_free_port(raw(port=port), None, console)
+    assert (config["http_options"]["port"], url) == (port, f"http://127.0.0.1:{port}")
+    assert said(console) == ""
+
+
+def test_another_port_is_taken_where_one_is_in_use_and_it_is_said(console: Console) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        given = raw(port=port)
+        config, url = up._on_free_port(given, None, console)
+    other = config["http_options"]["port"]
+    assert other != port
+    assert url.endswith(f":{other}")
+    assert f"Port {port} is in use; taking {other}." in said(console)
+    assert given["http_options"]["port"] == port
+
+
+def test_a_port_that_was_asked_for_is_not_replaced(console: Console) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CliError, match=r"--port \d+ is in use"):
+        up._on_free_port(raw(port=1), taken.getsockname()[1], console)
+    port = free_port()
+    assert up._on_free_port(raw(port=1), port, console)[0]["http_options"]["port"] == port
+
+
+def test_a_service_on_all_interfaces_is_reached_on_loopback(console: Console) -> None:
+    port = free_port()
+    assert up._on_free_port(raw("0.0.0.0", port=port), None, console)[1] == f"http://127.0.0.1:{port}"
+
+
+# --- Models.
+
+
+def args(tmp_path: Path, **embedding: Any) -> AppArgs:
+    return AppArgs.model_validate({"data_dir": str(tmp_path), "embedding": embedding})
+
+
+def test_the_bundled_models_are_here(tmp_path: Path) -> None:
+    assert up._check_models(args(tmp_path)) == "all-MiniLM-L6-v2, all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("stage_name", ["embedding", "reranking"])
+def test_a_model_that_is_not_here_is_told_before_anything_starts(tmp_path: Path, stage_name: str) -> None:
+    with pytest.raises(CliError, match=f"{stage_name}.model .*rag models pull"):
+        up._check_models(AppArgs.model_validate({"data_dir": str(tmp_path), stage_name: {"model": "nobody/nothing-x"}}))
+
+
+def test_an_index_is_opened_by_the_embedder_that_made_it(tmp_path: Path) -> None:
+    up._check_models(args(tmp_path))
+    up._remember_embedder(args(tmp_path))
+    up._check_models(args(tmp_path, batch_size=8))
+    with pytest.raises(CliError) as error:
+        up._check_models(args(tmp_path, backend="fake"))
+    assert "embedding.backend is 'fake'" in str(error.value)
+    assert "indexed with 'sentence_transformers'" in str(error.value)
+    with pytest.raises(CliError, match=r"embedding.passage_prompt is 'x'"):
+        up._check_models(args(tmp_path, passage_prompt="x"))
+
+
+def test_the_embedder_of_the_first_start_stays_on_record(tmp_path: Path) -> None:
+    up._remember_embedder(args(tmp_path))
+    first = (tmp_path / "models.json").read_text()
+    up._remember_embedder(args(tmp_path, passage_prompt="x"))
+    assert (tmp_path / "models.json").read_text() == first
+
+
+def test_a_server_keeps_its_own_record(tmp_path: Path) -> None:
+    remote = AppArgs.model_validate({"data_dir": str(tmp_path), "retrieval": {"uri": "http://milvus:19530"}})
+    up._remember_embedder(remote)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_record(tmp_path: Path) -> None:
+    (tmp_path / "models.json").write_text("{half")
+    with pytest.raises(CliError, match=r"models.json is damaged; remove it"):
+        up._check_models(args(tmp_path))
+
+
+# --- Stages and signals.
+
+
+def test_a_stage_ends_in_a_line(console: Console) -> None:
+    with stage(console, "Work") as running:
+        running.now("[half] done")
+        running.line("one [x] thing")
+        running.result = "all [y] done"
+    line, last = [line.strip() for line in said(console).splitlines() if "thing" in line or "✓" in line]
+    assert line == "one [x] thing"
+    assert last.startswith("✓ Work  all [y] done")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (CliError("as it is"), "as it is"),
+        (RuntimeError("why"), "Work: why"),
+        (TimeoutError(), "Work: TimeoutError"),
+    ],
+)
+def test_a_stage_that_fails_is_named(console: Console, error: Exception, told: str) -> None:
+    with pytest.raises(CliError) as raised, stage(console, "Work"):
+        raise error
+    assert str(raised.value) == told
+    assert "✗ Work" in said(console)
+
+
+def test_an_interrupted_stage_stays_an_interrupt(console: Console) -> None:
+    with pytest.raises(KeyboardInterrupt), stage(console, "Work"):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(name="signals")
+def _signals() -> Any:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Signals()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_interrupts_and_one_while_stopping_ends_at_once(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    ended: list[Any] = []
+    monkeypatch.setattr("os._exit", ended.append)
+    signals.force_with(lambda: ended.append("children"))
+    signal.raise_signal(number)
+    assert ended == ["children", 128 + number]
+
+
+def test_the_help_of_every_command_can_be_read(rag: Any) -> None:
+    for command in (["up"], ["ask"], ["search"], ["ingest"], ["status"], ["models", "pull"], ["keys", "create"]):
+        result = rag(*command, "--help", url=None)
+        assert result.exit_code == 0
+        assert "Usage:" in result.stdout

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from deployments.errors import StageUnavailable
+from serve_app.api.streaming import EMPTY, PING, event, events, lines
+from serve_app.query.answer_events import TYPES, Chunk, Failure, Message
+
+
+def decode(block: bytes) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in block.decode().strip().splitlines())
+
+
+def test_every_message_has_a_type() -> None:
+    assert set(TYPES) == set(Message.__args__)
+
+
+def test_an_event_is_one_line_of_json_with_letters_kept() -> None:
+    fields = decode(event(Chunk("q", "čćšžđ\nnovi red"), 7))
+    assert (fields["id"], fields["event"]) == ("7", "chunk")
+    assert json.loads(fields["data"]) == {"type": "chunk", "query_id": "q", "content": "čćšžđ\nnovi red"}
+    assert "čćšžđ" in fields["data"]
+
+
+async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
+    async def slow() -> AsyncGenerator[Message]:
+        yield Chunk("q", "a")
+        await asyncio.sleep(0.1)
+        yield Chunk("q", "b")
+
+    blocks = [block async for block in events("q", slow(), heartbeat_s=0.02)]
+    assert PING in blocks
+    chunks = [decode(b) for b in blocks if b != PING]
+    assert [json.loads(c["data"])["content"] for c in chunks] == ["a", "b"]
+    assert [c["id"] for c in chunks] == ["1", "2"]
+
+
+async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
+    async def slow() -> AsyncGenerator[Message]:
+        yield Chunk("q", "a")
+        await asyncio.sleep(0.1)
+        yield Chunk("q", "b")
+
+    told = [each async for each in lines("7", "q", slow(), heartbeat_s=0.02)]
+    assert EMPTY in told
+    assert [json.loads(each) for each in told if each != EMPTY] == [
+        {"type": "chunk", "query_id": "q", "content": content, "id": "7"} for content in "ab"
+    ]
+
+
+async def test_an_error_is_the_last_event() -> None:
+    async def broken() -> AsyncGenerator[Message]:
+        yield Chunk("q", "a")
+        raise StageUnavailable("generation is gone")
+
+    blocks = [decode(block) async for block in events("q", broken(), heartbeat_s=5)]
+    assert [b["event"] for b in blocks] == ["chunk", "error"]
+    assert json.loads(blocks[-1]["data"]) == {
+        "type": "error", "query_id": "q", "error": "generation is gone", "code": "stage_unavailable", "retryable": True,
+    }  # fmt: skip
+    assert Failure in TYPES
+
+
+@pytest.mark.parametrize("read", [0, 1, 2])
+async def test_closing_the_events_closes_the_answer(read: int) -> None:
+    closed = asyncio.Event()
+
+    async def answer() -> AsyncGenerator[Message]:
+        try:
+            yield Chunk("q", "a")
+            yield Chunk("q", "b")
+            await asyncio.sleep(60)
+        finally:
+            closed.set()
+
+    source = answer()
+    stream = events("q", source, heartbeat_s=0.01)
+    for _ in range(read):
+        await anext(stream)
+    await stream.aclose()
+    assert closed.is_set() == (read > 0)
+    await source.aclose()
+
+
+async def test_cancelling_while_waiting_cancels_the_answer() -> None:
+    cancelled = asyncio.Event()
+
+    async def answer() -> AsyncGenerator[Message]:
+        try:
+            await asyncio.sleep(60)
+            yield Chunk("q", "a")
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def read() -> None:
+        async for _ in events("q", answer(), heartbeat_s=0.01):
+            pass
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cancelled.is_set()
+
+
+async def test_a_reader_that_is_cancelled_again_and_again_closes_the_answer_to_its_end() -> None:
+    began, steps = asyncio.Event(), 0
+
+    async def answer() -> AsyncGenerator[Message]:
+        nonlocal steps
+        try:
+            began.set()
+            await asyncio.sleep(60)
+            yield Chunk("q", "a")
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+                steps += 1
+
+    async def read() -> None:
+        async with aclosing(events("q", answer(), heartbeat_s=5)) as blocks:
+            async for _ in blocks:
+                pass
+
+    reader = asyncio.create_task(read())
+    await began.wait()
+    while not reader.done():
+        reader.cancel()
+        await asyncio.sleep(0)
+    assert reader.cancelled()
+    assert steps == 3

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PromptTooLong,
+    RagError,
+    StageUnavailable,
+)
+from deployments.generation.config import GenerationConfig
+from deployments.types import Candidate, Scope, Scores, TextDelta
+from deployments.types import Message as ChatMessage
+from serve_app.query import prompt
+from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Sources
+from serve_app.query.fallback import Extractive
+from serve_app.query.prefix_cache import Prefixes, PromptConfig
+from tests.support.pipeline import Stages, passage, query
+
+
+async def collect(stages: Stages, **changes: object) -> list[Message]:
+    async with aclosing(stages.pipeline().answer(query(**changes))) as messages:  # type: ignore[arg-type]
+        return [message async for message in messages]
+
+
+async def test_an_answer_is_sources_then_chunks_with_citations_then_complete() -> None:
+    stages = Stages()
+    messages = await collect(stages)
+    assert [type(m) for m in messages] == [Sources, Chunk, Chunk, Citation, Complete]
+    sources, first, second, citation, complete = messages
+    assert isinstance(sources, Sources)
+    assert [s.id for s in sources.sources] == ["p1", "p2", "p3"]  # top_k
+    assert isinstance(first, Chunk)
+    assert isinstance(second, Chunk)
+    answer = first.content + second.content
+    assert isinstance(citation, Citation)
+    assert citation.sources == ("p1",)
+    assert answer[citation.start : citation.end] == "Rok je 15 dana."
+    assert isinstance(complete, Complete)
+    assert (complete.finish_reason, complete.engine, complete.usage.completion_tokens) == ("stop", "fake", 2)
+    assert set(complete.timings) == {
+        "embedding", "retrieval", "reranking", "prompt", "sources", "first_token", "total",
+    }  # fmt: skip
+    assert stages.aborted == []
+
+
+async def test_embedding_and_the_lexical_half_run_at_the_same_time() -> None:
+    stages = Stages()
+    started = asyncio.Event()
+
+    async def lexical_waits_for_embedding(*_: object) -> dict[int, float]:
+        await asyncio.wait_for(started.wait(), 5)
+        return {}
+
+    async def embedding_starts(text: str) -> object:
+        started.set()
+        return await Stages.embed_query(stages, text)
+
+    stages.query_weights = lexical_waits_for_embedding  # type: ignore[method-assign, assignment]
+    stages.embed_query = embedding_starts  # type: ignore[method-assign, assignment]
+    assert isinstance((await collect(stages))[-1], Complete)
+
+
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
+async def test_a_stage_that_fails_ends_the_answer_with_its_error_and_an_abort(stage: str) -> None:
+    stages = Stages(failures={stage: StageUnavailable(f"{stage} is gone")})
+    with pytest.raises(StageUnavailable, match=f"{stage} is gone"):
+        await collect(stages)
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
+async def test_a_stage_that_outlasts_the_deadline_is_named(stage: str) -> None:
+    stages = Stages(delays={stage: 30})
+    with pytest.raises(DeadlineExceeded, match=stage):
+        await collect(stages, deadline_s=0.05)
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+@pytest.mark.parametrize("stage", ["lexical", "reranking"])
+@pytest.mark.parametrize("error", [StageUnavailable("gone"), Overloaded("full")])
+async def test_an_answer_says_which_stage_it_goes_without(stage: str, error: RagError) -> None:
+    stages = Stages(failures={stage: error})
+    sources, *_, complete = await collect(stages)
+    assert isinstance(complete, Complete)
+    assert complete.degraded == (stage,)
+    assert isinstance(sources, Sources)
+    assert [source.id for source in sources.sources] == ["p1", "p2", "p3"]
+    assert stages.retrievals[0].lexical == ({} if stage == "lexical" else {1: 1.0})
+    found = await stages.pipeline().search(query())
+    assert found.degraded == (stage,)
+    assert all((candidate.scores.rerank is None) is (stage == "reranking") for candidate in found.candidates)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_without_its_vector_a_question_is_found_by_its_terms(late: bool) -> None:
+    stages = Stages()
+    pipeline = stages.pipeline(embedding_s=0.05)
+    await pipeline.search(query())
+    if late:
+        stages.delays["embedding"] = 30
+    else:
+        stages.failures["embedding"] = Overloaded("full")
+    async with aclosing(pipeline.answer(query())) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.degraded == ("embedding",)
+    known, blind = (request.dense for request in stages.retrievals)
+    assert (len(known.vectors), len(blind.vectors), blind.fingerprint) == (1, 0, known.fingerprint)
+
+
+async def test_with_neither_vector_nor_terms_there_is_nothing_to_search_by() -> None:
+    stages = Stages()
+    pipeline = stages.pipeline()
+    await pipeline.search(query())
+    stages.failures = {"embedding": StageUnavailable("gone"), "lexical": StageUnavailable("gone too")}
+    with pytest.raises(StageUnavailable, match=r"gone$"):
+        await pipeline.search(query())
+    assert len(stages.retrievals) == 1
+
+
+async def test_term_weights_that_are_late_leave_the_vector() -> None:
+    found = await Stages(delays={"lexical": 30}).pipeline(embedding_s=0.05).search(query())
+    assert found.degraded == ("lexical",)
+
+
+@pytest.mark.parametrize(("reranking_s", "deadline_s"), [(0.05, 30), (30, 0.5)])
+async def test_reranking_that_is_late_leaves_the_fused_order_and_time_for_the_answer(
+    reranking_s: float, deadline_s: float
+) -> None:
+    pipeline = Stages(delays={"reranking": 30}).pipeline(reranking_s=reranking_s)
+    async with aclosing(pipeline.answer(query(deadline_s=deadline_s))) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.degraded == ("reranking",)
+
+
+@pytest.mark.parametrize("stage", ["embedding", "lexical", "reranking"])
+async def test_a_caller_s_mistake_is_not_made_up_for(stage: str) -> None:
+    stages = Stages()
+    pipeline = stages.pipeline()
+    await pipeline.search(query())
+    stages.failures = {stage: InvalidRequest("query is too long")}
+    with pytest.raises(InvalidRequest):
+        await pipeline.search(query())
+
+
+@pytest.mark.parametrize(
+    ("failures", "delays"),
+    [({"generation": StageUnavailable("gone")}, {}), ({"generation": Overloaded("full")}, {}), ({}, {"token": 30})],
+)
+async def test_where_generation_does_not_begin_the_fallback_answers_from_the_passages(
+    failures: dict[str, RagError], delays: dict[str, float]
+) -> None:
+    stages = Stages(failures=failures, delays=delays)
+    pipeline = stages.pipeline(fallback=Extractive(GenerationConfig()))
+    async with aclosing(pipeline.answer(query("tekst odlomka", first_token_s=0.5, model="adapter"))) as messages:
+        sources, chunk, *_, complete = [message async for message in messages]
+    assert isinstance(sources, Sources)
+    assert isinstance(chunk, Chunk)
+    assert chunk.content.endswith("[1]")
+    assert isinstance(complete, Complete)
+    assert (complete.engine, complete.model, complete.degraded) == ("extractive", None, ("generation",))
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+async def test_the_fallback_does_not_go_on_with_what_another_began() -> None:
+    stages = Stages(failures={"ending": StageUnavailable("gone")})
+    async with aclosing(stages.pipeline(fallback=Extractive(GenerationConfig())).answer(query())) as messages:
+        for _ in range(4):  # sources, two chunks and a citation
+            await anext(messages)
+        with pytest.raises(StageUnavailable, match="gone"):
+            await anext(messages)
+
+
+async def test_the_fallback_answers_no_chat() -> None:
+    pipeline = Stages(failures={"generation": StageUnavailable("gone")}).pipeline(
+        fallback=Extractive(GenerationConfig())
+    )
+    with pytest.raises(StageUnavailable, match="gone"):
+        async with aclosing(pipeline.chat(query(), CONVERSATION)) as messages:
+            await anext(messages)
+
+
+async def test_the_first_token_has_a_limit_of_its_own() -> None:
+    stages = Stages(delays={"token": 30})
+    with pytest.raises(DeadlineExceeded, match="generation"):
+        await collect(stages, first_token_s=0.05)
+
+
+async def test_a_stream_that_ends_without_finishing_is_an_error_not_an_answer() -> None:
+    stages = Stages()
+
+    async def broken(request: object) -> AsyncGenerator[TextDelta]:
+        yield TextDelta("pola")
+
+    stages.generate = broken  # type: ignore[method-assign]
+    with pytest.raises(StageUnavailable, match="before it finished"):
+        await collect(stages)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_a_reader_that_leaves_aborts_the_query_and_closes_the_stream(after: int) -> None:
+    stages = Stages(answer=["a "] * 100)
+    answer = stages.pipeline().answer(query())
+    for _ in range(after):
+        await anext(answer)
+    await answer.aclose()
+    # A generator that never started has nothing to stop.
+    assert stages.aborted == ([("t", "0" * 32)] if after else [])
+    assert stages.streams_closed == (1 if after > 1 else 0)
+
+
+@pytest.mark.parametrize("stage", ["embedding", "retrieval", "reranking", "generation"])
+async def test_cancelling_in_any_stage_aborts_the_query(stage: str) -> None:
+    stages = Stages(delays={stage: 30})
+    task = asyncio.create_task(collect(stages))
+    while stage not in stages.asked:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stages.aborted == [("t", "0" * 32)]
+
+
+async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_shown() -> None:
+    stages = Stages(tokens_per_text=100)
+    # 64 for the answer, 64 for the template, 2 x 100 for system and question: room for one passage of 100.
+    async with aclosing(stages.pipeline(context_tokens=64 + 64 + 200 + 150).answer(query())) as messages:
+        sources = await anext(messages)
+    assert isinstance(sources, Sources)
+    assert [s.id for s in sources.sources] == ["p1"]
+
+
+async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_the_sources() -> None:
+    stages = Stages(answer=["Rok je 15 dana. [2]", " A žalba 8. [3]"])
+    pipeline = stages.pipeline(prefixes=Prefixes(PromptConfig()))
+
+    async def ask(*ranked: int, **changes: Any) -> tuple[list[str], list[tuple[str, ...]]]:
+        async def retrieve(request: object) -> list[Candidate]:
+            return [Candidate(passage(n), Scores(fused=1 / at)) for at, n in enumerate(ranked, 1)]
+
+        stages.retrieve = retrieve  # type: ignore[method-assign]
+        async with aclosing(pipeline.answer(query(**changes))) as answer:
+            sources, *rest = [message async for message in answer]
+        assert isinstance(sources, Sources)
+        return [s.id for s in sources.sources], [m.sources for m in rest if isinstance(m, Citation)]
+
+    assert await ask(1, 2, 3) == (["p1", "p2", "p3"], [("p2",), ("p3",)])
+    assert await ask(1, 4, 2, 9) == (["p1", "p2", "p4"], [("p2",), ("p4",)])
+    assert await ask(1, 4, 2, language="en") == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    assert await ask(1, 4, 2, scope=Scope("other")) == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    assert await ask(1, 4, 2, model="adapter") == (["p1", "p4", "p2"], [("p4",), ("p2",)])
+    first, second = (request.messages for request in stages.requests[:2])
+    assert first[0] == second[0]
+    assert second[1].content.startswith(first[1].content.partition('<passage number="3"')[0])
+    assert [p.id for p in stages.requests[1].passages] == ["p1", "p2", "p4"]
+
+
+async def test_sources_keep_their_own_scores_in_another_order() -> None:
+    stages, known = Stages(passages=3), Prefixes(PromptConfig())
+    known.arrange("t", ("", prompt.system_part("hr")), [passage(1), passage(3)])
+    async with aclosing(stages.pipeline(prefixes=known).answer(query())) as answer:
+        sources = await anext(answer)
+    assert isinstance(sources, Sources)
+    assert [(s.id, s.score) for s in sources.sources] == [("p1", 1), ("p3", 1 / 3), ("p2", 1 / 2)]
+
+
+async def test_a_question_larger_than_the_context_is_refused() -> None:
+    stages = Stages(tokens_per_text=1000)
+    with pytest.raises(PromptTooLong, match="query"):
+        async with aclosing(stages.pipeline(context_tokens=500).answer(query())) as messages:
+            await anext(messages)
+
+
+async def test_search_reranks_and_cuts_to_top_k() -> None:
+    found = await Stages().pipeline().search(query(top_k=2))
+    assert [c.passage.id for c in found.candidates] == ["p1", "p2"]
+    assert set(found.timings) == {"embedding", "retrieval", "reranking"}
+
+
+async def test_an_unexpected_error_of_one_half_cancels_the_other() -> None:
+    stages = Stages(delays={"lexical": 30}, failures={"embedding": RagError("x")})
+    with pytest.raises(RagError):
+        await asyncio.wait_for(stages.pipeline().search(query()), 5)
+
+
+async def test_a_question_s_history_and_sampling_reach_the_engine() -> None:
+    stages = Stages()
+    turns = (ChatMessage("user", "Bok!"), ChatMessage("assistant", "Dobar dan."))
+    sampling = {"stop": ("\n",), "top_p": 0.5, "presence_penalty": 1.0, "frequency_penalty": -1.0, "seed": 7}
+    await collect(stages, history=turns, **sampling)
+    (request,) = stages.requests
+    assert request.messages[1:3] == turns
+    assert {name: getattr(request, name) for name in sampling} == sampling
+
+
+CONVERSATION = (ChatMessage("system", "Be brief."), ChatMessage("user", "Koji je rok? [1]"))
+
+
+async def test_a_chat_is_the_model_s_answer_to_the_messages_as_they_are() -> None:
+    stages = Stages()
+    async with aclosing(stages.pipeline().chat(query(), CONVERSATION)) as messages:
+        said = [message async for message in messages]
+    assert [type(message) for message in said] == [Chunk, Chunk, Complete]
+    assert stages.asked == ["generation"]
+    assert (stages.requests[0].messages, stages.requests[0].passages) == (CONVERSATION, ())
+    assert stages.aborted == []
+
+
+@pytest.mark.parametrize("after", [1, 2])
+async def test_a_reader_that_leaves_aborts_a_chat(after: int) -> None:
+    stages = Stages(answer=["a "] * 100)
+    answer = stages.pipeline().chat(query(), CONVERSATION)
+    for _ in range(after):
+        await anext(answer)
+    await answer.aclose()
+    assert (stages.aborted, stages.streams_closed) == ([("t", "0" * 32)], 1)
+
+
+async def test_a_reader_that_leaves_at_the_end_aborts_nothing() -> None:
+    stages = Stages()
+    for answer in (stages.pipeline().chat(query(), CONVERSATION), stages.pipeline().answer(query())):
+        while not isinstance(await anext(answer), Complete):
+            pass
+        await answer.aclose()
+    assert stages.aborted == []
