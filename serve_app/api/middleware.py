@@ -89,7 +89,8 @@ class NothingForServe:
                 self.said = True
                 logger.warning(
                     "Serve's HTTP server has no bounds on silent clients and on bodies that are not asked for: "
-                    "start Ray on every node with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.edge.http:middlewares"
+                    "start Ray on every node with "
+                    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.edge.http:middlewares"
                 )
             headers = Headers(scope=scope)
             for name in FOR_SERVE:
