@@ -141,12 +141,12 @@ class SharedLimiter:
         self._name = name
         self._actor: Any = None
 
-    async def exchange(self, report: Report) -> Grant:
+    async def sync(self, report: Report) -> Grant:
         """Raises what Ray raises, and ValueError while there is none."""
         try:
             if self._actor is None:
                 self._actor = await asyncio.to_thread(serve.get_deployment_actor, self._name)
-            grant: Grant = await self._actor.exchange.remote(report)
+            grant: Grant = await self._actor.sync.remote(report)
         except BaseException:
             self._actor = None
             raise

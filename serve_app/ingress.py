@@ -22,8 +22,8 @@ from deployments.tasks import spawn_detached
 from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import LocalLimiter
-from serve_app.admission.replica import Gate
-from serve_app.admission.sync import Exchange
+from serve_app.admission.replica import ReplicaAdmission
+from serve_app.admission.sync import LimiterSync
 from serve_app.api.app import create_app
 from serve_app.config.args import ApiConfig
 from serve_app.handles import (
@@ -97,7 +97,7 @@ class _Ingress:
         self._announcements: set[asyncio.Task[None]] = set()
         http = Http(webhooks.web)
         retrieval = RetrievalHandle(handles["retrieval"])
-        gate = Gate(admission, generation.max_num_seqs)
+        replica_admission = ReplicaAdmission(admission, generation.max_num_seqs)
         self._services = assemble(
             database,
             blobs,
@@ -117,7 +117,7 @@ class _Ingress:
                 prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,
             ),
             InferenceHandle(handles["embedding"], handles["reranking"]),
-            gate,
+            replica_admission,
             retrieval,
             Sources(sources),
             config,
@@ -131,12 +131,14 @@ class _Ingress:
         self._sender = Sender(webhooks, deliveries, http)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
         limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
-        self._exchange = Exchange(gate, uuid.uuid4().hex, limiter.exchange, self._engines, generation.max_num_seqs)
+        self._limiter_sync = LimiterSync(
+            replica_admission, uuid.uuid4().hex, limiter.sync, self._engines, generation.max_num_seqs
+        )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         await self._database.migrate()
         self._sender.start()
-        self._exchange.start()
+        self._limiter_sync.start()
         with collector_paused():
             app = create_app(self._services)
             app.add_middleware(HangUps)
@@ -144,7 +146,7 @@ class _Ingress:
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves neither.
-        for part in (getattr(self, "_sender", None), getattr(self, "_exchange", None)):
+        for part in (getattr(self, "_sender", None), getattr(self, "_limiter_sync", None)):
             if part is not None:
                 part.stop()
 

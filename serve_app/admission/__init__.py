@@ -1,6 +1,6 @@
-"""Who may ask now, who waits, and who is turned away: fair among tenants, however many ingress replicas there are.
+"""Admission: rate limits, and slots in generation shared fairly among tenants and ingress replicas.
 
-limiter.py: one for all replicas; divides places in generation, and rates, among tenants and replicas (shares.py).
-gate.py: one in each replica; spends what the limiter granted of rates (rates.py) and places (places.py).
-exchange.py: brings reports from a gate to the limiter and its grants back, several times a second.
+limiter.py: one for all replicas. Divides slots and rates among tenants and replicas (fair_share.py).
+replica.py: one in each replica. Spends the replica's grant: rates (rate_limits.py) and slots (slots.py).
+sync.py: sends the replica's report to the limiter and applies its grant, several times a second.
 """

@@ -1,42 +1,79 @@
-"""How places are divided. Pure."""
+"""How slots are divided among tenants: weighted max-min fairness that takes recent use into account. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Set
 from typing import TypeVar
 
-K = TypeVar("K")
+Key = TypeVar("Key")
+
+_NEGLIGIBLE_SLOTS = 0.01
 
 
 def max_min(
-    total: float, demands: Mapping[K, float], weights: Mapping[K, float], had: Mapping[K, float] | None = None
-) -> dict[K, float]:
-    """Weighted max-min shares: nobody gets more than demanded, and what one leaves is the others' by their weights
-    (Bertsekas and Gallager, "Data Networks", 1992, section 6.5.2). The sum is `total`, or all demands if that is less.
+    total: float,
+    demands: Mapping[Key, float],
+    weights: Mapping[Key, float],
+    recent_use: Mapping[Key, float] | None = None,
+) -> dict[Key, float]:
+    """Weighted max-min shares of `total` (Bertsekas and Gallager, "Data Networks", 1992, section 6.5.2).
 
-    What each `had` before counts with what it gets now: who had less for its weight is served before the others.
+    No share exceeds its demand. What one key leaves unused is divided among the others by weight. The shares add up to
+    `total`, or to the sum of all demands if that is less. `recent_use` counts as already received: a key with less of
+    it, for its weight, is served first.
     """
-    had = had or {}
-    level = _level(total, demands, weights, had)
-    return {key: min(max(0.0, level * weights[key] - had.get(key, 0.0)), demand) for key, demand in demands.items()}
+    used = recent_use or {}
+    level = _water_level(total, demands, weights, used)
+    return {key: min(max(0.0, level * weights[key] - used.get(key, 0.0)), demand) for key, demand in demands.items()}
 
 
-def _level(total: float, demands: Mapping[K, float], weights: Mapping[K, float], had: Mapping[K, float]) -> float:
-    """To which had and share of each, divided by its weight, are filled like vessels that stand on `had`."""
-    opens = [(had.get(key, 0.0) / weights[key], weights[key]) for key in demands]
-    closes = [((had.get(key, 0.0) + demand) / weights[key], -weights[key]) for key, demand in demands.items()]
+def _water_level(
+    total: float, demands: Mapping[Key, float], weights: Mapping[Key, float], used: Mapping[Key, float]
+) -> float:
+    """The level of water filling: each key is a vessel of width `weight` whose floor is its recent use."""
+    floors = [(used.get(key, 0.0) / weights[key], weights[key]) for key in demands]
+    rims = [((used.get(key, 0.0) + demand) / weights[key], -weights[key]) for key, demand in demands.items()]
     level = width = filled = 0.0
-    for point, change in sorted(opens + closes):
-        more = width * (point - level)
-        if filled + more > total:
+    for next_level, width_change in sorted(floors + rims):
+        added = width * (next_level - level)
+        if filled + added > total:
             return level + (total - filled) / width
-        level, width, filled = point, width + change, filled + more
+        level, width, filled = next_level, width + width_change, filled + added
     return level
 
 
-def whole(amounts: Mapping[K, float]) -> dict[K, int]:
-    """The amounts rounded to whole numbers of the same sum, by the largest remainders; ties go to the first key."""
+def round_keeping_sum(amounts: Mapping[Key, float]) -> dict[Key, int]:
+    """Whole numbers with the same sum, by the method of largest remainders. A tie goes to the first key."""
     rounded = {key: int(amount) for key, amount in amounts.items()}
     missing = round(sum(amounts.values())) - sum(rounded.values())
     by_remainder = sorted(amounts, key=lambda key: (rounded[key] - amounts[key], str(key)))
     return rounded | {key: rounded[key] + 1 for key in by_remainder[:missing]}
+
+
+class RecentUse:
+    """Each tenant's mean number of slots: an exponential moving average with a time constant of `memory_s`."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._means: dict[str, float] = {}
+        self._updated_at: float | None = None
+
+    def record(self, now: float, running: Mapping[str, int]) -> None:
+        """The slots that tenants have held since the last call."""
+        elapsed_s = 0.0 if self._updated_at is None else now - self._updated_at
+        self._updated_at = now
+        gain = 1 - math.exp(-elapsed_s / self._memory_s)
+        means = {
+            tenant_id: self.mean(tenant_id) + gain * (running.get(tenant_id, 0) - self.mean(tenant_id))
+            for tenant_id in self._means.keys() | running.keys()
+        }
+        self._means = {tenant_id: mean for tenant_id, mean in means.items() if mean > _NEGLIGIBLE_SLOTS}
+
+    @property
+    def tenants(self) -> Set[str]:
+        """Tenants that held slots recently."""
+        return self._means.keys()
+
+    def mean(self, tenant_id: str) -> float:
+        return self._means.get(tenant_id, 0.0)

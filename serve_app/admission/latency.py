@@ -1,42 +1,44 @@
-"""How long a replica's answers take, by the last ones."""
+"""How long a replica's latest answers took."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
 
-_REMEMBERED = 64
-_ENOUGH = 8
-"""Fewer tell nothing."""
-_AHEAD = 0.1
-"""For what is not seen from here: between an answer's end in the engine and the news of it, another is begun."""
+_WINDOW = 64
+_MIN_SAMPLES = 8
+_PREPARING_MARGIN = 0.1
+"""Covers the delay between the end of an answer in the engine and the replica's notice of it."""
 
 
-class Pace:
-    """Seconds are 0 while too little is known."""
+class AnswerLatency:
+    """Statistics over the last 64 answers. Times are 0 until there are 8 of them."""
 
     def __init__(self) -> None:
-        self._whole: deque[float] = deque(maxlen=_REMEMBERED)
-        self._before: deque[float] = deque(maxlen=_REMEMBERED)
+        self._total_s: deque[float] = deque(maxlen=_WINDOW)
+        self._preparing_s: deque[float] = deque(maxlen=_WINDOW)
 
-    def add(self, before_s: float, whole_s: float) -> None:
-        """An answer that took so long, and so much of it before it was generated."""
-        self._before.append(before_s)
-        self._whole.append(whole_s)
-
-    @property
-    def usual_s(self) -> float:
-        return statistics.median(self._whole) if len(self._whole) >= _ENOUGH else 0.0
+    def record(self, preparing_s: float, total_s: float) -> None:
+        """An answer took `total_s`, of which `preparing_s` passed before generation."""
+        self._preparing_s.append(preparing_s)
+        self._total_s.append(total_s)
 
     @property
-    def long_s(self) -> float:
-        """Nine of ten take no longer."""
-        return statistics.quantiles(self._whole, n=10, method="inclusive")[-1] if len(self._whole) >= _ENOUGH else 0.0
+    def median_s(self) -> float:
+        return statistics.median(self._total_s) if self._known else 0.0
 
     @property
-    def ahead(self) -> float:
-        """How many answers are under way for each that is generated, beyond that one."""
-        if len(self._whole) < _ENOUGH:
-            return _AHEAD
-        before, whole = statistics.median(self._before), statistics.median(self._whole)
-        return _AHEAD + (before / (whole - before) if whole > before else 0.0)
+    def p90_s(self) -> float:
+        return statistics.quantiles(self._total_s, n=10, method="inclusive")[-1] if self._known else 0.0
+
+    @property
+    def preparing_ratio(self) -> float:
+        """How many answers are being prepared for each one that is being generated."""
+        if not self._known:
+            return _PREPARING_MARGIN
+        preparing_s, total_s = statistics.median(self._preparing_s), statistics.median(self._total_s)
+        return _PREPARING_MARGIN + (preparing_s / (total_s - preparing_s) if total_s > preparing_s else 0.0)
+
+    @property
+    def _known(self) -> bool:
+        return len(self._total_s) >= _MIN_SAMPLES

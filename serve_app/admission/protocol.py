@@ -1,4 +1,4 @@
-"""What gates and the limiter tell each other. Plain values, picklable."""
+"""The messages between ingress replicas and the limiter. Plain values, picklable."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for a tenant: its weight among those that want the same places, and its limits, None for none."""
+class AdmissionLimits:
+    """A tenant's weight in the fair share, and its limits. None means no limit."""
 
     weight: float = 1.0
     requests_per_minute: int | None = None
@@ -17,10 +17,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class TenantLoad:
-    """One tenant at one replica: places in use, questions that wait for one, requests `spent` since the last report,
-    and those `wanted`, which wait because nothing of its allowance is left."""
+    """One tenant's load on one replica.
 
-    terms: Terms
+    `running`: slots in use. `waiting`: questions that wait for a slot.
+    `spent`: requests counted against the rate since the last report. `wanted`: requests that wait for more allowance.
+    """
+
+    limits: AdmissionLimits
     running: int = 0
     waiting: int = 0
     spent: int = 0
@@ -29,34 +32,38 @@ class TenantLoad:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`places`: how many answers may be under way in all replicas together, as far as this one sees."""
+    """What a replica tells the limiter. `slots`: answers that may be under way in all replicas together, as far as this
+    replica knows."""
 
     replica: str
-    places: int
+    slots: int
     tenants: Mapping[str, TenantLoad]
 
 
 @dataclass(frozen=True, slots=True)
 class TenantGrant:
-    """`share`: of the replica's places, what is the tenant's when others want them too; `most`: how many it may have at
-    all. `allowance`: requests that it may send from now on, before the next grant; `level` of `requests_per_minute` are
-    left to it in all replicas together."""
+    """One tenant's part of a grant.
+
+    `share`: the replica's slots that are the tenant's when others want slots too. `max_running`: the most slots that
+    the tenant may use here; None for no bound. `allowance`: requests that the replica may count before the next grant.
+    `remaining`: requests left of the tenant's rate in all replicas together; below 0 when it is overdrawn.
+    """
 
     share: float
-    most: int | None = None
+    max_running: int | None = None
     allowance: int = 0
-    level: float = 0.0
+    remaining: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one replica may spend until the next. `replicas`: how many share."""
+    """What one replica may spend until the next grant. `replicas`: how many replicas share the limiter."""
 
-    places: int
+    slots: int
     replicas: int
     tenants: Mapping[str, TenantGrant]
 
 
-def slice_of(requests_per_minute: int) -> int:
-    """Requests that a replica may spend of a rate between two grants: so far can it be overshot, by each replica."""
+def rate_slice(requests_per_minute: int) -> int:
+    """Requests that a replica may count between two grants. Each replica can overshoot a rate by this much."""
     return max(1, requests_per_minute // 20)

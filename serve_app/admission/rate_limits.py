@@ -1,4 +1,4 @@
-"""What is left of tenants' rates in one replica."""
+"""Tenants' rate limits in one replica."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from deployments.errors import RateLimited
-from serve_app.admission.protocol import TenantGrant, slice_of
+from serve_app.admission.protocol import TenantGrant, rate_slice
 
-_KEEP_S = 60.0
-"""How long an allowance without requests is remembered."""
+_KEEP_IDLE_S = 60.0
+"""How long the account of a tenant without requests is kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A tenant's rate as it stands: `remaining` of `limit` requests a minute, all of them again in `reset_s`."""
+class RateLimitStatus:
+    """`remaining` of `limit` requests a minute are left; in `reset_s` all of them are."""
 
     limit: int
     remaining: int
     reset_s: int
 
 
-class Rates:
-    """A request is counted here and reported afterwards. A tenant that is new here has a slice at once, on credit."""
+class RateLimits:
+    """Counts requests here and reports them to the limiter afterwards.
+
+    A tenant without a grant gets one slice of its rate at once, on credit.
+    """
 
     def __init__(self, wait_s: float, changed: asyncio.Event, clock: Callable[[], float] = time.monotonic) -> None:
-        """`changed` is set when the limiter should be asked for more; so long as `wait_s` a request waits for it."""
+        """A request waits for more allowance at most `wait_s`. `changed` is set when the limiter should be asked."""
         self._wait_s = wait_s
         self._changed = changed
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
         self._granted = asyncio.Event()
 
-    async def spend(self, tenant_id: str, requests_per_minute: int) -> Rate:
-        """Count one request. Raises RateLimited.
-
-        One that finds the slice spent waits for the next grant, together with all others that do.
-        """
+    async def spend(self, tenant_id: str, requests_per_minute: int) -> RateLimitStatus:
+        """Count one request. Without allowance it first waits for the next grant. Raises RateLimited."""
         account = self._accounts.get(tenant_id)
         if account is None:
-            account = _Account(requests_per_minute, slice_of(requests_per_minute), requests_per_minute)
+            account = _Account(requests_per_minute, rate_slice(requests_per_minute), requests_per_minute)
             self._accounts[tenant_id] = account
-        account.limit, account.used = requests_per_minute, self._clock()
+        account.limit, account.used_at = requests_per_minute, self._clock()
         if account.allowance < 1:
-            await self._grant_for(account)
+            await self._wait_for_grant(account)
         if account.allowance < 1:
-            refused = RateLimited(
+            refusal = RateLimited(
                 f"{requests_per_minute} requests a minute are this tenant's limit "
                 "(settings.limits.requests_per_minute); wait as long as Retry-After says"
             )
-            refused.retry_after_s = (1 - min(0.0, account.level)) * 60 / requests_per_minute
-            raise refused
+            refusal.retry_after_s = (1 - min(0.0, account.remaining)) * 60 / requests_per_minute
+            raise refusal
         account.allowance -= 1
-        account.level -= 1
+        account.remaining -= 1
         account.spent += 1
-        if 2 * account.allowance < slice_of(requests_per_minute):
+        if 2 * account.allowance < rate_slice(requests_per_minute):
             self._changed.set()
-        return account.rate()
+        return account.status()
 
-    async def _grant_for(self, account: _Account) -> None:
+    async def _wait_for_grant(self, account: _Account) -> None:
         account.wanted += 1
         self._changed.set()
         try:
@@ -72,53 +72,56 @@ class Rates:
         finally:
             account.wanted -= 1
 
-    def rate(self, tenant_id: str) -> Rate | None:
+    def status(self, tenant_id: str) -> RateLimitStatus | None:
         account = self._accounts.get(tenant_id)
-        return None if account is None else account.rate()
+        return None if account is None else account.status()
 
     def take_report(self) -> dict[str, tuple[int, int]]:
-        """Of each tenant: requests spent since the last report, and waiting for an allowance."""
+        """Per tenant: requests spent since the last report, and requests that wait for allowance."""
         now = self._clock()
         self._accounts = {
-            key: each for key, each in self._accounts.items() if each.spent or each.wanted or now - each.used < _KEEP_S
+            tenant_id: account
+            for tenant_id, account in self._accounts.items()
+            if account.spent or account.wanted or now - account.used_at < _KEEP_IDLE_S
         }
-        report = {key: (each.spent, each.wanted) for key, each in self._accounts.items()}
+        report = {tenant_id: (account.spent, account.wanted) for tenant_id, account in self._accounts.items()}
         for account in self._accounts.values():
             account.reported, account.spent = account.spent, 0
         return report
 
     def apply(self, tenant_id: str, grant: TenantGrant) -> None:
-        """The answer to the last report; what was spent meanwhile is taken off."""
+        """The limiter's answer to the last report. Requests spent since that report are subtracted."""
         if (account := self._accounts.get(tenant_id)) is not None:
             account.allowance = grant.allowance - account.spent
-            account.level = grant.level - account.spent
+            account.remaining = grant.remaining - account.spent
             account.reported = 0
 
-    def go_on(self, elapsed_s: float, replicas: int) -> None:
-        """There was no answer: the report is made again, and the rate refilled by this replica's equal part."""
+    def continue_without_grant(self, elapsed_s: float, replicas: int) -> None:
+        """The limiter did not answer: put the report back, and refill each rate by this replica's equal part."""
         for account in self._accounts.values():
             account.spent, account.reported = account.spent + account.reported, 0
             refilled = account.allowance + account.limit / 60 * elapsed_s / replicas
-            account.allowance = max(account.allowance, min(refilled, slice_of(account.limit)))
+            account.allowance = max(account.allowance, min(refilled, rate_slice(account.limit)))
 
     def wake(self) -> None:
-        """Let those look again who wait for an allowance."""
+        """Let the requests that wait for allowance look again."""
         self._granted.set()
         self._granted = asyncio.Event()
 
 
 @dataclass(slots=True)
 class _Account:
-    """`level`: what is left in all replicas together, as far as is known here."""
+    """`remaining`: what is left in all replicas together, as far as this replica knows. The rest: see TenantLoad and
+    TenantGrant."""
 
     limit: int
     allowance: float
-    level: float
-    used: float = 0.0
+    remaining: float
+    used_at: float = 0.0
     spent: int = 0
     reported: int = 0
     wanted: int = 0
 
-    def rate(self) -> Rate:
-        left = max(0, math.floor(self.level))
-        return Rate(self.limit, left, math.ceil((self.limit - left) * 60 / self.limit))
+    def status(self) -> RateLimitStatus:
+        remaining = max(0, math.floor(self.remaining))
+        return RateLimitStatus(self.limit, remaining, math.ceil((self.limit - remaining) * 60 / self.limit))

@@ -1,4 +1,4 @@
-"""A replica's door: what it was granted of rates and of places in generation, and what it has to report."""
+"""Admission in one ingress replica: spends the grant of rates and of slots, and reports what was spent."""
 
 from __future__ import annotations
 
@@ -8,68 +8,72 @@ import time
 from collections.abc import Callable
 
 from serve_app.admission.config import AdmissionConfig
-from serve_app.admission.protocol import Grant, Report, TenantLoad, Terms
-from serve_app.admission.rate_limits import Rate, Rates
-from serve_app.admission.slots import Place, Places
+from serve_app.admission.protocol import AdmissionLimits, Grant, Report, TenantLoad
+from serve_app.admission.rate_limits import RateLimits, RateLimitStatus
+from serve_app.admission.slots import Slot, Slots
 from serve_app.query.deadline import Deadline
 
 
-class Gate:
-    """Never asks anybody: it spends what `apply` brought last. `changed` is set when a report should not wait."""
+class ReplicaAdmission:
+    """Decides locally, by the last grant. `changed` is set when the next report should be sent at once."""
 
-    def __init__(self, config: AdmissionConfig, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`slots`: places until the first grant."""
+    def __init__(
+        self, config: AdmissionConfig, initial_slots: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`initial_slots`: the slots before the first grant."""
         self.config = config
         self.changed = asyncio.Event()
-        self._terms: dict[str, Terms] = {}
-        self._rates = Rates(2 * config.exchange_s, self.changed, clock)
-        self._places = Places(config, slots, self.changed, clock)
+        self._limits: dict[str, AdmissionLimits] = {}
+        self._rates = RateLimits(2 * config.exchange_s, self.changed, clock)
+        self._slots = Slots(config, initial_slots, self.changed, clock)
         self._replicas = 1
 
-    async def spend(self, tenant_id: str, terms: Terms) -> Rate | None:
+    async def spend(self, tenant_id: str, limits: AdmissionLimits) -> RateLimitStatus | None:
         """Count a request against the tenant's rate; None where it has none. Raises RateLimited."""
-        if (limit := terms.requests_per_minute) is None:
+        if (limit := limits.requests_per_minute) is None:
             return None
-        self._terms[tenant_id] = terms
+        self._limits[tenant_id] = limits
         return await self._rates.spend(tenant_id, limit)
 
-    def rate(self, tenant_id: str) -> Rate | None:
-        return self._rates.rate(tenant_id)
+    def rate_status(self, tenant_id: str) -> RateLimitStatus | None:
+        return self._rates.status(tenant_id)
 
-    async def enter(self, tenant_id: str, terms: Terms, deadline: Deadline) -> Place:
-        """A place in generation. Raises RateLimited, Overloaded: see Places.enter."""
-        return await self._places.enter(tenant_id, terms, deadline)
+    async def acquire_slot(self, tenant_id: str, limits: AdmissionLimits, deadline: Deadline) -> Slot:
+        """Wait for a slot in generation. Raises RateLimited, Overloaded: see Slots.acquire."""
+        return await self._slots.acquire(tenant_id, limits, deadline)
 
     @property
     def running(self) -> int:
-        return self._places.running
+        return self._slots.running
 
     @property
     def waiting(self) -> int:
-        return self._places.waiting
+        return self._slots.waiting
 
-    def report(self, replica: str, slots: int) -> Report:
-        """What to tell the limiter. To be followed by `apply`, or by `go_on` where it did not answer.
+    def report(self, replica: str, engine_slots: int) -> Report:
+        """What to tell the limiter. Follow it by `apply`, or by `continue_without_grant` if there was no answer.
 
-        `slots`: how many answers generation takes at once; while they are generated others are on their way to it.
+        `engine_slots`: how many answers generation produces at once. More may be under way, because others are being
+        prepared meanwhile.
         """
-        spent, places = self._rates.take_report(), self._places.loads()
-        self._terms = {key: terms for key, terms in self._terms.items() if key in spent}
+        rates, slots = self._rates.take_report(), self._slots.loads()
+        self._limits = {tenant_id: limits for tenant_id, limits in self._limits.items() if tenant_id in rates}
         loads = {}
-        for tenant_id in spent.keys() | places.keys():
-            terms, running, waiting = places.get(tenant_id) or (self._terms[tenant_id], 0, 0)
-            loads[tenant_id] = TenantLoad(terms, running, waiting, *spent.get(tenant_id, (0, 0)))
-        ahead = min(self._places.pace.ahead, self.config.most_ahead)
-        return Report(replica, math.ceil(slots * (1 + ahead)), loads)
+        for tenant_id in rates.keys() | slots.keys():
+            limits, running, waiting = slots.get(tenant_id) or (self._limits[tenant_id], 0, 0)
+            spent, wanted = rates.get(tenant_id, (0, 0))
+            loads[tenant_id] = TenantLoad(limits, running, waiting, spent, wanted)
+        ahead = min(self._slots.latency.preparing_ratio, self.config.most_ahead)
+        return Report(replica, math.ceil(engine_slots * (1 + ahead)), loads)
 
     def apply(self, grant: Grant) -> None:
         self._replicas = grant.replicas
-        for tenant_id, granted in grant.tenants.items():
-            self._rates.apply(tenant_id, granted)
+        for tenant_id, tenant_grant in grant.tenants.items():
+            self._rates.apply(tenant_id, tenant_grant)
         self._rates.wake()
-        self._places.apply(grant.places, grant.tenants)
+        self._slots.apply(grant.slots, grant.tenants)
 
-    def go_on(self, elapsed_s: float) -> None:
-        """No limiter answered for so long: places stay as they are, rates go on at this replica's equal part."""
-        self._rates.go_on(elapsed_s, self._replicas)
+    def continue_without_grant(self, elapsed_s: float) -> None:
+        """The limiter did not answer for `elapsed_s`. Slots stay; rates refill by this replica's equal part."""
+        self._rates.continue_without_grant(elapsed_s, self._replicas)
         self._rates.wake()

@@ -1,4 +1,4 @@
-"""Reports from a replica's gate to the limiter, and grants back."""
+"""Sends a replica's reports to the limiter and applies its grants."""
 
 from __future__ import annotations
 
@@ -11,76 +11,77 @@ from typing import Final
 
 from deployments.tasks import Background
 from serve_app.admission.protocol import Grant, Report
-from serve_app.admission.replica import Gate
+from serve_app.admission.replica import ReplicaAdmission
 
 logger = logging.getLogger(__name__)
 
-_COUNT_EVERY_S: Final = 2.0
-"""How often generation's replicas are counted."""
-_ANSWER_S: Final = 1.0
-"""How long the limiter may take to answer."""
+_COUNT_ENGINES_EVERY_S: Final = 2.0
+_LIMITER_TIMEOUT_S: Final = 1.0
 
 
-class Exchange(Background):
-    """Goes on several times a second while there is work, seldom without; when the gate says that something has
-    changed, at once, but no more than four times as often. Without an answer the gate goes on with what it has."""
+class LimiterSync(Background):
+    """Syncs every `exchange_s` while there is work and every `idle_exchange_s` otherwise.
+
+    A change that the admission signals is synced at once, at most four times per `exchange_s`. If the limiter does not
+    answer, the admission continues with what it has.
+    """
 
     def __init__(
         self,
-        gate: Gate,
+        admission: ReplicaAdmission,
         replica: str,
         limiter: Callable[[Report], Awaitable[Grant]],
-        engines: Callable[[], Awaitable[int]],
-        slots_each: int,
+        count_engines: Callable[[], Awaitable[int]],
+        slots_per_engine: int,
     ) -> None:
-        """`engines` counts the generation replicas, each of which takes `slots_each` questions at once."""
+        """`count_engines` counts the generation replicas; each generates `slots_per_engine` answers at once."""
         super().__init__()
-        self._gate = gate
+        self._admission = admission
         self._replica = replica
         self._limiter = limiter
-        self._engines = engines
-        self._slots_each = slots_each
-        self._slots = slots_each
-        self._answered = True
+        self._count_engines = count_engines
+        self._slots_per_engine = slots_per_engine
+        self._engine_slots = slots_per_engine
+        self._limiter_answers = True
 
-    async def once(self, elapsed_s: float) -> None:
-        """One exchange, whatever comes of it."""
+    async def sync(self, elapsed_s: float) -> None:
+        """Report once and apply the grant. `elapsed_s`: the time since the last call. Never raises for the limiter."""
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                grant = await self._limiter(self._gate.report(self._replica, self._slots))
+            async with asyncio.timeout(_LIMITER_TIMEOUT_S):
+                grant = await self._limiter(self._admission.report(self._replica, self._engine_slots))
         except Exception as error:
-            if self._answered:
+            if self._limiter_answers:
                 logger.warning("the limiter does not answer (%s); going on with what it granted last", error)
-            self._answered = False
-            self._gate.go_on(elapsed_s)
+            self._limiter_answers = False
+            self._admission.continue_without_grant(elapsed_s)
         else:
-            self._answered = True
-            self._gate.apply(grant)
+            self._limiter_answers = True
+            self._admission.apply(grant)
 
     async def _run(self) -> None:
-        counting = asyncio.create_task(self._count())
-        config, last = self._gate.config, time.monotonic()
+        counting = asyncio.create_task(self._keep_counting_engines())
+        config, last_sync_at = self._admission.config, time.monotonic()
         try:
             while True:
-                self._gate.changed.clear()
+                self._admission.changed.clear()
                 now = time.monotonic()
-                await self.once(now - last)
-                last = now
+                await self.sync(now - last_sync_at)
+                last_sync_at = now
                 await asyncio.sleep(config.exchange_s / 4)
-                busy = self._gate.running or self._gate.waiting
+                is_busy = self._admission.running or self._admission.waiting
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(config.exchange_s if busy else config.idle_exchange_s):
-                        await self._gate.changed.wait()
+                    async with asyncio.timeout(config.exchange_s if is_busy else config.idle_exchange_s):
+                        await self._admission.changed.wait()
         finally:
             counting.cancel()
             await asyncio.wait([counting])
 
-    async def _count(self) -> None:
+    async def _keep_counting_engines(self) -> None:
         while True:
             try:
-                count = await self._engines()
+                engines = await self._count_engines()
             except Exception as error:
                 logger.warning("generation's replicas were not counted: %s", error)
-                count = 0
-            self._slots = self._slots_each * count or self._slots
-            await asyncio.sleep(_COUNT_EVERY_S)
+                engines = 0
+            self._engine_slots = self._slots_per_engine * engines or self._engine_slots
+            await asyncio.sleep(_COUNT_ENGINES_EVERY_S)

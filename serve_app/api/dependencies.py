@@ -60,7 +60,7 @@ async def asker(request: Request, serving: Serving, caller: Caller) -> Access:
     try:
         await questions.spend(serving, caller)
     finally:
-        request.scope[RATE] = serving.gate.rate(caller.tenant_id)
+        request.scope[RATE] = serving.admission.rate_status(caller.tenant_id)
     return caller
 
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
-from serve_app.admission.rate_limits import Rate
+from serve_app.admission.rate_limits import RateLimitStatus
 from serve_app.api.body_flow import EXTENSION, ask_for_body
 from serve_app.api.errors import problem_of
 
@@ -63,7 +63,7 @@ class RateLimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_rate(message: Message) -> None:
-            rate: Rate | None = scope.get(RATE)
+            rate: RateLimitStatus | None = scope.get(RATE)
             if rate is not None and message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["RateLimit-Policy"] = f'"requests";q={rate.limit};w=60'

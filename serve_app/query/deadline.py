@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,11 +18,12 @@ V = TypeVar("V")
 class Deadline:
     """`seconds` from now. What does not finish in time raises DeadlineExceeded naming the stage."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
 
     def remaining(self) -> float:
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end - self._clock())
 
     async def wait(self, stage: str, work: Awaitable[T], *, at_most: float | None = None) -> T:
         """The result of `work`, waited for no longer than the budget (or `at_most` seconds, if less)."""

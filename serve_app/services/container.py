@@ -8,7 +8,7 @@ from typing import Protocol
 
 from deployments.errors import Forbidden, InvalidRequest
 from deployments.types import DocumentVersion, Embeddings, Passage, StageStatus, TextKind, VersionCopy
-from serve_app.admission.replica import Gate
+from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources
 from serve_app.platform import actor
@@ -74,7 +74,7 @@ class Services:
 
     pipeline: Pipeline
     inference: Inference
-    gate: Gate
+    admission: ReplicaAdmission
     models: tuple[str, ...]
     tenants: Tenants
     keys: Keys
@@ -98,7 +98,7 @@ def assemble(
     blobs: Blobs,
     pipeline: Pipeline,
     inference: Inference,
-    gate: Gate,
+    admission: ReplicaAdmission,
     passages: Passages,
     sources: Sources,
     limits: ApiConfig,
@@ -116,7 +116,7 @@ def assemble(
     return Services(
         pipeline=pipeline,
         inference=inference,
-        gate=gate,
+        admission=admission,
         models=tuple(models),
         tenants=Tenants(database, events, cache_s=limits.key_cache_s, models=models, webhook_url=webhook_url),
         keys=Keys(database, events, cache_s=limits.key_cache_s),

@@ -12,8 +12,8 @@ from deployments.errors import InvalidRequest, Overloaded, RagError
 from deployments.lexical import detect_language
 from deployments.types import Message as ChatMessage
 from deployments.types import Scope, Usage
-from serve_app.admission.protocol import Terms
-from serve_app.admission.slots import Place
+from serve_app.admission.protocol import AdmissionLimits
+from serve_app.admission.slots import Slot
 from serve_app.platform.audit import QueryOutcome
 from serve_app.platform.events import Event, EventType
 from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Sources, wire
@@ -26,11 +26,11 @@ from serve_app.services.container import Access, Services
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that may be answered now. Where generation has no place for it, `full` says so, and it is answered
+    """A question that may be answered now. Where generation has no slot for it, `full` says so, and it is answered
     without."""
 
     query: Query
-    place: Place | None
+    slot: Slot | None
     full: Overloaded | None = None
 
 
@@ -46,25 +46,25 @@ OWN_NAMES = Names("query", "max_tokens")
 
 async def spend(services: Services, caller: Access) -> None:
     """Count a question against the tenant's rate. Raises RateLimited."""
-    await services.gate.spend(caller.tenant_id, terms(services, caller))
+    await services.admission.spend(caller.tenant_id, admission_limits(services, caller))
 
 
 async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_s: float) -> Asked:
-    """Everything that can refuse a question, the wait for a place in generation too, before any stage works for it."""
+    """Everything that can refuse a question, the wait for a slot in generation too, before any stage works for it."""
     return await seat(services, caller, await admit(services, caller, asked, deadline_s))
 
 
 async def seat(services: Services, caller: Access, query: Query, *, documents: bool = True) -> Asked:
-    """A place in generation; the wait for it is part of the deadline. Raises RateLimited, and Overloaded unless the
-    question is one to `documents` and there is a fallback, which needs no place."""
-    deadline, place, full = Deadline(query.deadline_s), None, None
+    """A slot in generation; the wait for it is part of the deadline. Raises RateLimited, and Overloaded unless the
+    question is one to `documents` and there is a fallback, which needs no slot."""
+    deadline, slot, full = Deadline(query.deadline_s), None, None
     try:
-        place = await services.gate.enter(caller.tenant_id, terms(services, caller), deadline)
+        slot = await services.admission.acquire_slot(caller.tenant_id, admission_limits(services, caller), deadline)
     except Overloaded as error:
         if services.pipeline.fallback is None or not documents:
             raise
         full = error
-    return Asked(replace(query, deadline_s=deadline.remaining()), place, full)
+    return Asked(replace(query, deadline_s=deadline.remaining()), slot, full)
 
 
 async def admit(
@@ -136,7 +136,7 @@ def admit_chat(
 
 
 def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
-    """The pipeline's messages; when it ends, however it does, its place is free and the query's event is published."""
+    """The pipeline's messages; when it ends, however it does, its slot is free and the query's event is published."""
     return _told(services, asked, services.pipeline.answer(asked.query, full=asked.full))
 
 
@@ -153,8 +153,8 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
             async for message in messages:
                 if isinstance(message, Sources):
                     sources = len(message.sources)
-                    if asked.place is not None:
-                        asked.place.generating()
+                    if asked.slot is not None:
+                        asked.slot.mark_generating()
                 elif isinstance(message, Complete):
                     complete, outcome = message, message.finish_reason
                 yield message
@@ -165,8 +165,8 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
         outcome = RagError.code
         raise
     finally:
-        if asked.place is not None:
-            asked.place.release(answered=complete is not None)
+        if asked.slot is not None:
+            asked.slot.release(answered=complete is not None)
         usage = complete.usage if complete else Usage()
         told = QueryOutcome(
             user=query.scope.user_id,
@@ -224,10 +224,10 @@ def cancel(services: Services, caller: Access, query_id: str) -> None:
     services.pipeline.generate.abort(caller.tenant_id, query_id)
 
 
-def terms(services: Services, caller: Access) -> Terms:
+def admission_limits(services: Services, caller: Access) -> AdmissionLimits:
     """A tenant's own limits go before the service's."""
-    settings, usual = caller.tenant.settings, services.gate.config
-    return Terms(
+    settings, usual = caller.tenant.settings, services.admission.config
+    return AdmissionLimits(
         settings.weight,
         settings.limits.requests_per_minute or usual.requests_per_minute,
         settings.limits.concurrent or usual.concurrent,

@@ -41,7 +41,7 @@ from deployments.types import (
     VersionCopy,
 )
 from serve_app.admission.config import AdmissionConfig
-from serve_app.admission.replica import Gate
+from serve_app.admission.replica import ReplicaAdmission
 from serve_app.api.app import create_app
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.config import SourcesConfig
@@ -270,7 +270,7 @@ async def world(
             reranking_s=5,
         ),
         stages,
-        Gate(AdmissionConfig(), slots=64),
+        ReplicaAdmission(AdmissionConfig(), initial_slots=64),
         stages,
         SOURCES,
         limits,

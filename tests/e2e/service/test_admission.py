@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from serve_app.admission.protocol import slice_of
+from serve_app.admission.protocol import rate_slice
 from serve_app.storage.tables import PLATFORM
 from tests.support.service import Running, make_key, on_fakes, processes, replicas, two_ingress_replicas
 
@@ -69,7 +69,7 @@ def assert_rate_holds(running: Running, name: str) -> None:
         assert ("Retry-After" in answer.headers) is (answer.status_code == 429)
     answered = sum(answer.status_code == 200 for answer in answers)
     refilled = PER_MINUTE / 60 * (time.monotonic() - began)
-    overshot = REPLICAS * slice_of(PER_MINUTE)
+    overshot = REPLICAS * rate_slice(PER_MINUTE)
     assert PER_MINUTE - overshot <= answered <= PER_MINUTE + refilled + overshot
 
 

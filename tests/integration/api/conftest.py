@@ -12,7 +12,7 @@ import pytest
 
 from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
-from serve_app.admission.replica import Gate
+from serve_app.admission.replica import ReplicaAdmission
 from serve_app.api.app import create_app
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.config import ReachConfig, SourcesConfig
@@ -82,7 +82,7 @@ async def serving(folder: Path, *, fallback: Generate | None = None) -> AsyncIte
         Blobs(BlobConfig(url=str(folder / "blobs"))),
         stages.pipeline(fallback=fallback),
         stages,
-        Gate(AdmissionConfig(), slots=64),
+        ReplicaAdmission(AdmissionConfig(), initial_slots=64),
         stages,
         Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)}), http=WEB),
         LIMITS,

@@ -1,4 +1,4 @@
-"""Rates and places over HTTP: what is refused, with which code and headers, and that nothing was done for it."""
+"""Rates and slots over HTTP: what is refused, with which code and headers, and that nothing was done for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from deployments.errors import StageUnavailable
 from deployments.generation.config import GenerationConfig
-from serve_app.admission.protocol import Terms
+from serve_app.admission.protocol import AdmissionLimits
 from serve_app.query.deadline import Deadline
 from serve_app.query.fallback import Extractive
 from tests.integration.api.conftest import Api, serving
@@ -25,9 +25,9 @@ async def limit(api: Api, **limits: Any) -> None:
 
 
 async def fill(api: Api, tenant: str = "t") -> list[Any]:
-    """Take every place."""
-    gate = api.services.gate
-    return [await gate.enter(tenant, Terms(), Deadline(5)) for _ in range(64 - gate.running)]
+    """Take every slot."""
+    admission = api.services.admission
+    return [await admission.acquire_slot(tenant, AdmissionLimits(), Deadline(5)) for _ in range(64 - admission.running)]
 
 
 async def test_a_tenant_without_a_rate_hears_nothing_of_one(api: Api) -> None:
@@ -120,11 +120,11 @@ async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> 
     held = await fill(api)
     asking = asyncio.create_task(api.client.post("/v1/query", json=ASK))
     await asyncio.sleep(0.2)
-    assert api.services.gate.waiting == 1
+    assert api.services.admission.waiting == 1
     assert api.stages.asked == []
     held.pop().release(answered=False)
     assert (await asking).status_code == 200
-    assert api.services.gate.running == 63
+    assert api.services.admission.running == 63
 
 
 async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
@@ -144,7 +144,7 @@ async def test_places_are_free_again_however_an_answer_ends(api: Api) -> None:
     api.stages.failures["retrieval"] = StageUnavailable("gone")
     assert (await api.client.post("/v1/query", json=ASK)).status_code == 503
     await api.client.post("/v1/query", json={"query": "rok"})
-    assert api.services.gate.running == 0
+    assert api.services.admission.running == 0
 
 
 async def test_searches_need_no_place(api: Api) -> None:
