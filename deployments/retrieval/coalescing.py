@@ -1,4 +1,4 @@
-"""Questions that differ in nothing but their vectors, gathered into one call."""
+"""Questions that differ only in their vectors share one call to the index."""
 
 from __future__ import annotations
 
@@ -12,55 +12,59 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Gathering(Generic[K, Q, A]):
-    """Questions under one key share a call; questions under different keys never do.
+class Coalescing(Generic[K, Q, A]):
+    """Questions (`Q`) under one key (`K`) share a call, which gives each its answer (`A`). Other keys never share it.
 
-    Nothing waits while fewer than `calls` calls are under way. What comes meanwhile gathers under its key, at most
-    `most` to a call; keys take turns. `call` gets a key and the questions asked under it, and answers each in order;
-    what it raises goes to those in that call, and to nobody else. Lives in one event loop.
+    A question does not wait while fewer than `max_calls` calls are under way. Otherwise it waits with the others of
+    its key; keys take turns. Lives in one event loop.
     """
 
-    def __init__(self, call: Callable[[K, Sequence[Q]], Awaitable[Sequence[A]]], *, most: int, calls: int) -> None:
+    def __init__(
+        self, call: Callable[[K, Sequence[Q]], Awaitable[Sequence[A]]], *, max_questions: int, max_calls: int
+    ) -> None:
+        """`call` gets a key and at most `max_questions` questions, and answers each in order. What it raises goes to
+        the callers whose questions were in that call, and to no others."""
         self._call = call
-        self._most = most
-        self._free = calls
+        self._max_questions = max_questions
+        self._free_calls = max_calls
         self._waiting: dict[K, list[tuple[Q, asyncio.Future[A]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: K, question: Q) -> A:
-        """A caller that is cancelled while it waits is left out of the call."""
+        """The question's answer. A caller that is cancelled while it waits is left out of the call."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         self._waiting.setdefault(key, []).append((question, answer))
-        # Not at once: who asks in the same turn of the loop comes along. In a context of its own, because Serve cancels
-        # what a request has started when the request ends.
-        loop.call_soon(self._start, context=contextvars.Context())
+        # Not at once: questions of the same turn of the loop share the call. In a context of its own, because Serve
+        # cancels what a request has started when the request ends.
+        loop.call_soon(self._start_calls, context=contextvars.Context())
         return await answer
 
-    def _start(self) -> None:
-        while self._free and self._waiting:
+    def _start_calls(self) -> None:
+        while self._free_calls and self._waiting:
             key = next(iter(self._waiting))
-            asked = [each for each in self._waiting.pop(key) if not each[1].done()]
-            if rest := asked[self._most :]:
-                self._waiting[key] = rest
-            if some := asked[: self._most]:
-                self._free -= 1
-                task = asyncio.create_task(self._answer(key, some))
+            asked = [(question, answer) for question, answer in self._waiting.pop(key) if not answer.done()]
+            batch, later = asked[: self._max_questions], asked[self._max_questions :]
+            if later:
+                self._waiting[key] = later
+            if batch:
+                self._free_calls -= 1
+                task = asyncio.create_task(self._answer(key, batch))
                 self._running.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(self._call_ended)
 
     async def _answer(self, key: K, asked: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
         try:
-            answers = await self._call(key, [question for question, _ in asked])
-            for (_, future), answer in zip(asked, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            results = await self._call(key, [question for question, _ in asked])
+            for (_, answer), result in zip(asked, results, strict=True):
+                if not answer.done():
+                    answer.set_result(result)
         except Exception as error:
-            for _, future in asked:
-                if not future.done():
-                    future.set_exception(error)
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(error)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._free += 1
-        self._start()
+        self._free_calls += 1
+        self._start_calls()

@@ -1,15 +1,13 @@
-"""An index in memory: exact, deterministic, with the same meaning as the real one. For tests and for trying things."""
+"""An index in memory, for tests and demonstrations: exact, deterministic, and with the results of the real one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
 from deployments.filters import matches
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.copies import copied
 from deployments.retrieval.fusion import dense_share, fuse
+from deployments.retrieval.milvus_rows import copied, cosine, inner_product
 from deployments.retrieval.validation import check_entries, check_passage, check_request, embedder_mismatch
 from deployments.types import (
     Candidate,
@@ -25,26 +23,39 @@ from deployments.types import (
 
 
 class FakeIndex:
+    """See `base.Index`."""
+
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
         self._entries: dict[str, dict[tuple[str, str], IndexEntry]] = {}
+        """Embedder's fingerprint → (tenant id, passage id) → entry."""
 
     async def open(self) -> None:
         pass
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
-        scope = request.scope
-        mine, asker = request.dense.fingerprint, Scope(scope.tenant_id, scope.user_id, seen=scope.seen)
-        seen = [name for name, kept in self._entries.items() if any(_visible(e.passage, asker) for e in kept.values())]
-        if seen and mine not in seen:
-            raise embedder_mismatch(mine, seen)
-        visible = [e for e in self._entries.get(mine, {}).values() if _visible(e.passage, scope)]
-        scored = [Candidate(entry.passage, _scores(entry, request)) for entry in visible]
-        dense = [candidate for candidate in scored if candidate.scores.dense is not None]
-        dense = sorted(dense, key=lambda c: (-(c.scores.dense or 0.0), *_place(c)))[: request.limit]
-        lexical = [candidate for candidate in scored if (candidate.scores.lexical or 0.0) > 0]
-        lexical = sorted(lexical, key=lambda c: (-(c.scores.lexical or 0.0), *_place(c)))[: request.limit]
+        scope, fingerprint = request.scope, request.dense.fingerprint
+        asker = Scope(scope.tenant_id, scope.user_id, seen=scope.seen)
+        embedders = [
+            embedder
+            for embedder, entries in self._entries.items()
+            if any(_is_visible(entry.passage, asker) for entry in entries.values())
+        ]
+        if embedders and fingerprint not in embedders:
+            raise embedder_mismatch(fingerprint, embedders)
+        entries = self._entries.get(fingerprint, {}).values()
+        candidates = [
+            Candidate(entry.passage, _scores(entry, request)) for entry in entries if _is_visible(entry.passage, scope)
+        ]
+        dense = _best(
+            [(candidate, dense) for candidate in candidates if (dense := candidate.scores.dense) is not None],
+            request.limit,
+        )
+        lexical = _best(
+            [(candidate, lexical) for candidate in candidates if (lexical := candidate.scores.lexical or 0.0) > 0],
+            request.limit,
+        )
         share = dense_share(
             request.dense.languages,
             request.language,
@@ -55,8 +66,8 @@ class FakeIndex:
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
         check_entries(embedder, entries)
-        kept = self._entries.setdefault(embedder.fingerprint, {})
-        kept.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
+        stored = self._entries.setdefault(embedder.fingerprint, {})
+        stored.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
@@ -72,30 +83,30 @@ class FakeIndex:
         written = set()
         for entries in self._entries.values():
             for entry in _window(entries.values(), tenant_id, copy.document_id, copy.version, after, limit):
-                passage = (new := copied(entry, copy)).passage
-                check_passage(passage)
-                entries[tenant_id, passage.id] = new
-                written.add(passage.id)
+                new_entry = copied(entry, copy)
+                check_passage(new_entry.passage)
+                entries[tenant_id, new_entry.passage.id] = new_entry
+                written.add(new_entry.passage.id)
         return len(written)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return self._remove(lambda passage: (passage.tenant_id, passage.document_id) == (tenant_id, document_id))
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
-        doomed = set(versions)
+        removed = set(versions)
         return self._remove(
             lambda passage: (
-                passage.tenant_id == tenant_id and DocumentVersion(passage.document_id, passage.version) in doomed
+                passage.tenant_id == tenant_id and DocumentVersion(passage.document_id, passage.version) in removed
             )
         )
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         return self._remove(lambda passage: passage.tenant_id == tenant_id and collection in ("", passage.collection))
 
-    def _remove(self, doomed: Callable[[Passage], bool]) -> int:
+    def _remove(self, is_removed: Callable[[Passage], bool]) -> int:
         removed = 0
         for entries in self._entries.values():
-            keys = [key for key, entry in entries.items() if doomed(entry.passage)]
+            keys = [key for key, entry in entries.items() if is_removed(entry.passage)]
             for key in keys:
                 del entries[key]
             removed += len(keys)
@@ -108,7 +119,7 @@ class FakeIndex:
         pass
 
 
-def _visible(passage: Passage, scope: Scope) -> bool:
+def _is_visible(passage: Passage, scope: Scope) -> bool:
     return (
         passage.tenant_id == scope.tenant_id
         and passage.owner in ("", scope.user_id)
@@ -127,8 +138,14 @@ def _visible(passage: Passage, scope: Scope) -> bool:
     )
 
 
-def _place(candidate: Candidate) -> tuple[str, int, str]:
-    return candidate.passage.document_id, candidate.passage.position, candidate.passage.id
+def _best(scored: Iterable[tuple[Candidate, float]], limit: int) -> list[Candidate]:
+    """The `limit` candidates with the highest scores, ties by document and position."""
+
+    def rank(candidate_and_score: tuple[Candidate, float]) -> tuple[float, str, int, str]:
+        candidate, score = candidate_and_score
+        return -score, candidate.passage.document_id, candidate.passage.position, candidate.passage.id
+
+    return [candidate for candidate, _ in sorted(scored, key=rank)[:limit]]
 
 
 def _window(
@@ -145,8 +162,5 @@ def _window(
 
 
 def _scores(entry: IndexEntry, request: RetrievalRequest) -> Scores:
-    lexical = sum(weight * entry.lexical.get(term, 0.0) for term, weight in request.lexical.items())
-    return Scores(
-        dense=next((float(np.dot(entry.dense, question)) for question in request.dense.vectors), None),
-        lexical=float(lexical) if request.lexical else None,
-    )
+    lexical = inner_product(request.lexical, entry.lexical) if request.lexical else None
+    return Scores(dense=cosine(request, entry.dense), lexical=lexical)

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, true
 import serve_app.platform
 from deployments.ingestion import passages
 from deployments.ingestion.base import DocumentTask
-from deployments.retrieval import filter_expression, milvus
+from deployments.retrieval import filter_expression, milvus, milvus_rows
 from deployments.types import IndexEntry
 from serve_app.platform import audit as logs
 from serve_app.platform import bulk, collections, documents, idempotency, jobs, keys, tenants, webhooks
@@ -91,7 +91,7 @@ def _any_tenant(expression: Callable[..., str]) -> Callable[..., str]:
     return without
 
 
-_PASSAGE_ID, _ROW = passages.passage_id, milvus._row
+_PASSAGE_ID, _ROW = passages.passage_id, milvus_rows.to_row
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _passages_of_all_under_one_key() -> Iterator[None]:
     def shared_row(entry: IndexEntry) -> dict[str, Any]:
         return {**_ROW(entry), "pk": entry.passage.id[:32]}
 
-    with mock.patch.object(passages, "passage_id", shared_id), mock.patch.object(milvus, "_row", shared_row):
+    with mock.patch.object(passages, "passage_id", shared_id), mock.patch.object(milvus, "to_row", shared_row):
         yield
 
 

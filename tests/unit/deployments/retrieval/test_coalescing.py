@@ -5,15 +5,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.retrieval.coalescing import Gathering
+from deployments.retrieval.coalescing import Coalescing
 
 
 class Store:
     """Answers `key:question` when told to go on, and keeps what each call held. Fails a call that holds `bad`."""
 
-    def __init__(self, *, most: int = 32, calls: int = 1) -> None:
+    def __init__(self, *, max_questions: int = 32, max_calls: int = 1) -> None:
         self.calls: list[tuple[str, list[str]]] = []
-        self.gathering: Gathering[str, str, str] = Gathering(self._call, most=most, calls=calls)
+        self.coalescing: Coalescing[str, str, str] = Coalescing(
+            self._call, max_questions=max_questions, max_calls=max_calls
+        )
         self._under_way: list[asyncio.Event] = []
 
     async def _call(self, key: str, questions: Sequence[str]) -> list[str]:
@@ -26,7 +28,7 @@ class Store:
 
     async def ask(self, key: str, *questions: str) -> list[asyncio.Task[str]]:
         """Asked, and out if nothing holds them."""
-        tasks = [asyncio.create_task(self.gathering.ask(key, question)) for question in questions]
+        tasks = [asyncio.create_task(self.coalescing.ask(key, question)) for question in questions]
         await settle()
         return tasks
 
@@ -75,8 +77,8 @@ async def test_keys_never_share_a_call() -> None:
     assert await answers(asked) == ["a:1", "b:2", "a:3", "b:4"]
 
 
-async def test_a_call_holds_no_more_than_most_and_keys_take_turns() -> None:
-    store = Store(most=2)
+async def test_a_call_holds_no_more_than_max_questions_and_keys_take_turns() -> None:
+    store = Store(max_questions=2)
     await store.ask("a", "1", "2", "3", "4", "5")
     await store.ask("b", "6")
     for _ in range(3):
@@ -84,12 +86,12 @@ async def test_a_call_holds_no_more_than_most_and_keys_take_turns() -> None:
     assert store.calls == [("a", ["1", "2"]), ("a", ["3", "4"]), ("b", ["6"]), ("a", ["5"])]
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3])
-async def test_as_many_calls_as_allowed_are_under_way(calls: int) -> None:
-    store = Store(calls=calls)
+@pytest.mark.parametrize("max_calls", [1, 2, 3])
+async def test_as_many_calls_as_allowed_are_under_way(max_calls: int) -> None:
+    store = Store(max_calls=max_calls)
     for key in "abcd":
         await store.ask(key, "1")
-    assert len(store.calls) == calls
+    assert len(store.calls) == max_calls
 
 
 async def test_who_is_cancelled_while_waiting_is_left_out() -> None:
@@ -128,6 +130,6 @@ async def test_too_few_answers_are_an_error() -> None:
     async def forgetful(key: str, questions: Sequence[str]) -> list[str]:
         return []
 
-    gathering: Gathering[str, str, str] = Gathering(forgetful, most=1, calls=1)
+    coalescing: Coalescing[str, str, str] = Coalescing(forgetful, max_questions=1, max_calls=1)
     with pytest.raises(ValueError, match="zip"):
-        await gathering.ask("a", "1")
+        await coalescing.ask("a", "1")

@@ -263,7 +263,7 @@ async def test_a_server_that_restarts_is_found_again(
 
 
 async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deployments.retrieval import milvus
+    from deployments.retrieval import milvus_connection
 
     seen: dict[str, Any] = {}
 
@@ -277,7 +277,7 @@ async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.Mo
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(milvus, "MilvusClient", Client)
+    monkeypatch.setattr(milvus_connection, "MilvusClient", Client)
     monkeypatch.setenv("RAG_MILVUS_TOKEN", "secret")
     index = MilvusIndex(RetrievalConfig(uri="http://host:19530", database="rag"))
     await index.open()
