@@ -1,58 +1,67 @@
-"""The queries that one replica is answering, and how to end them by tenant and id."""
+"""The queries that one replica is answering, and their aborts: by tenant and query id, in either order of arrival."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cachetools import TTLCache
+
 from deployments.errors import InvalidRequest
 from deployments.generation.config import GenerationConfig
-from deployments.generation.tombstones import Tombstones
 from deployments.types import GenerationRequest
 
 
 @dataclass(slots=True)
-class RunningQuery:
+class ActiveQuery:
+    """One query being answered. Its engine stops at the next token once `cancelled` is set."""
+
     tenant_id: str
     query_id: str
     cancelled: bool = False
 
 
-class RunningQueries:
-    """Every engine enters its requests here, so that an abort finds them, before or after they arrive."""
+class ActiveQueries:
+    """Every engine enters its requests here, so that an abort finds them.
 
-    def __init__(self, config: GenerationConfig) -> None:
-        self._running: dict[tuple[str, str], RunningQuery] = {}
-        self._tombstones = Tombstones(config.tombstone_s, config.max_tombstones)
+    An abort may arrive before its request. It is then remembered for `generation.tombstone_s` seconds. At most
+    `generation.max_tombstones` are remembered, and the oldest is forgotten first. Keys hold the tenant, so no tenant
+    can end another's query.
+    """
+
+    def __init__(self, config: GenerationConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._active: dict[tuple[str, str], ActiveQuery] = {}
+        self._early_aborts: TTLCache[tuple[str, str], bool] = TTLCache(config.max_tombstones, config.tombstone_s, clock)
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._active)
 
-    def __iter__(self) -> Iterator[RunningQuery]:
-        return iter(self._running.values())
+    def __iter__(self) -> Iterator[ActiveQuery]:
+        return iter(self._active.values())
 
     @contextmanager
-    def enter(self, request: GenerationRequest) -> Iterator[RunningQuery]:
-        """Hold the query while it is answered; it comes in cancelled if its abort was here first.
+    def enter(self, request: GenerationRequest) -> Iterator[ActiveQuery]:
+        """Hold the query while it is answered. It starts cancelled if its abort arrived first; each abort counts once.
 
-        Raises InvalidRequest when the tenant has a query of that id here already.
+        Raises InvalidRequest when this replica already answers a query of the tenant under the same id.
         """
         key = (request.tenant_id, request.query_id)
-        if key in self._running:
+        if key in self._active:
             raise InvalidRequest(f"query_id {request.query_id!r} is being answered already: use a new id")
-        query = RunningQuery(*key, cancelled=self._tombstones.take(*key))
-        self._running[key] = query
+        query = ActiveQuery(*key, cancelled=self._early_aborts.pop(key, False))
+        self._active[key] = query
         try:
             yield query
         finally:
-            del self._running[key]
+            del self._active[key]
 
     def abort(self, tenant_id: str, query_id: str) -> bool:
-        """Mark the query cancelled if it is here, else remember the abort. Returns whether it was here."""
-        query = self._running.get((tenant_id, query_id))
+        """Cancel the query if it is here, else remember the abort. Returns whether the query was here."""
+        query = self._active.get((tenant_id, query_id))
         if query is None:
-            self._tombstones.add(tenant_id, query_id)
+            self._early_aborts[tenant_id, query_id] = True
             return False
         query.cancelled = True
         return True

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from deployments.generation.active_queries import RunningQueries
+from deployments.generation.active_queries import ActiveQueries
 from deployments.generation.config import GenerationConfig
 from deployments.generation.sentences import split_sentences
 from deployments.generation.stop_sequences import StopScanner
@@ -51,7 +51,7 @@ class ExtractiveEngine:
 
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
-        self._queries = RunningQueries(config)
+        self._queries = ActiveQueries(config)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """One delta a quotation. Usage counts words; citation marks are not words."""

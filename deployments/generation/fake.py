@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from deployments.errors import Overloaded
-from deployments.generation.active_queries import RunningQueries, RunningQuery
+from deployments.generation.active_queries import ActiveQueries, ActiveQuery
 from deployments.generation.config import GenerationConfig
 from deployments.generation.stop_sequences import StopScanner
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta, Usage
@@ -18,7 +18,7 @@ class FakeEngine:
 
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
-        self._queries = RunningQueries(config)
+        self._queries = ActiveQueries(config)
         self._running = 0
         self._changed = asyncio.Event()
 
@@ -63,7 +63,7 @@ class FakeEngine:
         return StageStatus(ready=True, engine="fake")
 
     @asynccontextmanager
-    async def _slot(self, query: RunningQuery) -> AsyncIterator[None]:
+    async def _slot(self, query: ActiveQuery) -> AsyncIterator[None]:
         """One of `max_num_seqs`; whoever is aborted while waiting goes through at once, to end its stream."""
         while not query.cancelled and self._running >= self._config.max_num_seqs:
             await self._changed.wait()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
-from deployments.generation.active_queries import RunningQueries
+from deployments.generation.active_queries import ActiveQueries
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
@@ -146,7 +146,7 @@ class VllmGeneration(LLMServer):
     # LLMServer's constructor is a coroutine, and Serve awaits it.
     async def __init__(self, llm_config: LLMConfig, config: GenerationConfig, **kwargs: Any) -> None:  # type: ignore[misc]
         self._config = config
-        self._queries = RunningQueries(config)
+        self._queries = ActiveQueries(config)
         self._scheduler = SchedulerReport()
         self._outbox = Outbox()
         if config.accelerator == "cpu" and "://" not in config.model:
