@@ -34,11 +34,12 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
 from deployments.embedding.sentence_transformer import dtype
 from deployments.inference.weights import locate
+from deployments.inference.windows import untruncated
 from deployments.ingestion.base import DocumentTask
-from deployments.ingestion.chunking import chunk
+from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsers import Limits, parse
-from deployments.ingestion.passages import EmbeddableText, chunk_size, load_tokenizer, passages
+from deployments.ingestion.passages import EmbeddableText, chunk_size, embeddable_texts
 from deployments.lexical import encode_passage
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
@@ -166,7 +167,7 @@ class Bench:
         threads = checked(LOCAL_CONFIG).args.embedding.threads
         config = EmbeddingConfig(threads=threads)
         info = await Embedding(config).describe()
-        return cls(threads, info, load_tokenizer(info), dtype(config))
+        return cls(threads, info, untruncated(info.tokenizer_json), dtype(config))
 
     def page(self, number: int, html: bytes) -> Page:
         counts = [len(encoding) for encoding in self.tokenizer.encode_batch([each.text for each in self.texts(html)])]
@@ -183,8 +184,8 @@ class Bench:
             Limits(config.max_text_characters, config.max_inflation, config.max_pages),
         )
         size = chunk_size(self.info, tokenizer, config.chunk_tokens)
-        chunks = chunk(document, tokenizer, chunk_tokens=size, overlap=config.chunk_overlap)
-        return passages(task, document.title, "hr", chunks, tokenizer, self.info.max_tokens)
+        chunks = split_into_chunks(document, tokenizer, chunk_tokens=size, overlap=config.chunk_overlap)
+        return embeddable_texts(task, document.title, "hr", chunks, tokenizer, self.info.max_tokens)
 
     async def embedder_alone(self, pages: Sequence[Page], batch_tokens: int) -> float:
         """Tokens a second of the embedding stage's own class, given everything at once, as it takes it."""

@@ -20,7 +20,9 @@ _BELOW_HEADER = re.compile(r" {0,3}\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
 _ROWS_COUNTED = 256
 
 
-def chunk(document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, overlap: int) -> list[Chunk]:
+def split_into_chunks(
+    document: ParsedDocument, tokenizer: Tokenizer, *, chunk_tokens: int, overlap: int
+) -> list[Chunk]:
     """Split a document into chunks of at most `chunk_tokens` tokens (special ones not counted), in order.
 
     Every heading with text below it starts a chunk, so that a text never comes with the heading of the text

@@ -18,7 +18,7 @@ from deployments.ingestion.base import (
 )
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
-from deployments.ingestion.preparing import Prepared, Preparer, entries
+from deployments.ingestion.passages import DocumentPreparer, PreparedDocument, index_entries
 from deployments.types import EmbedderInfo, IndexEntry
 
 
@@ -40,7 +40,7 @@ class DocumentIndexer:
         self._index = index
         self._jobs = jobs
         self._blobs = blobs
-        self._preparer = Preparer(config)
+        self._preparer = DocumentPreparer(config)
 
     async def index(self, task: DocumentTask) -> IndexedDocument:
         """Nothing is written before the document is parsed, and no search finds what is written before the job store
@@ -56,13 +56,13 @@ class DocumentIndexer:
         document_frequency = await self._write(prepared, embedder)
         return IndexedDocument(prepared.title, prepared.language, len(prepared.chunks), document_frequency)
 
-    async def _write(self, prepared: Prepared, embedder: EmbedderInfo) -> Mapping[int, int]:
+    async def _write(self, prepared: PreparedDocument, embedder: EmbedderInfo) -> Mapping[int, int]:
         """Embed batch after batch, each while the one before is written. Returns term id → passages that hold it."""
         document_frequency: Counter[int] = Counter()
         writing: asyncio.Task[None] | None = None
         task = prepared.task
         progress = Progress(embedder.fingerprint, len(prepared.chunks))
-        written = prepared.written(embedder)
+        written = prepared.chunks_written(embedder)
         try:
             for batch in prepared.batches(self._config.embed_batch):
                 texts, lexical = await asyncio.to_thread(prepared.encode, batch)
@@ -71,11 +71,11 @@ class DocumentIndexer:
                 progress = replace(progress, done=progress.done + len(batch))
                 if progress.done <= written:
                     continue
-                embeddings = await self._embedder.embed_passages([each.text for each in texts])
-                batch_entries = entries(texts, lexical, embeddings, embedder.fingerprint)
+                embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
+                entries = index_entries(texts, lexical, embeddings, embedder.fingerprint)
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(self._store(task, embedder, batch_entries, progress))
+                writing = asyncio.create_task(self._store(task, embedder, entries, progress))
             if writing is not None:
                 await writing
         finally:

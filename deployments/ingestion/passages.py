@@ -1,50 +1,119 @@
-"""Chunks → passages, and the text of each that the embedder and the lexical encoder read."""
+"""A parsed document → passages ready to embed, and embedded passages → index entries."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from tokenizers import Tokenizer
 
-from deployments.ingestion.base import Chunk, DocumentTask
-from deployments.types import EmbedderInfo, Language, Passage
+from deployments.errors import StageUnavailable
+from deployments.inference.windows import untruncated
+from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument
+from deployments.ingestion.chunking import split_into_chunks
+from deployments.ingestion.config import IngestionConfig
+from deployments.lexical import detect_language, encode_passage
+from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Language, Passage, SparseVector
 
 LOCATION_KEYS = ("headings", "page")
 """The keys of a passage's metadata that say where in its document it is."""
 
 _PATH_SEPARATOR = " › "
 _PREFIX_TOKENS = 32
-"""Room that a passage leaves for its title and headings, where the model reads enough for that."""
+"""Tokens that a passage leaves free for its title and headings, where the model reads enough for that."""
+_LANGUAGE_CHARACTERS = 20_000
+"""Characters at the start of a document by which its language is detected."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddableText:
-    """`text` is the passage's text below its title and headings, at most as long as the embedder reads."""
+    """A passage, and the `text` that the embedder and the lexical encoder read: its title and headings, then its text.
+
+    The embedder reads all of it.
+    """
 
     passage: Passage
     text: str
 
 
-def load_tokenizer(embedder: EmbedderInfo) -> Tokenizer:
-    """The embedder's tokenizer, neither truncating nor padding, so that it counts the whole text and nothing else."""
-    tokenizer = Tokenizer.from_str(embedder.tokenizer_json)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """A document cut into chunks for one embedder, which reads `max_tokens` tokens, special ones included."""
+
+    task: DocumentTask
+    title: str
+    language: Language
+    chunks: Sequence[Chunk]
+    tokenizer: Tokenizer
+    max_tokens: int
+
+    def chunks_written(self, embedder: EmbedderInfo) -> int:
+        """How many of the first chunks an earlier attempt has put into the index, with vectors of this embedder."""
+        earlier = self.task.progress
+        is_same_work = (earlier.embedder, earlier.chunks) == (embedder.fingerprint, len(self.chunks))
+        return earlier.done if is_same_work else 0
+
+    def batches(self, size: int) -> list[Sequence[Chunk]]:
+        """The chunks in order, `size` at a time."""
+        return [self.chunks[start : start + size] for start in range(0, len(self.chunks), size)]
+
+    def encode(self, batch: Sequence[Chunk]) -> tuple[list[EmbeddableText], list[dict[int, float]]]:
+        """The batch's texts to embed, and the lexical vector of each. Blocks for milliseconds."""
+        texts = embeddable_texts(self.task, self.title, self.language, batch, self.tokenizer, self.max_tokens)
+        return texts, [encode_passage(embeddable.text, self.language) for embeddable in texts]
+
+
+class DocumentPreparer:
+    """Prepares documents, one after the other. Keeps the last embedder's tokenizer, which is slow to load."""
+
+    def __init__(self, config: IngestionConfig) -> None:
+        self._config = config
+        self._tokenizer: tuple[str, Tokenizer] | None = None
+
+    def prepare(self, task: DocumentTask, document: ParsedDocument, embedder: EmbedderInfo) -> PreparedDocument:
+        """Blocks for seconds on a long document."""
+        if self._tokenizer is None or self._tokenizer[0] != embedder.tokenizer_json:
+            self._tokenizer = (embedder.tokenizer_json, untruncated(embedder.tokenizer_json))
+        tokenizer = self._tokenizer[1]
+        sizes, config = task.chunk_sizes, self._config
+        size = chunk_size(embedder, tokenizer, sizes.tokens or config.chunk_tokens)
+        overlap = config.chunk_overlap if sizes.overlap is None else sizes.overlap
+        return PreparedDocument(
+            task=task,
+            title=task.title or document.title or PurePath(task.filename).stem or task.document_id,
+            language=task.language or detect_language(document.text[:_LANGUAGE_CHARACTERS]),
+            chunks=split_into_chunks(document, tokenizer, chunk_tokens=size, overlap=overlap),
+            tokenizer=tokenizer,
+            max_tokens=embedder.max_tokens,
+        )
+
+
+def index_entries(
+    texts: Sequence[EmbeddableText], lexical: Sequence[SparseVector], embeddings: Embeddings, fingerprint: str
+) -> list[IndexEntry]:
+    """The texts' index entries, in order. Raises StageUnavailable if the vectors are not of embedder `fingerprint`."""
+    if embeddings.fingerprint != fingerprint:
+        raise StageUnavailable("the embedding model changed while the document was embedded")
+    return [
+        IndexEntry(embeddable.passage, dense, sparse)
+        for embeddable, dense, sparse in zip(texts, embeddings.vectors, lexical, strict=True)
+    ]
 
 
 def chunk_size(embedder: EmbedderInfo, tokenizer: Tokenizer, chunk_tokens: int) -> int:
-    """The configured size, or what the model reads less its special tokens and room for title and headings.
+    """Tokens in a chunk: `chunk_tokens`, or fewer where the embedder reads less.
 
-    The room is at most an eighth of what the model reads.
+    The embedder also reads its special tokens and a passage's title and headings. These get at most an eighth of what
+    it reads.
     """
-    special = tokenizer.num_special_tokens_to_add(False)
-    return max(1, min(chunk_tokens, embedder.max_tokens - special - min(_PREFIX_TOKENS, embedder.max_tokens // 8)))
+    special_tokens = tokenizer.num_special_tokens_to_add(False)
+    prefix_tokens = min(_PREFIX_TOKENS, embedder.max_tokens // 8)
+    return max(1, min(chunk_tokens, embedder.max_tokens - special_tokens - prefix_tokens))
 
 
-def passages(
+def embeddable_texts(
     task: DocumentTask,
     title: str,
     language: Language,
@@ -52,14 +121,18 @@ def passages(
     tokenizer: Tokenizer,
     max_tokens: int,
 ) -> list[EmbeddableText]:
-    """One passage per chunk. `max_tokens` is what the embedder reads, special tokens included: where prefix and
-    chunk are longer together, the prefix loses words from its left, never the chunk."""
+    """One passage per chunk, in order. `max_tokens` is what the embedder reads, special tokens included.
+
+    Where title, headings and chunk are longer than that together, words of the title and headings are left out, the
+    first ones first. The chunk is never cut.
+    """
     prefixes = [_PATH_SEPARATOR.join(_without_repeats(title, chunk.headings)) for chunk in chunks]
-    wholes = [_join(prefix, chunk.text) for prefix, chunk in zip(prefixes, chunks, strict=True)]
-    counts = [len(encoding) for encoding in tokenizer.encode_batch(wholes)]
+    full_texts = [_join(prefix, chunk.text) for prefix, chunk in zip(prefixes, chunks, strict=True)]
+    token_counts = [len(encoding) for encoding in tokenizer.encode_batch(full_texts)]
     result: list[EmbeddableText] = []
-    for chunk, prefix, whole, count in zip(chunks, prefixes, wholes, counts, strict=True):
-        text = whole if count <= max_tokens else _join(_cut(prefix, chunk.text, tokenizer, max_tokens), chunk.text)
+    for chunk, prefix, text, tokens in zip(chunks, prefixes, full_texts, token_counts, strict=True):
+        if tokens > max_tokens:
+            text = _join(_shortened(prefix, chunk.text, tokenizer, max_tokens), chunk.text)
         result.append(EmbeddableText(_passage(task, title, language, chunk), text))
     return result
 
@@ -75,7 +148,7 @@ def _passage(task: DocumentTask, title: str, language: Language, chunk: Chunk) -
     location = {"headings": list(chunk.headings), "page": chunk.page}
     for key in LOCATION_KEYS:
         if location[key]:
-            metadata.setdefault(key, location[key])  # a caller's own key of that name stays the caller's
+            metadata.setdefault(key, location[key])  # a key that the caller set keeps the caller's value
     return Passage(
         id=passage_id(task, chunk.position),
         document_id=task.document_id,
@@ -100,14 +173,14 @@ def _join(prefix: str, text: str) -> str:
     return f"{prefix}\n{text}" if prefix else text
 
 
-def _cut(prefix: str, text: str, tokenizer: Tokenizer, max_tokens: int) -> str:
-    """The longest end of the prefix, in whole words, that leaves the model room for the text."""
+def _shortened(prefix: str, text: str, tokenizer: Tokenizer, max_tokens: int) -> str:
+    """The last words of the prefix, as many as leave the model room for the text."""
     words = prefix.split()
-    short, long = 0, len(words)  # so many words fit; so many do not
-    while long - short > 1:
-        middle = (short + long) // 2
+    fitting, too_many = 0, len(words)
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
         if len(tokenizer.encode(_join(" ".join(words[-middle:]), text))) <= max_tokens:
-            short = middle
+            fitting = middle
         else:
-            long = middle
-    return " ".join(words[len(words) - short :]).removeprefix(_PATH_SEPARATOR.lstrip())
+            too_many = middle
+    return " ".join(words[len(words) - fitting :]).removeprefix(_PATH_SEPARATOR.lstrip())

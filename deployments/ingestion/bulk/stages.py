@@ -18,8 +18,7 @@ from deployments.ingestion.base import DocumentTask, EmbedderPort
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
-from deployments.ingestion.passages import EmbeddableText
-from deployments.ingestion.preparing import Preparer, entries
+from deployments.ingestion.passages import DocumentPreparer, EmbeddableText, index_entries
 from deployments.types import EmbedderInfo, IndexEntry, Language, SparseVector
 
 logger = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class Parse:
         self._ports = ports
         self._job = job
         self._parser = DocumentParser(ports.config)
-        self._preparer = Preparer(ports.config)
+        self._preparer = DocumentPreparer(ports.config)
         self._embedder = _Embedder(ports)
 
     async def __call__(self, tickets: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
@@ -95,7 +94,7 @@ class Parse:
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
         batches = prepared.batches(ports.config.embed_batch)
-        written = prepared.written(embedder)
+        written = prepared.chunks_written(embedder)
         for number, batch in enumerate(batches):
             texts, lexical = await asyncio.to_thread(prepared.encode, batch)
             piece = Piece(
@@ -124,9 +123,9 @@ class Embed:
     async def _embed(self, piece: Piece) -> Piece:
         if not piece.texts:
             return piece
-        ports, texts = self._ports, [each.text for each in piece.texts]
+        ports, texts = self._ports, [embeddable.text for embeddable in piece.texts]
         embeddings = await patiently(ports.config, lambda: ports.embedder.embed_passages(texts))
-        embedded = entries(piece.texts, piece.lexical, embeddings, piece.fingerprint)
+        embedded = index_entries(piece.texts, piece.lexical, embeddings, piece.fingerprint)
         return replace(piece, texts=(), lexical=(), entries=embedded)
 
 

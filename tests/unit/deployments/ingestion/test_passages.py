@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from tokenizers import Tokenizer
 
+from deployments.inference.windows import untruncated
 from deployments.ingestion.base import Chunk, DocumentTask
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
-from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, load_tokenizer, passage_id, passages
+from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, embeddable_texts, passage_id
 
 CHUNK = Chunk(3, "Rok je 15 dana.", ("Zakon o žalbi", "Žalba", "Članak 5."))
 
@@ -18,20 +19,28 @@ def tokenizer() -> Tokenizer:
 
 
 def test_what_is_embedded_is_the_text_below_title_and_headings(task: DocumentTask, tokenizer: Tokenizer) -> None:
-    (each,) = passages(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, 256)
-    assert each.text == "Zakon o žalbi › Žalba › Članak 5.\nRok je 15 dana."
-    assert each.passage.text == CHUNK.text
-    assert (each.passage.position, each.passage.title, each.passage.language) == (3, "Zakon o žalbi", "hr")
-    assert (each.passage.tenant_id, each.passage.document_id, each.passage.version) == ("tenant", "doc", "v1")
-    assert each.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings)}
+    (embeddable,) = embeddable_texts(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, 256)
+    assert embeddable.text == "Zakon o žalbi › Žalba › Članak 5.\nRok je 15 dana."
+    assert embeddable.passage.text == CHUNK.text
+    assert (embeddable.passage.position, embeddable.passage.title, embeddable.passage.language) == (
+        3,
+        "Zakon o žalbi",
+        "hr",
+    )
+    assert (embeddable.passage.tenant_id, embeddable.passage.document_id, embeddable.passage.version) == (
+        "tenant",
+        "doc",
+        "v1",
+    )
+    assert embeddable.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings)}
 
 
 def test_the_prefix_is_cut_from_its_left_and_never_the_chunk(task: DocumentTask, tokenizer: Tokenizer) -> None:
     for room in range(20):
         max_tokens = len(tokenizer.encode(CHUNK.text)) + room
-        (each,) = passages(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, max_tokens)
-        assert len(tokenizer.encode(each.text)) <= max_tokens
-        prefix, _, text = each.text.rpartition("\n")
+        (embeddable,) = embeddable_texts(task, "Zakon o žalbi", "hr", [CHUNK], tokenizer, max_tokens)
+        assert len(tokenizer.encode(embeddable.text)) <= max_tokens
+        prefix, _, text = embeddable.text.rpartition("\n")
         assert text == CHUNK.text
         assert "Zakon o žalbi › Žalba › Članak 5.".endswith(prefix)
         assert not prefix.startswith("›")
@@ -40,25 +49,25 @@ def test_the_prefix_is_cut_from_its_left_and_never_the_chunk(task: DocumentTask,
 
 
 def test_a_callers_own_headings_key_is_kept(task: DocumentTask, tokenizer: Tokenizer) -> None:
-    (each,) = passages(replace(task, metadata={"headings": "mine"}), "", "hr", [CHUNK], tokenizer, 256)
-    assert each.passage.metadata == {"headings": "mine"}
+    (embeddable,) = embeddable_texts(replace(task, metadata={"headings": "mine"}), "", "hr", [CHUNK], tokenizer, 256)
+    assert embeddable.passage.metadata == {"headings": "mine"}
 
 
 def test_the_page_is_kept_beside_the_headings_unless_the_caller_has_a_key_of_that_name(
     task: DocumentTask, tokenizer: Tokenizer
 ) -> None:
     chunk = replace(CHUNK, page=3)
-    (each,) = passages(task, "", "hr", [chunk], tokenizer, 256)
-    assert each.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings), "page": 3}
-    assert set(each.passage.metadata) - {"year"} == set(LOCATION_KEYS)
-    (each,) = passages(replace(task, metadata={"page": "iv"}), "", "hr", [chunk], tokenizer, 256)
-    assert each.passage.metadata["page"] == "iv"
+    (embeddable,) = embeddable_texts(task, "", "hr", [chunk], tokenizer, 256)
+    assert embeddable.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings), "page": 3}
+    assert set(embeddable.passage.metadata) - {"year"} == set(LOCATION_KEYS)
+    (embeddable,) = embeddable_texts(replace(task, metadata={"page": "iv"}), "", "hr", [chunk], tokenizer, 256)
+    assert embeddable.passage.metadata["page"] == "iv"
 
 
 def test_without_title_and_headings_the_text_stands_alone(task: DocumentTask, tokenizer: Tokenizer) -> None:
-    (each,) = passages(task, "", "hr", [Chunk(0, "Tekst", ())], tokenizer, 256)
-    assert each.text == "Tekst"
-    assert each.passage.metadata == {"year": 2024}
+    (embeddable,) = embeddable_texts(task, "", "hr", [Chunk(0, "Tekst", ())], tokenizer, 256)
+    assert embeddable.text == "Tekst"
+    assert embeddable.passage.metadata == {"year": 2024}
 
 
 def test_ids_are_stable_and_differ_by_tenant_document_version_and_position(task: DocumentTask) -> None:
@@ -72,17 +81,10 @@ def test_ids_are_stable_and_differ_by_tenant_document_version_and_position(task:
     ]
     assert len(set(variants)) == len(variants)
     assert passage_id(replace(task, job_id="another", attempts=3), 0) == variants[0]
-    assert all(len(each) <= 64 for each in variants)
+    assert all(len(variant) <= 64 for variant in variants)
 
 
 @pytest.mark.parametrize(("max_tokens", "expected"), [(256, 220), (8192, 220), (128, 110), (16, 12)])
 def test_the_chunk_size_leaves_room_for_the_prefix(max_tokens: int, expected: int) -> None:
     embedder = FakeEmbedder(max_tokens=max_tokens).info
-    assert chunk_size(embedder, load_tokenizer(embedder), 220) == expected
-
-
-def test_the_tokenizer_counts_whole_texts(tokenizer: Tokenizer) -> None:
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=64)
-    info = replace(FakeEmbedder().info, tokenizer_json=tokenizer.to_str())
-    assert len(load_tokenizer(info).encode("a b c d e f g h")) == 10
+    assert chunk_size(embedder, untruncated(embedder.tokenizer_json), 220) == expected
