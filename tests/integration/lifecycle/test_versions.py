@@ -10,9 +10,10 @@ import pytest
 
 from deployments.errors import StageUnavailable
 from deployments.types import Candidate, RetrievalRequest
+from tests.support.editions import delete_one_by_one, editions, replace_beside_searches, text
 from tests.support.world import World, world
 
-ROUNDS = 200
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -22,37 +23,9 @@ async def service(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-def text(number: int) -> str:
-    """Three chunks, each of which names the version and is found by the same question."""
-    return "\n\n".join(f"## Članak {n}.\n\nRok za žalbu u izdanju {number} je {n} dana." for n in (1, 2, 3))
-
-
-async def editions(service: World) -> list[str]:
-    """The editions that a search finds, one for each chunk."""
-    answer = await service.call("acme", "POST", "/v1/search", json={"query": "rok za žalbu", "top_k": 50})
-    assert answer.status_code == 200, answer.text
-    return [each["text"].split("izdanju ")[1].split(" ")[0] for each in answer.json()["results"]]
-
-
-async def test_searches_beside_200_replacements_find_the_old_version_or_the_new(service: World) -> None:
-    await service.put("acme", id="d", text=text(0))
-    replaced = asyncio.Event()
-    seen: list[list[str]] = []
-
-    async def ask() -> None:
-        while not replaced.is_set():
-            seen.append(await editions(service))
-            await asyncio.sleep(0.01)
-
-    asking = asyncio.create_task(ask())
-    for number in range(1, ROUNDS + 1):
-        await service.put("acme", id="d", text=text(number))
-        assert await editions(service) == [str(number)] * 3
-    replaced.set()
-    await asking
-    assert len(seen) > ROUNDS / 2, "the searches were to go on all the time"
-    assert [found for found in seen if len(found) != 3 or len(set(found)) != 1] == []
-    assert len({found[0] for found in seen}) > 20, "the searches were to meet many replacements"
+async def test_searches_beside_replacements_find_the_old_version_or_the_new(service: World) -> None:
+    """`make bench NAME=versions` does two hundred rounds."""
+    assert await replace_beside_searches(service, ROUNDS) >= ROUNDS
 
 
 async def test_a_search_that_is_overtaken_by_replacements_finds_what_was_there_when_it_began(
@@ -76,19 +49,8 @@ async def test_a_search_that_is_overtaken_by_replacements_finds_what_was_there_w
     assert sorted(await editions(service)) == ["2"] * 3 + ["3"] * 3
 
 
-async def test_nothing_is_found_of_200_documents_once_they_are_deleted(service: World) -> None:
-    for turn in range(20):
-        ids = [f"{turn}-{n}" for n in range(10)]
-        documents = [{"id": each, "text": f"## Članak 1.\n\nRok za žalbu u izdanju {each} je 8 dana."} for each in ids]
-        params = {"tenant": "acme", "documents": documents}
-        command = {"id": "1", "command": "process_documents", "params": {**params, "async": False}}
-        (await service.call("acme", "POST", "/v1/commands", json=command)).raise_for_status()
-        assert sorted(await editions(service)) == sorted(ids)
-        for left, each in zip(range(9, -1, -1), ids, strict=True):
-            answer = await service.call("acme", "DELETE", f"/v1/documents/{each}")
-            assert answer.status_code == 204
-            found = await editions(service)
-            assert (each in found, len(found)) == (False, left)
+async def test_nothing_is_found_of_documents_once_they_are_deleted(service: World) -> None:
+    await delete_one_by_one(service, turns=1)
 
 
 async def test_a_document_deleted_while_the_index_is_down_is_not_found_when_it_is_back(
