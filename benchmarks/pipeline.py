@@ -75,7 +75,7 @@ async def in_one_process() -> float:
             for number in range(ALONE_QUESTIONS):
                 began = time.perf_counter()
                 asked = replace(query(QUESTION), id=f"{number:032}")
-                async with aclosing(made.services.pipeline.answer(asked)) as messages:
+                async with aclosing(made.services.queries.pipeline.answer(asked)) as messages:
                     async for _ in messages:
                         pass
                 took.append(1_000 * (time.perf_counter() - began))

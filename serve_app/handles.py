@@ -1,7 +1,8 @@
 """DeploymentHandle → port adapters: the only place where the service calls its stages.
 
-Errors come back as a mix of RayTaskError and the stage's own class, whose text is a remote traceback; here they
-become plain RagErrors. Deadlines are the pipeline's: it cancels the awaits in here, and Serve the replica's task.
+A stage's error comes back as a RayTaskError that is also of the stage's own class, with a remote traceback as its text.
+Here it becomes a plain RagError. Deadlines are the pipeline's: it cancels the awaits in here, and Serve then cancels
+the replica's task.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,8 +46,8 @@ from serve_app.admission.protocol import Grant, Report
 
 T = TypeVar("T")
 STATUS_TTL_S = 10.0
-LAST_PIECE_S = 2.0
-"""How much later than the end of its call an answer's last piece may come: the two go different ways."""
+LAST_DELTA_GRACE_S = 2.0
+"""How much later than the end of its call an answer's last delta may come: it comes over another connection."""
 logger = logging.getLogger(__name__)
 
 
@@ -66,9 +67,12 @@ def translate(stage: str, error: BaseException) -> RagError:
     return RagError(f"{stage} failed unexpectedly; the service's log has the details")
 
 
-def plain(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
-    """The handle with the standard library's pickle, where calls go by gRPC. Serve's own choice can send what pickle
-    cannot, as stages never do, and takes many times as long for each piece of a stream."""
+def with_pickle(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
+    """The handle with the standard library's pickle for calls by gRPC.
+
+    Serve's default, cloudpickle, takes many times as long for each item of a stream. It can send what pickle cannot,
+    which stages never do.
+    """
     return handle.options(request_serialization="pickle", response_serialization="pickle")
 
 
@@ -153,8 +157,8 @@ class SharedLimiter:
         return grant
 
 
-class KnownStatus:
-    """A stage's status as it was within the last `ttl_s` seconds."""
+class CachedStatus:
+    """A stage's status, at most `ttl_s` seconds old."""
 
     def __init__(self, stage: str, handle: DeploymentHandle[Any], ttl_s: float) -> None:
         self._stage = stage
@@ -167,15 +171,62 @@ class KnownStatus:
             self._status = time.monotonic(), await call(self._stage, self._handle.status.remote())
         return self._status[1]
 
+    async def model(self) -> str:
+        """The id of its model; the engine's name where it has none."""
+        status = await self.status()
+        return status.model or status.engine
+
+
+class StageHandles:
+    """All stages by name. `status_timeout_s`: how long a stage may take to answer for its replicas."""
+
+    def __init__(self, handles: Mapping[str, DeploymentHandle[Any]], status_timeout_s: float) -> None:
+        self._handles = {stage: with_pickle(handle) for stage, handle in handles.items()}
+        self._status_timeout_s = status_timeout_s
+        self._background_tasks: set[asyncio.Task[None]] = set()
+
+    def __getitem__(self, stage: str) -> DeploymentHandle[Any]:
+        return self._handles[stage]
+
+    async def statuses(self) -> Mapping[str, list[StageStatus]]:
+        """By stage, the status of each replica that answers in time."""
+        answers = await asyncio.gather(*map(self._replicas, self._handles))
+        return dict(zip(self._handles, answers, strict=True))
+
+    async def count_engines(self) -> int:
+        """How many generation replicas answer."""
+        return len(await self._replicas("generation"))
+
+    def announce_job(self) -> None:
+        """Tell ingestion that a job waits. Only a hint: ingestion also polls."""
+        task = spawn_detached(self._wake_ingestion())
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
+
+    async def _replicas(self, stage: str) -> list[StageStatus]:
+        try:
+            async with asyncio.timeout(self._status_timeout_s):
+                answers = await self._handles[stage].broadcast("status").results_async(return_exceptions=True)
+        except Exception:
+            return []
+        return [answer for answer in answers if isinstance(answer, StageStatus)]
+
+    async def _wake_ingestion(self) -> None:
+        try:
+            async with asyncio.timeout(self._status_timeout_s):
+                await self._handles["ingestion"].broadcast("wake").results_async(return_exceptions=True)
+        except Exception:
+            logger.warning("ingestion was not told of a new job; it will find it by itself", exc_info=True)
+
 
 class InferenceHandle:
-    """The embedder and the reranker by themselves, for routes that offer them so."""
+    """The embedder and the reranker by themselves, for routes that offer them outside a query."""
 
     def __init__(self, embedding: DeploymentHandle[Any], reranking: DeploymentHandle[Any]) -> None:
         self._embedding = embedding
         self._reranking = reranking
-        self._embedder = KnownStatus("embedding", embedding, STATUS_TTL_S)
-        self._reranker = KnownStatus("reranking", reranking, STATUS_TTL_S)
+        self._embedder = CachedStatus("embedding", embedding, STATUS_TTL_S)
+        self._reranker = CachedStatus("reranking", reranking, STATUS_TTL_S)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         return await call("embedding", self._embedding.embed.remote(list(texts), kind))
@@ -187,20 +238,18 @@ class InferenceHandle:
         return await call("reranking", self._reranking.score.remote(query, list(texts)))
 
     async def embedder(self) -> str:
-        return _model(await self._embedder.status())
+        return await self._embedder.model()
 
     async def reranker(self) -> str:
-        return _model(await self._reranker.status())
-
-
-def _model(status: StageStatus) -> str:
-    return status.model or status.engine
+        return await self._reranker.model()
 
 
 class GenerationHandle:
-    """Streams from one replica, past Serve (see `deployments.generation.channel`), which is also told there that its
-    answer is no longer read. Other aborts go to all replicas, since only one of them knows the query, and which is
-    Serve's secret. `host`: where the ingress can be reached by the replicas."""
+    """Streams an answer from one replica over a connection of its own (see `deployments.generation.channel`).
+
+    Closing that connection also tells the replica that its answer is no longer read. Any other abort is broadcast:
+    Serve does not say which replica has the query. `host`: where the replicas reach the ingress.
+    """
 
     def __init__(
         self,
@@ -212,16 +261,16 @@ class GenerationHandle:
     ) -> None:
         self._handle = handle
         # Serve sends requests for an adapter to a replica that has it loaded.
-        self._adapted = {name: handle.options(multiplexed_model_id=name) for name in adapters}
+        self._handles_by_adapter = {name: handle.options(multiplexed_model_id=name) for name in adapters}
         self._inbox = Inbox(host)
-        self._serving = KnownStatus("generation", handle, status_ttl_s)
-        self._beside: set[asyncio.Task[None]] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._status = CachedStatus("generation", handle, status_ttl_s)
+        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._aborted: set[tuple[str, str]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         answer = await self._inbox.open()
-        call = self._adapted.get(request.model, self._handle).send.remote(request, answer.address)
-        self._keep(over := asyncio.create_task(_until_over(call, answer)))
+        call = self._handles_by_adapter.get(request.model, self._handle).send.remote(request, answer.address)
+        self._keep(watcher := asyncio.create_task(_fail_if_lost(call, answer)))
         finished = False
         try:
             while not finished:
@@ -230,23 +279,23 @@ class GenerationHandle:
                 yield delta
         finally:
             if answer.close(finished=finished):
-                # A cancelled call and a broadcast would take longer to say the same, and keep others' hang-ups waiting.
+                # The replica now knows. Cancelling the call and a broadcast too would only delay others' aborts.
                 query = request.tenant_id, request.query_id
-                self._told.add(query)
-                over.add_done_callback(lambda _: self._told.discard(query))
+                self._aborted.add(query)
+                watcher.add_done_callback(lambda _: self._aborted.discard(query))
             elif not finished:
                 call.cancel()
 
     def abort(self, tenant_id: str, query_id: str) -> None:
-        if (tenant_id, query_id) in self._told:
+        if (tenant_id, query_id) in self._aborted:
             return
         # In the caller's context the call would be cancelled with the request that it is meant to outlive.
         abort = self._broadcast_abort(tenant_id, query_id)
         self._keep(spawn_detached(abort))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
 
     async def _broadcast_abort(self, tenant_id: str, query_id: str) -> None:
         try:
@@ -259,26 +308,16 @@ class GenerationHandle:
         return await call("generation", self._handle.count_tokens.remote(list(texts)))
 
     async def status(self) -> StageStatus:
-        return await self._serving.status()
+        return await self._status.status()
 
 
-async def _until_over(call: DeploymentResponse[None], answer: Answer) -> None:
-    """Tell who awaits the answer if its call fails, or ends and the end of the answer does not come."""
+async def _fail_if_lost(call: DeploymentResponse[None], answer: Answer) -> None:
+    """Fail the answer if its call fails, or ends without the answer's last delta."""
     lost = StageUnavailable("generation lost its connection to the ingress; ask again")
     try:
         await call
-        asyncio.get_running_loop().call_later(LAST_PIECE_S, answer.fail, lost)
+        asyncio.get_running_loop().call_later(LAST_DELTA_GRACE_S, answer.fail, lost)
     except (RagError, RayError, RayServeException) as error:
         answer.fail(translate("generation", error))
     except asyncio.CancelledError:  # the call was, by Serve
         answer.fail(lost)
-
-
-async def ask_replicas(handle: DeploymentHandle[Any], timeout_s: float) -> list[StageStatus]:
-    """The status of every replica that answers within the time; empty when none does."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            answers = await handle.broadcast("status").results_async(return_exceptions=True)
-    except Exception:
-        return []
-    return [answer for answer in answers if isinstance(answer, StageStatus)]

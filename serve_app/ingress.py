@@ -1,9 +1,7 @@
-"""The HTTP ingress: builds the pipeline from handles and mounts the API on it."""
+"""The HTTP ingress: the deployment that mounts the API on services built from the stages' handles."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.generation.config import GenerationConfig
 from deployments.single_replica import refuse_company
 from deployments.startup import collector_paused
-from deployments.tasks import spawn_detached
-from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import LocalLimiter
 from serve_app.admission.replica import ReplicaAdmission
@@ -33,8 +29,7 @@ from serve_app.handles import (
     RerankingHandle,
     RetrievalHandle,
     SharedLimiter,
-    ask_replicas,
-    plain,
+    StageHandles,
 )
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
 from serve_app.outbound.http import Http
@@ -46,35 +41,37 @@ from serve_app.platform.webhooks import Webhooks
 from serve_app.query.fallback import Extractive
 from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import Prefixes, PromptConfig
-from serve_app.services.container import assemble
+from serve_app.services.container import build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
-
-logger = logging.getLogger(__name__)
 
 LIMITER = "limiter"
 """The deployment's actor that all its replicas share."""
 
 
-class HangUps:
-    """When a client hangs up, Serve's own proxy cancels the request and with it the call by which the app would hear of
-    that. The app hears it nevertheless, as ASGI has it, and not as an error to be logged with its traceback."""
+class DisconnectOnCancel:
+    """Turns Serve's cancelled `receive` into ASGI's `http.disconnect`.
+
+    When a client hangs up, Serve's own proxy cancels the request, and with it the call by which the app waits for
+    messages. So the app hears of the hang-up as it expects to, and nothing is logged as an error.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def told() -> Message:
+        async def receive_or_disconnect() -> Message:
             try:
                 return await receive()
             except TaskCancelledError:
                 return {"type": "http.disconnect"}
 
-        await self.app(scope, told, send)
+        await self.app(scope, receive_or_disconnect, send)
 
 
 class _Ingress:
-    """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last."""
+    """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last. `owned`:
+    the embedded stores that this replica is the only owner of."""
 
     def __init__(
         self,
@@ -91,48 +88,29 @@ class _Ingress:
         owned: str = "",
     ) -> None:
         refuse_company(owned)
-        self._config = config
-        self._database = database
-        self._handles = handles = {name: plain(handle) for name, handle in handles.items()}
-        self._announcements: set[asyncio.Task[None]] = set()
-        http = Http(webhooks.web)
-        retrieval = RetrievalHandle(handles["retrieval"])
+        stages = StageHandles(handles, config.status_timeout_s)
+        models, http = (generation.model, *generation.adapters), Http(webhooks.web)
         replica_admission = ReplicaAdmission(admission, generation.max_num_seqs)
-        self._services = assemble(
-            database,
-            blobs,
-            Pipeline(
-                embed=EmbeddingHandle(handles["embedding"]),
-                lexical=LexicalStatistics(database),
-                visibility=Visibility(database),
-                retrieve=retrieval,
-                rerank=RerankingHandle(handles["reranking"]),
-                generate=GenerationHandle(
-                    handles["generation"], ray.util.get_node_ip_address(), adapters=generation.adapters
-                ),
-                context_tokens=generation.context_tokens,
-                embedding_s=config.embedding_s,
-                reranking_s=config.reranking_s,
-                fallback=Extractive(generation) if config.fallback == "extractive" else None,
-                prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,
-            ),
-            InferenceHandle(handles["embedding"], handles["reranking"]),
+        stores = build_stores(database, blobs, config, models=models, check_webhook_url=http.checked)
+        self._database = database
+        self._services = build_services(
+            stores,
+            _pipeline(stages, database, config, generation, prompt),
+            InferenceHandle(stages["embedding"], stages["reranking"]),
             replica_admission,
-            retrieval,
+            RetrievalHandle(stages["retrieval"]),
             Sources(sources),
             config,
-            models=(generation.model, *generation.adapters),
-            webhook_url=http.checked,
+            models=models,
             settle_s=settle_s,
-            stages=self._stages,
-            announce=self._announce,
+            ask_stages=stages.statuses,
+            announce_job=stages.announce_job,
         )
-        deliveries = Webhooks(database, self._services.jobs.view, self._services.events)
-        self._sender = Sender(webhooks, deliveries, http)
+        self._sender = Sender(webhooks, Webhooks(database, stores.jobs.view, stores.events), http)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
         limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
         self._limiter_sync = LimiterSync(
-            replica_admission, uuid.uuid4().hex, limiter.sync, self._engines, generation.max_num_seqs
+            replica_admission, uuid.uuid4().hex, limiter.sync, stages.count_engines, generation.max_num_seqs
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
@@ -141,37 +119,33 @@ class _Ingress:
         self._limiter_sync.start()
         with collector_paused():
             app = create_app(self._services)
-            app.add_middleware(HangUps)
+            app.add_middleware(DisconnectOnCancel)
             return app
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves neither.
-        for part in (getattr(self, "_sender", None), getattr(self, "_limiter_sync", None)):
-            if part is not None:
-                part.stop()
+        for background in (getattr(self, "_sender", None), getattr(self, "_limiter_sync", None)):
+            if background is not None:
+                background.stop()
 
-    async def _stages(self) -> Mapping[str, list[StageStatus]]:
-        answers = await asyncio.gather(
-            *(ask_replicas(handle, self._config.status_timeout_s) for handle in self._handles.values())
-        )
-        return dict(zip(self._handles, answers, strict=True))
 
-    async def _engines(self) -> int:
-        """How many generation replicas answer."""
-        return len(await ask_replicas(self._handles["generation"], self._config.status_timeout_s))
-
-    def _announce(self) -> None:
-        """Tell ingestion that a job waits. Only a hint: it also looks for itself."""
-        task = spawn_detached(self._wake())
-        self._announcements.add(task)
-        task.add_done_callback(self._announcements.discard)
-
-    async def _wake(self) -> None:
-        try:
-            async with asyncio.timeout(self._config.status_timeout_s):
-                await self._handles["ingestion"].broadcast("wake").results_async(return_exceptions=True)
-        except Exception:
-            logger.warning("ingestion was not told of a new job; it will find it by itself", exc_info=True)
+def _pipeline(
+    stages: StageHandles, database: Database, config: ApiConfig, generation: GenerationConfig, prompt: PromptConfig
+) -> Pipeline:
+    host = ray.util.get_node_ip_address()
+    return Pipeline(
+        embed=EmbeddingHandle(stages["embedding"]),
+        lexical=LexicalStatistics(database),
+        visibility=Visibility(database),
+        retrieve=RetrievalHandle(stages["retrieval"]),
+        rerank=RerankingHandle(stages["reranking"]),
+        generate=GenerationHandle(stages["generation"], host, adapters=generation.adapters),
+        context_tokens=generation.context_tokens,
+        embedding_s=config.embedding_s,
+        reranking_s=config.reranking_s,
+        fallback=Extractive(generation) if config.fallback == "extractive" else None,
+        prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,
+    )
 
 
 Ingress = serve.ingress()(_Ingress)

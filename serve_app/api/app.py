@@ -22,12 +22,12 @@ CARRY_TEXTS = ("/v1/embeddings", "/v1/rerank", "/v2/rerank")
 
 
 def create_app(services: Services) -> FastAPI:
-    limits = services.limits
+    config = services.config
 
     def body_limit(path: str) -> int:
         if path in CARRY_DOCUMENTS:
-            return limits.max_body_bytes
-        return limits.max_texts_body_bytes if path in CARRY_TEXTS else limits.max_query_body_bytes
+            return config.max_body_bytes
+        return config.max_texts_body_bytes if path in CARRY_TEXTS else config.max_query_body_bytes
 
     app = DescribedApi(
         title="RAG service",
@@ -38,7 +38,7 @@ def create_app(services: Services) -> FastAPI:
             Middleware(NothingForServe),
             Middleware(Authentication, services=services),
             Middleware(RateLimitHeaders),
-            Middleware(BodyLimit, limit=body_limit, within_s=limits.max_body_s),
+            Middleware(BodyLimit, limit=body_limit, within_s=config.max_body_s),
         ],
         redirect_slashes=False,
         separate_input_output_schemas=False,
@@ -52,9 +52,9 @@ def create_app(services: Services) -> FastAPI:
 @cache
 def _routes() -> Sequence[BaseRoute]:
     """Made once: what FastAPI finds out about each of them takes long, and no application's services are in it."""
-    every = APIRouter(generate_unique_id_function=operation_id)
-    for room in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
-        every.include_router(room.router, prefix="/v1")
-    every.include_router(rerank.router)
-    every.include_router(operations.router)
-    return every.routes
+    root = APIRouter(generate_unique_id_function=operation_id)
+    for resource in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
+        root.include_router(resource.router, prefix="/v1")
+    root.include_router(rerank.router)
+    root.include_router(operations.router)
+    return root.routes

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import RagError, Unauthenticated
 from serve_app.api.errors import problem_of
-from serve_app.services import container as rules
 from serve_app.services.container import Services
 
 GUARDED = ("/v1/", "/v2/")
@@ -40,7 +39,7 @@ class Authentication:
         try:
             if not (secret := bearer(scope)):
                 raise Unauthenticated(NO_KEY)
-            scope[PRINCIPAL] = await rules.authenticate(self.services, secret, scope.get("request_id", ""))
+            scope[PRINCIPAL] = await self.services.access.authenticate(secret, scope.get("request_id", ""))
         except RagError as error:
             return await problem_of(Request(scope), error)(scope, receive, send)
         return await self.app(scope, receive, send)

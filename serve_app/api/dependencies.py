@@ -1,10 +1,10 @@
-"""What routes ask for by annotation: the services, who calls, and how long the call may take."""
+"""What routes ask for by annotation: the services, the caller, the deadline, and a page of a list."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
 
@@ -13,17 +13,16 @@ from serve_app.api.authentication import NO_KEY, PRINCIPAL
 from serve_app.api.middleware import RATE
 from serve_app.platform.keys import Principal
 from serve_app.schemas.documents import Text
-from serve_app.services import container as rules
-from serve_app.services import queries as questions
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access, require_platform
+from serve_app.services.container import Services
 
 
-async def services(request: Request) -> Services:  # what is not async runs in a thread, each time
+async def get_services(request: Request) -> Services:  # what is not async runs in a thread, each time
     found: Services = request.app.state.services
     return found
 
 
-Serving = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(get_services)]
 _bearer = HTTPBearer(auto_error=False, description="a key of the tenant, or the platform's with X-Tenant-ID")
 
 
@@ -48,19 +47,19 @@ NamedTenant = Annotated[
 ]
 
 
-async def caller(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> Access:
-    return await rules.access(serving, holder, x_tenant_id)
+async def caller(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> Access:
+    return await services.access.resolve(holder, x_tenant_id)
 
 
 Caller = Annotated[Access, Depends(caller)]
 
 
-async def asker(request: Request, serving: Serving, caller: Caller) -> Access:
+async def asker(request: Request, services: ServicesDep, caller: Caller) -> Access:
     """A caller within its tenant's rate."""
     try:
-        await questions.spend(serving, caller)
+        await services.queries.count_request(caller)
     finally:
-        request.scope[RATE] = serving.admission.rate_status(caller.tenant_id)
+        request.scope[RATE] = services.queries.rate_status(caller)
     return caller
 
 
@@ -68,21 +67,21 @@ Asker = Annotated[Access, Depends(asker)]
 
 
 async def writer(caller: Caller) -> Access:
-    return caller.to_change()
+    return caller.require_write()
 
 
 Writer = Annotated[Access, Depends(writer)]
 
 
 async def platform(holder: KeyHolder) -> Principal:
-    return rules.for_platform(holder)
+    return require_platform(holder)
 
 
 Platform = Annotated[Principal, Depends(platform)]
 
 
 async def deadline(
-    serving: Serving,
+    services: ServicesDep,
     x_deadline_ms: Annotated[
         str | None,
         Header(alias="X-Deadline-Ms", description="time budget of the request in ms"),
@@ -91,10 +90,21 @@ async def deadline(
 ) -> float:
     """Seconds the caller gives the request: X-Deadline-Ms within the service's own limit."""
     if x_deadline_ms is None:
-        return serving.limits.deadline_s
+        return services.config.deadline_s
     if not x_deadline_ms.isascii() or not x_deadline_ms.isdecimal() or not int(x_deadline_ms[:12]) > 0:
         raise InvalidRequest("X-Deadline-Ms must be a whole number of milliseconds above 0")
-    return min(int(x_deadline_ms[:12]) / 1000, serving.limits.max_deadline_s)
+    return min(int(x_deadline_ms[:12]) / 1000, services.config.max_deadline_s)
 
 
 DeadlineSeconds = Annotated[float, Depends(deadline)]
+
+
+async def page_size(
+    services: ServicesDep,
+    limit: Annotated[int | None, Query(ge=1, description="rows to give; 100 if left out")] = None,
+) -> int:
+    return services.limits.page_size(limit)
+
+
+PageSize = Annotated[int, Depends(page_size)]
+After = Annotated[Text, Query(max_length=64, description="the `next` of the page before")]

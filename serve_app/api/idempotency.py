@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from deployments.errors import InvalidRequest
 from serve_app.api.authentication import PRINCIPAL, bearer
-from serve_app.api.dependencies import services
+from serve_app.api.dependencies import get_services
 from serve_app.platform.idempotency import Answer, Claim
 from serve_app.platform.keys import Principal
 
@@ -37,11 +37,11 @@ class CreatingRoute(APIRoute):
                 return await handle(request)
             if not 1 <= len(key) <= MAX_KEY:
                 raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
-            serving = await services(request)
+            services = await get_services(request)
             principal: Principal = request.scope[PRINCIPAL]
             if principal.role != "platform":
-                await serving.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
-            begun = await serving.idempotency.begin(
+                await services.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
+            begun = await services.idempotency.begin(
                 principal.tenant_id, key, await _fingerprint(request), bearer(request.scope)
             )
             if isinstance(begun, Answer):
@@ -54,7 +54,7 @@ class CreatingRoute(APIRoute):
 async def _first(
     request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], claim: Claim
 ) -> Response:
-    idempotency = (await services(request)).idempotency
+    idempotency = (await get_services(request)).idempotency
     try:
         response = await handle(request)
     except BaseException:

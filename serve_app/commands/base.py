@@ -15,8 +15,8 @@ from deployments.errors import InvalidFilter, InvalidRequest
 from serve_app.platform.keys import Principal
 from serve_app.query.answer_events import Message
 from serve_app.schemas.documents import Name, Wire, explain
-from serve_app.services import container as rules
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access, require_platform
+from serve_app.services.container import Services
 
 WRONG_PARAMS = (InvalidRequest, InvalidFilter)
 """What tells that the params themselves must be mended, whichever layer found it."""
@@ -67,9 +67,9 @@ class TenantCommand(Command):
     )
 
     async def begin(self, services: Services, holder: Principal, deadline_s: float) -> Work:
-        caller = await rules.access(services, holder, self.tenant)
+        caller = await services.access.resolve(holder, self.tenant)
         if self.needs == "admin":
-            caller.to_change()
+            caller.require_write()
         return partial(self.run, Call(services, caller, deadline_s))
 
     @abstractmethod
@@ -85,7 +85,7 @@ class PlatformCommand(Command):
 
     def allow(self, holder: Principal) -> None:
         """Raises Forbidden."""
-        rules.for_platform(holder)
+        require_platform(holder)
 
     @abstractmethod
     async def run(self, services: Services) -> Outcome: ...

@@ -9,8 +9,6 @@ from pydantic import Field
 from serve_app.commands.base import Call, TenantCommand, command
 from serve_app.schemas import views
 from serve_app.schemas.documents import CollectionPatch, NewCollection, Paged, Text, Wire
-from serve_app.services import documents as library
-from serve_app.services import limits as bounds
 
 manage_collections = command("manage_collections")
 
@@ -38,7 +36,7 @@ class ListCollections(TenantCommand, Paged):
     action: Literal["list"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = bounds.page(call.services.limits, self.limit)
+        limit = call.services.limits.page_size(self.limit)
         found = await call.services.collections.list(call.caller.tenant_id, after=self.after, limit=limit)
         return views.collections(found, limit)
 
@@ -72,5 +70,5 @@ class DeleteCollection(TenantCommand, _Named):
     action: Literal["delete"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        removed = await library.delete_collection(call.services, call.caller, self.name)
+        removed = await call.services.deletion.delete_collection(call.caller, self.name)
         return {"name": self.name, "removed": removed}

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from deployments.errors import InvalidRequest
 from serve_app.commands.base import Call, TenantCommand, command
 from serve_app.schemas import views
 from serve_app.schemas.documents import (
@@ -19,8 +18,6 @@ from serve_app.schemas.documents import (
     Paged,
     Text,
 )
-from serve_app.services import documents as library
-from serve_app.services import limits as bounds
 
 
 @command("process_documents")
@@ -35,15 +32,13 @@ class ProcessDocuments(TenantCommand):
     asynchronous: bool = Field(True, alias="async", description="false: wait until the documents are indexed")
 
     async def run(self, call: Call) -> dict[str, Any]:
-        most = call.services.limits.max_files
-        if len(self.documents) > most:
-            raise InvalidRequest(f"documents names {len(self.documents)}; at most {most} are allowed in one job")
-        given = {f"documents.{place}.": each for place, each in enumerate(self.documents)}
-        uploads = await library.requested(call.services, given)
-        job = await library.accept(call.services, call.caller, uploads, bulk=self.bulk)
+        call.services.limits.check_documents(len(self.documents))
+        requests = {f"documents.{position}.": document for position, document in enumerate(self.documents)}
+        uploads = await call.services.documents.uploads(requests)
+        job = await call.services.documents.accept(call.caller, uploads, bulk=self.bulk)
         if self.asynchronous:
             return views.accepted(job, uploads)
-        return await library.settled(call.services, call.caller, job.id, call.deadline_s)
+        return await call.services.jobs.wait(call.caller, job.id, call.deadline_s)
 
 
 @command("list_documents")
@@ -53,8 +48,8 @@ class ListDocuments(TenantCommand, DocumentSelection, Paged):
     after: Text = Field("", max_length=256, description="the `next` of the page before")
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = bounds.page(call.services.limits, self.limit)
-        return views.documents(await library.documents(call.services, call.caller, self, after=self.after, limit=limit))
+        limit = call.services.limits.page_size(self.limit)
+        return views.documents(await call.services.documents.list(call.caller, self, after=self.after, limit=limit))
 
 
 @command("get_document")
@@ -64,7 +59,7 @@ class GetDocument(TenantCommand):
     document_id: Name
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return views.document(await call.services.documents.get(call.caller.tenant_id, self.document_id))
+        return views.document(await call.services.documents.get(call.caller, self.document_id))
 
 
 @command("update_document")
@@ -74,7 +69,7 @@ class UpdateDocument(TenantCommand, DocumentPatch):
     document_id: Name
 
     async def run(self, call: Call) -> dict[str, Any]:
-        changed = await library.change_metadata(call.services, call.caller, self.document_id, self.metadata)
+        changed = await call.services.documents.change_metadata(call.caller, self.document_id, self.metadata)
         return views.document(changed)
 
 
@@ -85,7 +80,7 @@ class DeleteDocument(TenantCommand):
     document_id: Name
 
     async def run(self, call: Call) -> dict[str, Any]:
-        await library.delete_document(call.services, call.caller, self.document_id)
+        await call.services.deletion.delete_document(call.caller, self.document_id)
         return {"id": self.document_id, "deleted": True}
 
 
@@ -94,7 +89,7 @@ class DeleteDocuments(TenantCommand, DocumentSelection):
     """Remove all documents that are meant, as many as the deadline allows; `more` says that there may be more."""
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return await library.delete_documents(call.services, call.caller, self, call.deadline_s)
+        return (await call.services.deletion.delete_documents(call.caller, self, call.deadline_s))._asdict()
 
 
 @command("list_jobs")
@@ -104,8 +99,8 @@ class ListJobs(TenantCommand, Paged):
     state: OfState = None
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = bounds.page(call.services.limits, self.limit)
-        return views.jobs(await library.jobs(call.services, call.caller, self.state, after=self.after, limit=limit))
+        limit = call.services.limits.page_size(self.limit)
+        return views.jobs(await call.services.jobs.list(call.caller, self.state, after=self.after, limit=limit))
 
 
 @command("get_job")
@@ -117,7 +112,7 @@ class GetJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return await call.services.jobs.view(call.caller.tenant_id, self.job_id)
+        return await call.services.jobs.get(call.caller, self.job_id)
 
 
 @command("cancel_job")
@@ -127,4 +122,4 @@ class CancelJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return await library.cancel_job(call.services, call.caller, self.job_id)
+        return await call.services.jobs.cancel(call.caller, self.job_id)

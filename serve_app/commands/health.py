@@ -18,4 +18,4 @@ class Health(PlatformCommand):
         """Whoever has a key may look."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return views.readiness(await services.stages())
+        return views.readiness(await services.ask_stages())

@@ -9,7 +9,6 @@ from pydantic import Field
 from serve_app.commands.base import Call, TenantCommand, command
 from serve_app.schemas import views
 from serve_app.schemas.documents import NewKey, Rotation, Text, Wire
-from serve_app.services import limits as bounds
 
 manage_keys = command("manage_keys")
 
@@ -48,7 +47,7 @@ class RotateKey(TenantCommand, _Named, Rotation):
     action: Literal["rotate"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        overlap_s = bounds.overlap(call.services.limits, self.overlap_s)
+        overlap_s = call.services.limits.key_overlap_s(self.overlap_s)
         secret, key = await call.services.keys.rotate(call.caller.tenant_id, self.key_id, overlap_s=overlap_s)
         return {**views.key(key), "secret": secret}
 

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from serve_app.commands.base import Call, Outcome, Streamed, TenantCommand, command
 from serve_app.schemas.documents import QueryRequest, SearchRequest
-from serve_app.services import queries as questions
 
 
 @command("query")
@@ -24,11 +23,11 @@ class Ask(TenantCommand, QueryRequest):
         return self.stream
 
     async def run(self, call: Call) -> Outcome:
-        await questions.spend(call.services, call.caller)
-        asked = await questions.ask(call.services, call.caller, self, call.deadline_s)
+        await call.services.queries.count_request(call.caller)
+        admitted = await call.services.queries.ask(call.caller, self, call.deadline_s)
         if self.stream:
-            return Streamed(asked.query.id, questions.answer(call.services, asked))
-        return await questions.whole(call.services, asked)
+            return Streamed(admitted.query.id, call.services.queries.answer(admitted))
+        return await call.services.queries.answer_as_json(admitted)
 
 
 @command("search")
@@ -38,9 +37,9 @@ class Find(TenantCommand, SearchRequest):
     needs = "query"
 
     async def run(self, call: Call) -> dict[str, Any]:
-        await questions.spend(call.services, call.caller)
-        query = await questions.admit(call.services, call.caller, self, call.deadline_s)
-        return await questions.search(call.services, query)
+        await call.services.queries.count_request(call.caller)
+        query = await call.services.queries.validate(call.caller, self, call.deadline_s)
+        return await call.services.queries.search(query)
 
 
 @command("cancel_query")
@@ -52,5 +51,5 @@ class CancelQuery(TenantCommand):
     query_id: str = Field(pattern=r"^[0-9a-f]{32}$", examples=["0" * 32])
 
     async def run(self, call: Call) -> dict[str, Any]:
-        questions.cancel(call.services, call.caller, self.query_id)
+        call.services.queries.cancel(call.caller, self.query_id)
         return {"query_id": self.query_id, "state": "cancelling"}

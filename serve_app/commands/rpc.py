@@ -72,7 +72,7 @@ class Rpc:
             return _failed(NOT_JSON, f"the body is not JSON: {error}")
         if not isinstance(given, list):
             return await self._one(given)
-        most = self.services.limits.max_batch
+        most = self.services.config.max_batch
         if not 1 <= len(given) <= most:
             return _failed(NOT_A_CALL, f"a batch has 1 to {most} calls, this one {len(given)}")
         free = asyncio.Semaphore(AT_ONCE)

@@ -11,9 +11,7 @@ from serve_app.commands.base import PlatformCommand, command
 from serve_app.platform.keys import Principal
 from serve_app.schemas import views
 from serve_app.schemas.documents import Paged, TenantFields, TenantPatch, Text, Wire
-from serve_app.services import container as rules
-from serve_app.services import documents as library
-from serve_app.services import limits as bounds
+from serve_app.services.access import require_overseer
 from serve_app.services.container import Services
 
 
@@ -34,7 +32,7 @@ class GetTenant(PlatformCommand, _Named):
     """A tenant's state and settings; an admin key of the tenant may look too."""
 
     def allow(self, holder: Principal) -> None:
-        rules.for_overseer(holder, self.tenant)
+        require_overseer(holder, self.tenant)
 
     async def run(self, services: Services) -> dict[str, Any]:
         return views.tenant(await services.tenants.get(self.tenant))
@@ -45,7 +43,7 @@ class ListTenants(PlatformCommand, Paged):
     """Tenants in the order of their ids."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        limit = bounds.page(services.limits, self.limit)
+        limit = services.limits.page_size(self.limit)
         return views.tenants(await services.tenants.list(after=self.after, limit=limit), limit)
 
 
@@ -66,4 +64,4 @@ class DeleteTenant(PlatformCommand, _Named):
     same command again."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return {"id": self.tenant, "removed": asdict(await library.delete_tenant(services, self.tenant))}
+        return {"id": self.tenant, "removed": asdict(await services.deletion.delete_tenant(self.tenant))}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Next = Annotated[str | None, Field(description="`after` of the next page; null: this is the last one")]
 
 
 class Shown(BaseModel):

@@ -1,8 +1,11 @@
-"""What callers ask for against the service's limits, as routes and commands check it."""
+"""What requests ask for, held against the service's limits and the tenant's narrower ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from deployments import filters
 from deployments.errors import InvalidRequest
@@ -11,38 +14,95 @@ from serve_app.config.args import ApiConfig
 from serve_app.platform.tenant_settings import Limits as TenantLimits
 
 
-def page(limits: ApiConfig, asked: int | None) -> int:
-    """Rows of a list. Raises InvalidRequest."""
-    if asked is not None and asked > limits.max_page:
-        raise InvalidRequest(f"limit is {asked}; at most {limits.max_page} is allowed")
-    return asked or limits.page
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Every method raises InvalidRequest for a value over its limit; the error's `field` names the request's field."""
 
+    config: ApiConfig
 
-def condition(limits: ApiConfig, text: str | None) -> Filter | None:
-    """A filter as data, None for none. Raises InvalidFilter."""
-    if text is None:
-        return None
-    return filters.parse(text, max_bytes=limits.max_filter_bytes, max_depth=limits.max_filter_depth)
+    def page_size(self, requested: int | None) -> int:
+        """Rows of a list."""
+        _check_at_most("limit", requested, self.config.max_page)
+        return requested or self.config.page
 
+    def filter(self, text: str | None) -> Filter | None:
+        """A filter as data, None for none. Raises InvalidFilter."""
+        if text is None:
+            return None
+        return filters.parse(text, max_bytes=self.config.max_filter_bytes, max_depth=self.config.max_filter_depth)
 
-def overlap(limits: ApiConfig, asked_s: float) -> float:
-    """Seconds a rotated key goes on working. Raises InvalidRequest."""
-    if asked_s > limits.max_key_overlap_s:
-        raise InvalidRequest(f"overlap_s is {asked_s:g}; at most {limits.max_key_overlap_s:g} is allowed")
-    return asked_s
+    def key_overlap_s(self, requested_s: float) -> float:
+        """Seconds that a rotated key goes on working."""
+        most = self.config.max_key_overlap_s
+        if requested_s > most:
+            raise InvalidRequest(f"overlap_s is {requested_s:g}; at most {most:g} is allowed", field="overlap_s")
+        return requested_s
 
+    def top_k(self, requested: int | None, tenant: TenantLimits) -> int:
+        """Passages of an answer."""
+        most = _least(self.config.max_top_k, tenant.top_k)
+        _check_at_most("top_k", requested, most)
+        return requested or min(self.config.top_k, most)
 
-def texts(limits: ApiConfig, field: str, given: Sequence[str]) -> None:
-    """Raises InvalidRequest for too many texts to embed or rerank, or one too long."""
-    if len(given) > limits.max_inputs:
-        raise InvalidRequest(f"{field} has {len(given)} texts; at most {limits.max_inputs} are allowed in one request")
-    for at, text in enumerate(given):
-        if len(text) > limits.max_input_characters:
+    def max_tokens(self, requested: int | None, tenant: TenantLimits, *, field: str) -> int:
+        """Tokens of an answer."""
+        most = _least(self.config.max_max_tokens, tenant.max_tokens)
+        _check_at_most(field, requested, most)
+        return requested or min(self.config.max_tokens, most)
+
+    @staticmethod
+    def deadline_s(requested_s: float, tenant: TenantLimits) -> float:
+        """Seconds that a request of a tenant may take."""
+        return min(requested_s, tenant.deadline_s or requested_s)
+
+    def check_query_length(self, text: str, *, field: str) -> None:
+        most = self.config.max_query_characters
+        if len(text) > most:
+            raise InvalidRequest(f"{field} has {len(text)} characters; at most {most} are allowed", field=field)
+
+    def check_collections(self, names: Sequence[str]) -> None:
+        """How many collections a query names."""
+        most = self.config.max_collections
+        if len(names) > most:
+            raise InvalidRequest(f"collections names {len(names)}; at most {most} are allowed", field="collections")
+
+    def check_texts(self, texts: Sequence[str], *, field: str) -> None:
+        """How many texts are to be embedded or reranked, and how long each of them is."""
+        if len(texts) > self.config.max_inputs:
             raise InvalidRequest(
-                f"{field}[{at}] has {len(text)} characters; at most {limits.max_input_characters} are allowed"
+                f"{field} has {len(texts)} texts; at most {self.config.max_inputs} are allowed in one request",
+                field=field,
             )
+        most = self.config.max_input_characters
+        for position, text in enumerate(texts):
+            if len(text) > most:
+                raise InvalidRequest(
+                    f"{field}[{position}] has {len(text)} characters; at most {most} are allowed", field=field
+                )
+
+    def check_documents(self, count: int) -> None:
+        """How many documents one job has."""
+        most = self.config.max_files
+        if count > most:
+            raise InvalidRequest(f"documents names {count}; at most {most} are allowed in one job", field="documents")
+
+    def check_metadata(self, metadata: Mapping[str, Any], *, field: str = "metadata") -> None:
+        """That it is JSON, and how many bytes it has as such."""
+        try:
+            size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
+        except (ValueError, RecursionError):
+            raise InvalidRequest(
+                f"{field}: holds what JSON cannot: NaN, an infinity, half a surrogate pair", field=field
+            ) from None
+        most = self.config.max_metadata_bytes
+        if size > most:
+            raise InvalidRequest(f"{field} takes {size} bytes; at most {most} are allowed", field=field)
 
 
-def deadline(of_tenant: TenantLimits, asked_s: float) -> float:
-    """Seconds that a request of a tenant may take."""
-    return min(asked_s, of_tenant.deadline_s or asked_s)
+def _check_at_most(field: str, requested: int | None, most: int) -> None:
+    if requested is not None and requested > most:
+        raise InvalidRequest(f"{field} is {requested}; at most {most} is allowed", field=field)
+
+
+def _least(limit: int, narrower: int | None) -> int:
+    return limit if narrower is None else min(limit, narrower)

@@ -1,4 +1,4 @@
-"""Ask and find, as routes and commands do it: what may be asked, the pipeline's run of it, and what is logged."""
+"""Ask, search and chat: what may be asked, the pipeline's run of it, and the record of how it ended."""
 
 from __future__ import annotations
 
@@ -13,162 +13,220 @@ from deployments.lexical import detect_language
 from deployments.types import Message as ChatMessage
 from deployments.types import Scope, Usage
 from serve_app.admission.protocol import AdmissionLimits
+from serve_app.admission.rate_limits import RateLimitStatus
+from serve_app.admission.replica import ReplicaAdmission
 from serve_app.admission.slots import Slot
 from serve_app.platform.audit import QueryOutcome
-from serve_app.platform.events import Event, EventType
+from serve_app.platform.collections import Collections
+from serve_app.platform.events import Event, Events, EventType
 from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Sources, wire
 from serve_app.query.deadline import Deadline
-from serve_app.query.pipeline import Query
+from serve_app.query.pipeline import Pipeline, Query
 from serve_app.schemas.documents import QueryRequest, SearchRequest
-from serve_app.services import limits as bounds
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access
+from serve_app.services.limits import RequestLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question that may be answered now. Where generation has no slot for it, `full` says so, and it is answered
-    without."""
+class AdmittedQuery:
+    """A query that may be answered now. `slot` is its slot in generation.
+
+    Without one, `overloaded` says why, and the pipeline's fallback answers.
+    """
 
     query: Query
     slot: Slot | None
-    full: Overloaded | None = None
+    overloaded: Overloaded | None = None
 
 
-class Names(NamedTuple):
-    """What fields are called in the API that the caller speaks, for refusals that name them."""
+class FieldNames(NamedTuple):
+    """What the caller's API calls these fields; refusals name them so."""
 
     query: str
     max_tokens: str
 
 
-OWN_NAMES = Names("query", "max_tokens")
+OWN_FIELD_NAMES = FieldNames("query", "max_tokens")
 
 
-async def spend(services: Services, caller: Access) -> None:
-    """Count a question against the tenant's rate. Raises RateLimited."""
-    await services.admission.spend(caller.tenant_id, admission_limits(services, caller))
+@dataclass(frozen=True, slots=True)
+class QueryService:
+    """A query is validated, then given a slot in generation, then answered: `answer` and `chat` free the slot."""
 
+    pipeline: Pipeline
+    admission: ReplicaAdmission
+    collections: Collections
+    events: Events
+    limits: RequestLimits
 
-async def ask(services: Services, caller: Access, asked: QueryRequest, deadline_s: float) -> Asked:
-    """Everything that can refuse a question, the wait for a slot in generation too, before any stage works for it."""
-    return await seat(services, caller, await admit(services, caller, asked, deadline_s))
+    async def count_request(self, caller: Access) -> None:
+        """Count a request against the tenant's rate. Raises RateLimited."""
+        await self.admission.spend(caller.tenant_id, self._admission_limits(caller))
 
+    def rate_status(self, caller: Access) -> RateLimitStatus | None:
+        """The rest of the tenant's rate; None where it has no limit."""
+        return self.admission.rate_status(caller.tenant_id)
 
-async def seat(services: Services, caller: Access, query: Query, *, documents: bool = True) -> Asked:
-    """A slot in generation; the wait for it is part of the deadline. Raises RateLimited, and Overloaded unless the
-    question is one to `documents` and there is a fallback, which needs no slot."""
-    deadline, slot, full = Deadline(query.deadline_s), None, None
-    try:
-        slot = await services.admission.acquire_slot(caller.tenant_id, admission_limits(services, caller), deadline)
-    except Overloaded as error:
-        if services.pipeline.fallback is None or not documents:
-            raise
-        full = error
-    return Asked(replace(query, deadline_s=deadline.remaining()), slot, full)
+    async def ask(self, caller: Access, request: QueryRequest, deadline_s: float) -> AdmittedQuery:
+        """Validate a question and wait for its slot in generation. No stage works for a question that is refused here.
 
+        Raises as `validate` and `acquire_slot`.
+        """
+        return await self.acquire_slot(caller, await self.validate(caller, request, deadline_s))
 
-async def admit(
-    services: Services, caller: Access, asked: SearchRequest, deadline_s: float, *, names: Names = OWN_NAMES
-) -> Query:
-    """What can refuse a query by itself."""
-    limits, settings = services.limits, caller.tenant.settings
-    text = asked.query.strip()
-    if not text:
-        raise InvalidRequest(f"{names.query} is empty; send the question's text")
-    if len(asked.query) > limits.max_query_characters:
-        raise InvalidRequest(
-            f"{names.query} has {len(asked.query)} characters; at most {limits.max_query_characters} are allowed"
+    async def validate(
+        self, caller: Access, request: SearchRequest, deadline_s: float, *, names: FieldNames = OWN_FIELD_NAMES
+    ) -> Query:
+        """Raises InvalidRequest, InvalidFilter, UnknownCollection."""
+        config, settings = self.limits.config, caller.tenant.settings
+        text = request.query.strip()
+        if not text:
+            raise InvalidRequest(f"{names.query} is empty; send the question's text", field=names.query)
+        self.limits.check_query_length(request.query, field=names.query)
+        self.limits.check_collections(request.collections)
+        condition = self.limits.filter(request.filter)
+        top_k = self.limits.top_k(request.top_k, settings.limits)
+        sampling: dict[str, Any] = {"max_tokens": 1}
+        if isinstance(request, QueryRequest):
+            sampling = {
+                "max_tokens": self.limits.max_tokens(request.max_tokens, settings.limits, field=names.max_tokens),
+                "temperature": request.temperature,
+                "seed": request.seed,
+            }
+        await self.collections.require(caller.tenant_id, request.collections)
+        return Query(
+            id=uuid.uuid4().hex,
+            text=text,
+            language=request.language or detect_language(text, settings.default_language or config.default_language),
+            scope=Scope(caller.tenant_id, request.user or "", tuple(sorted(set(request.collections))), condition),
+            top_k=top_k,
+            candidates=max(config.candidates, top_k),
+            deadline_s=self.limits.deadline_s(deadline_s, settings.limits),
+            first_token_s=config.first_token_s,
+            preamble=settings.prompt_preamble,
+            model=settings.model or "",
+            **sampling,
         )
-    if len(asked.collections) > limits.max_collections:
-        raise InvalidRequest(
-            f"collections names {len(asked.collections)}; at most {limits.max_collections} are allowed"
+
+    def validate_chat(
+        self,
+        caller: Access,
+        text: str,
+        *,
+        user: str | None,
+        max_tokens: int | None,
+        deadline_s: float,
+        names: FieldNames,
+    ) -> Query:
+        """The query for `chat`. `text` is the last user message: engines that read no messages answer that.
+
+        Raises InvalidRequest.
+        """
+        config, settings = self.limits.config, caller.tenant.settings
+        return Query(
+            id=uuid.uuid4().hex,
+            text=text,
+            language=detect_language(text, settings.default_language or config.default_language),
+            scope=Scope(caller.tenant_id, user or ""),
+            top_k=0,
+            candidates=0,
+            max_tokens=self.limits.max_tokens(max_tokens, settings.limits, field=names.max_tokens),
+            deadline_s=self.limits.deadline_s(deadline_s, settings.limits),
+            first_token_s=config.first_token_s,
         )
-    condition = bounds.condition(limits, asked.filter)
-    top_k = _within("top_k", asked.top_k, limits.top_k, _least(limits.max_top_k, settings.limits.top_k))
-    generating: dict[str, Any] = {"max_tokens": 1}
-    if isinstance(asked, QueryRequest):
-        most = _least(limits.max_max_tokens, settings.limits.max_tokens)
-        generating = {
-            "max_tokens": _within(names.max_tokens, asked.max_tokens, limits.max_tokens, most),
-            "temperature": asked.temperature,
-            "seed": asked.seed,
-        }
-    await services.collections.require(caller.tenant_id, asked.collections)
-    return Query(
-        id=uuid.uuid4().hex,
-        text=text,
-        language=asked.language or detect_language(text, settings.default_language or limits.default_language),
-        scope=Scope(caller.tenant_id, asked.user or "", tuple(sorted(set(asked.collections))), condition),
-        top_k=top_k,
-        candidates=max(limits.candidates, top_k),
-        deadline_s=bounds.deadline(settings.limits, deadline_s),
-        first_token_s=limits.first_token_s,
-        preamble=settings.prompt_preamble,
-        model=settings.model or "",
-        **generating,
-    )
 
+    async def acquire_slot(self, caller: Access, query: Query, *, from_documents: bool = True) -> AdmittedQuery:
+        """Wait for a slot in generation; the wait is part of the query's deadline.
 
-def admit_chat(
-    services: Services,
-    caller: Access,
-    text: str,
-    *,
-    user: str | None,
-    max_tokens: int | None,
-    deadline_s: float,
-    names: Names,
-) -> Query:
-    """What `chat` needs of a query; `text` is the conversation's last question, for what reads no messages."""
-    limits, settings = services.limits, caller.tenant.settings
-    most = _least(limits.max_max_tokens, settings.limits.max_tokens)
-    return Query(
-        id=uuid.uuid4().hex,
-        text=text,
-        language=detect_language(text, settings.default_language or limits.default_language),
-        scope=Scope(caller.tenant_id, user or ""),
-        top_k=0,
-        candidates=0,
-        max_tokens=_within(names.max_tokens, max_tokens, limits.max_tokens, most),
-        deadline_s=bounds.deadline(settings.limits, deadline_s),
-        first_token_s=limits.first_token_s,
-    )
+        Raises RateLimited. Raises Overloaded, unless the query is answered `from_documents` and the pipeline has a
+        fallback, which needs no slot.
+        """
+        deadline, slot, overloaded = Deadline(query.deadline_s), None, None
+        try:
+            slot = await self.admission.acquire_slot(caller.tenant_id, self._admission_limits(caller), deadline)
+        except Overloaded as error:
+            if self.pipeline.fallback is None or not from_documents:
+                raise
+            overloaded = error
+        return AdmittedQuery(replace(query, deadline_s=deadline.remaining()), slot, overloaded)
 
+    def answer(self, admitted: AdmittedQuery) -> AsyncGenerator[Message]:
+        """The pipeline's messages. However it ends, the slot is then free and the outcome published."""
+        return self._record_outcome(admitted, self.pipeline.answer(admitted.query, full=admitted.overloaded))
 
-def answer(services: Services, asked: Asked) -> AsyncGenerator[Message]:
-    """The pipeline's messages; when it ends, however it does, its slot is free and the query's event is published."""
-    return _told(services, asked, services.pipeline.answer(asked.query, full=asked.full))
+    def chat(self, admitted: AdmittedQuery, conversation: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
+        """A model's answer to messages as they are, without documents. Ends as `answer` does."""
+        return self._record_outcome(admitted, self.pipeline.chat(admitted.query, conversation))
 
-
-def chat(services: Services, asked: Asked, conversation: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
-    """The same of a model's answer to messages as they are, without documents."""
-    return _told(services, asked, services.pipeline.chat(asked.query, conversation))
-
-
-async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Message]) -> AsyncGenerator[Message]:
-    query = asked.query
-    sources, complete, outcome = 0, None, "cancelled"
-    try:
-        async with aclosing(answered) as messages:
+    async def answer_as_json(self, admitted: AdmittedQuery) -> dict[str, Any]:
+        """The whole answer as one JSON object."""
+        answer: dict[str, Any] = {"query_id": admitted.query.id, "answer": "", "sources": [], "citations": []}
+        async with aclosing(self.answer(admitted)) as messages:
             async for message in messages:
-                if isinstance(message, Sources):
-                    sources = len(message.sources)
-                    if asked.slot is not None:
-                        asked.slot.mark_generating()
-                elif isinstance(message, Complete):
-                    complete, outcome = message, message.finish_reason
-                yield message
-    except RagError as error:
-        outcome = error.code
-        raise
-    except Exception:
-        outcome = RagError.code
-        raise
-    finally:
-        if asked.slot is not None:
-            asked.slot.release(answered=complete is not None)
+                match message:
+                    case Sources():
+                        answer["sources"] = wire(message)["sources"]
+                    case Chunk():
+                        answer["answer"] += message.content
+                    case Citation():
+                        answer["citations"].append(
+                            {"sources": message.sources, "start": message.start, "end": message.end}
+                        )
+                    case Complete():
+                        answer |= {
+                            name: value for name, value in wire(message).items() if name not in ("type", "query_id")
+                        }
+        return answer
+
+    async def search(self, query: Query) -> dict[str, Any]:
+        """Passages without an answer, best first, with each stage's score; as a JSON object."""
+        found = await self.pipeline.search(query)
+        results = [
+            {
+                "id": candidate.passage.id,
+                "document_id": candidate.passage.document_id,
+                "title": candidate.passage.title,
+                "text": candidate.passage.text,
+                "metadata": candidate.passage.metadata,
+                "score": candidate.scores.final,
+                "scores": asdict(candidate.scores),
+            }
+            for candidate in found.candidates
+        ]
+        return {"query_id": query.id, "results": results, "timings": found.timings, "degraded": found.degraded}
+
+    def cancel(self, caller: Access, query_id: str) -> None:
+        """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
+        self.pipeline.generate.abort(caller.tenant_id, query_id)
+
+    async def _record_outcome(
+        self, admitted: AdmittedQuery, answer: AsyncGenerator[Message]
+    ) -> AsyncGenerator[Message]:
+        sources, complete, outcome = 0, None, "cancelled"
+        try:
+            async with aclosing(answer) as messages:
+                async for message in messages:
+                    if isinstance(message, Sources):
+                        sources = len(message.sources)
+                        if admitted.slot is not None:
+                            admitted.slot.mark_generating()
+                    elif isinstance(message, Complete):
+                        complete, outcome = message, message.finish_reason
+                    yield message
+        except RagError as error:
+            outcome = error.code
+            raise
+        except Exception:
+            outcome = RagError.code
+            raise
+        finally:
+            if admitted.slot is not None:
+                admitted.slot.release(answered=complete is not None)
+            self._publish(admitted.query, outcome, complete, sources)
+
+    def _publish(self, query: Query, outcome: str, complete: Complete | None, sources: int) -> None:
         usage = complete.usage if complete else Usage()
-        told = QueryOutcome(
+        details = QueryOutcome(
             user=query.scope.user_id,
             language=query.language,
             outcome=outcome,
@@ -181,64 +239,13 @@ async def _told(services: Services, asked: Asked, answered: AsyncGenerator[Messa
         kind: EventType = "query.cancelled" if outcome == "cancelled" else "query.failed"
         if complete is not None and outcome != "cancelled":
             kind = "query.completed"
-        services.events.publish(Event(kind, query.scope.tenant_id, query.id, asdict(told)))
+        self.events.publish(Event(kind, query.scope.tenant_id, query.id, asdict(details)))
 
-
-async def whole(services: Services, asked: Asked) -> dict[str, Any]:
-    """The stream's messages folded into one object."""
-    folded: dict[str, Any] = {"query_id": asked.query.id, "answer": "", "sources": [], "citations": []}
-    async with aclosing(answer(services, asked)) as messages:
-        async for message in messages:
-            match message:
-                case Sources():
-                    folded["sources"] = wire(message)["sources"]
-                case Chunk():
-                    folded["answer"] += message.content
-                case Citation():
-                    folded["citations"].append({"sources": message.sources, "start": message.start, "end": message.end})
-                case Complete():
-                    folded |= {k: v for k, v in wire(message).items() if k not in ("type", "query_id")}
-    return folded
-
-
-async def search(services: Services, query: Query) -> dict[str, Any]:
-    """Passages without an answer: best first, with each stage's score."""
-    found = await services.pipeline.search(query)
-    results = [
-        {
-            "id": candidate.passage.id,
-            "document_id": candidate.passage.document_id,
-            "title": candidate.passage.title,
-            "text": candidate.passage.text,
-            "metadata": candidate.passage.metadata,
-            "score": candidate.scores.final,
-            "scores": asdict(candidate.scores),
-        }
-        for candidate in found.candidates
-    ]
-    return {"query_id": query.id, "results": results, "timings": found.timings, "degraded": found.degraded}
-
-
-def cancel(services: Services, caller: Access, query_id: str) -> None:
-    """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
-    services.pipeline.generate.abort(caller.tenant_id, query_id)
-
-
-def admission_limits(services: Services, caller: Access) -> AdmissionLimits:
-    """A tenant's own limits go before the service's."""
-    settings, usual = caller.tenant.settings, services.admission.config
-    return AdmissionLimits(
-        settings.weight,
-        settings.limits.requests_per_minute or usual.requests_per_minute,
-        settings.limits.concurrent or usual.concurrent,
-    )
-
-
-def _least(limit: int, narrower: int | None) -> int:
-    return limit if narrower is None else min(limit, narrower)
-
-
-def _within(field: str, asked: int | None, default: int, most: int) -> int:
-    if asked is not None and asked > most:
-        raise InvalidRequest(f"{field} is {asked}; at most {most} is allowed")
-    return asked or min(default, most)
+    def _admission_limits(self, caller: Access) -> AdmissionLimits:
+        """The tenant's own limits, and where it has none the service's."""
+        settings, defaults = caller.tenant.settings, self.admission.config
+        return AdmissionLimits(
+            settings.weight,
+            settings.limits.requests_per_minute or defaults.requests_per_minute,
+            settings.limits.concurrent or defaults.concurrent,
+        )

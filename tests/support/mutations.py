@@ -27,8 +27,7 @@ from serve_app.platform import audit as logs
 from serve_app.platform import bulk, collections, documents, idempotency, jobs, keys, tenants, webhooks
 from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform.keys import Principal
-from serve_app.services import container as rules
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access, AccessService
 from serve_app.storage import tables as models
 
 ROOT = Path(serve_app.__file__).parents[1]
@@ -108,8 +107,8 @@ def _passages_of_all_under_one_key() -> Iterator[None]:
         yield
 
 
-async def _access_by_name(services: Services, principal: Principal, named: str | None) -> Access:
-    tenant = await services.tenants.active(named or principal.tenant_id)
+async def _access_by_name(service: AccessService, principal: Principal, named: str | None) -> Access:
+    tenant = await service.tenants.active(named or principal.tenant_id)
     return Access(tenant, principal.role, principal.key_id)
 
 
@@ -120,7 +119,7 @@ def other_filters() -> dict[str, Callable[[], Any]]:
         for name in ("scope_expression", "document_expression", "window_expression", "tenant_expression")
     }
     found["milvus.primary_key"] = _passages_of_all_under_one_key
-    found["services.access"] = partial(_patched, rules, "access", _access_by_name)
+    found["services.access"] = partial(_patched, AccessService, "resolve", _access_by_name)
     return found
 
 

@@ -50,7 +50,7 @@ from serve_app.platform.events import Event, One
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.visibility import Visibility
 from serve_app.query.pipeline import Pipeline
-from serve_app.services.container import Services, assemble
+from serve_app.services.container import Services, Stores, build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
@@ -160,6 +160,7 @@ class World:
 
     client: httpx.AsyncClient
     services: Services
+    stores: Stores
     stages: Stages
     folder: Path
     platform_key: str
@@ -210,21 +211,21 @@ class World:
 
     async def told(self) -> None:
         """Once what happened has been told to all who listen."""
-        await self.services.events.drain()
+        await self.stores.events.drain()
 
     async def take(self, tenant: str) -> list[DocumentTask]:
         """A tenant's documents, for a worker that then does nothing with them."""
         taken = []
-        for task in await self.services.jobs.claim("another worker", lease_s=60, limit=100):
+        for task in await self.stores.jobs.claim("another worker", lease_s=60, limit=100):
             if task.tenant_id == tenant:
                 taken.append(task)
             else:
-                await self.services.jobs.retry(task, after_s=0)
+                await self.stores.jobs.retry(task, after_s=0)
         return taken
 
     async def give_back(self, tasks: Sequence[DocumentTask]) -> None:
         for task in tasks:
-            await self.services.jobs.retry(task, after_s=0)
+            await self.stores.jobs.retry(task, after_s=0)
 
     async def put(self, tenant: str, **document: Any) -> httpx.Response:
         """Hand a document in and wait until it is indexed or failed."""
@@ -255,9 +256,9 @@ async def world(
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return {"generation": [await stages.generation.status()]}
 
-    services = assemble(
-        database,
-        blobs,
+    stores = build_stores(database, blobs, limits, models=(), check_webhook_url=str)
+    services = build_services(
+        stores,
         Pipeline(
             stages,
             LexicalStatistics(database),
@@ -275,24 +276,23 @@ async def world(
         SOURCES,
         limits,
         models=(),
-        webhook_url=str,
         settle_s=0.5,
-        stages=ask_stages,
-        announce=lambda: made.announce(),
+        ask_stages=ask_stages,
+        announce_job=lambda: made.announce(),
     )
     concluded = Concluded()
-    services.events.subscribers += (concluded,)
-    worker = Worker(ingestion, stages, stages, services.jobs, blobs, "worker", parser)
-    secret, _ = await services.keys.create_key(PLATFORM, "platform", "platform")
+    stores.events.subscribers += (concluded,)
+    worker = Worker(ingestion, stages, stages, stores.jobs, blobs, "worker", parser)
+    secret, _ = await stores.keys.create_key(PLATFORM, "platform", "platform")
     transport = httpx.ASGITransport(create_app(services))
     worker.start()
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.test", timeout=60) as client:
-            made = kind(client, services, stages, folder, secret, worker, concluded)
+            made = kind(client, services, stores, stages, folder, secret, worker, concluded)
             yield made
     finally:
-        await services.events.drain()
-        await services.events.close()
+        await stores.events.drain()
+        await stores.events.close()
         await worker.close()
         stages.retrieval.__del__()
         await database.close()

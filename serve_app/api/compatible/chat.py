@@ -14,18 +14,19 @@ from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Message as ChatTurn
 from deployments.types import Usage
-from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.completions import DONE, Completion
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
-from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, data_stream, refusals
 from serve_app.api.streaming import PING, beating, data
 from serve_app.query.answer_events import Source
 from serve_app.query.deadline import Deadline
 from serve_app.query.pipeline import Query
 from serve_app.schemas.documents import QueryRequest
-from serve_app.services import queries as questions
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access
+from serve_app.services.container import Services
+from serve_app.services.models import RAG, require_model
+from serve_app.services.queries import FieldNames
 
 router = APIRouter(tags=["openai"])
 _ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")
@@ -103,24 +104,27 @@ _STREAM = data_stream(
         ),
     },
 )
-async def complete(body: ChatRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
+async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Chat as with OpenAI's API. Model `rag` answers the last message from the caller's documents, with the messages
     before it as the conversation so far; any other model is sent the messages as they are.
 
     A stream is answered 200 once it is accepted; what fails later is its last event, and there is no `[DONE]` then.
     """
-    if body.model == catalogue.RAG:
-        asked = await questions.seat(serving, caller, await _from_documents(serving, caller, body, deadline_s))
-        answer = questions.answer(serving, asked)
+    if body.model == RAG:
+        admitted = await services.queries.acquire_slot(
+            caller, await _from_documents(services, caller, body, deadline_s)
+        )
+        answer = services.queries.answer(admitted)
     else:
-        asked = await questions.seat(serving, caller, await _raw(serving, caller, body, deadline_s), documents=False)
-        answer = questions.chat(serving, asked, _conversation(body.messages))
-    completion = Completion(asked.query.id, body.model)
-    headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
+        query = await _raw(services, caller, body, deadline_s)
+        admitted = await services.queries.acquire_slot(caller, query, from_documents=False)
+        answer = services.queries.chat(admitted, _conversation(body.messages))
+    completion = Completion(admitted.query.id, body.model)
+    headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
         return JSONResponse(await completion.whole(answer), headers=headers)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    stream = beating(completion.chunks(answer, with_usage=with_usage), heartbeat_s=serving.limits.heartbeat_s)
+    stream = beating(completion.chunks(answer, with_usage=with_usage), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
@@ -128,8 +132,8 @@ async def _from_documents(services: Services, caller: Access, body: ChatRequest,
     """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
     turns = [message for message in body.messages if message.role in ("user", "assistant")]
     if not turns or turns[-1].role != "user":
-        raise InvalidRequest("messages: the last one must be the question, of role user")
-    asked = QueryRequest(
+        raise InvalidRequest("messages: the last one must be the question, of role user", field="messages")
+    request = QueryRequest(
         query=turns[-1].content,
         language=body.language,
         user=body.user,
@@ -139,7 +143,7 @@ async def _from_documents(services: Services, caller: Access, body: ChatRequest,
         max_tokens=_max_tokens(body),
         temperature=0.0 if body.temperature is None else body.temperature,
     )
-    query = await questions.admit(services, caller, asked, deadline_s, names=_names(body))
+    query = await services.queries.validate(caller, request, deadline_s, names=_names(body))
     of_system = (message.content for message in body.messages if message.role in ("system", "developer"))
     preambles = [query.preamble, *of_system]
     return replace(
@@ -151,14 +155,13 @@ async def _from_documents(services: Services, caller: Access, body: ChatRequest,
 
 
 async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s: float) -> Query:
-    models = await Deadline(deadline_s).wait("generation", catalogue.raw(services))
-    catalogue.require(body.model, (catalogue.RAG, *models))
+    models = await Deadline(deadline_s).wait("generation", services.models.chat_models())
+    require_model(body.model, (RAG, *models))
     for field in _ONLY_WITH_DOCUMENTS:
         if getattr(body, field):
-            raise InvalidRequest(f"{field}: only model {catalogue.RAG} looks into documents; leave it out")
+            raise InvalidRequest(f"{field}: only model {RAG} looks into documents; leave it out", field=field)
     last = next((message for message in reversed(body.messages) if message.role == "user"), body.messages[-1])
-    query = questions.admit_chat(
-        services,
+    query = services.queries.validate_chat(
         caller,
         last.content,
         user=body.user,
@@ -194,5 +197,5 @@ def _max_tokens(body: ChatRequest) -> int | None:
     return body.max_completion_tokens or body.max_tokens
 
 
-def _names(body: ChatRequest) -> questions.Names:
-    return questions.Names("messages", "max_completion_tokens" if body.max_completion_tokens else "max_tokens")
+def _names(body: ChatRequest) -> FieldNames:
+    return FieldNames("messages", "max_completion_tokens" if body.max_completion_tokens else "max_tokens")

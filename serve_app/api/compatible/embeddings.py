@@ -12,13 +12,12 @@ from starlette.responses import Response
 from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Matrix, TextKind
-from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.openai import Embedding, EmbeddingsAnswer, EmbeddingsRequest, EmbeddingsUsage
-from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, refusals
 from serve_app.query.deadline import Deadline
-from serve_app.services import limits as bounds
 from serve_app.services.container import Services
+from serve_app.services.models import require_model
 
 TEXTS_A_CALL = 256
 """Of the embedding stage: others' texts come between two calls."""
@@ -39,13 +38,13 @@ _ANSWER = {
         **refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
-async def embed(body: EmbeddingsRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
+async def embed(body: EmbeddingsRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Embed texts as with OpenAI's API, as passages unless `input_type` says that they are queries."""
-    bounds.texts(serving.limits, "input", body.input)
-    deadline = Deadline(bounds.deadline(caller.tenant.settings.limits, deadline_s))
-    embedder = await deadline.wait("embedding", serving.inference.embedder())
-    catalogue.require(body.model, (embedder,))
-    vectors, tokens = await _embedded(serving, body.input, body.input_type or "passage", deadline)
+    services.limits.check_texts(body.input, field="input")
+    deadline = Deadline(services.limits.deadline_s(deadline_s, caller.tenant.settings.limits))
+    embedder = await deadline.wait("embedding", services.inference.embedder())
+    require_model(body.model, (embedder,))
+    vectors, tokens = await _embedded(services, body.input, body.input_type or "passage", deadline)
     if body.dimensions is not None:
         vectors = _first(vectors, body.dimensions)
     if body.encoding_format == "base64":
@@ -77,7 +76,9 @@ async def _embedded(
 def _first(vectors: Matrix, dimensions: int) -> Matrix:
     """Raises InvalidRequest for more than there are."""
     if dimensions > vectors.shape[1]:
-        raise InvalidRequest(f"dimensions is {dimensions}; this model's vectors have {vectors.shape[1]}")
+        raise InvalidRequest(
+            f"dimensions is {dimensions}; this model's vectors have {vectors.shape[1]}", field="dimensions"
+        )
     cut = vectors[:, :dimensions]
     unit: Matrix = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.float32(1e-12))
     return unit

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from deployments import errors
-from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.openai import Model, Models
-from serve_app.api.dependencies import Caller, DeadlineSeconds, Serving
+from serve_app.api.dependencies import Caller, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, refusals
 from serve_app.query.deadline import Deadline
 from serve_app.schemas.documents import Text
+from serve_app.services.models import require_model
 
 router = APIRouter(tags=["openai"])
 ModelId = Annotated[Text, Path(max_length=512, examples=["rag"])]
@@ -30,9 +30,9 @@ def _model(model: str) -> dict[str, Any]:
         **refusals(errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
-async def list_(serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+async def list_(services: ServicesDep, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
     """`rag`, the models that chat without documents, the embedder and the reranker."""
-    there = await Deadline(deadline_s).wait("the list of models", catalogue.everything(serving))
+    there = await Deadline(deadline_s).wait("the list of models", services.models.all_models())
     return {"object": "list", "data": [_model(model) for model in there]}
 
 
@@ -44,8 +44,8 @@ async def list_(serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -
         **refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
-async def get(model: ModelId, serving: Serving, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+async def get(model: ModelId, services: ServicesDep, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
     """Whether there is such a model."""
-    there = await Deadline(deadline_s).wait("the list of models", catalogue.everything(serving))
-    catalogue.require(model, there)
+    there = await Deadline(deadline_s).wait("the list of models", services.models.all_models())
+    require_model(model, there)
     return _model(model)

@@ -10,14 +10,13 @@ from typing import Any, Literal
 from fastapi import APIRouter
 
 from deployments import errors
-from deployments.errors import InvalidRequest
-from serve_app.api.compatible import catalogue
 from serve_app.api.compatible.cohere import RerankV1Answer, RerankV1Request, RerankV2Answer, RerankV2Request
-from serve_app.api.dependencies import Asker, DeadlineSeconds, Serving
+from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, refusals
 from serve_app.query.deadline import Deadline
-from serve_app.services import limits as bounds
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access
+from serve_app.services.container import Services
+from serve_app.services.models import require_model
 
 DOCUMENTS_A_UNIT = 100
 router = APIRouter(tags=["cohere"])
@@ -47,11 +46,11 @@ def _answer(version: Literal["1", "2"], results: list[dict[str, Any]], documents
     },
 )
 async def first_version(
-    body: RerankV1Request, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds
+    body: RerankV1Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Order texts by their relevance to a query, as with the first version of Cohere's API."""
     texts = [document["text"] for document in body.documents]
-    results = await _ranked(serving, caller, body.model, body.query, texts, body.top_n, deadline_s)
+    results = await _ranked(services, caller, body.model, body.query, texts, body.top_n, deadline_s)
     if body.return_documents:
         for result in results:
             result["document"] = body.documents[result["index"]]
@@ -64,10 +63,10 @@ async def first_version(
     responses={200: answers(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2)), **_REFUSED},
 )
 async def second_version(
-    body: RerankV2Request, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds
+    body: RerankV2Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Order texts by their relevance to a query, as with the second version of Cohere's API."""
-    results = await _ranked(serving, caller, body.model, body.query, body.documents, body.top_n, deadline_s)
+    results = await _ranked(services, caller, body.model, body.query, body.documents, body.top_n, deadline_s)
     return _answer("2", results, len(body.documents))
 
 
@@ -81,13 +80,11 @@ async def _ranked(
     deadline_s: float,
 ) -> list[dict[str, Any]]:
     """Best first; equal ones keep their order. Raises InvalidRequest, UnknownModel."""
-    limits = services.limits
-    if len(query) > limits.max_query_characters:
-        raise InvalidRequest(f"query has {len(query)} characters; at most {limits.max_query_characters} are allowed")
-    bounds.texts(limits, "documents", texts)
-    deadline = Deadline(bounds.deadline(caller.tenant.settings.limits, deadline_s))
+    services.limits.check_query_length(query, field="query")
+    services.limits.check_texts(texts, field="documents")
+    deadline = Deadline(services.limits.deadline_s(deadline_s, caller.tenant.settings.limits))
     if model is not None:
-        catalogue.require(model, (await deadline.wait("reranking", services.inference.reranker()),))
+        require_model(model, (await deadline.wait("reranking", services.inference.reranker()),))
     scores = await deadline.wait("reranking", services.inference.score(query, texts))
     order = sorted(range(len(texts)), key=lambda at: -scores[at])
     return [{"index": at, "relevance_score": min(max(scores[at], 0.0), 1.0)} for at in order[:top_n]]

@@ -9,10 +9,8 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from deployments.errors import Forbidden, NotFound, TenantSuspended
-from serve_app.api.dependencies import KeyHolder, NamedTenant, Serving
+from serve_app.api.dependencies import KeyHolder, NamedTenant, PageSize, ServicesDep
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.api.paging import Page
-from serve_app.services import container as rules
 from serve_app.storage.tables import PLATFORM
 
 router = APIRouter(tags=["audit"])
@@ -43,11 +41,11 @@ _ENTRY = {
 }
 
 
-async def audited(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> str:
+async def audited(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTenant = None) -> str:
     """Whose log. Platform keys that name no tenant read the platform's own."""
     if holder.role == "platform" and x_tenant_id is None:
         return PLATFORM
-    return (await rules.access(serving, holder, x_tenant_id)).to_change().tenant_id
+    return (await services.access.resolve(holder, x_tenant_id)).require_write().tenant_id
 
 
 @router.get(
@@ -55,8 +53,8 @@ async def audited(serving: Serving, holder: KeyHolder, x_tenant_id: NamedTenant 
     response_model=AuditEntries,
     responses={200: answers(example={"entries": [_ENTRY]}), **refusals(Forbidden, TenantSuspended, NotFound)},
 )
-async def list_(serving: Serving, tenant_id: Annotated[str, Depends(audited)], page: Page) -> dict[str, Any]:
+async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> dict[str, Any]:
     """Who changed what, the newest first: a tenant's log for its admin keys, and for platform keys that name it; the
     platform's own, which keeps what became of tenants that are gone, for platform keys that name none."""
-    entries = await serving.audit.list(tenant_id, limit=page)
+    entries = await services.audit.list(tenant_id, limit=limit)
     return {"entries": [asdict(entry) | {"at": entry.at.isoformat()} for entry in entries]}

@@ -9,13 +9,12 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from deployments.errors import Conflict, UnknownCollection
-from serve_app.api.dependencies import Caller, Serving, Writer
+from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.api.paging import After, Next, Page
 from serve_app.schemas import views
+from serve_app.schemas.base import Next
 from serve_app.schemas.documents import CollectionPatch, NewCollection, Text
-from serve_app.services import documents as library
 
 router = APIRouter(tags=["collections"], route_class=CreatingRoute)
 CollectionName = Annotated[Text, Path(max_length=64, examples=["zakoni"])]
@@ -66,9 +65,9 @@ _REMOVED = {"name": "zakoni", "removed": {"documents": 12, "passages": 840}}
     response_model=Collection,
     responses={201: answers("Location", example=_ZAKONI), **refusals(Conflict)},
 )
-async def create(body: NewCollection, serving: Serving, caller: Writer, response: Response) -> dict[str, Any]:
+async def create(body: NewCollection, services: ServicesDep, caller: Writer, response: Response) -> dict[str, Any]:
     """Make an empty collection. (A document that names a new collection makes it too.)"""
-    made = await serving.collections.create(caller.tenant_id, body.name, body.description, body.sizes())
+    made = await services.collections.create(caller.tenant_id, body.name, body.description, body.sizes())
     response.headers["Location"] = f"/v1/collections/{quote(made.name)}"
     return views.collection(made)
 
@@ -78,10 +77,10 @@ async def create(body: NewCollection, serving: Serving, caller: Writer, response
     response_model=Collections,
     responses={200: answers(example={"collections": [_ZAKONI], "next": None})},
 )
-async def list_(serving: Serving, caller: Caller, page: Page, after: After = "") -> dict[str, Any]:
+async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: After = "") -> dict[str, Any]:
     """The tenant's collections in the order of their names; `next` is the `after` of the next page."""
-    found = await serving.collections.list(caller.tenant_id, after=after, limit=page)
-    return views.collections(found, page)
+    found = await services.collections.list(caller.tenant_id, after=after, limit=limit)
+    return views.collections(found, limit)
 
 
 @router.get(
@@ -89,9 +88,9 @@ async def list_(serving: Serving, caller: Caller, page: Page, after: After = "")
     response_model=Collection,
     responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
 )
-async def get(name: CollectionName, serving: Serving, caller: Caller) -> dict[str, Any]:
+async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> dict[str, Any]:
     """A collection, and how many documents and passages it holds."""
-    return views.collection(await serving.collections.get(caller.tenant_id, name))
+    return views.collection(await services.collections.get(caller.tenant_id, name))
 
 
 @router.patch(
@@ -99,9 +98,9 @@ async def get(name: CollectionName, serving: Serving, caller: Caller) -> dict[st
     response_model=Collection,
     responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
 )
-async def patch(name: CollectionName, body: CollectionPatch, serving: Serving, caller: Writer) -> dict[str, Any]:
+async def patch(name: CollectionName, body: CollectionPatch, services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
-    return views.collection(await serving.collections.patch(caller.tenant_id, name, body.change()))
+    return views.collection(await services.collections.patch(caller.tenant_id, name, body.change()))
 
 
 @router.delete(
@@ -109,6 +108,6 @@ async def patch(name: CollectionName, body: CollectionPatch, serving: Serving, c
     response_model=RemovedCollection,
     responses={200: answers(example=_REMOVED), **refusals(UnknownCollection)},
 )
-async def delete(name: CollectionName, serving: Serving, caller: Writer) -> dict[str, Any]:
+async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """Remove a collection with all its documents, and say how much that was. `default` stays."""
-    return {"name": name, "removed": await library.delete_collection(serving, caller, name)}
+    return {"name": name, "removed": await services.deletion.delete_collection(caller, name)}

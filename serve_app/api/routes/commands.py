@@ -18,7 +18,7 @@ from deployments.errors import (
     UnknownCollection,
 )
 from serve_app.api import idempotency
-from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, Serving
+from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep
 from serve_app.api.errors import STATUS
 from serve_app.api.idempotency import CreatingRoute, Unkept
 from serve_app.api.openapi import refusals
@@ -82,7 +82,7 @@ _CALLS: dict[str, Any] = {
 async def run(
     body: Annotated[AnyCommand, _COMMANDS],
     request: Request,
-    serving: Serving,
+    services: ServicesDep,
     holder: KeyHolder,
     deadline_s: DeadlineSeconds,
 ) -> Response:
@@ -98,7 +98,7 @@ async def run(
     command = body.params
     if command.streams and idempotency.HEADER in request.headers:
         raise InvalidRequest(f"{idempotency.HEADER}: a streamed answer is not kept; send stream: false, or no key")
-    work = await command.begin(serving, holder, deadline_s)
+    work = await command.begin(services, holder, deadline_s)
     try:
         outcome = await work()
     except RagError as error:
@@ -108,7 +108,7 @@ async def run(
         return Unkept(line({**wire(failure), "id": body.id}), media_type=NDJSON)
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
-        stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=serving.limits.heartbeat_s)
+        stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=services.config.heartbeat_s)
         return StreamingResponse(stream, media_type=NDJSON, headers=headers)
     return Response(line({"type": "result", "query_id": body.id, "data": outcome, "id": body.id}), media_type=NDJSON)
 
@@ -122,13 +122,13 @@ async def run(
         204: {"description": "nothing but notifications came"},
     },
 )
-async def rpc(request: Request, serving: Serving, holder: KeyHolder, deadline_s: DeadlineSeconds) -> Response:
+async def rpc(request: Request, services: ServicesDep, holder: KeyHolder, deadline_s: DeadlineSeconds) -> Response:
     """Call commands as JSON-RPC 2.0: one, or a batch, whose calls run side by side; 204 where all are notifications.
 
     `query` is answered whole: `stream: true` is refused. The service's own errors have the code -32000 (-32602 where
     the params are wrong) and in `data` their `code`, `status`, and whether they are `retryable`.
     """
-    reply = await Rpc(serving, holder, Deadline(deadline_s), _explained).answer(await request.body())
+    reply = await Rpc(services, holder, Deadline(deadline_s), _explained).answer(await request.body())
     if reply is None:
         return Response(status_code=204)
     failed = all("error" in each for each in (reply if isinstance(reply, list) else [reply]))

@@ -30,13 +30,13 @@ from deployments.errors import (
     UnsupportedDocument,
 )
 from deployments.types import Language
-from serve_app.api.dependencies import DeadlineSeconds, Serving, Writer
+from serve_app.api.dependencies import DeadlineSeconds, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.api.paging import Next, Page
 from serve_app.platform.collections import DEFAULT
 from serve_app.platform.documents import Upload
 from serve_app.schemas import views
+from serve_app.schemas.base import Next
 from serve_app.schemas.documents import (
     Bulk,
     DocumentPatch,
@@ -52,8 +52,8 @@ from serve_app.schemas.documents import (
     Wire,
     explain,
 )
-from serve_app.services import documents as library
 from serve_app.services.container import Services
+from serve_app.services.documents import check_media_type, upload
 
 router = APIRouter(tags=["documents"], route_class=CreatingRoute)
 
@@ -186,7 +186,7 @@ _OPENAPI: dict[str, Any] = {
     },
     openapi_extra=_OPENAPI,
 )
-async def accept(request: Request, response: Response, serving: Serving, caller: Writer) -> dict[str, Any]:
+async def accept(request: Request, response: Response, services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """Take one document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
 
     The same document id with the same content is no work; with new content it is a new version.
@@ -196,14 +196,14 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
         case "application/json":
             given = await request.body()
             document = _validated(lambda: LoneDocument.model_validate_json(given))
-            uploads, bulk = await library.requested(serving, {"": document}), document.bulk
+            uploads, bulk = await services.documents.uploads({"": document}), document.bulk
         case "multipart/form-data":
-            uploads, bulk = await _files(request, serving)
+            uploads, bulk = await _files(request, services)
         case _:
             raise UnsupportedDocument(
                 f"Content-Type is {kind or 'missing'}; send application/json or multipart/form-data"
             )
-    job = await library.accept(serving, caller, uploads, bulk=bulk)
+    job = await services.documents.accept(caller, uploads, bulk=bulk)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return views.accepted(job, uploads)
 
@@ -217,9 +217,9 @@ async def accept(request: Request, response: Response, serving: Serving, caller:
     },
 )
 async def list_(
-    serving: Serving,
+    services: ServicesDep,
     caller: Writer,
-    page: Page,
+    limit: PageSize,
     after: AfterDocument = "",
     collection: OfCollection = None,
     user: OfUser = None,
@@ -232,7 +232,7 @@ async def list_(
     A page with a filter looks at a bounded number of documents: it may hold few, or none, and still have a `next`.
     """
     given = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
-    return views.documents(await library.documents(serving, caller, given, after=after, limit=page))
+    return views.documents(await services.documents.list(caller, given, after=after, limit=limit))
 
 
 @router.post(
@@ -244,14 +244,14 @@ async def list_(
     },
 )
 async def delete_chosen(
-    body: DocumentSelection, serving: Serving, caller: Writer, deadline_s: DeadlineSeconds
+    body: DocumentSelection, services: ServicesDep, caller: Writer, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Remove all documents that are meant: at least one of `collection`, `user` and `filter` must say which.
 
     It ends when none is left, or with the request's deadline; `more` then says that there may be more: call again. What
     was counted is found by no search from here on.
     """
-    return await library.delete_documents(serving, caller, body, deadline_s)
+    return (await services.deletion.delete_documents(caller, body, deadline_s))._asdict()
 
 
 @router.get(
@@ -263,10 +263,10 @@ async def delete_chosen(
     },
 )
 async def chunks(
-    document_id: DocumentId, serving: Serving, caller: Writer, page: Page, after: AfterChunk = -1
+    document_id: DocumentId, services: ServicesDep, caller: Writer, limit: PageSize, after: AfterChunk = -1
 ) -> dict[str, Any]:
     """The passages that searches find of a document, in its order; none while no version is live."""
-    return views.chunks(*await library.chunks(serving, caller, document_id, after=after, limit=page))
+    return views.chunks(*await services.documents.chunks(caller, document_id, after=after, limit=limit))
 
 
 @router.get(
@@ -274,9 +274,9 @@ async def chunks(
     response_model=Document,
     responses={200: answers(example=_DOCUMENT), **refusals(NotFound)},
 )
-async def get(document_id: DocumentId, serving: Serving, caller: Writer) -> dict[str, Any]:
+async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """A document as searches see it; while no version is live, as it was handed in last."""
-    return views.document(await serving.documents.get(caller.tenant_id, document_id))
+    return views.document(await services.documents.get(caller, document_id))
 
 
 @router.patch(
@@ -284,23 +284,23 @@ async def get(document_id: DocumentId, serving: Serving, caller: Writer) -> dict
     response_model=Document,
     responses={200: answers(example=_DOCUMENT), **refusals(NotFound, Conflict, StageUnavailable, Overloaded)},
 )
-async def patch(document_id: DocumentId, body: DocumentPatch, serving: Serving, caller: Writer) -> dict[str, Any]:
+async def patch(document_id: DocumentId, body: DocumentPatch, services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """Change a document's metadata; nothing is embedded again. Searches find the old metadata or the new, never some of
     each. A newer version that is on its way has the metadata it was handed in with; 409 until a first one is live."""
-    return views.document(await library.change_metadata(serving, caller, document_id, body.metadata))
+    return views.document(await services.documents.change_metadata(caller, document_id, body.metadata))
 
 
 @router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound))
-async def delete(document_id: DocumentId, serving: Serving, caller: Writer) -> None:
+async def delete(document_id: DocumentId, services: ServicesDep, caller: Writer) -> None:
     """Remove a document: once this has returned, no search finds it."""
-    await library.delete_document(serving, caller, document_id)
+    await services.deletion.delete_document(caller, document_id)
 
 
-async def _files(request: Request, serving: Services) -> tuple[list[Upload], bool]:
+async def _files(request: Request, services: Services) -> tuple[list[Upload], bool]:
     """The files of a form, and whether they are to go in bulk."""
-    limits = serving.limits
+    config = services.config
     try:
-        form = await request.form(max_files=limits.max_files, max_fields=16, max_part_size=limits.max_metadata_bytes)
+        form = await request.form(max_files=config.max_files, max_fields=16, max_part_size=config.max_metadata_bytes)
     except HTTPException as error:
         raise InvalidRequest(f"the multipart body cannot be read: {error.detail}") from None
     try:
@@ -309,19 +309,19 @@ async def _files(request: Request, serving: Services) -> tuple[list[Upload], boo
             {name for name, part in form.multi_items() if name != "files" and isinstance(part, UploadFile)}
         )
         if unknown:
-            raise InvalidRequest(f"{unknown[0]}: files go in the field `files`")
+            raise InvalidRequest(f"{unknown[0]}: files go in the field `files`", field=unknown[0])
         if not files:
-            raise InvalidRequest("files is empty; send at least one file in the field `files`")
+            raise InvalidRequest("files is empty; send at least one file in the field `files`", field="files")
         given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
         if isinstance(given.get("metadata"), str):
             given["metadata"] = _json_object(str(given["metadata"]))
         fields = _validated(lambda: _Form.model_validate(given))
         if len(files) > 1 and (fields.id or fields.title):
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
-        library.check_metadata(serving, fields.metadata)
+        services.limits.check_metadata(fields.metadata)
         contents = [await _checked(file) for file in files]
         uploads = [
-            library.upload(
+            upload(
                 data,
                 id=fields.id or _file_id(file.filename or "", fields),
                 owner=fields.user or "",
@@ -339,14 +339,14 @@ async def _files(request: Request, serving: Services) -> tuple[list[Upload], boo
         await form.close()
 
 
-async def _checked(upload: UploadFile) -> bytes:
+async def _checked(file: UploadFile) -> bytes:
     """A file's content, which the body's limit bounds, if its name and kind can be accepted."""
     try:
-        filename = TypeAdapter(Name).validate_python(upload.filename)
+        filename = TypeAdapter(Name).validate_python(file.filename)
     except ValidationError:
-        raise InvalidRequest("files: each file needs a name of 1 to 256 characters") from None
-    data = await upload.read()
-    await library.check_kind(data, filename, upload.content_type or "", f"files: {filename}")
+        raise InvalidRequest("files: each file needs a name of 1 to 256 characters", field="files") from None
+    data = await file.read()
+    await check_media_type(data, filename, file.content_type or "", label=f"files: {filename}", field="files")
     return data
 
 
@@ -370,5 +370,5 @@ def _json_object(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise InvalidRequest("metadata must be a JSON object")
+        raise InvalidRequest("metadata must be a JSON object", field="metadata")
     return value

@@ -13,16 +13,16 @@ from starlette.responses import Response
 
 from deployments.errors import NotFound
 from deployments.ingestion.base import DocumentState
-from serve_app.api.dependencies import Caller, Serving, Writer
+from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, event_stream, message_schema, refusals
-from serve_app.api.paging import After, Next, Page
 from serve_app.api.streaming import PING, event, events
 from serve_app.platform.jobs import BulkState, JobState, JobSummary
 from serve_app.query.answer_events import Failure
 from serve_app.schemas import views
+from serve_app.schemas.base import Next
 from serve_app.schemas.documents import OfState, Text
-from serve_app.services import documents as library
-from serve_app.services.container import Access, Services
+from serve_app.services.access import Access
+from serve_app.services.container import Services
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
@@ -118,13 +118,13 @@ _EVENTS = event_stream(
 
 @router.get("/jobs", response_model=Jobs, responses={200: answers(example={"jobs": [_LISTED], "next": None})})
 async def list_(
-    serving: Serving, caller: Writer, page: Page, after: After = "", state: OfState = None
+    services: ServicesDep, caller: Writer, limit: PageSize, after: After = "", state: OfState = None
 ) -> dict[str, Any]:
     """The tenant's jobs, the newest first; `next` is the `after` of the next page.
 
     A page of jobs in one state looks at a bounded number of jobs: it may hold few, or none, and still have a `next`.
     """
-    return views.jobs(await library.jobs(serving, caller, state, after=after, limit=page))
+    return views.jobs(await services.jobs.list(caller, state, after=after, limit=limit))
 
 
 @router.post(
@@ -132,16 +132,16 @@ async def list_(
     response_model=Job,
     responses={200: answers(example=_DONE), **refusals(NotFound)},
 )
-async def cancel(serving: Serving, caller: Writer, job_id: JobId) -> dict[str, Any]:
+async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> dict[str, Any]:
     """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
     job that is over nothing changes."""
-    return await library.cancel_job(serving, caller, job_id)
+    return await services.jobs.cancel(caller, job_id)
 
 
 @router.get("/jobs/{job_id}", response_model=Job, responses={200: answers(example=_DONE), **refusals(NotFound)})
-async def get(serving: Serving, caller: Caller, job_id: JobId) -> dict[str, Any]:
+async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> dict[str, Any]:
     """The job's state, counts by state, and each document's state with its error if it has one."""
-    return await serving.jobs.view(caller.tenant_id, job_id)
+    return await services.jobs.get(caller, job_id)
 
 
 @router.get(
@@ -149,18 +149,18 @@ async def get(serving: Serving, caller: Caller, job_id: JobId) -> dict[str, Any]
     response_class=StreamingResponse,
     responses={200: answers(content=_EVENTS, description="server-sent events"), **refusals(NotFound)},
 )
-async def follow(serving: Serving, caller: Caller, job_id: JobId) -> Response:
+async def follow(services: ServicesDep, caller: Caller, job_id: JobId) -> Response:
     """The job as it stands, and again with each change, as `progress`; when it is over, `complete` is the last event.
 
     A job that is over has that event alone. A stream ends without it after a quarter of an hour, so that none lasts for
     ever: ask again. If the job gets out of reach, the last event is `error`, with the job's id as `query_id`.
     """
-    first = await serving.jobs.summary(caller.tenant_id, job_id)
-    stream = events(job_id, _progress(serving, caller, first), heartbeat_s=serving.limits.heartbeat_s)
+    first = await services.jobs.summary(caller, job_id)
+    stream = events(job_id, _progress(services, caller, first), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _progress(serving: Services, caller: Access, first: JobSummary) -> AsyncGenerator[dict[str, Any]]:
-    async with aclosing(library.job_changes(serving, caller, first)) as changes:
+async def _progress(services: Services, caller: Access, first: JobSummary) -> AsyncGenerator[dict[str, Any]]:
+    async with aclosing(services.jobs.follow(caller, first)) as changes:
         async for job in changes:
             yield {"type": "complete" if job.over else "progress", **views.job(job)}

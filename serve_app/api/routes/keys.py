@@ -8,13 +8,12 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from deployments.errors import Conflict, NotFound
-from serve_app.api.dependencies import Serving, Writer
+from serve_app.api.dependencies import ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
 from serve_app.platform.keys import Role
 from serve_app.schemas import views
 from serve_app.schemas.documents import NewKey, Rotation, Text
-from serve_app.services import limits as bounds
 
 router = APIRouter(tags=["keys"], route_class=CreatingRoute)
 KeyId = Annotated[Text, Path(max_length=64, examples=["key_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
@@ -51,17 +50,17 @@ _MADE = answers("Location", example=_KEY | {"secret": "rag_1f2e3d4c_…"})
 
 
 @router.post("/keys", status_code=201, response_model=FreshKey, responses={201: _MADE})
-async def create(body: NewKey, serving: Serving, caller: Writer, response: Response) -> dict[str, Any]:
+async def create(body: NewKey, services: ServicesDep, caller: Writer, response: Response) -> dict[str, Any]:
     """Make a key. `secret` is shown this once."""
-    secret, key = await serving.keys.create_key(caller.tenant_id, body.name, body.role, expires_at=body.expires_at)
+    secret, key = await services.keys.create_key(caller.tenant_id, body.name, body.role, expires_at=body.expires_at)
     response.headers["Location"] = f"/v1/keys/{key.id}"
     return {**views.key(key), "secret": secret}
 
 
 @router.get("/keys", response_model=Keys, responses={200: answers(example={"keys": [_KEY]})})
-async def list_(serving: Serving, caller: Writer) -> dict[str, Any]:
+async def list_(services: ServicesDep, caller: Writer) -> dict[str, Any]:
     """The tenant's keys, the oldest first, those that have ended too."""
-    return {"keys": [views.key(key) for key in await serving.keys.list(caller.tenant_id)]}
+    return {"keys": [views.key(key) for key in await services.keys.list(caller.tenant_id)]}
 
 
 @router.post(
@@ -71,16 +70,16 @@ async def list_(serving: Serving, caller: Writer) -> dict[str, Any]:
     responses={201: _MADE, **refusals(NotFound, Conflict)},
 )
 async def rotate(
-    key_id: KeyId, serving: Serving, caller: Writer, response: Response, body: Rotation | None = None
+    key_id: KeyId, services: ServicesDep, caller: Writer, response: Response, body: Rotation | None = None
 ) -> dict[str, Any]:
     """A successor with the same name, role and end; both work until the overlap is over."""
-    overlap_s = bounds.overlap(serving.limits, (body or Rotation()).overlap_s)
-    secret, key = await serving.keys.rotate(caller.tenant_id, key_id, overlap_s=overlap_s)
+    overlap_s = services.limits.key_overlap_s((body or Rotation()).overlap_s)
+    secret, key = await services.keys.rotate(caller.tenant_id, key_id, overlap_s=overlap_s)
     response.headers["Location"] = f"/v1/keys/{key.id}"
     return {**views.key(key), "secret": secret}
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=refusals(NotFound))
-async def revoke(key_id: KeyId, serving: Serving, caller: Writer) -> None:
+async def revoke(key_id: KeyId, services: ServicesDep, caller: Writer) -> None:
     """End a key: within five seconds every replica refuses it."""
-    await serving.keys.revoke(caller.tenant_id, key_id)
+    await services.keys.revoke(caller.tenant_id, key_id)

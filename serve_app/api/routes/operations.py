@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 
 from deployments import errors
-from serve_app.api.dependencies import Serving
+from serve_app.api.dependencies import ServicesDep
 from serve_app.api.errors import METHOD_NOT_ALLOWED, STATUS
 from serve_app.api.openapi import Shown, answers, refusals
 from serve_app.schemas import views
@@ -64,9 +64,9 @@ async def alive() -> dict[str, bool]:
         ),
     },
 )
-async def ready(serving: Serving, response: Response) -> dict[str, Any]:
+async def ready(services: ServicesDep, response: Response) -> dict[str, Any]:
     """Each stage's state and what serves it; 503 until every stage has a replica that is ready."""
-    readiness = views.readiness(await serving.stages())
+    readiness = views.readiness(await services.ask_stages())
     response.status_code = 200 if readiness["ready"] else 503
     return readiness
 

@@ -12,12 +12,11 @@ from starlette.responses import Response
 
 from deployments import errors
 from deployments.types import Scores, Usage
-from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, Serving
+from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import Shown, answers, event_stream, message_schema, refusals
 from serve_app.api.streaming import PING, event, events
 from serve_app.query.answer_events import TYPES, Chunk, Citation, Complete, Failure, Source, Sources
 from serve_app.schemas.documents import QueryRequest, SearchRequest
-from serve_app.services import queries as questions
 
 router = APIRouter(tags=["query"])
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", examples=["3f2a9c4e5b6d7f8091a2b3c4d5e6f708"])]
@@ -126,16 +125,16 @@ _REFUSED = refusals(
         **_REFUSED,
     },
 )
-async def ask(body: QueryRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
+async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Answer a question from the caller's documents, with numbered citations and their sources.
 
     A stream is answered 200 once it is accepted; what fails later is its last event, `error`.
     """
-    asked = await questions.ask(serving, caller, body, deadline_s)
-    headers = {"X-Query-ID": asked.query.id, "Cache-Control": "no-store"}
+    admitted = await services.queries.ask(caller, body, deadline_s)
+    headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
-        return JSONResponse(await questions.whole(serving, asked), headers=headers)
-    stream = events(asked.query.id, questions.answer(serving, asked), heartbeat_s=serving.limits.heartbeat_s)
+        return JSONResponse(await services.queries.answer_as_json(admitted), headers=headers)
+    stream = events(admitted.query.id, services.queries.answer(admitted), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
@@ -145,13 +144,15 @@ async def ask(body: QueryRequest, serving: Serving, caller: Asker, deadline_s: D
     response_model=Cancelling,
     responses={202: answers(example={"query_id": _ID, "state": "cancelling"})},
 )
-async def cancel(serving: Serving, caller: Caller, query_id: QueryId) -> dict[str, str]:
+async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> dict[str, str]:
     """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
-    questions.cancel(serving, caller, query_id)
+    services.queries.cancel(caller, query_id)
     return {"query_id": query_id, "state": "cancelling"}
 
 
 @router.post("/search", response_model=Found, responses={200: answers(example=_FOUND), **_REFUSED})
-async def search(body: SearchRequest, serving: Serving, caller: Asker, deadline_s: DeadlineSeconds) -> dict[str, Any]:
+async def search(
+    body: SearchRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
+) -> dict[str, Any]:
     """Find passages without generating: best first, with each stage's score."""
-    return await questions.search(serving, await questions.admit(serving, caller, body, deadline_s))
+    return await services.queries.search(await services.queries.validate(caller, body, deadline_s))

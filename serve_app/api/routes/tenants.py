@@ -9,16 +9,15 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from deployments.errors import Conflict, Forbidden, NotFound, StageUnavailable
-from serve_app.api.dependencies import KeyHolder, Platform, Serving
+from serve_app.api.dependencies import After, KeyHolder, PageSize, Platform, ServicesDep
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.api.paging import After, Next, Page
 from serve_app.platform.tenant_settings import Settings
 from serve_app.platform.tenants import Removed, Status
 from serve_app.schemas import views
+from serve_app.schemas.base import Next
 from serve_app.schemas.documents import NewTenant, TenantPatch, Text
-from serve_app.services import container as rules
-from serve_app.services import documents as library
+from serve_app.services.access import require_overseer
 
 router = APIRouter(tags=["tenants"], route_class=CreatingRoute)
 TenantId = Annotated[Text, Path(max_length=64, examples=["acme"])]
@@ -60,18 +59,18 @@ _REMOVED = asdict(Removed(passages=120, documents=9, blobs=11, bytes=48_211, key
     response_model=Tenant,
     responses={201: answers("Location", example=_ACME), **refusals(Conflict)},
 )
-async def create(body: NewTenant, serving: Serving, holder: Platform, response: Response) -> dict[str, Any]:
+async def create(body: NewTenant, services: ServicesDep, holder: Platform, response: Response) -> dict[str, Any]:
     """Make a tenant, with an empty collection `default`."""
-    tenant = await serving.tenants.create(body.id, body.name, body.settings)
+    tenant = await services.tenants.create(body.id, body.name, body.settings)
     response.headers["Location"] = f"/v1/tenants/{tenant.id}"
     return views.tenant(tenant)
 
 
 @router.get("/tenants", response_model=Tenants, responses={200: answers(example={"tenants": [_ACME], "next": None})})
-async def list_(serving: Serving, holder: Platform, page: Page, after: After = "") -> dict[str, Any]:
+async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after: After = "") -> dict[str, Any]:
     """Tenants in the order of their ids; `next` is the `after` of the next page."""
-    tenants = await serving.tenants.list(after=after, limit=page)
-    return views.tenants(tenants, page)
+    tenants = await services.tenants.list(after=after, limit=limit)
+    return views.tenants(tenants, limit)
 
 
 @router.get(
@@ -79,19 +78,19 @@ async def list_(serving: Serving, holder: Platform, page: Page, after: After = "
     response_model=Tenant,
     responses={200: answers(example=_ACME), **refusals(Forbidden, NotFound)},
 )
-async def get(tenant_id: TenantId, serving: Serving, holder: KeyHolder) -> dict[str, Any]:
+async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> dict[str, Any]:
     """A tenant's state and settings; an admin key of the tenant may look too."""
-    rules.for_overseer(holder, tenant_id)
-    return views.tenant(await serving.tenants.get(tenant_id))
+    require_overseer(holder, tenant_id)
+    return views.tenant(await services.tenants.get(tenant_id))
 
 
 @router.patch(
     "/tenants/{tenant_id}", response_model=Tenant, responses={200: answers(example=_ACME), **refusals(NotFound)}
 )
-async def patch(tenant_id: TenantId, body: TenantPatch, serving: Serving, holder: Platform) -> dict[str, Any]:
+async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, holder: Platform) -> dict[str, Any]:
     """Change a tenant's name or settings, suspend it or let it go on."""
     return views.tenant(
-        await serving.tenants.patch(tenant_id, name=body.name, settings=body.settings, suspended=body.suspended)
+        await services.tenants.patch(tenant_id, name=body.name, settings=body.settings, suspended=body.suspended)
     )
 
 
@@ -100,7 +99,7 @@ async def patch(tenant_id: TenantId, body: TenantPatch, serving: Serving, holder
     response_model=RemovedTenant,
     responses={200: answers(example={"id": "acme", "removed": _REMOVED}), **refusals(NotFound, StageUnavailable)},
 )
-async def delete(tenant_id: TenantId, serving: Serving, holder: Platform) -> dict[str, Any]:
+async def delete(tenant_id: TenantId, services: ServicesDep, holder: Platform) -> dict[str, Any]:
     """Remove a tenant with all that belongs to it, and say how much that was. What fails halfway is taken up by the
     same call again."""
-    return {"id": tenant_id, "removed": asdict(await library.delete_tenant(serving, tenant_id))}
+    return {"id": tenant_id, "removed": asdict(await services.deletion.delete_tenant(tenant_id))}

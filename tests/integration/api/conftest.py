@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from serve_app.outbound.sources import Sources
 from serve_app.platform.keys import Keys, Role
 from serve_app.platform.tenants import Tenants
 from serve_app.query.ports import Generate
-from serve_app.services.container import Services, assemble
+from serve_app.services.container import Services, Stores, build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
@@ -43,13 +44,20 @@ class Api:
     client: httpx.AsyncClient
     stages: Stages
     services: Services
+    stores: Stores
+    admission: ReplicaAdmission
+    rebuilt: Callable[[ApiConfig], Services]
     folder: Path
     announced: list[None]
     statuses: dict[str, list[StageStatus]] = field(default_factory=dict)
 
+    def services_with(self, **limits: Any) -> Services:
+        """The same services with other limits."""
+        return self.rebuilt(LIMITS.model_copy(update=limits))
+
     async def key(self, role: Role = "admin", tenant: str = "t") -> dict[str, str]:
         """The headers of a new key's holder."""
-        secret, _ = await self.services.keys.create_key(PLATFORM if role == "platform" else tenant, "test", role)
+        secret, _ = await self.stores.keys.create_key(PLATFORM if role == "platform" else tenant, "test", role)
         return {"Authorization": f"Bearer {secret}"}
 
     def stored_files(self) -> list[Path]:
@@ -77,26 +85,34 @@ async def serving(folder: Path, *, fallback: Generate | None = None) -> AsyncIte
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return statuses
 
-    services = assemble(
-        database,
-        Blobs(BlobConfig(url=str(folder / "blobs"))),
-        stages.pipeline(fallback=fallback),
-        stages,
-        ReplicaAdmission(AdmissionConfig(), initial_slots=64),
-        stages,
-        Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)}), http=WEB),
-        LIMITS,
-        models=("tiny", "legal"),
-        webhook_url=WEBHOOKS.checked,
-        settle_s=1,
-        stages=ask_stages,
-        announce=lambda: announced.append(None),
-    )
+    models = ("tiny", "legal")
+    blobs = Blobs(BlobConfig(url=str(folder / "blobs")))
+    stores = build_stores(database, blobs, LIMITS, models=models, check_webhook_url=WEBHOOKS.checked)
+    admission = ReplicaAdmission(AdmissionConfig(), initial_slots=64)
+    pipeline = stages.pipeline(fallback=fallback)
+    sources = Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)}), http=WEB)
+
+    def services_of(config: ApiConfig) -> Services:
+        return build_services(
+            stores,
+            pipeline,
+            stages,
+            admission,
+            stages,
+            sources,
+            config,
+            models=models,
+            settle_s=1,
+            ask_stages=ask_stages,
+            announce_job=lambda: announced.append(None),
+        )
+
+    services = services_of(LIMITS)
     transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://rag.test", headers={"Authorization": f"Bearer {admin}"}
     ) as client:
-        yield Api(client, stages, services, folder, announced, statuses)
-    await services.events.drain()
-    await services.events.close()
+        yield Api(client, stages, services, stores, admission, services_of, folder, announced, statuses)
+    await stores.events.drain()
+    await stores.events.close()
     await database.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Rehearsal:
         if scope["type"] == "lifespan":
             await receive()
             async with serving(self.folder) as self._api:
-                self._app = create_app(replace(self._api.services, limits=_LIMITS))
+                self._app = create_app(self._api.rebuilt(_LIMITS))
                 await self._restore()
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -97,13 +97,13 @@ class Rehearsal:
         return role
 
     async def _restore(self) -> None:
-        services = self._api.services
-        await services.tenants.ensure(TENANT)
-        await services.tenants.patch(TENANT, suspended=False, settings=dict.fromkeys(Settings.model_fields))
+        stores = self._api.stores
+        await stores.tenants.ensure(TENANT)
+        await stores.tenants.patch(TENANT, suspended=False, settings=dict.fromkeys(Settings.model_fields))
         roles: tuple[Role, ...] = ("platform", "admin", "query")
         for role in roles:
             try:
-                await services.keys.authenticate(self._secrets.get(role, ""))
+                await stores.keys.authenticate(self._secrets.get(role, ""))
             except Unauthenticated:
                 self._secrets[role] = (await self._api.key(role, TENANT))["Authorization"].removeprefix("Bearer ")
 

@@ -88,7 +88,7 @@ async def test_no_route_answers_without_a_key(
 async def test_tenants_are_the_platform_s(api: Api, role: Role, method: str, path: str, body: Any) -> None:
     answer = await api.client.request(method, path, json=body, headers=await api.key(role))
     assert told(answer) == (403, "forbidden")
-    assert [tenant.id for tenant in await api.services.tenants.list()] == ["t"]
+    assert [tenant.id for tenant in await api.stores.tenants.list()] == ["t"]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), FOR_ADMINS)
@@ -105,7 +105,7 @@ async def test_any_key_of_the_tenant_may_ask(api: Api, role: Role, method: str, 
 
 
 async def test_a_tenant_is_shown_to_its_admins_and_to_the_platform(api: Api) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     for role, tenant, status in [
         ("admin", "t", 200),
         ("platform", "", 200),
@@ -134,7 +134,7 @@ async def test_a_tenant_that_is_not_there_is_not_found(api: Api, method: str, pa
 @pytest.mark.parametrize("role", ["query", "admin"])
 @pytest.mark.parametrize(("method", "path", "body"), OF_A_TENANT)
 async def test_a_tenant_s_key_may_not_name_another(api: Api, role: Role, method: str, path: str, body: Any) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     headers = await api.key(role) | {"X-Tenant-ID": "other"}
     answer = await api.client.request(method, path, json=body, headers=headers)
     assert told(answer) == (403, "forbidden")
@@ -154,7 +154,7 @@ async def test_the_platform_s_own_rows_are_no_tenant(api: Api) -> None:
 
 
 async def test_a_platform_key_acts_in_the_tenant_that_it_names(api: Api) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     named = await api.key("platform") | {"X-Tenant-ID": "other"}
     assert (await api.client.post("/v1/collections", json={"name": "c"}, headers=named)).status_code == 201
     assert (await api.client.get("/v1/collections/c", headers=named)).status_code == 200
@@ -243,7 +243,7 @@ async def test_quotas_hold_over_http(api: Api) -> None:
 
 
 async def audit(api: Api, headers: dict[str, str] | None = None, **params: Any) -> list[dict[str, Any]]:
-    await api.services.events.drain()
+    await api.stores.events.drain()
     answer = await api.client.get("/v1/audit", headers=headers, params=params)
     assert answer.status_code == 200, answer.text
     entries: list[dict[str, Any]] = answer.json()["entries"]

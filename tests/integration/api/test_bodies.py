@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message
 from serve_app.api.app import create_app
 from serve_app.api.body_flow import EXTENSION, UNASKED
 from serve_app.api.middleware import FOR_SERVE
-from tests.integration.api.conftest import LIMITS, Api
+from tests.integration.api.conftest import Api
 
 CHUNKED = {"transfer-encoding": "chunked"}
 CARRIERS = ["/v1/query", "/v1/documents", "/v1/commands", "/v1/rpc"]
@@ -79,7 +79,7 @@ class Caller:
 
 
 def app_of(api: Api, **limits: Any) -> ASGIApp:
-    return create_app(replace(api.services, limits=LIMITS.model_copy(update=limits)))
+    return create_app(api.services_with(**limits))
 
 
 def key_of(api: Api) -> dict[str, str]:

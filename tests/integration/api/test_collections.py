@@ -10,8 +10,8 @@ from tests.integration.api.conftest import LIMITS, Api
 
 async def index(api: Api, **body: Any) -> None:
     assert (await api.client.post("/v1/documents", json=body)).status_code == 202
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=1)
-    await api.services.jobs.finish(task, IndexedDocument("", "hr", 3, {}))
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 3, {}))
 
 
 async def test_a_collection_is_made_shown_and_changed(api: Api) -> None:
@@ -78,7 +78,7 @@ async def test_a_bad_collection_is_refused(api: Api, body: dict[str, Any], statu
     answer = await api.client.post("/v1/collections", json=body)
     assert answer.status_code == status, answer.text
     assert names in answer.json()["detail"]
-    assert await api.services.collections.names("t") == ["default"]
+    assert await api.stores.collections.names("t") == ["default"]
 
 
 async def test_deleting_a_collection_takes_its_documents_and_says_how_many(api: Api) -> None:
@@ -108,7 +108,7 @@ async def test_the_default_collection_stays_with_all_that_is_in_it(api: Api) -> 
 
 async def test_collections_of_another_tenant_are_not_found(api: Api) -> None:
     await api.client.post("/v1/collections", json={"name": "zakoni"})
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     theirs = await api.key("admin", "other")
     for method, body in [("GET", None), ("PATCH", {"description": "x"}), ("DELETE", None)]:
         answer = await api.client.request(method, "/v1/collections/zakoni", json=body, headers=theirs)

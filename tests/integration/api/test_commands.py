@@ -20,7 +20,7 @@ QUERY_ID = "a" * 32
 
 
 async def key(api: Api, role: Role, tenant: str = "t") -> dict[str, str]:
-    secret, _ = await api.services.keys.create_key(PLATFORM if role == "platform" else tenant, "k", role)
+    secret, _ = await api.stores.keys.create_key(PLATFORM if role == "platform" else tenant, "k", role)
     return {"Authorization": f"Bearer {secret}"}
 
 
@@ -128,10 +128,10 @@ async def test_async_false_waits_until_the_job_is_done(api: Api) -> None:
     waiting = asyncio.create_task(send(api, "process_documents", **params))
     while not api.announced:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
-    tasks = await api.services.jobs.claim("w", lease_s=30, limit=10)
-    await api.services.jobs.progress(tasks[0], "embedding")
+    tasks = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.progress(tasks[0], "embedding")
     assert not waiting.done()
-    await api.services.jobs.finish(tasks[0], IndexedDocument("", "hr", 1, {}))
+    await api.stores.jobs.finish(tasks[0], IndexedDocument("", "hr", 1, {}))
     job = only(await waiting)["data"]
     assert (job["state"], job["documents"]) == (
         "succeeded",
@@ -307,13 +307,13 @@ async def test_a_platform_key_names_the_tenant(api: Api, command: str, params: d
 
 @pytest.mark.parametrize(("command", "params"), OF_A_TENANT)
 async def test_another_tenant_is_refused(api: Api, command: str, params: dict[str, Any]) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     refused(await send(api, command, tenant="other", **params), 403, "forbidden")
     assert api.stages.asked == []
 
 
 async def test_a_command_acts_in_the_tenant_that_the_platform_named(api: Api) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     await data(api, "search", await key(api, "platform"), tenant="other", query="q")
     assert api.stages.retrievals[0].scope.tenant_id == "other"
 
@@ -372,7 +372,7 @@ async def test_a_repeated_command_with_its_idempotency_key_is_done_once(api: Api
     again = await send(api, "manage_keys", once, action="create", name="n")
     assert lines(first) == lines(again)
     assert again.headers["idempotent-replayed"] == "true"
-    assert len(await api.services.keys.list("t")) == 2
+    assert len(await api.stores.keys.list("t")) == 2
 
 
 async def test_a_failed_command_may_be_repeated_with_its_idempotency_key(api: Api) -> None:

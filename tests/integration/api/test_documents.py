@@ -12,15 +12,15 @@ from deployments.errors import StageUnavailable
 from deployments.ingestion.base import DocumentTask, IndexedDocument
 from serve_app.platform.visibility import Visibility
 from serve_app.schemas.documents import DocumentSelection
-from serve_app.services import documents as library
-from serve_app.services.container import Access
+from serve_app.services import deletion
+from serve_app.services.access import Access
 from tests.integration.api.conftest import LIMITS, Api
 from tests.support.pipeline import passage
 
 
 async def no_trace(api: Api) -> None:
     assert api.stored_files() == []
-    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
     assert api.announced == []
 
 
@@ -40,10 +40,10 @@ async def test_text_is_accepted_with_its_bytes_and_job_on_disk(api: Api) -> None
     assert accepted["document_id"] == "nn-30-18"
     assert answer.headers["location"] == f"/v1/jobs/{accepted['job_id']}"
     assert len(api.announced) == 1
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
     assert (task.document_id, task.owner, task.collection, task.language) == ("nn-30-18", "u1", "zakoni", "hr")
     assert task.metadata == {"year": 2018}
-    assert (await api.services.blobs.read(task.blob)).decode() == body["text"]
+    assert (await api.stores.blobs.read(task.blob)).decode() == body["text"]
     job = (await api.client.get(answer.headers["location"])).json()
     assert job["id"] == accepted["job_id"]
     assert sum(job["counts"].values()) == 1
@@ -57,7 +57,7 @@ async def test_files_are_accepted_together(api: Api) -> None:
     accepted = answer.json()
     assert accepted["document_id"] is None
     assert [d["filename"] for d in accepted["documents"]] == ["a/jedan.md", "dva.txt"]
-    tasks = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    tasks = await api.stores.jobs.claim("w", lease_s=30, limit=10)
     assert {t.filename for t in tasks} == {"a/jedan.md", "dva.txt"}
     assert all(t.metadata == {"year": 2020} for t in tasks)
     assert len(api.stored_files()) == 2
@@ -76,7 +76,7 @@ async def test_documents_may_be_handed_in_for_a_ray_job(api: Api, body: dict[str
     job = (await api.client.get(answer.headers["location"])).json()
     assert job["bulk"] == {"ray_job": f"ingest-t-{job['id']}", "state": "waiting", "detail": None}
     assert len(api.announced) == 1
-    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,16 @@ async def test_a_document_is_fetched_by_its_uri_before_it_is_accepted(api: Api) 
     uri = named(api, "zakon.html", b"<h1>Zakon</h1>")
     first = await api.client.post("/v1/documents", json={"uri": uri, "title": "Zakon", "user": "u1"})
     assert first.status_code == 202, first.text
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
     assert (task.filename, task.title, task.owner) == ("zakon.html", "Zakon", "u1")
-    assert await api.services.blobs.read(task.blob) == b"<h1>Zakon</h1>"
+    assert await api.stores.blobs.read(task.blob) == b"<h1>Zakon</h1>"
     named(api, "zakon.html", b"# Zakon")
     given = {"uri": uri, "filename": "zakon.md", "media_type": "text/markdown", "user": "u1"}
     second = await api.client.post("/v1/documents", json=given)
     other = await api.client.post("/v1/documents", json=given | {"user": "u2"})
     assert second.json()["document_id"] == first.json()["document_id"] == task.document_id
     assert other.json()["document_id"] != task.document_id
-    assert {t.filename for t in await api.services.jobs.claim("w", lease_s=30, limit=10)} == {"zakon.md"}
+    assert {t.filename for t in await api.stores.jobs.claim("w", lease_s=30, limit=10)} == {"zakon.md"}
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ async def test_other_content_types_are_named(api: Api) -> None:
 
 async def test_a_job_of_another_tenant_is_not_found(api: Api) -> None:
     accepted = (await api.client.post("/v1/documents", json={"text": "a"})).json()
-    await api.services.tenants.ensure("other")
-    key, _ = await api.services.keys.create_key("other", "k", role="admin")
+    await api.stores.tenants.ensure("other")
+    key, _ = await api.stores.keys.create_key("other", "k", role="admin")
     answer = await api.client.get(f"/v1/jobs/{accepted['job_id']}", headers={"Authorization": f"Bearer {key}"})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
@@ -225,18 +225,18 @@ async def test_deleting_a_document_takes_its_passages_its_row_and_its_bytes(api:
     assert (await api.client.delete("/v1/documents/a/b")).status_code == 204
     assert set(api.stages.deleted) == {("t", "a/b")}
     assert api.stored_files() == []
-    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
     again = await api.client.delete("/v1/documents/a/b")
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
 async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
     assert (await api.client.post("/v1/documents", json={"id": "d", "text": "a"})).status_code == 202
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
-    await api.services.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert (await api.client.delete("/v1/documents/d")).status_code == 204
-    [left] = await api.services.jobs.removable(10)
+    [left] = await api.stores.jobs.removable(10)
     assert (left.version, left.blob) == (task.version, task.blob), "ingestion removes what is left"
     assert (await api.client.delete("/v1/documents/d")).status_code == 404
 
@@ -244,8 +244,8 @@ async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
 async def test_the_same_document_again_is_no_work_and_leaves_no_second_copy(api: Api) -> None:
     body = {"id": "d", "text": "a"}
     await api.client.post("/v1/documents", json=body)
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=10)
-    await api.services.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
     again = await api.client.post("/v1/documents", json=body)
     job = (await api.client.get(again.headers["location"])).json()
     assert job["counts"]["indexed"] == 1
@@ -255,8 +255,8 @@ async def test_the_same_document_again_is_no_work_and_leaves_no_second_copy(api:
 async def index(api: Api, **body: Any) -> DocumentTask:
     """Hand a document in, and index it as three passages."""
     assert (await api.client.post("/v1/documents", json=body)).status_code == 202
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=1)
-    await api.services.jobs.finish(task, IndexedDocument(body.get("title", ""), "hr", 3, {}))
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.finish(task, IndexedDocument(body.get("title", ""), "hr", 3, {}))
     store = functools.partial(replace, passage(1), document_id=task.document_id, version=task.version)
     api.stages.stored += [store(id=f"{task.document_id}-{n}", position=n, metadata={"n": n}) for n in range(3)]
     return task
@@ -313,9 +313,9 @@ async def test_documents_are_listed_by_what_is_asked(api: Api) -> None:
 async def test_a_page_with_a_filter_ends_where_it_has_looked_at_enough(api: Api) -> None:
     for name in "abcde":
         await index(api, id=name, text=name)
-    narrow = replace(api.services, limits=LIMITS.model_copy(update={"max_scanned": 2}))
+    narrow = api.services_with(max_scanned=2)
     caller = Access(await narrow.tenants.active("t"), "admin", "k")
-    page = await library.documents(narrow, caller, DocumentSelection(filter="document_id == 'd'"), after="", limit=5)
+    page = await narrow.documents.list(caller, DocumentSelection(filter="document_id == 'd'"), after="", limit=5)
     assert (page.rows, page.next) == ([], "b")
 
 
@@ -354,7 +354,7 @@ async def test_what_is_everybody_s_is_shown_to_admins_of_the_tenant_only(api: Ap
     assert (await api.client.get(path, headers=await api.key("query"))).status_code == 403
     platform = await api.key("platform")
     assert (await api.client.get(path, headers=platform | {"X-Tenant-ID": "t"})).status_code == 200
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     theirs = await api.client.get(path, headers=await api.key("admin", "other"))
     assert theirs.json()["documents"] == [] if path == "/v1/documents" else theirs.status_code == 404
 
@@ -380,7 +380,7 @@ async def test_metadata_is_patched_and_the_passages_with_it(api: Api) -> None:
     assert (await api.client.get("/v1/documents/a/b")).json() == changed
     chunks = (await api.client.get("/v1/documents/a/b/chunks")).json()["chunks"]
     assert [each["metadata"] for each in chunks] == [changed["metadata"]] * 3
-    hidden = (await Visibility(api.services.documents.database).seen("t")).hidden
+    hidden = (await Visibility(api.stores.documents.database).seen("t")).hidden
     assert hidden == (task.version,), "searches find the new version instead of the old one"
     assert len(api.stored_files()) == 1
 
@@ -417,7 +417,7 @@ async def test_a_patch_outside_the_rules_is_refused(api: Api, body: dict[str, An
     answer = await api.client.patch("/v1/documents/d", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert names in answer.json()["detail"]
-    assert (await Visibility(api.services.documents.database).seen("t")).hidden == ()
+    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == ()
 
 
 async def test_a_document_that_cannot_be_patched_yet_or_by_this_key(api: Api) -> None:
@@ -426,7 +426,7 @@ async def test_a_document_that_cannot_be_patched_yet_or_by_this_key(api: Api) ->
     waiting = await api.client.patch("/v1/documents/d", json=change)
     assert (waiting.status_code, waiting.json()["code"]) == (409, "conflict")
     assert (await api.client.patch("/v1/documents/e", json=change)).status_code == 404
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     for headers, status in ((await api.key("query"), 403), (await api.key("admin", "other"), 404)):
         assert (await api.client.patch("/v1/documents/d", json=change, headers=headers)).status_code == status
 
@@ -462,7 +462,7 @@ async def test_a_patch_that_breaks_off_leaves_the_document_as_it_was_and_nothing
     answer = await api.client.patch("/v1/documents/d", json={"metadata": {"year": 2019}})
     assert answer.status_code == 503
     assert (await api.client.get("/v1/documents/d")).json()["version"] == task.version
-    [hidden] = (await Visibility(api.services.documents.database).seen("t")).hidden
+    [hidden] = (await Visibility(api.stores.documents.database).seen("t")).hidden
     assert hidden != task.version
     del api.stages.failures["copy"]
     assert (await api.client.patch("/v1/documents/d", json={"metadata": {"year": 2019}})).status_code == 200
@@ -497,8 +497,8 @@ async def test_documents_are_deleted_by_what_is_asked(api: Api) -> None:
     assert await listed(api) == ["b", "d"]
     assert {each.document_id for each in api.stages.stored} == {"b", "d"}
     assert len(api.stored_files()) == 2
-    assert (await Visibility(api.services.documents.database).seen("t")).hidden == ()
-    assert await api.services.jobs.claim("w", lease_s=30, limit=10) == []
+    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == ()
+    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
     assert await erase(api, user="") == {"deleted": 2, "more": False}
 
 
@@ -515,7 +515,7 @@ async def test_not_saying_which_documents_is_not_saying_all(api: Api, body: dict
 async def test_more_documents_than_one_batch_are_deleted_and_the_deadline_is_kept(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "_DELETED_AT_ONCE", 2)
+    monkeypatch.setattr(deletion, "_DELETE_BATCH", 2)
     for number in range(5):
         await index(api, id=f"d{number}", text=str(number))
     late = await api.client.post("/v1/documents/delete", json={"user": ""}, headers={"X-Deadline-Ms": "1"})
@@ -528,12 +528,12 @@ async def test_documents_that_the_index_cannot_remove_are_found_by_no_search(api
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert await erase(api, user="") == {"deleted": 1, "more": False}
     assert await listed(api) == []
-    assert (await Visibility(api.services.documents.database).seen("t")).hidden == (task.version,)
+    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == (task.version,)
 
 
 async def test_only_admins_of_the_tenant_delete_documents(api: Api) -> None:
     await index(api, id="d", text="a")
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     refused = await api.client.post("/v1/documents/delete", json={"user": ""}, headers=await api.key("query"))
     assert refused.status_code == 403
     theirs = await api.key("admin", "other")

@@ -51,7 +51,7 @@ async def test_the_second_request_does_nothing(api: Api) -> None:
     for _ in range(2):
         await create(api, "/v1/documents", text="Članak 1.")
     assert len(api.stored_files()) == 1
-    assert len(await api.services.jobs.claim("w", lease_s=30, limit=10)) == 1
+    assert len(await api.stores.jobs.claim("w", lease_s=30, limit=10)) == 1
     assert len(api.announced) == 1
 
 
@@ -59,7 +59,7 @@ async def test_a_rotation_is_done_once(api: Api) -> None:
     key = (await api.client.post("/v1/keys", json={})).json()
     path = f"/v1/keys/{key['id']}/rotate"
     assert same(await create(api, path), await create(api, path))
-    assert len(await api.services.keys.list("t")) == 3
+    assert len(await api.stores.keys.list("t")) == 3
 
 
 async def test_another_request_with_the_key_is_refused(api: Api) -> None:
@@ -71,7 +71,7 @@ async def test_another_request_with_the_key_is_refused(api: Api) -> None:
         await api.client.post("/v1/keys", json={"name": "chat"}, headers=KEY | {"X-Tenant-ID": "t"}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")
-    assert len(await api.services.keys.list("t")) == 2
+    assert len(await api.stores.keys.list("t")) == 2
 
 
 async def test_a_multipart_request_is_the_same_with_another_boundary(api: Api) -> None:
@@ -107,21 +107,21 @@ async def test_of_two_at_once_one_is_worked_on(api: Api) -> None:
             assert "retry-after" in answer.headers
         else:
             assert answer.content == worked[0].content
-    assert len(await api.services.keys.list("t")) == 2
+    assert len(await api.stores.keys.list("t")) == 2
 
 
 async def test_while_the_first_is_being_worked_on_the_second_is_told_to_wait(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go_on = asyncio.Event(), asyncio.Event()
-    plain = api.services.blobs.write
+    plain = api.stores.blobs.write
 
     async def slow(tenant_id: str, data: bytes) -> Any:
         entered.set()
         await go_on.wait()
         return await plain(tenant_id, data)
 
-    monkeypatch.setattr(api.services.blobs, "write", slow)
+    monkeypatch.setattr(api.stores.blobs, "write", slow)
     first = asyncio.create_task(create(api, "/v1/documents", text="a"))
     await entered.wait()
     waiting = await create(api, "/v1/documents", text="a")
@@ -135,7 +135,7 @@ async def test_a_request_that_failed_is_not_remembered(api: Api, monkeypatch: py
         raise StageUnavailable("no space is left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.services.blobs, "write", full)
+        patch.setattr(api.stores.blobs, "write", full)
         assert (await create(api, "/v1/documents", text="a")).status_code == 503
     answer = await create(api, "/v1/documents", text="a")
     assert answer.status_code == 202
@@ -150,16 +150,16 @@ async def test_a_request_that_was_refused_may_be_mended_under_the_same_key(api: 
 async def test_an_answer_is_kept_for_a_day(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await create(api, name="chat")
     now = datetime.now(UTC)
-    monkeypatch.setattr(api.services.idempotency, "clock", lambda: now + timedelta(hours=23, minutes=59))
+    monkeypatch.setattr(api.stores.idempotency, "clock", lambda: now + timedelta(hours=23, minutes=59))
     assert same(first, await create(api, name="chat"))
-    monkeypatch.setattr(api.services.idempotency, "clock", lambda: now + timedelta(hours=24, minutes=1))
+    monkeypatch.setattr(api.stores.idempotency, "clock", lambda: now + timedelta(hours=24, minutes=1))
     again = await create(api, name="chat")
     assert again.status_code == 201
     assert again.json()["id"] != first.json()["id"]
 
 
 async def test_each_tenant_has_keys_of_its_own(api: Api) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     first = await create(api, name="chat")
     theirs = await api.client.post("/v1/keys", json={"name": "chat"}, headers=KEY | await api.key("admin", "other"))
     assert theirs.status_code == 201
@@ -182,8 +182,8 @@ async def test_a_key_that_ended_or_whose_tenant_is_suspended_gets_no_kept_answer
     refused = await api.client.post("/v1/keys", json=body, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
     await api.client.patch("/v1/tenants/t", json={"suspended": False}, headers=platform)
-    *_, acting, _ = await api.services.keys.list("t")
-    await api.services.keys.revoke("t", acting.id)
+    *_, acting, _ = await api.stores.keys.list("t")
+    await api.stores.keys.revoke("t", acting.id)
     assert (await api.client.post("/v1/keys", json=body, headers=headers)).status_code == 401
 
 
@@ -192,7 +192,7 @@ async def test_a_key_has_1_to_255_characters(api: Api, key: str) -> None:
     answer = await api.client.post("/v1/keys", json={}, headers={"Idempotency-Key": key})
     assert answer.status_code == 422
     assert "Idempotency-Key" in answer.json()["detail"]
-    assert len(await api.services.keys.list("t")) == 1
+    assert len(await api.stores.keys.list("t")) == 1
 
 
 async def test_a_key_without_permission_is_refused_and_nothing_is_kept(api: Api) -> None:

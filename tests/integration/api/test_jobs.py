@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +13,7 @@ from serve_app.api.app import create_app
 from serve_app.api.routes import jobs as jobs_api
 from serve_app.api.streaming import PING
 from serve_app.api.streaming import events as encoded
-from serve_app.services.container import Access
+from serve_app.services.access import Access
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_query import events
 
@@ -30,7 +29,7 @@ async def accept(api: Api, *names: str) -> str:
 
 
 async def claim(api: Api) -> list[DocumentTask]:
-    return await api.services.jobs.claim("w", lease_s=30, limit=10)
+    return await api.stores.jobs.claim("w", lease_s=30, limit=10)
 
 
 async def listed(api: Api, **params: Any) -> tuple[list[str], str | None]:
@@ -52,8 +51,8 @@ async def test_jobs_are_listed_newest_first_and_in_pages(api: Api) -> None:
 async def test_jobs_of_one_state_are_listed_with_their_counts(api: Api) -> None:
     done = await accept(api, "a", "b")
     a, b = await claim(api)
-    await api.services.jobs.finish(a, INDEXED)
-    await api.services.jobs.fail(b, "broken_document", "no text in it")
+    await api.stores.jobs.finish(a, INDEXED)
+    await api.stores.jobs.fail(b, "broken_document", "no text in it")
     waiting = await accept(api, "c")
     [job] = (await api.client.get("/v1/jobs", params={"state": "partial"})).json()["jobs"]
     whole = (await api.client.get(f"/v1/jobs/{done}")).json()
@@ -70,10 +69,10 @@ async def test_jobs_of_one_state_are_listed_with_their_counts(api: Api) -> None:
 async def test_jobs_are_listed_to_admins_and_another_tenant_s_are_not_there(api: Api) -> None:
     job = await accept(api, "a")
     [task] = await claim(api)
-    await api.services.jobs.finish(task, INDEXED)
+    await api.stores.jobs.finish(task, INDEXED)
     assert (await api.client.get("/v1/jobs", headers=await api.key("query"))).status_code == 403
     assert (await api.client.get(f"/v1/jobs/{job}/events", headers=await api.key("query"))).status_code == 200
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     theirs = await api.key("admin", "other")
     assert (await api.client.get("/v1/jobs", headers=theirs)).json() == {"jobs": [], "next": None}
     for path in (f"/v1/jobs/{job}/events", f"/v1/jobs?after={job}"):
@@ -82,23 +81,23 @@ async def test_jobs_are_listed_to_admins_and_another_tenant_s_are_not_there(api:
 
 def following(api: Api, **limits: float) -> httpx.AsyncClient:
     """A client of the API with other limits."""
-    app = create_app(replace(api.services, limits=LIMITS.model_copy(update=limits)))
+    app = create_app(api.services_with(**limits))
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://rag.test", headers=api.client.headers)
 
 
 async def follow(api: Api, job_id: str) -> AsyncGenerator[bytes]:
     """The job's events as the route sends them, which asks for it often."""
-    quick = replace(api.services, limits=LIMITS.model_copy(update={"job_poll_s": 0.02}))
+    quick = api.services_with(job_poll_s=0.02)
     caller = Access(await quick.tenants.active("t"), "admin", "k")
-    first = await quick.jobs.summary("t", job_id)
+    first = await quick.jobs.summary(caller, job_id)
     return encoded(job_id, jobs_api._progress(quick, caller, first), heartbeat_s=0.03)
 
 
 async def test_a_job_that_is_over_has_one_event(api: Api) -> None:
     job = await accept(api, "a")
     [task] = await claim(api)
-    await api.services.jobs.finish(task, INDEXED)
+    await api.stores.jobs.finish(task, INDEXED)
     answer = await api.client.get(f"/v1/jobs/{job}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     [event] = events(answer.text)
@@ -123,9 +122,9 @@ async def test_events_follow_a_job_to_its_end(api: Api) -> None:
     assert await anext(stream) == PING
     a, b = await claim(api)
     assert await told() == ("2", "progress", "running", 0)
-    await api.services.jobs.finish(a, INDEXED)
+    await api.stores.jobs.finish(a, INDEXED)
     assert await told() == ("3", "progress", "running", 1)
-    await api.services.jobs.fail(b, "broken_document", "no text in it")
+    await api.stores.jobs.fail(b, "broken_document", "no text in it")
     assert await told() == ("4", "complete", "partial", 1)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
@@ -136,14 +135,14 @@ async def test_a_stream_of_events_ends_although_the_job_does_not_and_asks_no_mor
 ) -> None:
     job = await accept(api, "a")
     asked = 0
-    summary = api.services.jobs.summary
+    summary = api.stores.jobs.summary
 
     async def counted(tenant_id: str, job_id: str) -> Any:
         nonlocal asked
         asked += 1
         return await summary(tenant_id, job_id)
 
-    monkeypatch.setattr(api.services.jobs, "summary", counted)
+    monkeypatch.setattr(api.stores.jobs, "summary", counted)
     async with following(api, job_poll_s=0.1, max_job_events_s=0.35) as client:
         answer = await client.get(f"/v1/jobs/{job}/events")
     assert [event["type"] for event in events(answer.text)] == ["progress"]
@@ -157,7 +156,7 @@ async def test_a_database_that_goes_away_is_the_last_event(api: Api, monkeypatch
     async def gone(tenant_id: str, job_id: str) -> Any:
         raise Unavailable("the database is busy or gone")
 
-    monkeypatch.setattr(api.services.jobs, "summary", gone)
+    monkeypatch.setattr(api.stores.jobs, "summary", gone)
     told = events(b"".join([block async for block in stream]).decode())
     assert [event["type"] for event in told] == ["progress", "error"]
     assert (told[1]["code"], told[1]["query_id"]) == ("unavailable", job)
@@ -175,8 +174,8 @@ async def test_a_reader_that_goes_away_ends_the_asking(api: Api) -> None:
 
 async def test_a_job_is_cancelled_and_what_is_indexed_of_it_stays(api: Api) -> None:
     job = await accept(api, "a", "b")
-    [first] = await api.services.jobs.claim("w", lease_s=30, limit=1)
-    await api.services.jobs.finish(first, INDEXED)
+    [first] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.finish(first, INDEXED)
     answer = await api.client.post(f"/v1/jobs/{job}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (200, "partial")
     assert answer.json()["counts"]["cancelled"] == 1
@@ -190,14 +189,14 @@ async def test_a_job_that_a_worker_is_at_is_over_once_the_worker_notices(api: Ap
     [task] = await claim(api)
     assert (await api.client.post(f"/v1/jobs/{job}/cancel")).json()["state"] == "running"
     with pytest.raises(GivenUp):
-        await api.services.jobs.progress(task, "embedding")
-    await api.services.jobs.fail(task, "given_up", "")
+        await api.stores.jobs.progress(task, "embedding")
+    await api.stores.jobs.fail(task, "given_up", "")
     assert (await api.client.get(f"/v1/jobs/{job}")).json()["state"] == "cancelled"
 
 
 async def test_jobs_are_cancelled_by_their_tenant_s_admins(api: Api) -> None:
     job = await accept(api, "a")
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     for headers, status in ((await api.key("query"), 403), (await api.key("admin", "other"), 404)):
         assert (await api.client.post(f"/v1/jobs/{job}/cancel", headers=headers)).status_code == status
     assert (await api.client.get(f"/v1/jobs/{job}")).json()["state"] == "queued"

@@ -56,7 +56,7 @@ async def test_a_bad_key_is_refused(api: Api, body: dict[str, Any], names: str) 
     answer = await api.client.post("/v1/keys", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert names in answer.json()["detail"]
-    assert len(await api.services.keys.list("t")) == 1
+    assert len(await api.stores.keys.list("t")) == 1
 
 
 async def test_a_key_ends_when_it_expires(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ async def test_a_key_ends_when_it_expires(api: Api, monkeypatch: pytest.MonkeyPa
     key = await made(api, expires_at=end.isoformat())
     assert datetime.fromisoformat(key["expires_at"]) == end
     assert await works(api, key["secret"])
-    monkeypatch.setattr(api.services.keys, "clock", lambda: end)
+    monkeypatch.setattr(api.stores.keys, "clock", lambda: end)
     assert not await works(api, key["secret"])
 
 
@@ -90,7 +90,7 @@ async def test_rotation_makes_a_successor_and_leaves_time_to_change_over(
     assert await works(api, old["secret"])
     assert await works(api, new["secret"])
     now = datetime.now(UTC)
-    monkeypatch.setattr(api.services.keys, "clock", lambda: now + timedelta(seconds=601))
+    monkeypatch.setattr(api.stores.keys, "clock", lambda: now + timedelta(seconds=601))
     assert not await works(api, old["secret"])
     assert await works(api, new["secret"])
 
@@ -113,7 +113,7 @@ async def test_the_overlap_has_its_bounds(api: Api, overlap_s: object) -> None:
     )
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert "overlap_s" in answer.json()["detail"]
-    assert len(await api.services.keys.list("t")) == 2
+    assert len(await api.stores.keys.list("t")) == 2
 
 
 async def test_a_key_that_has_ended_cannot_be_rotated(api: Api) -> None:
@@ -124,7 +124,7 @@ async def test_a_key_that_has_ended_cannot_be_rotated(api: Api) -> None:
 
 
 async def test_keys_of_another_tenant_are_not_found(api: Api) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     theirs = await api.key("admin", "other")
     [own] = (await api.client.get("/v1/keys")).json()["keys"]
     for method, path in [("DELETE", f"/v1/keys/{own['id']}"), ("POST", f"/v1/keys/{own['id']}/rotate")]:

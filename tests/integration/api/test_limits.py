@@ -26,7 +26,7 @@ async def limit(api: Api, **limits: Any) -> None:
 
 async def fill(api: Api, tenant: str = "t") -> list[Any]:
     """Take every slot."""
-    admission = api.services.admission
+    admission = api.admission
     return [await admission.acquire_slot(tenant, AdmissionLimits(), Deadline(5)) for _ in range(64 - admission.running)]
 
 
@@ -81,7 +81,7 @@ async def test_a_platform_key_spends_the_rate_of_the_tenant_it_names(api: Api) -
 
 async def test_another_tenants_rate_is_its_own(api: Api) -> None:
     await limit(api, requests_per_minute=20)
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     other = await api.key("query", "other")
     assert [
         (await api.client.post("/v1/search", json={"query": "rok"}, headers=headers)).status_code
@@ -120,11 +120,11 @@ async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> 
     held = await fill(api)
     asking = asyncio.create_task(api.client.post("/v1/query", json=ASK))
     await asyncio.sleep(0.2)
-    assert api.services.admission.waiting == 1
+    assert api.admission.waiting == 1
     assert api.stages.asked == []
     held.pop().release(answered=False)
     assert (await asking).status_code == 200
-    assert api.services.admission.running == 63
+    assert api.admission.running == 63
 
 
 async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
@@ -144,7 +144,7 @@ async def test_places_are_free_again_however_an_answer_ends(api: Api) -> None:
     api.stages.failures["retrieval"] = StageUnavailable("gone")
     assert (await api.client.post("/v1/query", json=ASK)).status_code == 503
     await api.client.post("/v1/query", json={"query": "rok"})
-    assert api.services.admission.running == 0
+    assert api.admission.running == 0
 
 
 async def test_searches_need_no_place(api: Api) -> None:

@@ -61,7 +61,7 @@ async def test_the_language_is_the_caller_s_word_else_the_question_s_else_hr(
 
 
 async def test_scope_is_made_of_the_key_s_tenant_and_the_request(api: Api) -> None:
-    await api.services.collections.create("t", "zakoni")
+    await api.stores.collections.create("t", "zakoni")
     body = {
         "query": "q",
         "user": "u1",
@@ -208,7 +208,7 @@ async def test_a_client_that_goes_away_aborts_its_query(api: Api) -> None:
 
 
 async def test_a_query_key_may_ask_but_not_write(api: Api) -> None:
-    key, _ = await api.services.keys.create_key("t", "reader", role="query")
+    key, _ = await api.stores.keys.create_key("t", "reader", role="query")
     reader = {"Authorization": f"Bearer {key}"}
     assert (await api.client.post("/v1/search", json={"query": "q"}, headers=reader)).status_code == 200
     refused = await api.client.post("/v1/documents", json={"text": "a"}, headers=reader)

@@ -163,7 +163,7 @@ async def test_calls_of_a_batch_run_side_by_side_a_few_at_a_time(api: Api) -> No
         together -= 1
         return {}
 
-    object.__setattr__(api.services, "stages", status)
+    object.__setattr__(api.services, "ask_stages", status)
     assert len(await reply(api, [call("health", n) for n in range(3 * AT_ONCE)])) == 3 * AT_ONCE
     assert most == AT_ONCE
 
@@ -215,4 +215,4 @@ async def test_a_repeated_call_with_its_idempotency_key_is_done_once(api: Api) -
     assert "error" not in (first := (await send(api, made, **once)).json())
     again = await send(api, made, **once)
     assert (again.json(), again.headers["idempotent-replayed"]) == (first, "true")
-    assert len(await api.services.keys.list("t")) == 2
+    assert len(await api.stores.keys.list("t")) == 2

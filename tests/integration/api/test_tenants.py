@@ -60,7 +60,7 @@ async def test_a_webhook_s_secret_is_shown_once(api: Api, platform: dict[str, st
         return shown
 
     async def kept() -> str | None:
-        settings = (await api.services.tenants.get("acme")).settings
+        settings = (await api.stores.tenants.get("acme")).settings
         return settings.webhook.secret if settings.webhook else None
 
     body = {"id": "acme", "settings": {"webhook": {"url": "https://app.example/hooks"}}}
@@ -80,7 +80,7 @@ async def test_a_webhook_s_secret_is_shown_once(api: Api, platform: dict[str, st
     assert (await patch(secret=own))["secret"] == own == await kept()
     renamed = await api.client.patch("/v1/tenants/acme", json={"name": "Acme"})
     assert renamed.json()["settings"]["webhook"]["secret"] == HIDDEN
-    assert own not in repr(await api.services.tenants.get("acme"))
+    assert own not in repr(await api.stores.tenants.get("acme"))
 
 
 async def test_a_new_tenant_has_an_empty_default_collection(api: Api, platform: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ async def test_a_new_tenant_has_an_empty_default_collection(api: Api, platform: 
 
 async def test_tenants_come_in_pages(api: Api, platform: dict[str, str]) -> None:
     for name in ("a", "b", "c", "d"):
-        await api.services.tenants.ensure(name)
+        await api.stores.tenants.ensure(name)
     seen, after = list[str](), ""
     for _ in range(4):
         page = (await api.client.get("/v1/tenants", params={"limit": 2, "after": after})).json()
@@ -132,7 +132,7 @@ async def test_a_bad_tenant_is_refused(
     answer = await api.client.post("/v1/tenants", json=body)
     assert answer.status_code == status, answer.text
     assert names in answer.json()["detail"]
-    assert [tenant.id for tenant in await api.services.tenants.list()] == ["t"]
+    assert [tenant.id for tenant in await api.stores.tenants.list()] == ["t"]
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ async def test_a_bad_setting_changes_nothing(
     answer = await api.client.patch("/v1/tenants/t", json={"name": "new", "settings": settings})
     assert answer.status_code == 422
     assert names in answer.json()["detail"]
-    assert (await api.services.tenants.get("t")).name == "t"
+    assert (await api.stores.tenants.get("t")).name == "t"
 
 
 async def test_deleting_a_tenant_reports_what_it_removed(api: Api, platform: dict[str, str]) -> None:
-    await api.services.tenants.ensure("other")
+    await api.stores.tenants.ensure("other")
     named = {"X-Tenant-ID": "other"}
     await api.client.post("/v1/collections", json={"name": "c"}, headers=named)
     first = {"id": "a", "text": "dva", "collection": "c"}
     for body in (first, {"id": "b", "text": "tri!"}):
         assert (await api.client.post("/v1/documents", json=body, headers=named)).status_code == 202
-    [task] = await api.services.jobs.claim("w", lease_s=30, limit=1)
-    await api.services.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
     theirs = await api.key("admin", "other")
     await api.client.post("/v1/documents", json={"id": "mine", "text": "a"}, headers={"X-Tenant-ID": "t"})
     answer = await api.client.delete("/v1/tenants/other")
@@ -201,7 +201,7 @@ async def test_suspending_twice_is_once_and_the_state_is_shown(api: Api, platfor
     for suspended, status in [(True, "suspended"), (True, "suspended"), (False, "active")]:
         answer = await api.client.patch("/v1/tenants/t", json={"suspended": suspended})
         assert answer.json()["status"] == status
-    await api.services.events.drain()
+    await api.stores.events.drain()
     log = await api.client.get("/v1/audit", headers={"X-Tenant-ID": "t"})
     actions = [entry["action"] for entry in log.json()["entries"] if entry["action"].startswith("tenant.")]
     assert actions == ["tenant.resumed", "tenant.suspended"]

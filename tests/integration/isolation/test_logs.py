@@ -38,8 +38,8 @@ async def test_neither_logs_nor_log_tables_hold_content(
         for failure in (fails, breaks):
             monkeypatch.setattr(service.stages.retrieval, "search", failure)
             await service.call("t", "POST", "/v1/query", json={**question, "stream": True})
-        await service.services.events.drain()
-        async with service.services.tenants.database.session() as session:
+        await service.stores.events.drain()
+        async with service.stores.tenants.database.session() as session:
             for table in ("audit_log", "query_log"):
                 rows = (await session.execute(text(f"SELECT * FROM {table}"))).all()
                 assert rows

@@ -60,7 +60,7 @@ async def ask_until(over: asyncio.Event, service: World, tenant: str) -> list[in
 async def rows_of(service: World, tenant: str) -> dict[str, int]:
     """By table, those that carry the tenant."""
     found: dict[str, int] = {}
-    async with service.services.tenants.database.session() as session:
+    async with service.stores.tenants.database.session() as session:
         for model in TenantOwned.__subclasses__():
             count = await session.scalar(select(func.count()).select_from(model).where(model.tenant_id == tenant))
             if count:
@@ -91,7 +91,7 @@ async def test_nothing_is_left_and_nobody_else_notices(tmp_path: Path, after: in
         assert deleted.json()["removed"]["documents"] > after
         assert set(uploads.result()) == {202}, "another tenant's work was disturbed"
         assert set(answers.result()) == {200}, "another tenant's work was disturbed"
-        await service.services.events.drain()
+        await service.stores.events.drain()
         assert await rows_of(service, "gone") == {}
         assert not (tmp_path / "blobs" / "gone").exists()
         assert await service.stages.purge("gone") == 0, "passages were left in the index"
@@ -116,8 +116,8 @@ async def test_the_platform_keeps_who_deleted_it_and_how_much_that_was(tmp_path:
             "passages": 1, "documents": 1, "blobs": 1, "bytes": len(text("gone", 1).encode()), "keys": 1, "jobs": 1,
             "collections": 1,
         }  # fmt: skip
-        await service.services.events.drain()
-        async with service.services.tenants.database.session() as session:
+        await service.stores.events.drain()
+        async with service.stores.tenants.database.session() as session:
             entry = await session.scalar(select(AuditEntry).where(AuditEntry.action == "tenant.deleted"))
         assert entry is not None
         assert (entry.tenant_id, entry.subject, entry.role) == ("_platform", "gone", "platform")

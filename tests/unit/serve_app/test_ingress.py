@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message
 
-from serve_app.ingress import HangUps
+from serve_app.ingress import DisconnectOnCancel
 
 
 async def test_a_cancelled_call_for_messages_is_a_hang_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -32,7 +32,7 @@ async def test_a_cancelled_call_for_messages_is_a_hang_up(caplog: pytest.LogCapt
 
     app = Starlette()
     app.add_route("/", answer)
-    app.add_middleware(HangUps)
+    app.add_middleware(DisconnectOnCancel)
     came: list[Message] = [{"type": "http.request", "body": b""}]
 
     async def receive() -> Message:

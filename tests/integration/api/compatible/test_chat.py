@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -88,7 +87,7 @@ async def test_a_conversation_is_history_and_the_caller_s_system_messages_follow
 
 
 async def test_what_a_question_may_have_beyond_openai_s_api(api: Api) -> None:
-    await api.services.collections.create("t", "zakoni")
+    await api.stores.collections.create("t", "zakoni")
     fields: dict[str, Any] = {
         "collections": ["zakoni"],
         "filter": "metadata.year >= 2018",
@@ -346,8 +345,8 @@ async def test_every_chat_is_in_the_query_log(api: Api) -> None:
     ids = [answer.headers["x-query-id"] for answer in answers]
     api.stages.failures["generation"] = Overloaded("generation is full")
     await api.client.post(CHAT, json=asked(RAW))
-    await api.services.events.drain()
-    async with api.services.tenants.database.session() as session:
+    await api.stores.events.drain()
+    async with api.stores.tenants.database.session() as session:
         rows = {row.query_id: row for row in await session.scalars(select(QueryLogEntry))}
     assert [(rows[id_].outcome, rows[id_].user) for id_ in ids] == [("stop", "u1")] * 4
     assert [rows[id_].sources for id_ in ids] == [5, 5, 0, 0]
@@ -356,7 +355,7 @@ async def test_every_chat_is_in_the_query_log(api: Api) -> None:
 
 async def test_silence_is_filled_with_comments(api: Api) -> None:
     api.stages.delays["token"] = 0.1
-    app = create_app(replace(api.services, limits=LIMITS.model_copy(update={"heartbeat_s": 0.02})))
+    app = create_app(api.services_with(heartbeat_s=0.02))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://rag.test") as other:
         answer = await other.post(CHAT, json=asked(stream=True), headers=api.client.headers)
     assert ": ping\n\n" in answer.text
