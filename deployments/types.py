@@ -20,26 +20,32 @@ Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Which versions of a tenant's documents are to be found: those whose names are not larger than `newest`, without
-    `hidden`, whose passages may be in the index too: not complete yet, replaced, or deleted."""
+class VisibleVersions:
+    """Which versions of a tenant's documents a search may find: names up to and including `newest`, except `hidden`.
+
+    Passages of hidden versions may be in the index: incomplete, replaced or deleted ones.
+    """
 
     newest: str
     hidden: tuple[str, ...] = ()
+
+    def includes(self, version: str) -> bool:
+        return version <= self.newest and version not in self.hidden
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What one asker may see: the tenant's shared documents plus that user's private ones.
 
-    `user_id` empty means no private documents; `collections` empty means all of them; `seen` None means every version.
+    `user_id` empty means no private documents; `collections` empty means all of them; `visible` None means every
+    version.
     """
 
     tenant_id: str
     user_id: str = ""
     collections: tuple[str, ...] = ()
     filter: Filter | None = None
-    seen: Seen | None = None
+    visible: VisibleVersions | None = None
 
 
 @dataclass(frozen=True, slots=True)

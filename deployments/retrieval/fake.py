@@ -36,7 +36,7 @@ class FakeIndex:
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
         scope, fingerprint = request.scope, request.dense.fingerprint
-        asker = Scope(scope.tenant_id, scope.user_id, seen=scope.seen)
+        asker = Scope(scope.tenant_id, scope.user_id, visible=scope.visible)
         embedders = [
             embedder
             for embedder, entries in self._entries.items()
@@ -124,7 +124,7 @@ def _is_visible(passage: Passage, scope: Scope) -> bool:
         passage.tenant_id == scope.tenant_id
         and passage.owner in ("", scope.user_id)
         and (not scope.collections or passage.collection in scope.collections)
-        and (scope.seen is None or (passage.version <= scope.seen.newest and passage.version not in scope.seen.hidden))
+        and (scope.visible is None or scope.visible.includes(passage.version))
         and (
             scope.filter is None
             or matches(

@@ -40,10 +40,10 @@ def scope_expression(scope: Scope) -> str:
     parts.append(f'owner in ["", {_text(scope.user_id)}]' if scope.user_id else 'owner == ""')
     if scope.collections:
         parts.append(f"collection in [{', '.join(map(_text, scope.collections))}]")
-    if scope.seen is not None:
-        parts.append(f"version <= {_text(scope.seen.newest)}")
-        if scope.seen.hidden:
-            parts.append(f"version not in [{', '.join(map(_text, scope.seen.hidden))}]")
+    if scope.visible is not None:
+        parts.append(f"version <= {_text(scope.visible.newest)}")
+        if scope.visible.hidden:
+            parts.append(f"version not in [{', '.join(map(_text, scope.visible.hidden))}]")
     if scope.filter is not None:
         parts.append(f"({filter_expression(scope.filter)})")
     return " and ".join(parts)

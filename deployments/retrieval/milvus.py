@@ -221,7 +221,7 @@ class MilvusIndex:
 
         Only the asker's passages count: what others have must not change an answer.
         """
-        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, seen=scope.seen))
+        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, visible=scope.visible))
         if self._load(collection) and self._count(collection, expression):
             return
         if filled := [name for name in self._loaded_collections() if self._count(name, expression)]:

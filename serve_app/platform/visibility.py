@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
-from deployments.types import Seen
+from deployments.types import VisibleVersions
 from serve_app.storage.database import Database, chunks, insert
 from serve_app.storage.tables import UnseenVersion, VersionCounter, of_tenant
 
@@ -40,7 +40,7 @@ class Visibility:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def seen(self, tenant_id: str) -> Seen:
+    async def visible_versions(self, tenant_id: str) -> VisibleVersions:
         counter, row = VersionCounter, UnseenVersion
         # One statement, so that both are of one moment on every database.
         both = (
@@ -50,7 +50,7 @@ class Visibility:
         )
         found = await self.database.rows(both)
         newest = _name(found[0].last if found else 0)
-        return Seen(newest, tuple(version for _, version in found if version is not None))
+        return VisibleVersions(newest, tuple(version for _, version in found if version is not None))
 
 
 async def begin(session: AsyncSession, tenant_id: str, number: int = 1) -> list[str]:

@@ -152,18 +152,18 @@ class Pipeline:
             vector = self.embedder.embed(self.embed, query.text)
             weights = self.lexical.query_weights(query.text, query.language, query.scope)
             most = min(self.embedding_s, deadline.remaining() / 2)
-            dense, lexical, seen = await together(
+            dense, lexical, visible = await together(
                 degraded.or_instead(
                     "embedding",
                     deadline.wait("embedding", vector, at_most=most),
                     instead=self.embedder.without_vector,
                 ),
                 degraded.or_instead("lexical", deadline.wait("lexical", weights, at_most=most), instead={}),
-                deadline.wait("visibility", self.visibility.seen(query.scope.tenant_id)),
+                deadline.wait("visibility", self.visibility.visible_versions(query.scope.tenant_id)),
             )
         if dense is None or not (len(dense.vectors) or lexical):
             raise degraded.errors["embedding"]
-        scope = replace(query.scope, seen=seen)
+        scope = replace(query.scope, visible=visible)
         request = RetrievalRequest(scope, dense, lexical, query.language, query.candidates)
         with watch.stage("retrieval"):
             candidates = await deadline.wait("retrieval", self.retrieve.retrieve(request))

@@ -12,10 +12,10 @@ from deployments.types import (
     Language,
     RetrievalRequest,
     Scope,
-    Seen,
     SparseVector,
     StageStatus,
     TextDelta,
+    VisibleVersions,
 )
 
 
@@ -32,7 +32,7 @@ class Lexical(Protocol):
 
 
 class Visibility(Protocol):
-    async def seen(self, tenant_id: str) -> Seen:
+    async def visible_versions(self, tenant_id: str) -> VisibleVersions:
         """The versions of the tenant's documents that a search begun now is to find."""
         ...
 

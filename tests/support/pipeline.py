@@ -21,13 +21,13 @@ from deployments.types import (
     RetrievalRequest,
     Scope,
     Scores,
-    Seen,
     SparseVector,
     StageStatus,
     TextDelta,
     TextKind,
     Usage,
     VersionCopy,
+    VisibleVersions,
 )
 from serve_app.query.pipeline import Pipeline, Query
 from serve_app.query.ports import Generate
@@ -82,7 +82,7 @@ class Stages:
     tokens_per_text: int | None = None
     streams_closed: int = 0
     serving: StageStatus = field(default_factory=lambda: StageStatus(True, "fake", "none"))
-    visible: Seen = field(default_factory=lambda: Seen("v9"))
+    visible: VisibleVersions = field(default_factory=lambda: VisibleVersions("v9"))
     deleted: list[tuple[str, str]] = field(default_factory=list)
     stored: list[Passage] = field(default_factory=list)
 
@@ -100,7 +100,7 @@ class Stages:
         await self._enter("lexical")
         return {1: 1.0}
 
-    async def seen(self, tenant_id: str) -> Seen:
+    async def visible_versions(self, tenant_id: str) -> VisibleVersions:
         await self._enter("visibility")
         return self.visible
 

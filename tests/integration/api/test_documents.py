@@ -380,7 +380,7 @@ async def test_metadata_is_patched_and_the_passages_with_it(api: Api) -> None:
     assert (await api.client.get("/v1/documents/a/b")).json() == changed
     chunks = (await api.client.get("/v1/documents/a/b/chunks")).json()["chunks"]
     assert [each["metadata"] for each in chunks] == [changed["metadata"]] * 3
-    hidden = (await Visibility(api.stores.documents.database).seen("t")).hidden
+    hidden = (await Visibility(api.stores.documents.database).visible_versions("t")).hidden
     assert hidden == (task.version,), "searches find the new version instead of the old one"
     assert len(api.stored_files()) == 1
 
@@ -417,7 +417,7 @@ async def test_a_patch_outside_the_rules_is_refused(api: Api, body: dict[str, An
     answer = await api.client.patch("/v1/documents/d", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert names in answer.json()["detail"]
-    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == ()
+    assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == ()
 
 
 async def test_a_document_that_cannot_be_patched_yet_or_by_this_key(api: Api) -> None:
@@ -462,7 +462,7 @@ async def test_a_patch_that_breaks_off_leaves_the_document_as_it_was_and_nothing
     answer = await api.client.patch("/v1/documents/d", json={"metadata": {"year": 2019}})
     assert answer.status_code == 503
     assert (await api.client.get("/v1/documents/d")).json()["version"] == task.version
-    [hidden] = (await Visibility(api.stores.documents.database).seen("t")).hidden
+    [hidden] = (await Visibility(api.stores.documents.database).visible_versions("t")).hidden
     assert hidden != task.version
     del api.stages.failures["copy"]
     assert (await api.client.patch("/v1/documents/d", json={"metadata": {"year": 2019}})).status_code == 200
@@ -497,7 +497,7 @@ async def test_documents_are_deleted_by_what_is_asked(api: Api) -> None:
     assert await listed(api) == ["b", "d"]
     assert {each.document_id for each in api.stages.stored} == {"b", "d"}
     assert len(api.stored_files()) == 2
-    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == ()
+    assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == ()
     assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
     assert await erase(api, user="") == {"deleted": 2, "more": False}
 
@@ -528,7 +528,7 @@ async def test_documents_that_the_index_cannot_remove_are_found_by_no_search(api
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert await erase(api, user="") == {"deleted": 1, "more": False}
     assert await listed(api) == []
-    assert (await Visibility(api.stores.documents.database).seen("t")).hidden == (task.version,)
+    assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == (task.version,)
 
 
 async def test_only_admins_of_the_tenant_delete_documents(api: Api) -> None:

@@ -23,7 +23,15 @@ from deployments.retrieval.filter_expression import (
     versions_expression,
 )
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, Passage, RetrievalRequest, Scope, Seen
+from deployments.types import (
+    DocumentVersion,
+    EmbedderInfo,
+    IndexEntry,
+    Passage,
+    RetrievalRequest,
+    Scope,
+    VisibleVersions,
+)
 
 TEXTS = [
     "",
@@ -164,7 +172,7 @@ def test_scope_expression() -> None:
 
 
 def test_unseen_versions_are_out_of_scope() -> None:
-    scope = Scope("t", seen=Seen("v3", ("v1", 'v"2')))
+    scope = Scope("t", visible=VisibleVersions("v3", ("v1", 'v"2')))
     expected = 'tenant_id == "t" and owner == "" and version <= "v3" and version not in ["v1", "v\\"2"]'
     assert scope_expression(scope) == expected
 

@@ -18,8 +18,8 @@ from deployments.types import (
     EmbedderInfo,
     IndexEntry,
     RetrievalRequest,
-    Seen,
     VersionCopy,
+    VisibleVersions,
 )
 
 Entry = Callable[..., IndexEntry]
@@ -293,15 +293,15 @@ async def test_unseen_versions_take_no_place_among_the_candidates(
     new = [entry(f"new{n}", document_id="d", version="new") for n in range(5)]
     await index.upsert(embedder, [*old, *new])
     request = request_for(lexical={10: 1.0}, limit=5)
-    for seen, expected in (
-        (Seen("z", ("old", "never written")), "new"),
-        (Seen("z", ("new", "never written")), "old"),
-        (Seen("new", ("old",)), "new"),
-        (Seen("nev"), ""),
-        (Seen("old", ("new",)), "old"),
-        (Seen("olc", ("new",)), ""),
+    for visible, expected in (
+        (VisibleVersions("z", ("old", "never written")), "new"),
+        (VisibleVersions("z", ("new", "never written")), "old"),
+        (VisibleVersions("new", ("old",)), "new"),
+        (VisibleVersions("nev"), ""),
+        (VisibleVersions("old", ("new",)), "old"),
+        (VisibleVersions("olc", ("new",)), ""),
     ):
-        found = ids(await index.search(replace(request, scope=replace(request.scope, seen=seen))))
+        found = ids(await index.search(replace(request, scope=replace(request.scope, visible=visible))))
         assert sorted(found) == ([f"{expected}{n}" for n in range(5)] if expected else [])
 
 
@@ -312,7 +312,9 @@ async def test_whose_passages_are_all_unseen_has_no_other_embedder(
     request = request_for()
     with pytest.raises(EmbedderMismatch):
         await index.search(request)
-    assert await index.search(replace(request, scope=replace(request.scope, seen=Seen("v", ("v",))))) == []
+    assert (
+        await index.search(replace(request, scope=replace(request.scope, visible=VisibleVersions("v", ("v",))))) == []
+    )
 
 
 async def test_delete_reaches_every_embedders_passages(

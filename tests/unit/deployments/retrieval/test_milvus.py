@@ -23,7 +23,7 @@ from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.lite import LiteFolder
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, Seen
+from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, VisibleVersions
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -330,8 +330,8 @@ async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
     scopes: list[dict[str, Any]] = [
         {"tenant_id": "t"},
         {"tenant_id": "t", "limit": 3},
-        {"tenant_id": "t", "seen": Seen("v1", ())},
-        {"tenant_id": "t", "seen": Seen("v2", ("v0",))},
+        {"tenant_id": "t", "visible": VisibleVersions("v1", ())},
+        {"tenant_id": "t", "visible": VisibleVersions("v2", ("v0",))},
         {"tenant_id": "t", "filter": parse("metadata.year == 2001")},
         {"tenant_id": "t", "user_id": "ana"},
         {"tenant_id": "u"},

@@ -294,13 +294,13 @@ async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     live = await documents.get("a", "d")
     work = await begin(documents, {"n": None, "m": {"y": 2}})
     assert (work.passages, work.copy.version, work.copy.replaces) == (3, live.version, ("n", "m"))
-    assert (await Visibility(database).seen("a")).hidden == (work.copy.to,)
+    assert (await Visibility(database).visible_versions("a")).hidden == (work.copy.to,)
     clock.advance(5)
     await documents.finish_rewriting("a", work)
     changed = await documents.get("a", "d")
     assert (changed.version, changed.metadata) == (work.copy.to, {"m": {"x": 1, "y": 2}})
     assert (changed.passages, changed.updated_at) == (3, clock.now)
-    assert (await Visibility(database).seen("a")).hidden == (live.version,)
+    assert (await Visibility(database).visible_versions("a")).hidden == (live.version,)
     clock.advance(RETIRE_AFTER_S)
     assert await jobs.removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
     assert await documents.delete("a", "d") == ["blob of d"]

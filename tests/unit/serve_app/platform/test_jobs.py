@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from deployments.errors import InvalidRequest, NotFound
 from deployments.ingestion.base import DocumentTask, GivenUp, LeaseLost, Progress, RemovedVersion
-from deployments.types import Seen
+from deployments.types import VisibleVersions
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
@@ -187,28 +187,30 @@ async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs,
 
 async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Database, clock: Clock) -> None:
     visibility = Visibility(database)
-    before = await visibility.seen("a")
+    before = await visibility.visible_versions("a")
     await jobs.accept("a", [document("d", "one")])
-    assert await visibility.seen("a") == before == Seen("v000000000000000")
+    assert await visibility.visible_versions("a") == before == VisibleVersions("v000000000000000")
     old = await claim_one(jobs)
     assert old.version > before.newest, "a search that began before it was begun leaves it out"
-    assert await visibility.seen("a") == Seen(old.version, (old.version,)), "its passages are not complete"
+    assert await visibility.visible_versions("a") == VisibleVersions(old.version, (old.version,)), (
+        "its passages are not complete"
+    )
     await jobs.finish(old, indexed({1: 1}))
-    assert await visibility.seen("a") == Seen(old.version)
+    assert await visibility.visible_versions("a") == VisibleVersions(old.version)
     await jobs.accept("a", [document("d", "two")])
     new = await claim_one(jobs)
     assert new.version > old.version
-    assert await visibility.seen("a") == Seen(new.version, (new.version,))
+    assert await visibility.visible_versions("a") == VisibleVersions(new.version, (new.version,))
     await jobs.finish(new, indexed({1: 1}))
-    assert await visibility.seen("a") == Seen(new.version, (old.version,))
-    assert await visibility.seen("b") == before
+    assert await visibility.visible_versions("a") == VisibleVersions(new.version, (old.version,))
+    assert await visibility.visible_versions("b") == before
 
     assert await jobs.removable(10) == [], "a search that began before must find the old version whole"
     clock.advance(RETIRE_AFTER_S)
     (gone,) = await jobs.removable(10)
     assert gone == RemovedVersion("a", "d", old.version, "blob of one")
     await jobs.removed([gone, gone])
-    assert await visibility.seen("a") == Seen(new.version)
+    assert await visibility.visible_versions("a") == VisibleVersions(new.version)
     await jobs.accept("a", [document("d", "one")])
     assert (await claim_one(jobs)).version > new.version, "what is removed late must not be this"
 
@@ -227,10 +229,10 @@ async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_worker
         await mine.database.close()
         return names
 
-    seen: list[Seen] = []
+    seen: list[VisibleVersions] = []
     working = asyncio.gather(*(work(each, f"w{n}") for n, each in enumerate(others)))
     while not working.done():
-        seen.append(await Visibility(database).seen("a"))
+        seen.append(await Visibility(database).visible_versions("a"))
         await asyncio.sleep(0)
     assert sorted(name for names in await working for name in names) == [
         (tenant, f"v{n:015d}") for tenant in ("a", "b") for n in range(1, 21)
@@ -246,7 +248,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
     await jobs.accept("a", [document("d", "two")])
     failed = await claim_one(jobs)
     await jobs.fail(failed, "broken_document", "")
-    assert await Visibility(database).seen("a") == Seen(failed.version, (failed.version,))
+    assert await Visibility(database).visible_versions("a") == VisibleVersions(failed.version, (failed.version,))
     clock.advance(RETIRE_AFTER_S)
     assert [each.version for each in await jobs.removable(10)] == [failed.version]
 
