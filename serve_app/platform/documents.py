@@ -1,29 +1,27 @@
-"""Documents: what may be handed in, which version it makes, and removal."""
+"""Documents as they are kept: reading them, changing their metadata, removing them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from deployments import filters
-from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable, UnknownCollection
 from deployments.filters import Filter
-from deployments.ingestion.base import ChunkSizes, RemovedVersion
-from deployments.types import Language, VersionCopy
+from deployments.ingestion.base import RemovedVersion
+from deployments.types import VersionCopy
 from serve_app.platform import collections
 from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform import visibility as unseen
 from serve_app.platform.events import Event, Events
+from serve_app.platform.new_document import canonical, check_metadata, digest
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage import pagination as scanning
 from serve_app.storage.database import Database
@@ -31,88 +29,10 @@ from serve_app.storage.merge_patch import merged
 from serve_app.storage.pagination import Page
 from serve_app.storage.tables import Collection, Document, JobDocument, of_tenant, utc_now
 
-MAX_ID = 256
 REWRITE_S = 300.0
 """How long it may take to write a document's passages once more."""
 IN_WORK = ("parsing", "embedding")
 """States of a version that a worker is at."""
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_SHOWN = (
-    Document.id, Document.title, Document.collection, Document.language, Document.owner, Document.filename,
-    Document.media_type, Document.size, Document.content_hash, Document.version, Document.passages, Document.metadata_,
-    Document.created_at, Document.updated_at,
-)  # fmt: skip
-"""The columns of a DocumentView, in its order: not the terms, which may be large."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewDocument:
-    """A document to accept, whose bytes are already durable under `blob`.
-
-    `id` None takes one made of owner, file name and content, so that the same file handed in again is the same
-    document. `size` in bytes; `owner` empty means the whole tenant; `language` None is detected.
-    """
-
-    content_hash: str
-    blob: str
-    size: int
-    id: str | None = None
-    owner: str = ""
-    collection: str = collections.DEFAULT
-    language: Language | None = None
-    title: str = ""
-    filename: str = ""
-    media_type: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A document's bytes, and all that is to be kept of it but where they lie."""
-
-    data: bytes
-    document: NewDocument
-
-
-def checked(document: NewDocument) -> tuple[str, NewDocument]:
-    """A document's id, and the document with its collection's name in composed form. Raises InvalidRequest."""
-    for name, value, most in (
-        ("owner", document.owner, 256),
-        ("title", document.title, 1_000),
-        ("filename", document.filename, 1_000),
-        ("media_type", document.media_type, 255),
-    ):
-        if len(value) > most:
-            raise InvalidRequest(f"{name}: {len(value)} characters; at most {most} are allowed")
-        _check_text(name, value)
-    check_metadata(document.metadata)
-    document_id = _automatic_id(document) if document.id is None else document.id
-    if not 1 <= len(document_id) <= MAX_ID or any(unicodedata.category(c) in ("Cc", "Cs") for c in document_id):
-        raise InvalidRequest(f"id {document_id[:80]!a}: use 1 to {MAX_ID} characters, none of them a control character")
-    return document_id, replace(document, collection=collections.checked_name(document.collection))
-
-
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest for what is not JSON, or holds text that no database can."""
-    for value in _strings(metadata):
-        _check_text("metadata", value)
-    _canonical(metadata)
-
-
-def fingerprint_of(document: NewDocument, sizes: ChunkSizes = ChunkSizes()) -> str:  # noqa: B008 - it is frozen
-    """Equal for the same bytes with the same title, collection and so on, cut alike: then there is nothing to index."""
-    own = () if sizes == ChunkSizes() else (str(sizes.tokens), str(sizes.overlap))
-    return digest(
-        document.content_hash,
-        document.owner,
-        document.collection,
-        document.language or "",
-        document.title,
-        document.filename,
-        document.media_type,
-        _canonical(document.metadata),
-        *own,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +44,6 @@ class Selection:
     owner: str | None = None
     live: bool | None = None
     filter: Filter | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentView:
-    """A document's row. `version` is empty while no version of it is live."""
-
-    id: str
-    title: str
-    collection: str
-    language: str | None
-    owner: str
-    filename: str
-    media_type: str
-    size: int
-    content_hash: str
-    version: str
-    passages: int
-    metadata: Mapping[str, Any]
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,33 +72,30 @@ class Documents:
         self.retire_after_s = retire_after_s
         self.clock = clock
 
-    async def get(self, tenant_id: str, document_id: str) -> DocumentView:
+    async def get(self, tenant_id: str, document_id: str) -> Document:
         """Raises NotFound."""
         async with self.database.session() as session:
-            row = (
-                await session.execute(select(*_SHOWN).where(of_tenant(Document, tenant_id), Document.id == document_id))
-            ).one_or_none()
-        if row is None:
+            document = await session.scalar(_shown().where(of_tenant(Document, tenant_id), Document.id == document_id))
+        if document is None:
             raise _missing(document_id)
-        return DocumentView(*row)
+        return document
 
     async def page(
         self, tenant_id: str, chosen: Selection, *, after: str = "", limit: int = 100, max_scanned: int = 10_000
-    ) -> Page[DocumentView]:
+    ) -> Page[Document]:
         """A tenant's documents in the order of their ids, those after the id `after`. A filter is evaluated here, on at
         most `max_scanned` documents a page."""
 
-        async def read(after: str, limit: int) -> Sequence[DocumentView]:
+        async def read(after: str, limit: int) -> Sequence[Document]:
             return await self._rows(tenant_id, chosen, after, limit)
 
         passes = partial(_passes, chosen.filter) if chosen.filter else None
         return await scanning.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
 
-    async def _rows(self, tenant_id: str, chosen: Selection, after: str, limit: int) -> Sequence[DocumentView]:
+    async def _rows(self, tenant_id: str, chosen: Selection, after: str, limit: int) -> Sequence[Document]:
         conditions = (*_conditions(tenant_id, chosen), Document.id > after)
         async with self.database.session() as session:
-            rows = await session.execute(select(*_SHOWN).where(*conditions).order_by(Document.id).limit(limit))
-            return [DocumentView(*row) for row in rows]
+            return (await session.scalars(_shown().where(*conditions).order_by(Document.id).limit(limit))).all()
 
     async def begin_rewriting(
         self, tenant_id: str, document_id: str, change: Mapping[str, Any], check: Callable[[dict[str, Any]], None]
@@ -249,7 +146,7 @@ class Documents:
             await unseen.hide(session, [old], due=now + timedelta(seconds=self.retire_after_s))
             await unseen.reveal(session, tenant_id, copy.to)
             document.version, document.metadata_, document.updated_at = copy.to, dict(copy.metadata), now
-            document.fingerprint = digest(document.fingerprint, _canonical(copy.metadata))
+            document.fingerprint = digest(document.fingerprint, canonical(copy.metadata))
             await session.flush()
         self.events.publish(Event("document.updated", tenant_id, copy.document_id, {"passages": work.passages}))
 
@@ -311,6 +208,11 @@ class Documents:
         return {"documents": len(documents), "passages": sum(each.passages for each in documents)}, blobs
 
 
+def _shown() -> Select[Document]:
+    """Documents without their terms, which may be large."""
+    return select(Document).options(defer(Document.terms, raiseload=True))
+
+
 async def _locked(session: AsyncSession, tenant_id: str, document_id: str) -> Document:
     """Raises NotFound."""
     document = await session.scalar(
@@ -337,13 +239,13 @@ def _conditions(tenant_id: str, chosen: Selection) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _passes(filter: Filter, document: DocumentView | Document) -> bool:
+def _passes(filter: Filter, document: Document) -> bool:
     return filters.matches(
         filter,
         document_id=document.id,
         language=document.language,
         collection=document.collection,
-        metadata=document.metadata_ if isinstance(document, Document) else document.metadata,
+        metadata=document.metadata_,
     )
 
 
@@ -377,37 +279,3 @@ async def give_up(session: AsyncSession, *versions: ColumnElement[bool], due: da
     for tenant_id in {each.tenant_id for each in rows}:
         await unseen.give_up(session, tenant_id, [each.version for each in rows], due)
     await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(given_up=True))
-
-
-def _automatic_id(document: NewDocument) -> str:
-    return f"doc-{digest(document.owner, document.filename, document.content_hash)}"
-
-
-def digest(*parts: str) -> str:
-    """128 bits of the parts' SHA-256, in hexadecimal; no two lists of parts run together."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _canonical(metadata: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"metadata: not a JSON object ({error})") from error
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _strings(key)
-            yield from _strings(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _strings(inner)
-
-
-def _check_text(name: str, value: str) -> None:
-    """Databases store neither NUL nor half of a surrogate pair."""
-    if _UNSTORABLE.search(value):
-        raise InvalidRequest(f"{name}: holds a NUL or an unpaired surrogate; remove it")

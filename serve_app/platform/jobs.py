@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
@@ -34,12 +34,12 @@ from deployments.ingestion.base import (
     RemovedVersion,
 )
 from deployments.ingestion.bulk.base import ray_job
-from deployments.types import Language
 from serve_app.platform import collections, documents, webhooks
 from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform import visibility as unseen
-from serve_app.platform.documents import IN_WORK, NewDocument
+from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
+from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage import pagination as scanning
@@ -50,11 +50,8 @@ from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, T
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 BulkState = Literal["waiting", "running", "ended"]
 _UNFINISHED = ("queued", *IN_WORK)
-_CARRIED = (
-    "owner", "collection", "language", "title", "filename", "media_type", "content_hash", "blob", "size", "metadata_",
-    "version", "fingerprint",
-)  # fmt: skip
-"""What a document's row takes over from the version that becomes live."""
+_OF_TASK = [field.name for field in fields(DocumentTask) if field.name in JobDocument.__mapper__.columns]
+"""What a worker's task takes from its row under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +107,11 @@ class Jobs:
         """
         if not new:
             raise InvalidRequest("documents: none given")
-        checked = [documents.checked(document) for document in new]
+        given = [checked(document) for document in new]
         wanted: dict[str, NewDocument] = {}
-        for document_id, document in checked:
+        for document_id, document in given:
             first = wanted.setdefault(document_id, document)
-            if documents.fingerprint_of(first) != documents.fingerprint_of(document):
+            if fingerprint_of(first) != fingerprint_of(document):
                 raise InvalidRequest(f"id {document_id!r} is given to two different documents of this request")
         job_id, now = f"job_{uuid4().hex}", self.clock()
         async with self.database.transaction() as session:
@@ -128,12 +125,12 @@ class Jobs:
             rows = []
             for document_id, document in wanted.items():
                 cut = sizes[document.collection]
-                fingerprint = documents.fingerprint_of(document, cut)
+                fingerprint = fingerprint_of(document, cut)
                 live = settled.get(document_id)
                 unchanged = live is not None and live.fingerprint == fingerprint
                 rows.append(
                     {
-                        **_columns(document),
+                        **document.columns(),
                         "blob": live.blob if live is not None and unchanged else document.blob,
                         "tenant_id": tenant_id,
                         "job_id": job_id,
@@ -157,7 +154,7 @@ class Jobs:
         used = {row["blob"] for row in rows}
         return Accepted(
             id=job_id,
-            documents=tuple(document_id for document_id, _ in checked),
+            documents=tuple(document_id for document_id, _ in given),
             unused_blobs=tuple(sorted({document.blob for document in new} - used)),
         )
 
@@ -327,8 +324,8 @@ class Jobs:
                 before = RemovedVersion(task.tenant_id, document.id, document.version, document.blob)
                 await unseen.hide(session, [before], due=self._retired_at(now))
             await unseen.reveal(session, task.tenant_id, row.version)
-            for name in _CARRIED:
-                setattr(document, name, getattr(row, name))
+            document.take_over(row)
+            document.version, document.fingerprint = row.version, row.fingerprint
             document.title = _storable(indexed.title)
             document.language = indexed.language
             document.passages = indexed.passages
@@ -465,7 +462,7 @@ async def _lock_documents(
     await session.execute(
         insert(session, Document).on_conflict_do_nothing(),
         [
-            {**_columns(wanted[each]), "tenant_id": tenant_id, "id": each, "created_at": now, "updated_at": now}
+            {**wanted[each].columns(), "tenant_id": tenant_id, "id": each, "created_at": now, "updated_at": now}
             for each in ids
         ],
     )
@@ -484,8 +481,7 @@ async def _lock_documents(
             if document.version:
                 settled[document.id] = document
             else:
-                for name, value in _columns(new).items():
-                    setattr(document, "metadata_" if name == "metadata" else name, value)
+                document.take_over(new)
                 document.updated_at = now
         waiting = await session.scalars(
             select(JobDocument.document_id).where(
@@ -539,21 +535,6 @@ async def _check_chunks(session: AsyncSession, tenant_id: str, quotas: Quotas, m
         )
 
 
-def _columns(document: NewDocument) -> dict[str, Any]:
-    return {
-        "owner": document.owner,
-        "collection": document.collection,
-        "language": document.language,
-        "title": document.title,
-        "filename": document.filename,
-        "media_type": document.media_type,
-        "content_hash": document.content_hash,
-        "blob": document.blob,
-        "size": document.size,
-        "metadata": dict(document.metadata),
-    }
-
-
 def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
     """The conditions on the task's row as long as this claim of it stands."""
     return (
@@ -575,18 +556,7 @@ def _removed_version(row: JobDocument) -> RemovedVersion:
 
 def _task(row: JobDocument) -> DocumentTask:
     return DocumentTask(
-        job_id=row.job_id,
-        tenant_id=row.tenant_id,
-        document_id=row.document_id,
-        version=row.version,
-        owner=row.owner,
-        collection=row.collection,
-        language=cast(Language | None, row.language),
-        title=row.title,
-        filename=row.filename,
-        media_type=row.media_type,
-        blob=row.blob,
-        attempts=row.attempts,
+        **{name: getattr(row, name) for name in _OF_TASK},
         metadata=row.metadata_,
         progress=Progress(row.embedder, row.chunks, row.chunks_done),
         chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),

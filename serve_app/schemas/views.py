@@ -9,11 +9,12 @@ from typing import Any
 
 from deployments.types import Passage, StageStatus
 from serve_app.platform.collections import CollectionView
-from serve_app.platform.documents import DocumentView, Upload
 from serve_app.platform.jobs import Accepted, JobSummary
 from serve_app.platform.keys import Key
+from serve_app.platform.new_document import Upload
 from serve_app.platform.tenants import TenantView
 from serve_app.storage.pagination import Page
+from serve_app.storage.tables import Document
 
 
 def tenant(found: TenantView) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def key(found: Key) -> dict[str, Any]:
     }
 
 
-def listed_document(found: DocumentView) -> dict[str, Any]:
+def listed_document(found: Document) -> dict[str, Any]:
     return {
         "id": found.id,
         "title": found.title,
@@ -70,18 +71,18 @@ def listed_document(found: DocumentView) -> dict[str, Any]:
         "media_type": found.media_type,
         "size": found.size,
         "passages": found.passages,
-        "metadata": found.metadata,
+        "metadata": found.metadata_,
         "live": bool(found.version),
         "created_at": found.created_at.isoformat(),
         "updated_at": found.updated_at.isoformat(),
     }
 
 
-def document(found: DocumentView) -> dict[str, Any]:
+def document(found: Document) -> dict[str, Any]:
     return listed_document(found) | {"version": found.version or None, "sha256": found.content_hash}
 
 
-def documents(page: Page[DocumentView]) -> dict[str, Any]:
+def documents(page: Page[Document]) -> dict[str, Any]:
     return {"documents": [listed_document(each) for each in page.rows], "next": page.next}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.errors import BadInput, BrokenDocument, Conflict, InvalidRequest, UnsupportedDocument
@@ -14,14 +14,16 @@ from deployments.types import DocumentVersion, Passage
 from serve_app.outbound.fetched import Fetched
 from serve_app.outbound.sources import Sources
 from serve_app.platform.collections import Collections
-from serve_app.platform.documents import Documents, DocumentView, NewDocument, Selection, Upload, digest
+from serve_app.platform.documents import Documents, Selection
 from serve_app.platform.jobs import Accepted, Jobs
+from serve_app.platform.new_document import NewDocument, Upload, digest
 from serve_app.schemas.documents import DocumentRequest, DocumentSelection
 from serve_app.services.access import Access
 from serve_app.services.limits import RequestLimits
 from serve_app.services.ports import AnnounceJob, Passages
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.pagination import Page
+from serve_app.storage.tables import Document
 
 _COPY_BATCH = 256
 """Passages in one call to the index that copies them."""
@@ -62,7 +64,7 @@ class DocumentService:
         try:
             for upload in uploads:
                 blob = await self.blobs.write(caller.tenant_id, upload.data)
-                documents.append(replace(upload.document, blob=blob.key))
+                documents.append(upload.document.replaced(blob=blob.key))
             job = await self.jobs.accept(caller.tenant_id, documents, bulk=bulk)
         except BadInput:  # after any other error the job may have been committed
             for document in documents:
@@ -73,11 +75,11 @@ class DocumentService:
             await self.blobs.delete(blob_key)
         return job
 
-    async def get(self, caller: Access, document_id: str) -> DocumentView:
+    async def get(self, caller: Access, document_id: str) -> Document:
         """Raises NotFound."""
         return await self.store.get(caller.tenant_id, document_id)
 
-    async def list(self, caller: Access, selection: DocumentSelection, *, after: str, limit: int) -> Page[DocumentView]:
+    async def list(self, caller: Access, selection: DocumentSelection, *, after: str, limit: int) -> Page[Document]:
         """A page of the tenant's documents, its users' private ones too. Raises UnknownCollection, InvalidFilter."""
         return await self.store.page(
             caller.tenant_id,
@@ -106,7 +108,7 @@ class DocumentService:
         found = await self.passages.read(caller.tenant_id, document_id, document.version, after=after, limit=limit)
         return found, after + limit if after + limit + 1 < document.passages else None
 
-    async def change_metadata(self, caller: Access, document_id: str, patch: Mapping[str, Any]) -> DocumentView:
+    async def change_metadata(self, caller: Access, document_id: str, patch: Mapping[str, Any]) -> Document:
         """Change a live document's metadata by a JSON merge patch. Nothing is embedded again.
 
         The passages are copied to a version of their own, which takes the live one's place once it is complete. A
@@ -133,7 +135,7 @@ class DocumentService:
 
 
 def upload(data: bytes, **fields: Any) -> Upload:
-    return Upload(data, NewDocument(hashlib.sha256(data).hexdigest(), blob="", size=len(data), **fields))
+    return Upload(data, NewDocument(content_hash=hashlib.sha256(data).hexdigest(), blob="", size=len(data), **fields))
 
 
 async def check_media_type(data: bytes, filename: str, media_type: str, *, label: str, field: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 BATCH = 200
 """Rows that a list reads at once: their metadata may be large."""
@@ -12,7 +12,7 @@ BATCH = 200
 
 class Row(Protocol):
     @property
-    def id(self) -> str: ...
+    def id(self) -> Any: ...
 
 
 R = TypeVar("R", bound=Row)

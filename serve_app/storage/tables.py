@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Column,
     ColumnElement,
     DateTime,
     Dialect,
@@ -109,12 +110,48 @@ class Collection(TenantOwned):
     updated_at: Mapped[datetime]
 
 
-class Document(TenantOwned):
+class DocumentFields:
+    """What is kept of a document and of each of its versions. Every field is declared here and nowhere else.
+
+    `owner` is empty for a document of the whole tenant, `language` None for one whose language is not known yet. `blob`
+    is the key of its bytes in the blob store, `size` their number, `content_hash` their SHA-256 in hexadecimal. Callers
+    may write `max_characters` into a text that has such a bound.
+    """
+
+    content_hash: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(256), default="", info={"max_characters": 256})
+    collection: Mapped[str] = mapped_column(String(64))
+    language: Mapped[str | None] = mapped_column(String(8))
+    title: Mapped[str] = mapped_column(default="", info={"max_characters": 1_000})
+    filename: Mapped[str] = mapped_column(default="", info={"max_characters": 1_000})
+    media_type: Mapped[str] = mapped_column(default="", info={"max_characters": 255})
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    blob: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+
+    def fields(self) -> dict[str, Any]:
+        """Attribute name → value."""
+        return {name: getattr(self, name) for name in DocumentFields.__annotations__}
+
+    def columns(self) -> dict[str, Any]:
+        """Column name → value, as an INSERT takes them."""
+        return {document_column(name).name: value for name, value in self.fields().items()}
+
+    def take_over(self, other: DocumentFields) -> None:
+        for name, value in other.fields().items():
+            setattr(self, name, value)
+
+
+def document_column(attribute: str) -> Column[Any]:
+    """The column of a document's field."""
+    return Document.__mapper__.columns[attribute]
+
+
+class Document(DocumentFields, TenantOwned):
     """A document as searches see it: its live version, or while none is live the version accepted last.
 
-    `version` is the live one, empty if none is; `fingerprint` tells its content from another's. `owner` is empty for a
-    document of the whole tenant.
-    `terms` holds the live version's document frequencies (see statistics.py).
+    `version` is the live one, empty if none is; `fingerprint` tells its content from another's. `terms` holds the live
+    version's document frequencies (see lexical_statistics.py); it may be large.
     """
 
     __tablename__ = "documents"
@@ -122,20 +159,10 @@ class Document(TenantOwned):
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     id: Mapped[str] = mapped_column(String(256), primary_key=True)
-    owner: Mapped[str] = mapped_column(String(256))
-    collection: Mapped[str] = mapped_column(String(64))
-    language: Mapped[str | None] = mapped_column(String(8))
-    title: Mapped[str]
-    filename: Mapped[str]
-    media_type: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(String(64))
-    blob: Mapped[str]
-    size: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[str] = mapped_column(String(64), default="")
     fingerprint: Mapped[str] = mapped_column(String(64), default="")
     passages: Mapped[int] = mapped_column(default=0)
     terms: Mapped[bytes] = mapped_column(default=b"")
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -154,7 +181,7 @@ class Job(TenantOwned):
     created_at: Mapped[datetime]
 
 
-class JobDocument(TenantOwned):
+class JobDocument(DocumentFields, TenantOwned):
     """One version of a document on its way through a job, with all that a worker needs of it.
 
     `version` is empty until a worker first claims it.
@@ -176,16 +203,6 @@ class JobDocument(TenantOwned):
     document_id: Mapped[str] = mapped_column(String(256))
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
-    owner: Mapped[str] = mapped_column(String(256))
-    collection: Mapped[str] = mapped_column(String(64))
-    language: Mapped[str | None] = mapped_column(String(8))
-    title: Mapped[str]
-    filename: Mapped[str]
-    media_type: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(String(64))
-    blob: Mapped[str]
-    size: Mapped[int] = mapped_column(BigInteger)
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
     chunk_tokens: Mapped[int | None]
     chunk_overlap: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16))

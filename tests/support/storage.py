@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.ingestion.base import IndexedDocument
-from serve_app.platform.documents import NewDocument
+from serve_app.platform.new_document import NewDocument
 from serve_app.storage.database import Database
 
 

@@ -34,7 +34,7 @@ from serve_app.api.dependencies import DeadlineSeconds, PageSize, ServicesDep, W
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
 from serve_app.platform.collections import DEFAULT
-from serve_app.platform.documents import Upload
+from serve_app.platform.new_document import Upload
 from serve_app.schemas import views
 from serve_app.schemas.base import Next
 from serve_app.schemas.documents import (

@@ -34,6 +34,11 @@ async def rows(database: Database) -> list[int | None]:
         ]
 
 
+def row(document: Document) -> dict[str, Any]:
+    """All that is kept of a document but its terms, which no reading of it loads."""
+    return {name: getattr(document, name) for name, _ in Document.__mapper__.columns.items() if name != "terms"}
+
+
 async def test_a_deleted_document_leaves_no_statistics(jobs: Jobs, documents: Documents, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
     [task] = await jobs.claim("w", lease_s=30, limit=1)
@@ -230,7 +235,7 @@ async def test_a_document_is_shown_as_it_is_live(jobs: Jobs, documents: Document
     shown = await documents.get("a", "d")
     assert (shown.title, shown.collection, shown.language, shown.owner) == ("Naslov", "zakoni", "hr", "")
     assert (shown.filename, shown.media_type, shown.size, shown.passages) == ("d.pdf", "application/pdf", 1, 3)
-    assert (shown.metadata, shown.created_at, shown.updated_at) == ({"n": 1}, clock.now, clock.now)
+    assert (shown.metadata_, shown.created_at, shown.updated_at) == ({"n": 1}, clock.now, clock.now)
     assert shown.version
     for tenant, missing in (("b", "d"), ("a", "e")):
         with pytest.raises(NotFound, match=missing):
@@ -298,7 +303,7 @@ async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     clock.advance(5)
     await documents.finish_rewriting("a", work)
     changed = await documents.get("a", "d")
-    assert (changed.version, changed.metadata) == (work.copy.to, {"m": {"x": 1, "y": 2}})
+    assert (changed.version, changed.metadata_) == (work.copy.to, {"m": {"x": 1, "y": 2}})
     assert (changed.passages, changed.updated_at) == (3, clock.now)
     assert (await Visibility(database).visible_versions("a")).hidden == (live.version,)
     clock.advance(RETIRE_AFTER_S)
@@ -310,7 +315,7 @@ async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passa
     jobs: Jobs, documents: Documents, clock: Clock
 ) -> None:
     await put(jobs, "a", "d")
-    live = await documents.get("a", "d")
+    live = row(await documents.get("a", "d"))
     work = await begin(documents, {"n": 1})
     clock.advance(REWRITE_S)
     with pytest.raises(Unavailable, match="try again"):
@@ -318,7 +323,7 @@ async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passa
     assert await jobs.removable(10) == [], "some of them may be on their way"
     clock.advance(REWRITE_S)
     assert await jobs.removable(10) == [RemovedVersion("a", "d", work.copy.to)]
-    assert await documents.get("a", "d") == live
+    assert row(await documents.get("a", "d")) == live
 
 
 async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, documents: Documents) -> None:
@@ -327,7 +332,7 @@ async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, do
     await documents.finish_rewriting("a", second)
     with pytest.raises(Conflict, match="replaced meanwhile"):
         await documents.finish_rewriting("a", first)
-    assert (await documents.get("a", "d")).metadata == {"n": 2}
+    assert (await documents.get("a", "d")).metadata_ == {"n": 2}
 
 
 async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_removed(

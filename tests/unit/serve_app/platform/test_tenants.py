@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from deployments.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from deployments.ingestion.base import DocumentTask
 from serve_app.platform.audit import AuditLog, QueryLog
 from serve_app.platform.collections import Collections
-from serve_app.platform.documents import Documents, NewDocument
+from serve_app.platform.documents import Documents
 from serve_app.platform.events import Event, Events
 from serve_app.platform.idempotency import Claim, Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
+from serve_app.platform.new_document import NewDocument
 from serve_app.platform.tenant_settings import Limits, Quotas, Settings, require_open
 from serve_app.platform.tenants import Removed, Tenants, TenantView
 from serve_app.storage.blobs import Blobs
@@ -536,7 +536,7 @@ async def test_a_refusal_leaves_the_size_of_what_is_there(tenants: Tenants, jobs
     small: NewDocument = document("d", "1234")
     await jobs.accept("a", [small])
     with pytest.raises(QuotaExceeded):
-        await jobs.accept("a", [replace(small, size=5, content_hash="0" * 64)])
+        await jobs.accept("a", [small.replaced(size=5, content_hash="0" * 64)])
     async with database.session() as session:
         assert await session.scalar(select(Document.size)) == 4
 
