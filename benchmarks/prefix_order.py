@@ -16,7 +16,8 @@ from typing import Any, get_args
 
 from benchmarks.service import report
 from deployments.types import Passage
-from serve_app.query.prefix_cache import Prefixes, PromptConfig
+from serve_app.query.config import PromptConfig
+from serve_app.query.prefix_cache import PromptPrefixCache
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "ragpulse"
 BLOCK = 16
@@ -49,7 +50,7 @@ def main() -> None:
     print(f"{len(questions)} questions with {total} tokens of passages", flush=True)
     cached: dict[str, int] = {}
     for order in get_args(PromptConfig.model_fields["order"].annotation):
-        cached[order] = replay(questions, Prefixes(PromptConfig(order=order)))
+        cached[order] = replay(questions, PromptPrefixCache(PromptConfig(order=order)))
         print(f"{order}: {cached[order] / total:.1%} of them cached", flush=True)
     report(
         {
@@ -61,7 +62,7 @@ def main() -> None:
     )
 
 
-def replay(questions: Sequence[Sequence[Passage]], prefixes: Prefixes) -> int:
+def replay(questions: Sequence[Sequence[Passage]], prefixes: PromptPrefixCache) -> int:
     """Tokens of passages that were cached."""
     system, cache, served = range(SYSTEM_TOKENS), Cache(), 0
     numbers, new = dict[str, range](), system.stop

@@ -38,9 +38,10 @@ from serve_app.outbound.webhooks import Sender
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.visibility import Visibility
 from serve_app.platform.webhooks import Webhooks
+from serve_app.query.config import PromptConfig
 from serve_app.query.fallback import Extractive
 from serve_app.query.pipeline import Pipeline
-from serve_app.query.prefix_cache import Prefixes, PromptConfig
+from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.services.container import build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
@@ -134,17 +135,17 @@ def _pipeline(
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
     return Pipeline(
-        embed=EmbeddingHandle(stages["embedding"]),
+        embedder=EmbeddingHandle(stages["embedding"]),
         lexical=LexicalStatistics(database),
         visibility=Visibility(database),
-        retrieve=RetrievalHandle(stages["retrieval"]),
-        rerank=RerankingHandle(stages["reranking"]),
-        generate=GenerationHandle(stages["generation"], host, adapters=generation.adapters),
+        retriever=RetrievalHandle(stages["retrieval"]),
+        reranker=RerankingHandle(stages["reranking"]),
+        generator=GenerationHandle(stages["generation"], host, adapters=generation.adapters),
         context_tokens=generation.context_tokens,
         embedding_s=config.embedding_s,
         reranking_s=config.reranking_s,
         fallback=Extractive(generation) if config.fallback == "extractive" else None,
-        prefixes=Prefixes(prompt) if generation.engine == "vllm" else None,
+        prefixes=PromptPrefixCache(prompt) if generation.engine == "vllm" else None,
     )
 
 

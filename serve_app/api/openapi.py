@@ -22,7 +22,7 @@ from serve_app.api.error_formats import PROBLEM, ErrorFormat
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.idempotency import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
-from serve_app.query.answer_events import TYPES, Message
+from serve_app.query.answer_events import EVENT_TYPES, AnswerEvent
 from serve_app.schemas.base import Shown as Shown
 
 Errors = Iterable[type[errors.RagError]]
@@ -149,12 +149,12 @@ def answers(*headers: str, example: Any = None, **rest: Any) -> dict[str, Any]:
     return {"headers": {name: {} for name in headers}, **({"content": content} if content else {}), **rest}
 
 
-def message_schema(kind: type[Message]) -> dict[str, Any]:
+def message_schema(kind: type[AnswerEvent]) -> dict[str, Any]:
     """A message as it is on the wire: with its type."""
     schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)  # the whole answer refers to the same ones
     return schema | {
-        "properties": {"type": {"const": TYPES[kind]}, **schema["properties"]},
+        "properties": {"type": {"const": EVENT_TYPES[kind]}, **schema["properties"]},
         "required": ["type", *schema["required"]],
     }
 

@@ -10,12 +10,12 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from deployments.errors import RagError
-from serve_app.query.answer_events import Failure, Message, wire
+from serve_app.query.answer_events import AnswerEvent, Failure, wire
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
 EMPTY = b"\n"
-Told = Message | Mapping[str, Any]
+Told = AnswerEvent | Mapping[str, Any]
 """A message of an answer, or another stream's, ready for JSON with its `type`."""
 M = TypeVar("M", bound=Told)
 
@@ -43,7 +43,7 @@ def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> A
 
 
 def lines(
-    command_id: str, query_id: str, answer: AsyncGenerator[Message], *, heartbeat_s: float
+    command_id: str, query_id: str, answer: AsyncGenerator[AnswerEvent], *, heartbeat_s: float
 ) -> AsyncGenerator[bytes]:
     """The same as lines, each with the command's id too. Lines of JSON have no comments: silence is an empty line."""
     return beating(_lines(command_id, _until_failure(query_id, answer)), heartbeat_s=heartbeat_s, beat=EMPTY)
@@ -95,7 +95,7 @@ async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:
             yield event(message, number)
 
 
-async def _lines(command_id: str, told: AsyncGenerator[Message]) -> AsyncGenerator[bytes]:
+async def _lines(command_id: str, told: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
     async with aclosing(told) as messages:
         async for message in messages:
             yield line({**wire(message), "id": command_id})

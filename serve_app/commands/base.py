@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidationError, create_
 
 from deployments.errors import InvalidFilter, InvalidRequest
 from serve_app.platform.keys import Principal
-from serve_app.query.answer_events import Message
+from serve_app.query.answer_events import AnswerEvent
 from serve_app.schemas.documents import Name, Wire, explain
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
@@ -27,7 +27,7 @@ class Streamed:
     """An answer that comes in pieces; close it when the reader goes away."""
 
     query_id: str
-    messages: AsyncGenerator[Message]
+    messages: AsyncGenerator[AnswerEvent]
 
 
 Outcome = dict[str, Any] | Streamed

@@ -20,7 +20,7 @@ from deployments.types import Language
 from serve_app.admission.config import AdmissionConfig
 from serve_app.config.paths import HOME
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
-from serve_app.query.prefix_cache import PromptConfig
+from serve_app.query.config import PromptConfig
 from serve_app.storage.config import BlobConfig, StoreConfig
 
 

@@ -1,4 +1,4 @@
-"""The messages of an answer's stream, as plain values and as they are on the wire; the keys never change."""
+"""The events of an answer's stream, as plain values and as JSON objects. Keys on the wire never change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployments.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage shown to the reader; its place in `Sources.sources`, from 1, is the number that citations use."""
+    """A passage shown to the reader; its position in `Sources.sources`, from 1, is the number that citations use."""
 
     id: str
     document_id: str
@@ -23,7 +23,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """In the order of their numbers, which need not be that of their scores."""
+    """In the order of their numbers, which may differ from the order of scores."""
 
     query_id: str
     sources: tuple[Source, ...]
@@ -37,7 +37,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Characters `start` to `end` of the answer rest on these sources (their ids)."""
+    """Characters `start` to `end` of the answer are supported by these sources (their ids)."""
 
     query_id: str
     sources: tuple[str, ...]
@@ -47,7 +47,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """`timings` in milliseconds per stage; `engine` and `model` name what generated."""
+    """`timings`: milliseconds per stage. `engine` and `model`: what generated the answer."""
 
     query_id: str
     usage: Usage
@@ -60,7 +60,7 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The stream's last message when it could not be completed; `type` is "error" on the wire."""
+    """The last event of a stream that failed; `type` is "error" on the wire."""
 
     query_id: str
     error: str
@@ -68,9 +68,9 @@ class Failure:
     retryable: bool
 
 
-Message = Sources | Chunk | Citation | Complete | Failure
+AnswerEvent = Sources | Chunk | Citation | Complete | Failure
 
-TYPES: Mapping[type[Message], str] = {
+EVENT_TYPES: Mapping[type[AnswerEvent], str] = {
     Sources: "sources",
     Chunk: "chunk",
     Citation: "citation",
@@ -79,6 +79,6 @@ TYPES: Mapping[type[Message], str] = {
 }
 
 
-def wire(message: Message) -> dict[str, Any]:
-    """The message as its JSON object, `type` first."""
-    return {"type": TYPES[type(message)], **asdict(message)}
+def wire(event: AnswerEvent) -> dict[str, Any]:
+    """The event as a JSON object, `type` first."""
+    return {"type": EVENT_TYPES[type(event)], **asdict(event)}

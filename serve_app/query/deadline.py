@@ -1,4 +1,4 @@
-"""A query's time budget: every stage draws on the same one."""
+"""A query's time budget, shared by all stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 class Deadline:
-    """`seconds` from now. What does not finish in time raises DeadlineExceeded naming the stage."""
+    """Ends `seconds` from now. Work that does not finish in time raises DeadlineExceeded, which names the stage."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -26,10 +26,10 @@ class Deadline:
         return max(0.0, self._end - self._clock())
 
     async def wait(self, stage: str, work: Awaitable[T], *, at_most: float | None = None) -> T:
-        """The result of `work`, waited for no longer than the budget (or `at_most` seconds, if less)."""
+        """The result of `work`. Waits until the deadline, or `at_most` seconds if that is less."""
         limit = self.remaining() if at_most is None else min(at_most, self.remaining())
         if not limit and asyncio.iscoroutine(work):
-            work.close()  # not begun: nobody would wait for its end
+            work.close()  # it never started, and nothing will await it
         try:
             if not limit:
                 raise TimeoutError
@@ -50,8 +50,8 @@ class Deadline:
             yield item
 
 
-async def together(first: Awaitable[T], second: Awaitable[U], third: Awaitable[V]) -> tuple[T, U, V]:
-    """All results. When one fails the others are cancelled and the failure raised bare, not in a group."""
+async def gather_three(first: Awaitable[T], second: Awaitable[U], third: Awaitable[V]) -> tuple[T, U, V]:
+    """The three results. If one fails, the others are cancelled and its error is raised itself, not in a group."""
     tasks = asyncio.ensure_future(first), asyncio.ensure_future(second), asyncio.ensure_future(third)
     try:
         return await asyncio.gather(*tasks)
@@ -74,6 +74,10 @@ class Stopwatch:
             yield
         finally:
             self.timings[name] = round(1000 * (time.perf_counter() - began), 2)
+
+    def mark_once(self, name: str) -> None:
+        if name not in self.timings:
+            self.mark(name)
 
     def mark(self, name: str) -> None:
         """Milliseconds from the start of the query until now."""

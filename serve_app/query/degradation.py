@@ -1,6 +1,6 @@
-"""What an answer can do without, and says so (`complete.degraded`).
+"""The stages that an answer can do without. `complete.degraded` names those that failed.
 
-Nothing makes up for a caller's own mistake, and nothing takes retrieval's place: an answer without passages is none.
+A caller's own mistake is never made up for. Retrieval has no substitute: an answer needs passages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TypeVar
 
 from deployments.errors import Unavailable
 from deployments.types import Embeddings
-from serve_app.query.ports import Embed
+from serve_app.query.ports import Embedder
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class Degraded:
-    """The stages that one question went without, in the order in which they failed."""
+    """The stages that one query does without, in the order in which they failed."""
 
     def __init__(self) -> None:
         self.errors: dict[str, Unavailable] = {}
@@ -28,27 +28,27 @@ class Degraded:
     def stages(self) -> tuple[str, ...]:
         return tuple(self.errors)
 
-    def note(self, stage: str, error: Unavailable) -> None:
+    def record(self, stage: str, error: Unavailable) -> None:
         logger.warning("a question goes without %s: %s", stage, error)
         self.errors[stage] = error
 
-    async def or_instead(self, stage: str, work: Awaitable[T], instead: T) -> T:
-        """The result of `work`, or `instead` where the stage is down, full or late."""
+    async def or_fallback(self, stage: str, work: Awaitable[T], fallback: T) -> T:
+        """The result of `work`, or `fallback` if the stage is down, full or late."""
         try:
             return await work
         except Unavailable as error:
-            self.note(stage, error)
-            return instead
+            self.record(stage, error)
+            return fallback
 
 
 class LastEmbedder:
-    """The embedder that questions met last: a search without a vector still has to say whose passages it means."""
+    """Remembers the embedder of the last query: a search without a vector must still name whose passages it means."""
 
     def __init__(self) -> None:
         self.without_vector: Embeddings | None = None
-        """None before the first question."""
+        """None before the first query."""
 
-    async def embed(self, stage: Embed, text: str) -> Embeddings:
-        found = await stage.embed_query(text)
-        self.without_vector = replace(found, vectors=found.vectors[:0])
-        return found
+    async def embed(self, embedder: Embedder, text: str) -> Embeddings:
+        embeddings = await embedder.embed_query(text)
+        self.without_vector = replace(embeddings, vectors=embeddings.vectors[:0])
+        return embeddings

@@ -1,4 +1,4 @@
-"""The extractive engine in the ingress itself, for when generation cannot answer. A port of the pipeline."""
+"""The extractive engine inside the ingress, for when generation cannot answer. Implements ports.Generator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployments.types import GenerationRequest, StageStatus, TextDelta
 
 
 class Extractive:
-    """Quotes from the passages. It is over before anybody could abort it."""
+    """Quotes from the passages. It ends at once, so an abort has nothing to do."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self._engine = ExtractiveEngine(config)

@@ -19,7 +19,7 @@ from deployments.types import (
 )
 
 
-class Embed(Protocol):
+class Embedder(Protocol):
     async def embed_query(self, text: str) -> Embeddings:
         """One question → vectors of shape (1, dimension)."""
         ...
@@ -27,38 +27,40 @@ class Embed(Protocol):
 
 class Lexical(Protocol):
     async def query_weights(self, text: str, language: Language, scope: Scope) -> SparseVector:
-        """A question's terms weighted by their IDF among the passages that the scope may see, and no others."""
+        """A question's terms, weighted by their IDF among the passages that the scope may see, and no others."""
         ...
 
 
 class Visibility(Protocol):
     async def visible_versions(self, tenant_id: str) -> VisibleVersions:
-        """The versions of the tenant's documents that a search begun now is to find."""
+        """The versions of the tenant's documents that a search may find if it begins now."""
         ...
 
 
-class Retrieve(Protocol):
+class Retriever(Protocol):
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         """Fused candidates inside the scope, best first."""
         ...
 
 
-class Rerank(Protocol):
+class Reranker(Protocol):
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with rerank scores, best first."""
         ...
 
 
-class Generate(Protocol):
+class Generator(Protocol):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]: ...
 
     def abort(self, tenant_id: str, query_id: str) -> None:
-        """End a query in whichever replica holds it, or as soon as it gets there. Never waits, never raises:
-        it is called when the caller's own task is being cancelled."""
+        """End a query in the replica that has it, or when it arrives there.
+
+        Never waits and never raises: it is called while the caller's own task is being cancelled.
+        """
         ...
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
     async def status(self) -> StageStatus:
-        """Which engine and model serve; a value remembered from the last time the stage was asked."""
+        """The engine and the model that serve. The value may be some seconds old."""
         ...

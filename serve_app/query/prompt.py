@@ -47,7 +47,7 @@ class Prompt:
     passages: tuple[Passage, ...]
 
 
-async def build(
+async def build_prompt(
     question: str,
     language: Language,
     passages: Sequence[Passage],

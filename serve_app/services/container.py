@@ -131,7 +131,7 @@ def build_services(
             settle_s=settle_s,
         ),
         jobs=JobService(stores.jobs, config),
-        models=ModelCatalogue(pipeline.generate, inference, tuple(models)),
+        models=ModelCatalogue(pipeline.generator, inference, tuple(models)),
         inference=inference,
         tenants=stores.tenants,
         keys=stores.keys,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.errors import UnknownModel
-from serve_app.query.ports import Generate
+from serve_app.query.ports import Generator
 from serve_app.services.ports import Inference
 
 RAG = "rag"
@@ -19,7 +19,7 @@ _EXTRACTIVE = "extractive"
 class ModelCatalogue:
     """`deployed`: the models of the generation deployment, its own and its adapters."""
 
-    generate: Generate
+    generate: Generator
     inference: Inference
     deployed: tuple[str, ...]
 

@@ -19,9 +19,10 @@ from serve_app.admission.slots import Slot
 from serve_app.platform.audit import QueryOutcome
 from serve_app.platform.collections import Collections
 from serve_app.platform.events import Event, Events, EventType
-from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Sources, wire
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources, wire
 from serve_app.query.deadline import Deadline
-from serve_app.query.pipeline import Pipeline, Query
+from serve_app.query.pipeline import Pipeline
+from serve_app.query.request import Query
 from serve_app.schemas.documents import QueryRequest, SearchRequest
 from serve_app.services.access import Access
 from serve_app.services.limits import RequestLimits
@@ -150,11 +151,11 @@ class QueryService:
             overloaded = error
         return AdmittedQuery(replace(query, deadline_s=deadline.remaining()), slot, overloaded)
 
-    def answer(self, admitted: AdmittedQuery) -> AsyncGenerator[Message]:
+    def answer(self, admitted: AdmittedQuery) -> AsyncGenerator[AnswerEvent]:
         """The pipeline's messages. However it ends, the slot is then free and the outcome published."""
-        return self._record_outcome(admitted, self.pipeline.answer(admitted.query, full=admitted.overloaded))
+        return self._record_outcome(admitted, self.pipeline.answer(admitted.query, no_slot=admitted.overloaded))
 
-    def chat(self, admitted: AdmittedQuery, conversation: Sequence[ChatMessage]) -> AsyncGenerator[Message]:
+    def chat(self, admitted: AdmittedQuery, conversation: Sequence[ChatMessage]) -> AsyncGenerator[AnswerEvent]:
         """A model's answer to messages as they are, without documents. Ends as `answer` does."""
         return self._record_outcome(admitted, self.pipeline.chat(admitted.query, conversation))
 
@@ -197,11 +198,11 @@ class QueryService:
 
     def cancel(self, caller: Access, query_id: str) -> None:
         """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
-        self.pipeline.generate.abort(caller.tenant_id, query_id)
+        self.pipeline.generator.abort(caller.tenant_id, query_id)
 
     async def _record_outcome(
-        self, admitted: AdmittedQuery, answer: AsyncGenerator[Message]
-    ) -> AsyncGenerator[Message]:
+        self, admitted: AdmittedQuery, answer: AsyncGenerator[AnswerEvent]
+    ) -> AsyncGenerator[AnswerEvent]:
         sources, complete, outcome = 0, None, "cancelled"
         try:
             async with aclosing(answer) as messages:

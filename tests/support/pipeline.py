@@ -29,9 +29,10 @@ from deployments.types import (
     VersionCopy,
     VisibleVersions,
 )
-from serve_app.query.pipeline import Pipeline, Query
-from serve_app.query.ports import Generate
-from serve_app.query.prefix_cache import Prefixes
+from serve_app.query.pipeline import Pipeline
+from serve_app.query.ports import Generator
+from serve_app.query.prefix_cache import PromptPrefixCache
+from serve_app.query.request import Query
 
 
 def passage(number: int, text: str = "", title: str = "") -> Passage:
@@ -197,8 +198,8 @@ class Stages:
         *,
         embedding_s: float = 5,
         reranking_s: float = 5,
-        fallback: Generate | None = None,
-        prefixes: Prefixes | None = None,
+        fallback: Generator | None = None,
+        prefixes: PromptPrefixCache | None = None,
     ) -> Pipeline:
         return Pipeline(
             self, self, self, self, self, self, context_tokens, embedding_s, reranking_s, fallback, prefixes

@@ -13,7 +13,7 @@ from deployments.types import Usage
 from serve_app.api import error_formats
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import data, expected
-from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Source, Sources, wire
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources, wire
 
 DONE = b"data: [DONE]\n\n"
 
@@ -27,7 +27,7 @@ class Completion:
     created: int = field(default_factory=lambda: int(time.time()))
     _sources: dict[str, Source] = field(default_factory=dict)
 
-    async def whole(self, answer: AsyncGenerator[Message]) -> dict[str, Any]:
+    async def whole(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
         text: list[str] = []
         message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None, "annotations": []}
         finish_reason, usage = "stop", Usage()
@@ -46,7 +46,7 @@ class Completion:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
 
-    async def chunks(self, answer: AsyncGenerator[Message], *, with_usage: bool) -> AsyncGenerator[bytes]:
+    async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
         """Server-sent events. An error is the last of them: its object in place of a chunk, and no [DONE], by which
         clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
@@ -71,7 +71,7 @@ class Completion:
                 return
         yield DONE
 
-    def _delta(self, message: Message) -> tuple[dict[str, Any], str | None]:
+    def _delta(self, message: AnswerEvent) -> tuple[dict[str, Any], str | None]:
         match message:
             case Sources():
                 return {"sources": self._shown(message)}, None

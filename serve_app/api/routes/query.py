@@ -15,7 +15,7 @@ from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import Shown, answers, event_stream, message_schema, refusals
 from serve_app.api.streaming import PING, event, events
-from serve_app.query.answer_events import TYPES, Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.query.answer_events import EVENT_TYPES, Chunk, Citation, Complete, Failure, Source, Sources
 from serve_app.schemas.documents import QueryRequest, SearchRequest
 
 router = APIRouter(tags=["query"])
@@ -71,8 +71,8 @@ _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 _TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
 _STREAM = event_stream(
-    TYPES.values(),
-    map(message_schema, TYPES),
+    EVENT_TYPES.values(),
+    map(message_schema, EVENT_TYPES),
     {
         "sources": event(Sources(_ID, (_SOURCE,)), 1),
         "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),

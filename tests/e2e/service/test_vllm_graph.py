@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from deployments.types import GenerationLoad, Passage
-from serve_app.query import prompt
+from serve_app.query.prompt import build_prompt
 from tests.support.elixir import against, passed
 from tests.support.recovery import is_retryable, until_answered, until_end
 from tests.support.service import Running, engine_load, kill, service
@@ -82,7 +82,7 @@ async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running
         Passage(s["id"], s["document_id"], "", "", "", "", "hr", 0, s["title"], s["text"], s["metadata"])
         for s in sources
     ]
-    built = await prompt.build(QUESTION, "hr", shown, budget=16_384 - ANSWER_TOKENS, count_tokens=uncounted)
+    built = await build_prompt(QUESTION, "hr", shown, budget=16_384 - ANSWER_TOKENS, count_tokens=uncounted)
     [reference] = await asyncio.to_thread(
         greedy_answers, running.args.generation, [built.messages], max_tokens=ANSWER_TOKENS, log=tmp_path / "vllm.log"
     )

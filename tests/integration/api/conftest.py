@@ -21,7 +21,7 @@ from serve_app.outbound.http import Http
 from serve_app.outbound.sources import Sources
 from serve_app.platform.keys import Keys, Role
 from serve_app.platform.tenants import Tenants
-from serve_app.query.ports import Generate
+from serve_app.query.ports import Generator
 from serve_app.services.container import Services, Stores, build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
@@ -71,7 +71,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, fallback: Generate | None = None) -> AsyncIterator[Api]:
+async def serving(folder: Path, *, fallback: Generator | None = None) -> AsyncIterator[Api]:
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await migrate(database)
     # Not through the services below: what they do is in the audit log, and tests look at that.

@@ -7,10 +7,10 @@ import pytest
 
 from deployments.types import Usage
 from serve_app.api.compatible.completions import Completion
-from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 
 
-async def answer(metadata: dict[str, Any], document_id: str = "d", finish: str = "stop") -> AsyncGenerator[Message]:
+async def answer(metadata: dict[str, Any], document_id: str = "d", finish: str = "stop") -> AsyncGenerator[AnswerEvent]:
     yield Sources("q", (Source("p1", document_id, "T1", "x", 0.5, metadata), Source("p2", "d2", "T2", "y", 0.4, {})))
     yield Chunk("q", "Rok [1, 2].")
     yield Citation("q", ("p1", "p2"), 0, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from deployments.errors import StageUnavailable
 from serve_app.api.streaming import EMPTY, PING, event, events, lines
-from serve_app.query.answer_events import TYPES, Chunk, Failure, Message
+from serve_app.query.answer_events import EVENT_TYPES, AnswerEvent, Chunk, Failure
 
 
 def decode(block: bytes) -> dict[str, str]:
@@ -17,7 +17,7 @@ def decode(block: bytes) -> dict[str, str]:
 
 
 def test_every_message_has_a_type() -> None:
-    assert set(TYPES) == set(Message.__args__)
+    assert set(EVENT_TYPES) == set(AnswerEvent.__args__)
 
 
 def test_an_event_is_one_line_of_json_with_letters_kept() -> None:
@@ -28,7 +28,7 @@ def test_an_event_is_one_line_of_json_with_letters_kept() -> None:
 
 
 async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
-    async def slow() -> AsyncGenerator[Message]:
+    async def slow() -> AsyncGenerator[AnswerEvent]:
         yield Chunk("q", "a")
         await asyncio.sleep(0.1)
         yield Chunk("q", "b")
@@ -41,7 +41,7 @@ async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
 
 
 async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
-    async def slow() -> AsyncGenerator[Message]:
+    async def slow() -> AsyncGenerator[AnswerEvent]:
         yield Chunk("q", "a")
         await asyncio.sleep(0.1)
         yield Chunk("q", "b")
@@ -54,7 +54,7 @@ async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
 
 
 async def test_an_error_is_the_last_event() -> None:
-    async def broken() -> AsyncGenerator[Message]:
+    async def broken() -> AsyncGenerator[AnswerEvent]:
         yield Chunk("q", "a")
         raise StageUnavailable("generation is gone")
 
@@ -63,14 +63,14 @@ async def test_an_error_is_the_last_event() -> None:
     assert json.loads(blocks[-1]["data"]) == {
         "type": "error", "query_id": "q", "error": "generation is gone", "code": "stage_unavailable", "retryable": True,
     }  # fmt: skip
-    assert Failure in TYPES
+    assert Failure in EVENT_TYPES
 
 
 @pytest.mark.parametrize("read", [0, 1, 2])
 async def test_closing_the_events_closes_the_answer(read: int) -> None:
     closed = asyncio.Event()
 
-    async def answer() -> AsyncGenerator[Message]:
+    async def answer() -> AsyncGenerator[AnswerEvent]:
         try:
             yield Chunk("q", "a")
             yield Chunk("q", "b")
@@ -90,7 +90,7 @@ async def test_closing_the_events_closes_the_answer(read: int) -> None:
 async def test_cancelling_while_waiting_cancels_the_answer() -> None:
     cancelled = asyncio.Event()
 
-    async def answer() -> AsyncGenerator[Message]:
+    async def answer() -> AsyncGenerator[AnswerEvent]:
         try:
             await asyncio.sleep(60)
             yield Chunk("q", "a")
@@ -113,7 +113,7 @@ async def test_cancelling_while_waiting_cancels_the_answer() -> None:
 async def test_a_reader_that_is_cancelled_again_and_again_closes_the_answer_to_its_end() -> None:
     began, steps = asyncio.Event(), 0
 
-    async def answer() -> AsyncGenerator[Message]:
+    async def answer() -> AsyncGenerator[AnswerEvent]:
         nonlocal steps
         try:
             began.set()

@@ -18,14 +18,15 @@ from deployments.errors import (
 from deployments.generation.config import GenerationConfig
 from deployments.types import Candidate, Scope, Scores, TextDelta
 from deployments.types import Message as ChatMessage
-from serve_app.query import prompt
-from serve_app.query.answer_events import Chunk, Citation, Complete, Message, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources
+from serve_app.query.config import PromptConfig
 from serve_app.query.fallback import Extractive
-from serve_app.query.prefix_cache import Prefixes, PromptConfig
+from serve_app.query.prefix_cache import PromptPrefixCache
+from serve_app.query.prompt import system_part
 from tests.support.pipeline import Stages, passage, query
 
 
-async def collect(stages: Stages, **changes: object) -> list[Message]:
+async def collect(stages: Stages, **changes: object) -> list[AnswerEvent]:
     async with aclosing(stages.pipeline().answer(query(**changes))) as messages:  # type: ignore[arg-type]
         return [message async for message in messages]
 
@@ -241,7 +242,7 @@ async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_sho
 
 async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_the_sources() -> None:
     stages = Stages(answer=["Rok je 15 dana. [2]", " A žalba 8. [3]"])
-    pipeline = stages.pipeline(prefixes=Prefixes(PromptConfig()))
+    pipeline = stages.pipeline(prefixes=PromptPrefixCache(PromptConfig()))
 
     async def ask(*ranked: int, **changes: Any) -> tuple[list[str], list[tuple[str, ...]]]:
         async def retrieve(request: object) -> list[Candidate]:
@@ -265,8 +266,8 @@ async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_th
 
 
 async def test_sources_keep_their_own_scores_in_another_order() -> None:
-    stages, known = Stages(passages=3), Prefixes(PromptConfig())
-    known.arrange("t", ("", prompt.system_part("hr")), [passage(1), passage(3)])
+    stages, known = Stages(passages=3), PromptPrefixCache(PromptConfig())
+    known.arrange("t", ("", system_part("hr")), [passage(1), passage(3)])
     async with aclosing(stages.pipeline(prefixes=known).answer(query())) as answer:
         sources = await anext(answer)
     assert isinstance(sources, Sources)

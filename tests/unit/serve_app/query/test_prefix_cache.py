@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.query.prefix_cache import Prefixes, PrefixTree, PromptConfig
+from serve_app.query.config import PromptConfig
+from serve_app.query.prefix_cache import PrefixTree, PromptPrefixCache
 from tests.support.pipeline import passage
 
 
-def arranged(prefixes: Prefixes, *numbers: int, tenant: str = "t", before: str = "system") -> list[int]:
+def arranged(prefixes: PromptPrefixCache, *numbers: int, tenant: str = "t", before: str = "system") -> list[int]:
     found = prefixes.arrange(tenant, before, [passage(number) for number in numbers])
     return [int(each.id[1:]) for each in found]
 
 
-def prefixes(**config: object) -> Prefixes:
-    return Prefixes(PromptConfig.model_validate(config))
+def prefixes(**config: object) -> PromptPrefixCache:
+    return PromptPrefixCache(PromptConfig.model_validate(config))
 
 
 def test_the_best_passage_comes_first_and_then_what_a_prompt_began_with() -> None:

@@ -1,0 +1,31 @@
+"""The state of one query while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from serve_app.query.deadline import Deadline, Stopwatch
+from serve_app.query.degradation import Degraded
+from serve_app.query.request import Query
+
+T = TypeVar("T")
+
+
+class QueryRun:
+    """A query with its deadline, its timings and the stages that it does without."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.deadline = Deadline(query.deadline_s)
+        self.stopwatch = Stopwatch()
+        self.degraded = Degraded()
+        self.is_complete = False
+
+    async def wait_or(self, stage: str, work: Awaitable[T], *, fallback: T, at_most: float) -> T:
+        """The result of `work`, or `fallback` if the stage is down, full or late.
+
+        It is late after `at_most` seconds, or after half of what is left of the deadline if that is less.
+        """
+        limit_s = min(at_most, self.deadline.remaining() / 2)
+        return await self.degraded.or_fallback(stage, self.deadline.wait(stage, work, at_most=limit_s), fallback)
