@@ -123,7 +123,7 @@ async def measure(arguments: argparse.Namespace) -> None:
     questions = [text for text in asked if len(text) < 80][:100]
 
     async def bare(text: str) -> Vector:
-        ((window,),) = embedder.cut([text], "query")
+        ((window,),) = embedder.split([text], "query")
         vector: Vector = embedder.forward([window], "query")[0]
         return vector
 

@@ -1,5 +1,7 @@
-"""An embedded store has one owner. `rag config check` refuses a file that says otherwise; a replica that was started
-without that check finds out here."""
+"""Embedded stores (a milvus-lite folder, a SQLite file, a local blob folder) allow one replica only.
+
+`rag config check` refuses a configuration with more. A replica that was started without that check refuses here.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 
-def refuse_company(stores: str) -> None:
-    """Raises ValueError, naming `stores` (fields of the configuration; empty: none), if this replica's deployment
-    may have more than one replica. Outside Serve there is no company to refuse."""
+def require_single_replica(stores: str) -> None:
+    """Raises ValueError if this replica's deployment may have more than one replica.
+
+    `stores` names the configuration's fields of the embedded stores, for the error; empty if there are none. Outside
+    Serve nothing is checked.
+    """
     if not stores:
         return
     try:
@@ -17,9 +22,9 @@ def refuse_company(stores: str) -> None:
     except RayServeException:
         return
     config = context._deployment_config
-    most = config.autoscaling_config.max_replicas if config.autoscaling_config else config.num_replicas
-    if most is not None and most > 1:
+    replicas = config.autoscaling_config.max_replicas if config.autoscaling_config else config.num_replicas
+    if replicas is not None and replicas > 1:
         raise ValueError(
-            f"deployments.{context.deployment}: {most} replicas, but {stores} is embedded and has one owner; "
+            f"deployments.{context.deployment}: {replicas} replicas, but {stores} is embedded and has one owner; "
             "set num_replicas: 1, or name a server there"
         )

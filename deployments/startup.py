@@ -1,4 +1,4 @@
-"""What makes a replica start sooner."""
+"""Faster start of a replica."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
-    """Import and load with the cyclic garbage collector off, and keep what was made out of its sight for good.
+def gc_paused() -> Iterator[None]:
+    """Import and load with the cyclic garbage collector switched off, then exempt what was made from collection.
 
-    The large libraries make about a million objects while they are imported, none of them garbage; looking for some
-    took a sixth of the time that `import sentence_transformers` needs, and would go on doing so in later requests. What
-    a failure leaves stays in sight: whoever tries again and again would heap it up.
+    Large libraries make about a million objects while they are imported, and none of them is garbage. Searching them
+    took a sixth of the time of `import sentence_transformers`, and would be repeated during later requests. What a
+    failed attempt made is not exempt, because repeated attempts would pile it up.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Work that goes on beside requests and outlives them."""
+"""Tasks that outlive the request in which they were started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def spawn_detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run `work` as a task that outlives the request that starts it. The caller keeps a reference to the task.
+    """Run `work` as a task that outlives the request that starts it. The caller must keep a reference to the task.
 
     A plain task inherits the request's context, and Serve cancels what runs in that context when the request ends.
     """
@@ -20,7 +20,7 @@ def spawn_detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 class Background(ABC):
-    """One task, from `start` to `stop` or `close`."""
+    """A service of one task, which runs from `start` to `stop` or `close`."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -30,23 +30,23 @@ class Background(ABC):
     async def _run(self) -> None: ...
 
     def start(self) -> None:
-        """Begin, in the running loop. Idempotent."""
+        """Start the task in the running loop. Idempotent."""
         if self._running is None:
             self._loop = asyncio.get_running_loop()
             self._running = spawn_detached(self._run())
 
     def stop(self) -> None:
-        """End at once, from any thread."""
+        """Cancel the task, from any thread."""
         if self._running is not None:
             self._call_soon(self._running.cancel)
 
     async def close(self) -> None:
-        """End, and return once it has."""
+        """Cancel the task, and return once it has ended."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
 
     def _call_soon(self, callback: Callable[[], object]) -> None:
-        """In the work's own loop; nothing before `start` and after the loop's end. From any thread."""
+        """Call back in the task's loop, from any thread. Does nothing before `start` and after the loop has closed."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)

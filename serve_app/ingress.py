@@ -14,8 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
-from deployments.single_replica import refuse_company
-from deployments.startup import collector_paused
+from deployments.single_replica import require_single_replica
+from deployments.startup import gc_paused
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import LocalLimiter
 from serve_app.admission.replica import ReplicaAdmission
@@ -88,7 +88,7 @@ class _Ingress:
         settle_s: float,
         owned: str = "",
     ) -> None:
-        refuse_company(owned)
+        require_single_replica(owned)
         stages = StageHandles(handles, config.status_timeout_s)
         models, http = (generation.model, *generation.adapters), Http(webhooks.web)
         replica_admission = ReplicaAdmission(admission, generation.max_num_seqs)
@@ -118,7 +118,7 @@ class _Ingress:
         await self._database.migrate()
         self._sender.start()
         self._limiter_sync.start()
-        with collector_paused():
+        with gc_paused():
             app = create_app(self._services)
             app.add_middleware(DisconnectOnCancel)
             return app

@@ -1,4 +1,4 @@
-"""What an embedder is, and the lazy way from a backend's name to it."""
+"""The embedder interface, and the choice of a backend by its name. A backend is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from deployments.types import EmbedderInfo, Matrix, TextKind
 
 
 class Embedder(Protocol):
-    """Synchronous and thread-safe; the deployment keeps it off the event loop.
-
-    `lanes`: how many passes gain from running at the same time.
-    """
+    """Synchronous and thread-safe; the deployment calls it on threads of its own."""
 
     info: EmbedderInfo
-    lanes: int
+    concurrent_passes: int
+    """How many forward passes should run at the same time."""
 
     def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
-        """Tokens that the model reads of each text: its own, those of the prompt, and special ones."""
+        """Tokens that the model reads for each text: the text's, the prompt's, and special ones."""
         ...
 
-    def cut(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
-        """Each text as the windows that the model reads of it, one if it reads that much at once."""
+    def split(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
+        """The windows of each text: one, unless the text is longer than the model reads."""
         ...
 
-    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
-        """The windows' unit vectors by one forward pass, shape (len(cut), dimension)."""
+    def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
+        """The windows' unit vectors by one forward pass, shape (windows, dimension)."""
         ...
 
 
 def create(config: EmbeddingConfig) -> Embedder:
+    """The configured backend, loaded. Raises StageUnavailable if its model is missing or cannot be used."""
     match config.backend:
         case "sentence_transformers":
             from deployments.embedding.sentence_transformer import SentenceTransformerEmbedder

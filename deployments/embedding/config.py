@@ -1,3 +1,5 @@
+"""Configuration of the embedding stage."""
+
 from __future__ import annotations
 
 from typing import Literal, Self

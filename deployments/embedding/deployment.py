@@ -1,4 +1,4 @@
-"""The embedding stage: many texts in one call, questions ahead of passages."""
+"""The embedding stage as a deployment: vectors of many texts in one call, with questions ahead of passages."""
 
 from __future__ import annotations
 
@@ -11,50 +11,51 @@ from functools import partial
 
 import numpy as np
 
-from deployments.checks import check_texts
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
-from deployments.inference.batching import Batching
-from deployments.inference.packing import Room
+from deployments.inference.batching import Batcher
+from deployments.inference.input_checks import check_texts
+from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
-from deployments.startup import collector_paused
+from deployments.startup import gc_paused
 from deployments.types import EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
 
-PASSAGES_NICE = 10
-"""How far passages stand back behind what else runs at the process's own priority; the kernel's scale ends at 19."""
+PASSAGE_NICENESS = 10
+"""What passages' threads add to the process's niceness. On Linux' scale 19 is the lowest priority."""
 
 
 class Embedding:
-    """One embedder on threads of its own, so that the event loop stays free. What concurrent calls ask shares passes.
+    """One embedder, on threads of its own. Texts of concurrent calls share forward passes.
 
-    Questions have their own, which wait for no passage. Passages have as many at once as the embedder gains from; their
-    threads stand back behind everything else that wants a core, so that a question beside much ingestion is embedded
-    about as soon as alone.
+    Questions and passages have separate threads and never share a pass, so a question never waits for passages.
+    Passages' threads have a lower priority: during heavy ingestion a question is embedded about as fast as alone.
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
         self._config = config
-        with collector_paused():
+        with gc_paused():
             self._embedder = embedder = create(config)
-            self._work: dict[TextKind, _Work] = {
-                "query": _Work(embedder, config, "query", lanes=1),
-                "passage": _Work(embedder, config, "passage", lanes=embedder.lanes, initializer=_stand_back),
+            self._batches: dict[TextKind, _KindBatcher] = {
+                "query": _KindBatcher(embedder, config, "query", workers=1),
+                "passage": _KindBatcher(
+                    embedder, config, "passage", workers=embedder.concurrent_passes, initializer=_lower_priority
+                ),
             }
-            for work in self._work.values():
-                work.warm_up()
+            for batches in self._batches.values():
+                batches.warm_up()
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """Unit vectors of shape (texts, dimension), in the order of the texts; none for no texts.
+        """The texts' unit vectors, shape (texts, dimension), in order.
 
-        A text longer than the model reads is embedded in windows, never silently cut. Raises InvalidRequest for too
-        many texts or one too long, Overloaded if too many wait already, StageUnavailable if the model fails.
+        A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
+        many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
         """
         self._check(texts)
         info = self._embedder.info
         try:
-            vectors = await self._work[kind].vectors(texts)
+            vectors = await self._batches[kind].vectors(texts)
         except RagError:
             raise
         except Exception as error:
@@ -62,7 +63,7 @@ class Embedding:
         return Embeddings(vectors, info.fingerprint, info.languages)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
-        """Tokens that the model reads of each text, special ones and those of a prompt included.
+        """Tokens that the model reads for each text, special ones and a prompt's included.
 
         Raises InvalidRequest as `embed` does.
         """
@@ -87,7 +88,7 @@ class Embedding:
 
     @property
     def _failed(self) -> bool:
-        return any(work.passes.failed for work in self._work.values())
+        return any(batches.last_pass_failed for batches in self._batches.values())
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._config.max_texts:
@@ -97,8 +98,8 @@ class Embedding:
         check_texts("texts", texts, self._config.max_text_characters)
 
 
-class _Work:
-    """Of one kind of text: cutting it, and its passes, each on threads of their own."""
+class _KindBatcher:
+    """Embeds texts of one kind: splits them on one thread, and runs their passes on others."""
 
     def __init__(
         self,
@@ -106,37 +107,44 @@ class _Work:
         config: EmbeddingConfig,
         kind: TextKind,
         *,
-        lanes: int,
+        workers: int,
         initializer: Callable[[], None] | None = None,
     ) -> None:
-        self._cut = partial(embedder.cut, kind=kind)
+        self._split = partial(embedder.split, kind=kind)
         self._forward = partial(embedder.forward, kind=kind)
         self._dimension = embedder.info.dimension
-        self._cutting = ThreadPoolExecutor(1, thread_name_prefix=f"cut {kind}", initializer=initializer)
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix=kind, initializer=initializer)
-        self.passes = Batching[Window, Vector](
+        self._split_thread = ThreadPoolExecutor(1, thread_name_prefix=f"split {kind}", initializer=initializer)
+        self._pass_threads = ThreadPoolExecutor(workers, thread_name_prefix=kind, initializer=initializer)
+        self._batcher = Batcher[Window, Vector](
             "embedding",
             self._forward,
-            self._threads,
-            lanes=lanes,
-            room=Room(config.batch_size, config.batch_tokens),
-            most_waiting=config.max_waiting,
+            self._pass_threads,
+            workers=workers,
+            limits=PassLimits(config.batch_size, config.batch_tokens),
+            max_waiting=config.max_waiting,
         )
 
+    @property
+    def last_pass_failed(self) -> bool:
+        return self._batcher.failed
+
     def warm_up(self) -> None:
-        """The first pass of a process takes far longer than later ones; it runs where those will."""
-        windows = [window for each in self._cut(["warm up"]) for window in each]
-        self._threads.submit(self._forward, windows).result()
+        """Run one pass on a thread for passes. The first pass of a process takes far longer than later ones."""
+        (windows,) = self._split(["warm up"])
+        self._pass_threads.submit(self._forward, windows).result()
 
     async def vectors(self, texts: Sequence[str]) -> Matrix:
+        """The texts' unit vectors, shape (texts, dimension)."""
         loop = asyncio.get_running_loop()
-        cut = await loop.run_in_executor(self._cutting, self._cut, texts)
-        found = await self.passes.results([window for each in cut for window in each])
-        vectors: Matrix = np.array(found, dtype=np.float32).reshape(-1, self._dimension)
-        return await loop.run_in_executor(self._cutting, mean, cut, vectors) if len(vectors) > len(cut) else vectors
+        windows_per_text = await loop.run_in_executor(self._split_thread, self._split, texts)
+        window_vectors = await self._batcher.results([window for windows in windows_per_text for window in windows])
+        vectors: Matrix = np.array(window_vectors, dtype=np.float32).reshape(-1, self._dimension)
+        if len(vectors) == len(texts):
+            return vectors
+        return await loop.run_in_executor(self._split_thread, mean, windows_per_text, vectors)
 
 
-def _stand_back() -> None:
-    """Lower the calling thread's priority. Elsewhere than on Linux it would be the whole process's."""
+def _lower_priority() -> None:
+    """Lower the calling thread's priority. Not on other systems than Linux: there it would be the whole process's."""
     if sys.platform == "linux":
-        os.nice(PASSAGES_NICE)
+        os.nice(PASSAGE_NICENESS)

@@ -1,4 +1,4 @@
-"""An embedder for tests and demonstrations: texts that share words are near, and nothing has to be loaded."""
+"""An embedder for tests and demonstrations: texts that share words get near vectors, and no model is loaded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _WORD = re.compile(r"\w+")
 
 
 class FakeEmbedder:
-    """Counts of words, hashed into signed buckets. It reads a text of any length, and both kinds alike."""
+    """Word counts, hashed into signed buckets. It reads texts of any length, and makes no difference between kinds."""
 
-    lanes = 1
+    concurrent_passes = 1
 
     def __init__(self, config: EmbeddingConfig) -> None:
         tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -40,12 +40,12 @@ class FakeEmbedder:
     def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         return [len(_WORD.findall(text)) for text in texts]
 
-    def cut(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
+    def split(self, texts: Sequence[str], kind: TextKind) -> list[list[Window]]:
         return [[Window(text, len(_WORD.findall(text)))] for text in texts]
 
-    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
-        vectors: Matrix = np.zeros((len(cut), DIMENSION), dtype=np.float32)
-        for vector, window in zip(vectors, cut, strict=True):
+    def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
+        vectors: Matrix = np.zeros((len(windows), DIMENSION), dtype=np.float32)
+        for vector, window in zip(vectors, windows, strict=True):
             for word in _WORD.findall(window.text.casefold()):
                 bucket, sign = divmod(zlib.crc32(word.encode("utf-8", "replace")), 2)
                 vector[bucket % DIMENSION] += 1 if sign else -1

@@ -1,4 +1,4 @@
-"""A short name for a vector space, the same on every machine that has the same model."""
+"""A short name for a vector space: the same on every machine that has the same model."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _SAMPLE_BYTES = 65_536
 
 
 def fingerprint(folder: Path, *settings: object) -> str:
-    """Sixteen of [0-9a-f] that stand for the model's files and the settings that shape its vectors.
+    """Sixteen hexadecimal digits for a model's files and the settings that shape its vectors.
 
-    Of the weights only the size and 64 evenly spread samples of 64 KiB are read: a fine-tuned sibling differs in
-    nearly every tensor, and the file may have gigabytes. Path, device and number format don't count.
+    Weights may have gigabytes, so only their size and 64 evenly spread samples of 64 KiB are read. A fine-tuned
+    sibling differs in nearly every tensor. Path, device and number format do not count.
     """
     digest = hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode())
     for file in _files(folder):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        for piece in _sampled(file) if _is_weights(file) else (file.read_bytes(),):
-            digest.update(hashlib.sha256(piece).digest())
+        for content in _samples(file) if _is_weights(file) else (file.read_bytes(),):
+            digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files that make the model, in a fixed order; a hub folder may hold others (read-me, ONNX copies)."""
+    """The files that make up the model, in a fixed order. A hub folder may hold others (read-me, ONNX copies)."""
     modules = folder / "modules.json"
-    paths = [module["path"] for module in json.loads(modules.read_text("utf-8"))] if modules.is_file() else []
-    for part in sorted({"", *paths}):
-        names = [file for name in _DESCRIPTIONS if (file := folder / part / name).is_file()]
+    module_paths = [module["path"] for module in json.loads(modules.read_text("utf-8"))] if modules.is_file() else []
+    for part in sorted({"", *module_paths}):
+        descriptions = [file for name in _DESCRIPTIONS if (file := folder / part / name).is_file()]
         weights = sorted((folder / part).glob("*.safetensors")) or sorted((folder / part).glob("pytorch_model*.bin"))
-        yield from names
+        yield from descriptions
         yield from weights
 
 
@@ -45,7 +45,8 @@ def _is_weights(file: Path) -> bool:
     return file.suffix in {".safetensors", ".bin"}
 
 
-def _sampled(file: Path) -> Iterator[bytes]:
+def _samples(file: Path) -> Iterator[bytes]:
+    """The file's size, then its samples."""
     size = file.stat().st_size
     yield str(size).encode()
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Which engine this machine can serve with, found without the network and without importing any engine."""
+"""Chooses the engine that this machine can run, without using the network or importing an engine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _WEIGHT_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json
 
 
 def resolve(config: GenerationConfig) -> GenerationConfig:
-    """Engine `auto` becomes vLLM, from local files only, if it is installed and the weights are here; else extractive.
+    """The configuration with engine `auto` resolved; any other engine stays.
 
-    Any other engine is left as it is.
+    `auto` becomes vLLM, from local files only, if it is installed and the model's weights are on this machine. Else it
+    becomes the extractive engine.
     """
     if config.engine != "auto":
         return config
@@ -31,8 +32,9 @@ def vllm_installed() -> bool:
 
 
 def weights_available(model: str, revision: str | None = None) -> bool:
-    """Whether a model can be loaded as it is: a local folder, or a snapshot in the Hugging Face cache, with its
-    configuration, a tokenizer and every weight file that it names. A download that broke off does not count.
+    """Whether a model can be loaded without a download, from a local folder or the Hugging Face cache.
+
+    Its configuration, a tokenizer and all weight files must be there, so an interrupted download does not count.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -41,7 +43,7 @@ def weights_available(model: str, revision: str | None = None) -> bool:
 
         try:
             folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, ValueError):  # ValueError: not a hub id, as a path that is not there
+        except (LocalEntryNotFoundError, ValueError):  # ValueError: not a hub id, such as a missing path
             return False
     has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
     return (folder / "config.json").is_file() and has_tokenizer and _has_weights(folder)
@@ -55,7 +57,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _has_shards(index: Path) -> bool:
-    """Whether every file that an index names lies beside it."""
+    """Whether every weight file that an index names is in its folder."""
     try:
         content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         shards = set(content["weight_map"].values())

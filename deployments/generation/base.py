@@ -1,4 +1,4 @@
-"""What a generation engine is, and the lazy way from an engine's name to it."""
+"""The engine interface, and the choice of an engine by its name. An engine is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ class Engine(Protocol):
     """Asynchronous and safe for concurrent callers."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
-        """Stream the answer as text deltas; the last has a finish reason and usage. UTF-8 is never split
-        inside a character. Closing the stream ends the query. One of the request's stop sequences ends the answer, is
-        not part of it, and nothing after it is either; the finish reason is `stop`.
-        Raises Overloaded before the first delta, StageUnavailable when the engine died."""
+        """Stream the answer as text deltas. Only the last has a finish reason and usage.
+
+        No character is split between deltas. Closing the stream ends the query. The answer ends before the first of
+        the request's stop sequences, with finish reason `stop`. Raises Overloaded before the first delta,
+        InvalidRequest for a query id that is being answered already, StageUnavailable when the engine died.
+        """
         ...
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
-        """End the tenant's query wherever it is in the engine, or as soon as it arrives; its stream ends with
-        finish reason `cancelled`. Returns whether it was running here. Another tenant's query is left alone."""
+        """End the tenant's query, or remember to end it when it arrives. Returns whether it was here.
+
+        Its stream ends with finish reason `cancelled`. A query of another tenant is never ended.
+        """
         ...
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text as the engine's model counts them, without special tokens."""
+        """Tokens of each text as the engine's model counts them, special ones left out."""
         ...
 
     async def load(self) -> GenerationLoad: ...
@@ -34,7 +38,7 @@ class Engine(Protocol):
 
 
 def create(config: GenerationConfig) -> Engine:
-    """Engines that live in a plain deployment; vLLM lives inside `ray.serve.llm` (see vllm.py)."""
+    """The configured engine. Raises ValueError for vLLM, which has a deployment of its own (`vllm.py`)."""
     match config.engine:
         case "extractive":
             from deployments.generation.extractive import ExtractiveEngine

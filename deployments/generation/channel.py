@@ -1,12 +1,13 @@
-"""An answer's pieces from the replica that generates them straight to the ingress that asked.
+"""Sends an answer's text deltas from the generating replica straight to the ingress that asked.
 
-Serve still chooses the replica, counts the call, carries its errors and cancels it: the call lasts as long as the
-answer. Only the pieces go past it, because each would cost several times what it costs here. The ingress listens
-(`Inbox`), the replica connects (`Outbox`), once for all answers between the two.
+Serve still chooses the replica, counts the call, carries its errors and cancels it; the call lasts as long as the
+answer. Only the deltas bypass Serve, where each would cost several times as much. The ingress listens (`Inbox`). Each
+replica connects to it once (`Outbox`), and all answers between the two share the connection.
 
-A frame is its length (4 bytes), the answer's ticket (24) and the piece as JSON. A ticket is a random number and its
-MAC, so that one whose reader has gone is still told from a made-up one: who sends those is let go. The other way go
-bare tickets, of answers that nobody reads any longer: sooner there than Serve's cancellation of the call.
+From replica to ingress go frames: length of the delta (4 bytes), the answer's ticket (24 bytes), the delta as JSON. A
+ticket is a random number and its MAC. So the ingress can tell an answer that is no longer read from a forged ticket,
+and closes the connection only for the latter. From ingress to replica go bare tickets, of answers that are no longer
+read. They arrive sooner than Serve's cancellation of the call.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from deployments.tasks import spawn_detached
 from deployments.types import TextDelta, Usage
 
 NUMBER_BYTES, MAC_BYTES = 8, 16
-MAX_FRAME_BYTES = 2**20
-"""A piece is one token, or what came in a fraction of a second."""
+MAX_DELTA_BYTES = 2**20
+"""Far more than a delta needs: it holds one token, or the text of a fraction of a second."""
 TICKET_BYTES = NUMBER_BYTES + MAC_BYTES
 CONNECT_S = 5.0
 _HEAD = struct.Struct(f">I{TICKET_BYTES}s")
@@ -35,7 +36,7 @@ _HEAD = struct.Struct(f">I{TICKET_BYTES}s")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an answer is awaited, and its ticket there."""
+    """Where the ingress awaits an answer, and the answer's ticket there."""
 
     host: str
     port: int
@@ -43,25 +44,27 @@ class Address:
 
 
 class Outbox:
-    """A replica's connections to the ingresses that asked it."""
+    """A replica's side: its connections to the ingresses that ask it."""
 
     def __init__(self) -> None:
         self._connections: dict[tuple[str, int], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
         self._connecting = asyncio.Lock()
         self._stops: dict[bytes, Callable[[], Awaitable[object]]] = {}
-        self._beside = set[asyncio.Task[None]]()
+        self._listeners = set[asyncio.Task[None]]()
 
     async def send(self, deltas: AsyncGenerator[TextDelta], to: Address, stop: Callable[[], Awaitable[object]]) -> None:
-        """The answer's pieces as they come; `stop` is called when nobody reads them any longer. Closes `deltas`. Raises
-        what they raise, and StageUnavailable if the ingress cannot be reached."""
+        """Send the answer's deltas as they come, and close `deltas`. Calls `stop` when the ingress no longer reads.
+
+        Raises what `deltas` raises, and StageUnavailable if the ingress cannot be reached.
+        """
         self._stops[to.ticket] = stop
         try:
             async with aclosing(deltas):
-                with _reaching(to):
+                with _ingress_errors(to):
                     writer = await self._connection(to.host, to.port)
                 async for delta in deltas:
-                    with _reaching(to):
-                        if writer.is_closing():  # uvloop's transports refuse to write then, not with an OSError
+                    with _ingress_errors(to):
+                        if writer.is_closing():  # uvloop would raise another error than OSError on writing
                             raise ConnectionResetError("connection lost")
                         writer.write(_frame(to.ticket, delta))
                         await writer.drain()
@@ -69,46 +72,49 @@ class Outbox:
             del self._stops[to.ticket]
 
     async def _connection(self, host: str, port: int) -> asyncio.StreamWriter:
+        """The connection to an ingress, made anew if there is none or it has ended."""
         async with self._connecting:
-            if (host, port) not in self._connections or _is_over(*self._connections[host, port]):
+            if (host, port) not in self._connections or _has_ended(*self._connections[host, port]):
                 async with asyncio.timeout(CONNECT_S):
-                    made = await asyncio.open_connection(host, port)
-                self._forget_what_is_over()
-                self._connections[host, port] = made
-                # In a context of its own: it outlives the request that is the first to need the connection.
-                listening = spawn_detached(self._listen(made[0]))
-                self._beside.add(listening)
-                listening.add_done_callback(self._beside.discard)
+                    reader, writer = await asyncio.open_connection(host, port)
+                self._close_ended_connections()
+                self._connections[host, port] = reader, writer
+                listener = spawn_detached(self._listen(reader))
+                self._listeners.add(listener)
+                listener.add_done_callback(self._listeners.discard)
             return self._connections[host, port][1]
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Stop the answers whose tickets come back."""
         try:
             while True:
-                if (stop := self._stops.get(await reader.readexactly(TICKET_BYTES))) is not None:
-                    with suppress(Exception):  # an engine that fails has its answers fail, too
+                ticket = await reader.readexactly(TICKET_BYTES)
+                if (stop := self._stops.get(ticket)) is not None:
+                    with suppress(Exception):  # an engine that fails here fails its answers, too
                         await stop()
         except (asyncio.IncompleteReadError, OSError):
-            return  # the connection is over; the next answer makes a new one
+            return  # the connection has ended; the next answer makes a new one
 
-    def _forget_what_is_over(self) -> None:
-        for address, ends in [*self._connections.items()]:
-            if _is_over(*ends):
+    def _close_ended_connections(self) -> None:
+        for address, (reader, writer) in [*self._connections.items()]:
+            if _has_ended(reader, writer):
                 del self._connections[address]
-                ends[1].close()
+                writer.close()
 
     def close(self) -> None:
-        for task in self._beside:
-            task.cancel()
+        for listener in self._listeners:
+            listener.cancel()
         for _, writer in self._connections.values():
             writer.close()
 
 
-def _is_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+def _has_ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     return writer.is_closing() or reader.at_eof()
 
 
 @contextmanager
-def _reaching(to: Address) -> Iterator[None]:
+def _ingress_errors(to: Address) -> Iterator[None]:
+    """Turns a failure of the connection into StageUnavailable, which names the ingress."""
     try:
         yield
     except OSError as error:
@@ -119,7 +125,7 @@ def _reaching(to: Address) -> Iterator[None]:
 
 
 class Inbox:
-    """What an ingress awaits. It listens from the first answer on."""
+    """An ingress' side: listens for answers, from the first `open` on."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -130,12 +136,12 @@ class Inbox:
         self._connections: set[asyncio.BaseTransport] = set()
 
     async def open(self) -> Answer:
-        """Close it when nothing more is awaited."""
+        """A new answer to await. The caller closes it."""
         async with self._starting:
             if self._server is None:
                 loop = asyncio.get_running_loop()
                 self._server = await loop.create_server(
-                    lambda: _Reading(self._answers, self._connections, self._is_genuine), self._host, 0
+                    lambda: _ReplicaConnection(self._answers, self._connections, self._is_genuine), self._host, 0
                 )
         number = secrets.token_bytes(NUMBER_BYTES)
         ticket = number + self._mac(number)
@@ -152,58 +158,64 @@ class Inbox:
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for each in self._connections:
-            each.close()
+        for connection in self._connections:
+            connection.close()
 
 
 class Answer:
-    """An answer's pieces as they come; those that came since the last was taken are one. What a reader leaves lying is
-    no more than the answer's `max_tokens`."""
+    """An answer's deltas as they arrive. Those that arrived since the last `take` are joined into one.
+
+    What waits to be taken is bounded by the answer's `max_tokens`.
+    """
 
     def __init__(self, address: Address, answers: dict[bytes, Answer]) -> None:
         self.address = address
         self._answers = answers
-        self._piece: TextDelta | None = None
+        self._delta: TextDelta | None = None
         self._failure: Exception | None = None
-        self._came: asyncio.Future[None] | None = None
-        self._source: asyncio.WriteTransport | None = None
+        self._arrived: asyncio.Future[None] | None = None
+        self._sender: asyncio.WriteTransport | None = None
 
-    def put(self, piece: TextDelta, source: asyncio.WriteTransport | None = None) -> None:
-        """`source`: the way back to who sends it."""
-        self._source = source
-        before = self._piece
-        self._piece = piece if before is None else TextDelta(before.text + piece.text, piece.finish_reason, piece.usage)
+    def put(self, delta: TextDelta, sender: asyncio.WriteTransport | None = None) -> None:
+        """Add a delta. `sender` is the connection that it came by."""
+        self._sender = sender
+        waiting = self._delta.text if self._delta is not None else ""
+        self._delta = TextDelta(waiting + delta.text, delta.finish_reason, delta.usage)
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Raised to the reader once there is nothing more to take."""
+        """Have `take` raise this error once all deltas have been taken."""
         self._failure = error
         self._wake()
 
     async def take(self) -> TextDelta:
-        while (piece := self._piece) is None:
+        """Wait for the next delta. Raises what `fail` was given."""
+        while (delta := self._delta) is None:
             if self._failure is not None:
                 raise self._failure
-            self._came = asyncio.get_running_loop().create_future()
-            await self._came
-        self._piece = None
-        return piece
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        self._delta = None
+        return delta
 
     def close(self, *, finished: bool = True) -> bool:
-        """Not `finished`: who sends it is told to stop, now (then this is true) or at its first piece."""
+        """Await nothing more. An answer that has not `finished` is stopped at its replica.
+
+        Returns whether the replica is told now. It cannot be before its first delta arrives; then it is told at that.
+        """
         self._answers.pop(self.address.ticket, None)
-        if finished or self._source is None or self._source.is_closing():
+        if finished or self._sender is None or self._sender.is_closing():
             return False
-        self._source.write(self.address.ticket)
+        self._sender.write(self.address.ticket)
         return True
 
     def _wake(self) -> None:
-        if self._came is not None and not self._came.done():
-            self._came.set_result(None)
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
 
-class _Reading(asyncio.Protocol):
-    """One replica's connection."""
+class _ReplicaConnection(asyncio.Protocol):
+    """Takes a replica's frames apart and puts the deltas into their answers."""
 
     def __init__(
         self,
@@ -214,34 +226,34 @@ class _Reading(asyncio.Protocol):
         self._answers = answers
         self._connections = connections
         self._is_genuine = is_genuine
-        self._trusted = False
+        self._is_trusted = False
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one by its methods alone
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's has its methods, but is no subclass
         self._connections.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        unread, at = self._unread, 0
+        unread, start = self._unread, 0
         unread += data
-        while len(unread) - at >= _HEAD.size:
-            length, ticket = _HEAD.unpack_from(unread, at)
-            self._trusted = self._trusted or self._is_genuine(ticket)
-            if not self._trusted or length > MAX_FRAME_BYTES:
+        while len(unread) - start >= _HEAD.size:
+            length, ticket = _HEAD.unpack_from(unread, start)
+            self._is_trusted = self._is_trusted or self._is_genuine(ticket)
+            if not self._is_trusted or length > MAX_DELTA_BYTES:
                 self._transport.close()
                 return
-            if len(unread) - at < _HEAD.size + length:
+            if len(unread) - start < _HEAD.size + length:
                 break
-            at += _HEAD.size
+            start += _HEAD.size
             if (answer := self._answers.get(ticket)) is not None:
-                answer.put(_piece(unread[at : at + length]), self._transport)
-            elif not self._transport.is_closing():  # its reader has gone
+                answer.put(_decode(unread[start : start + length]), self._transport)
+            elif not self._transport.is_closing():  # the answer is no longer read
                 self._transport.write(ticket)
-            at += length
-        del unread[:at]
+            start += length
+        del unread[:start]
 
 
 def _frame(ticket: bytes, delta: TextDelta) -> bytes:
@@ -249,6 +261,6 @@ def _frame(ticket: bytes, delta: TextDelta) -> bytes:
     return _HEAD.pack(len(body), ticket) + body
 
 
-def _piece(body: bytes | bytearray) -> TextDelta:
+def _decode(body: bytes | bytearray) -> TextDelta:
     text, finish_reason, usage = json.loads(body)
     return TextDelta(text, finish_reason, usage and Usage(*usage))

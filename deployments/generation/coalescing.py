@@ -1,4 +1,4 @@
-"""How much of an answer is sent at a time: each piece costs every hop to the reader the same, whatever its length."""
+"""Joins an answer's text deltas, so that fewer are sent: each costs every hop to the reader the same, however long."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from deployments.generation.config import GenerationConfig
 from deployments.types import TextDelta
 
 
-def pause_s(config: GenerationConfig, answers: int) -> float:
-    """How long an answer's text waits for more after a piece, while a replica generates so many answers.
+def pause_s(config: GenerationConfig, active_answers: int) -> float:
+    """Seconds to wait after a delta before the next one is sent, while a replica generates `active_answers` answers.
 
-    A lone one never does; of several, each as long as holds all of them together to `pieces_per_s`, and no longer than
-    `coalesce_ms`.
+    A single answer never waits. Several wait so long that together they send `pieces_per_s` deltas a second, but no
+    longer than `coalesce_ms`.
     """
-    return min(config.coalesce_ms / 1_000, answers / config.pieces_per_s) if answers > 1 else 0.0
+    if active_answers <= 1:
+        return 0.0
+    return min(config.coalesce_ms / 1_000, active_answers / config.pieces_per_s)
 
 
-async def gathered(deltas: AsyncGenerator[TextDelta], pause: Callable[[], float]) -> AsyncGenerator[TextDelta, None]:
-    """The same text: its first piece as it comes, each later one with all that came since the one before, which is
-    `pause` seconds ago at least. Closing this closes `deltas`. For engines that do not gather by themselves."""
-    gathering = _Gathering()
-    reading = asyncio.create_task(gathering.read(deltas))
+async def coalesced(deltas: AsyncGenerator[TextDelta], pause: Callable[[], float]) -> AsyncGenerator[TextDelta, None]:
+    """The same text in fewer deltas, for engines that do not join deltas themselves.
+
+    The first delta is given as it comes. After each one, `pause()` seconds are waited, and what came meanwhile is the
+    next one. Closing this closes `deltas`. An error of `deltas` is raised after the text that came before it.
+    """
+    buffer = _Buffer()
+    reading = asyncio.create_task(buffer.fill(deltas))
     try:
-        while (piece := await gathering.take()) is not None:
-            yield piece
+        while (delta := await buffer.take()) is not None:
+            yield delta
             await asyncio.sleep(pause())
         await reading
     finally:
@@ -34,27 +39,29 @@ async def gathered(deltas: AsyncGenerator[TextDelta], pause: Callable[[], float]
         await asyncio.wait([reading])
 
 
-class _Gathering:
-    def __init__(self) -> None:
-        self._piece: TextDelta | None = None
-        self._changed = asyncio.Event()
-        self._over = False
+class _Buffer:
+    """The deltas that came since the last `take`, joined into one."""
 
-    async def read(self, deltas: AsyncGenerator[TextDelta]) -> None:
+    def __init__(self) -> None:
+        self._delta: TextDelta | None = None
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    async def fill(self, deltas: AsyncGenerator[TextDelta]) -> None:
         try:
             async with aclosing(deltas):
                 async for delta in deltas:
-                    text = self._piece.text + delta.text if self._piece else delta.text
-                    self._piece = TextDelta(text, delta.finish_reason, delta.usage)
+                    text = self._delta.text + delta.text if self._delta else delta.text
+                    self._delta = TextDelta(text, delta.finish_reason, delta.usage)
                     self._changed.set()
         finally:
-            self._over = True
+            self._ended = True
             self._changed.set()
 
     async def take(self) -> TextDelta | None:
-        """What is there, waited for; None when there will be no more."""
-        while self._piece is None and not self._over:
+        """Wait for a delta and take it; None once all have been taken and no more will come."""
+        while self._delta is None and not self._ended:
             self._changed.clear()
             await self._changed.wait()
-        piece, self._piece = self._piece, None
-        return piece
+        delta, self._delta = self._delta, None
+        return delta

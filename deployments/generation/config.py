@@ -1,3 +1,5 @@
+"""Configuration of the generation stage."""
+
 from __future__ import annotations
 
 from typing import Any, Literal, Self

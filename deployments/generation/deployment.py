@@ -1,4 +1,4 @@
-"""The generation stage for engines that need no `ray.serve.llm`; vllm.py has the same methods for the one that does."""
+"""The generation stage as a deployment, for all engines but vLLM. `vllm.py` has the same methods for vLLM."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from contextlib import aclosing
 from deployments.errors import StageUnavailable
 from deployments.generation import base
 from deployments.generation.channel import Address, Outbox
-from deployments.generation.coalescing import gathered, pause_s
+from deployments.generation.coalescing import coalesced, pause_s
 from deployments.generation.config import GenerationConfig
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
 
 
 class Generation:
+    """One engine. Errors are those of `base.Engine`."""
+
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
         self._engine = base.create(config)
-        self._answers = 0
+        self._active_answers = 0
         self._outbox = Outbox()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Stream the answer; closing this stream closes the engine's."""
-        self._answers += 1
+        self._active_answers += 1
         try:
-            async with aclosing(gathered(self._engine.generate(request), self._pause_s)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async with aclosing(coalesced(self._engine.generate(request), self._pause_s)) as deltas:
+                async for delta in deltas:
+                    yield delta
         finally:
-            self._answers -= 1
+            self._active_answers -= 1
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
-        """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
+        """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
         await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
@@ -53,4 +55,4 @@ class Generation:
             raise StageUnavailable(f"generation: the {status.engine} engine is not ready: {status.detail}")
 
     def _pause_s(self) -> float:
-        return pause_s(self._config, self._answers)
+        return pause_s(self._config, self._active_answers)

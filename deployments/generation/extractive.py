@@ -1,4 +1,4 @@
-"""Answers made only of sentences quoted from the passages: no model, nothing invented."""
+"""An engine without a model: its answers are sentences quoted from the passages, so nothing is invented."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ASKING_WORDS: Mapping[Language, frozenset[str]] = {
     "hr": frozenset({"dugo", "često", "cesto", "puno", "daleko", "velik", "velika", "veliko"}),
     "en": frozenset({"long", "many", "much", "often", "far", "old", "big"}),
 }
-"""Words that with "koliko" or "how" only ask: "how long" is not about what is long."""
+"""Words that belong to the question word: "how long" does not look for text about what is long."""
 
 MIN_SAMPLE = 8
-"""Passages that document frequencies are taken to come from at least: with two or three, every word looks common."""
+"""Document frequencies are taken among at least so many passages. Among two or three, every word looks common."""
 
 HEADING_SHARE = 0.5
-"""What a question's term counts when it is in the heading above a sentence and not in the sentence."""
+"""Weight of a question's term that is in the heading above a sentence, but not in the sentence."""
 
 RANK_SHARE = 0.3
-"""What the first passage's rank adds to the coverage of its sentences; the n-th passage's adds an n-th of it."""
+"""What rank adds to the coverage of a sentence in the first passage; in the n-th passage it is an n-th of that."""
 
 RELATIVE_FLOOR = 0.6
-"""A further sentence must cover at least this share of what the best one covers."""
+"""Further sentences must cover at least this share of what the best one covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +47,41 @@ class Quotation:
 
 
 class ExtractiveEngine:
-    """Picks the sentences that hold most of the question's terms and cites their passages."""
+    """Quotes the sentences that hold most of the question's terms, and cites their passages as [n]."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
         self._queries = ActiveQueries(config)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
-        """One delta a quotation. Usage counts words; citation marks are not words."""
+        """Each delta is one quotation. Usage counts words, citation marks left out."""
         with self._queries.enter(request) as query:
             prompt_tokens = sum(_words(message.content) for message in request.messages)
             stop = StopScanner(request.stop)
             quotations = await asyncio.to_thread(quote, request, self._config)
             if not quotations and not query.cancelled:
                 text, _ = _cut(NO_ANSWER[request.language], request.max_tokens)
-                said = stop.feed(text) + stop.rest()
-                yield TextDelta(said, "stop" if stop.met else "no_answer", Usage(prompt_tokens, _words(text)))
+                answer = stop.feed(text) + stop.rest()
+                yield TextDelta(answer, "stop" if stop.met else "no_answer", Usage(prompt_tokens, _words(text)))
                 return
 
-            spent = 0
+            words_sent = 0
             for position, quotation in enumerate(quotations):
                 if query.cancelled:
                     break
-                text, finished = _cut(quotation.text, request.max_tokens - spent)
-                spent += _words(text)
-                if text and (said := stop.feed(f"{' ' if position else ''}{text} [{quotation.number}]")):
-                    yield TextDelta(said)
+                text, finished = _cut(quotation.text, request.max_tokens - words_sent)
+                words_sent += _words(text)
+                if text and (delta := stop.feed(f"{' ' if position else ''}{text} [{quotation.number}]")):
+                    yield TextDelta(delta)
                 if stop.met:
                     break
                 if not finished:
-                    yield TextDelta(stop.rest(), "length", Usage(prompt_tokens, spent))
+                    yield TextDelta(stop.rest(), "length", Usage(prompt_tokens, words_sent))
                     return
-                # Lets an abort, or another question, in between two sentences.
+                # Let an abort or another question run between two sentences.
                 await asyncio.sleep(0)
             rest = "" if query.cancelled else stop.rest()
-            yield TextDelta(rest, "cancelled" if query.cancelled else "stop", Usage(prompt_tokens, spent))
+            yield TextDelta(rest, "cancelled" if query.cancelled else "stop", Usage(prompt_tokens, words_sent))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return self._queries.abort(tenant_id, query_id)
@@ -97,10 +97,10 @@ class ExtractiveEngine:
 
 
 def quote(request: GenerationRequest, config: GenerationConfig) -> list[Quotation]:
-    """The sentences that answer, best first; empty when no passage holds enough of the question.
+    """The sentences that answer the question, best first; empty when no passage holds enough of it.
 
-    A term weighs its inverse document frequency among the passages, ln(1 + (N - n + ½) / (n + ½)), so that what
-    all of them speak about decides nothing. Coverage is the held share of the question's weight.
+    A term's weight is its inverse document frequency among the passages, ln(1 + (N - n + ½) / (n + ½)), so terms that
+    all passages hold hardly count. A text's coverage is the share of the question's weight that it holds.
     """
     question = _Question(request)
     candidates: list[tuple[float, Quotation]] = []
@@ -109,10 +109,10 @@ def quote(request: GenerationRequest, config: GenerationConfig) -> list[Quotatio
             continue
         for sentence in split_sentences(passage.text, passage.language):
             coverage = question.coverage(passage, sentence.text, sentence.heading)
-            # A question in a document does not answer ours.
+            # A question in a document answers nothing.
             if coverage > 0 and not sentence.text.endswith("?"):
                 candidates.append((coverage, Quotation(sentence.text, number)))
-    # A stable sort: of equals, the one read first.
+    # The sort is stable: equal ones stay in reading order.
     candidates.sort(key=lambda candidate: -(candidate[0] + RANK_SHARE / candidate[1].number))
 
     chosen: list[Quotation] = []
@@ -126,7 +126,7 @@ def quote(request: GenerationRequest, config: GenerationConfig) -> list[Quotatio
 
 
 class _Question:
-    """A question's terms, each as the set of its stems in both languages, with their weights among the passages."""
+    """A question's terms, each as the set of its stems in both languages, with their weights."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self._terms = _question_terms(request.question, request.language)
@@ -134,36 +134,37 @@ class _Question:
         sample = max(len(held), MIN_SAMPLE)
         self._weights = []
         for index in range(len(self._terms)):
-            # A term in no passage weighs like one in a single passage: a sample this small cannot tell them apart.
+            # A term in no passage weighs as one in a single passage: so few passages cannot tell them apart.
             frequency = max(sum(index in indexes for indexes in held), 1)
             self._weights.append(math.log1p((sample - frequency + 0.5) / (frequency + 0.5)))
         self._total = sum(self._weights)
 
     def coverage(self, passage: Passage, text: str, heading: str = "") -> float:
-        """The share of the question's weight that a text of the passage holds, and half of what its heading adds."""
-        inside = self._held(passage, text)
-        above = self._held(passage, heading) - inside
-        return self._share(inside) + HEADING_SHARE * self._share(above)
+        """The share of the question's weight that a text of the passage holds. Terms only in `heading` count half."""
+        in_text = self._held(passage, text)
+        only_in_heading = self._held(passage, heading) - in_text
+        return self._share(in_text) + HEADING_SHARE * self._share(only_in_heading)
 
     def _held(self, passage: Passage, text: str) -> set[int]:
-        found = set(terms(text, passage.language))
-        return {index for index, stems in enumerate(self._terms) if stems & found}
+        """The indexes of the question's terms that a text of the passage holds."""
+        text_terms = set(terms(text, passage.language))
+        return {index for index, stems in enumerate(self._terms) if stems & text_terms}
 
     def _share(self, indexes: set[int]) -> float:
         return sum(self._weights[index] for index in indexes) / self._total if self._total else 0.0
 
 
 def _question_terms(question: str, language: Language) -> list[frozenset[str]]:
-    """Word by word, because a passage is stemmed in its own language and may not be in the question's."""
+    """Each term of the question as its stem in both languages: a passage is stemmed in its own language."""
     other: Language = "en" if language == "hr" else "hr"
-    found: dict[str, frozenset[str]] = {}
+    stems: dict[str, frozenset[str]] = {}
     for word in question.split():
         if word.casefold().strip("?!.,") in ASKING_WORDS[language]:
             continue
         own, foreign = terms(word, language), terms(word, other)
         for index, term in enumerate(own):
-            found.setdefault(term, frozenset({term, foreign[index]} if len(own) == len(foreign) else {term}))
-    return list(found.values())
+            stems.setdefault(term, frozenset({term, foreign[index]} if len(own) == len(foreign) else {term}))
+    return list(stems.values())
 
 
 def _words(text: str) -> int:
@@ -171,6 +172,6 @@ def _words(text: str) -> int:
 
 
 def _cut(text: str, words: int) -> tuple[str, bool]:
-    """The first words of a text, and whether that is all of it."""
-    kept = text.split()
-    return (text, True) if len(kept) <= words else (" ".join(kept[: max(words, 0)]), False)
+    """(the first `words` words of a text, whether that is all of it)."""
+    all_words = text.split()
+    return (text, True) if len(all_words) <= words else (" ".join(all_words[: max(words, 0)]), False)

@@ -1,4 +1,4 @@
-"""A deterministic engine without a model: it echoes the question word by word, at the pace it is told."""
+"""A deterministic engine without a model: it echoes the question word by word, at a configured pace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployments.types import GenerationLoad, GenerationRequest, StageStatus, Te
 
 
 class FakeEngine:
-    """Behaves like the real one in everything but the words: slots, a bounded queue, aborts, usage, length."""
+    """Behaves like a real engine in all but the words: slots, a bounded queue, aborts, usage, length limits."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
@@ -23,35 +23,35 @@ class FakeEngine:
         self._changed = asyncio.Event()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
-        """One word of the question a delta; a token is a word."""
+        """Each delta is one word of the question. A token is a word."""
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:
             prompt_tokens = sum(_words(message.content) for message in request.messages)
             words = request.question.split()
             stop = StopScanner(request.stop)
-            said = 0
+            words_sent = 0
             async with self._slot(query):
                 for word in words[: request.max_tokens]:
                     await asyncio.sleep(self._config.fake_delay_ms / 1000)
                     if query.cancelled:
                         break
-                    text = stop.feed(f" {word}" if said else word)
-                    said += 1
+                    text = stop.feed(f" {word}" if words_sent else word)
+                    words_sent += 1
                     if text:
                         yield TextDelta(text)
                     if stop.met:
                         break
-            usage = Usage(prompt_tokens, said)
+            usage = Usage(prompt_tokens, words_sent)
             if query.cancelled:
                 yield TextDelta("", "cancelled", usage)
             else:
-                yield TextDelta(stop.rest(), "stop" if stop.met or said == len(words) else "length", usage)
+                yield TextDelta(stop.rest(), "stop" if stop.met or words_sent == len(words) else "length", usage)
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
-        here = self._queries.abort(tenant_id, query_id)
+        is_here = self._queries.abort(tenant_id, query_id)
         self._wake()
-        return here
+        return is_here
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [_words(text) for text in texts]
@@ -64,19 +64,19 @@ class FakeEngine:
 
     @asynccontextmanager
     async def _slot(self, query: ActiveQuery) -> AsyncIterator[None]:
-        """One of `max_num_seqs`; whoever is aborted while waiting goes through at once, to end its stream."""
+        """Hold one of `max_num_seqs` slots. A query that is aborted while it waits goes on without one."""
         while not query.cancelled and self._running >= self._config.max_num_seqs:
             await self._changed.wait()
-        taken = not query.cancelled
-        self._running += taken
+        has_slot = not query.cancelled
+        self._running += has_slot
         try:
             yield
         finally:
-            self._running -= taken
+            self._running -= has_slot
             self._wake()
 
     def _wake(self) -> None:
-        """Let everyone who waits look again."""
+        """Have all waiting queries look for a slot again."""
         self._changed.set()
         self._changed = asyncio.Event()
 

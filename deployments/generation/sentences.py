@@ -1,8 +1,8 @@
-"""A passage's sentences, ready to quote: Croatian and English, plain text, Markdown and statutes.
+"""Splits a passage into sentences that can be quoted: Croatian and English, plain text, Markdown and statutes.
 
-A full stop ends a sentence only when what is around it says so: in Croatian it also follows every ordinal
-(15. dana, 27. travnja 2016., članak 5.) and many abbreviations. In doubt the sentence goes on: a quotation that is too
-long is still true, one that stops half-way may not be.
+A full stop does not always end a sentence. In Croatian it also follows every ordinal (15. dana, 27. travnja 2016.,
+članak 5.) and many abbreviations. In doubt the sentence goes on: a quotation that is too long is still true, one that
+stops half-way may not be.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from deployments.types import Language
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`text` without markup and with single spaces; `heading` is the nearest one above it, or empty."""
+    """`text` has no markup and single spaces only. `heading` is the nearest heading above it, or empty."""
 
     text: str
     heading: str
 
 
 def split_sentences(text: str, language: Language) -> list[Sentence]:
-    """The sentences of a passage in reading order. Headings are not sentences; a list item or table row is one."""
-    found: list[Sentence] = []
+    """The sentences of a passage in reading order. A list item or table row is a sentence, a heading is not."""
+    sentences: list[Sentence] = []
     heading = ""
     for block in _blocks(text):
         if block.is_heading:
             heading = block.text
             continue
-        found.extend(Sentence(sentence, heading) for sentence in _split(block.text, language))
-    return found
+        sentences.extend(Sentence(sentence, heading) for sentence in _split(block.text, language))
+    return sentences
 
 
 def plain(text: str) -> str:
     """Text without inline Markdown and with single spaces.
 
-    Bracketed numbers go too: they are some other text's references, and in an answer [n] cites our passage n.
+    Bracketed numbers are removed too. They are references of the passage, but in an answer [n] cites passage n.
     """
     for pattern, kept in _INLINE_MARKUP:
         text = pattern.sub(kept, text)
-    # Again until nothing changes, or [1[2]] would leave a reference behind.
+    # Repeated until nothing changes: else [1[2]] would leave a reference behind.
     while (without := _REFERENCE_NUMBER.sub("", text)) != text:
         text = without
     return " ".join(text.split())
@@ -81,8 +81,8 @@ def _blocks(text: str) -> Iterator[_Block]:
         if joined:
             yield _Block(joined)
 
-    for raw in _without_code(text):
-        line = _QUOTE.sub("", raw, count=1)
+    for quoted_line in _without_code(text):
+        line = _QUOTE.sub("", quoted_line, count=1)
         heading, item, row = _HEADING.match(line), _LIST_ITEM.match(line), _TABLE_ROW.match(line)
         if not line.strip() or _is_rule(line):
             yield from paragraph()
@@ -103,9 +103,9 @@ def _blocks(text: str) -> Iterator[_Block]:
 
 
 def _without_code(text: str) -> list[str]:
-    """The lines outside fenced and indented code; code leaves an empty line.
+    """The lines outside of fenced and indented code; an empty line stands for the code.
 
-    A fence without a partner, as at the edge of a chunk, hides nothing.
+    The last fence of an odd number is ignored: its partner may be in the next chunk.
     """
     lines = textwrap.dedent(text).splitlines()
     fences = [index for index, line in enumerate(lines) if line.lstrip().startswith(("```", "~~~"))]
@@ -129,7 +129,7 @@ def _is_rule(line: str) -> bool:
 
 
 def _is_numbered_item(line: str, before: list[str]) -> bool:
-    """Whether a line's first number numbers an item, rather than going on with the wrapped sentence before it."""
+    """Whether a line's first number numbers an item. It may also belong to a sentence wrapped from the line before."""
     number = _NUMBERED_ITEM.match(line)
     if number is None:
         return False
@@ -144,10 +144,10 @@ _OPENING = "«„“\"‘'([–—-"
 _LAW_PARAGRAPH = re.compile(r"\(\d{1,3}[a-z]?\)$")
 _LIST_NUMBER = re.compile(r"\d{1,3}[.)]$")
 _LOOK_BACK = 100
-"""Characters before a full stop that can tell what it is."""
+"""Characters before a full stop that are looked at to decide what it means."""
 _LAST_WORD = re.compile(r"([^\s(\[„“\"'«]+)$")
 
-_ALWAYS_GO_ON = frozenset(
+_NEVER_END = frozenset(
     re.findall(
         r"\S+",
         """
@@ -157,10 +157,10 @@ _ALWAYS_GO_ON = frozenset(
         """,
     )
 )
-"""Abbreviations after which a sentence goes on whatever follows: references, titles, "for example"."""
+"""Abbreviations that never end a sentence: references, titles, "for example"."""
 
 _MAY_END = frozenset(re.findall(r"\S+", "d.o.o d.d j.d.o.o itd sl dr etc inc ltd co corp a.m p.m i.dr u.s u.k e.u n.n"))
-"""Abbreviations that may close a sentence: they do before a capital letter."""
+"""Abbreviations that end a sentence when a capital letter follows."""
 
 _REFERENCE = re.compile(
     r"(?:član(?:ak|ka|ku|kom|ci|cima|aka)|stav(?:ak|ka|ku|kom|ci|cima|aka)|točk[aeiou]\w*|alinej\w*|poglavlj\w*|odjelj\w*"
@@ -183,11 +183,12 @@ def _split(text: str, language: Language) -> Iterator[str]:
 
 
 def _is_stray_heading(rest: str) -> bool:
-    """A few words without a full stop after a full sentence: the next section's heading, as statutes leave it."""
+    """Whether the rest is the next section's heading, as in statutes: a few words without a full stop."""
     return not rest.endswith((".", "!", "?", "…", ";")) and len(rest.split()) <= 8 and not re.search(r"\d", rest)
 
 
 def _ends(text: str, start: int, match: re.Match[str], language: Language) -> bool:
+    """Whether the boundary at `match` ends the sentence that begins at `start`."""
     following = match["next"]
     opened = following.lstrip(_OPENING)
     if _LAW_PARAGRAPH.match(following):
@@ -209,7 +210,7 @@ def _ends(text: str, start: int, match: re.Match[str], language: Language) -> bo
     if lowered in _MAY_END:
         # "i dr." closes an enumeration; "dr. Horvat" is a title.
         return opened[:1].isupper() and (lowered != "dr" or before.lower() == "i")
-    if lowered in _ALWAYS_GO_ON or (len(word) == 1 and word.isalpha()):
+    if lowered in _NEVER_END or (len(word) == 1 and word.isalpha()):
         return False
     if word.isdigit():
         return _number_ends(word, before, opened, language)
@@ -219,7 +220,7 @@ def _ends(text: str, start: int, match: re.Match[str], language: Language) -> bo
 
 
 def _number_ends(number: str, before: str, following: str, language: Language) -> bool:
-    """Whether the stop after a number ends the sentence, or makes an ordinal, a date or a list number of it."""
+    """Whether the full stop after a number ends the sentence. Else it makes an ordinal, a date or a list number."""
     if not before or following[:1].isdigit() or _REFERENCE.match(before):
         return False
     if language == "en":

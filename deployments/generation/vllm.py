@@ -1,6 +1,7 @@
-"""vLLM inside `ray.serve.llm`: LLMServer owns the engine, its arguments and its placement; this adds our stream.
+"""The generation stage on vLLM, inside `ray.serve.llm`.
 
-Text deltas come straight from the engine's client, without the OpenAI layer and its response batcher.
+LLMServer owns the engine, its arguments and its placement. Text deltas come straight from the engine's client, without
+LLMServer's OpenAI layer and response batcher.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from deployments.generation.active_queries import ActiveQueries
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
-from deployments.startup import collector_paused
+from deployments.startup import gc_paused
 from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
 
-with collector_paused():  # a fifth of what these imports take
+with gc_paused():  # saves a fifth of the time that these imports take
     from ray import serve
     from ray.serve import Application
     from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
@@ -37,7 +38,7 @@ FINISH_REASONS: Mapping[str, Literal["stop", "length", "cancelled"]] = {
 }
 
 SMALLEST_TOP_P = 1e-6
-"""vLLM refuses 0, by which callers mean the most likely token."""
+"""Stands for 0, which vLLM refuses. Callers mean by it: always the most likely token."""
 
 WARM_UP = GenerationRequest(
     query_id="warm-up",
@@ -49,22 +50,23 @@ WARM_UP = GenerationRequest(
     max_tokens=2,
 )
 SAMPLED = replace(WARM_UP, temperature=1.0, top_p=0.9)
-_SAMPLED_AT_ONCE = 8
-"""vLLM has kernels of their own for one answer that is sampled without a seed, for several, and from eight on."""
+_SAMPLED_TOGETHER = 8
+"""For answers sampled without a seed vLLM has different kernels for one, for several, and for eight or more at once."""
 
 
 def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Application:
     """The generation deployment, ready to bind. Needs an initialised Ray.
 
-    `serve_options` is what scales it (num_replicas, autoscaling_config, max_ongoing_requests, …). Resources come from
-    `config`: `ray_actor_options` is refused, because it would replace the ones that LLMServer needs.
+    `serve_options` are Serve's options that scale it (num_replicas, autoscaling_config, max_ongoing_requests, …).
+    Resources come from `config`. Raises ValueError for `ray_actor_options`, which would replace those that LLMServer
+    needs.
     """
     if "ray_actor_options" in serve_options:
         raise ValueError("generation: ray_actor_options is refused; set cpus, accelerator_type or tensor_parallel_size")
-    # The check only looks at a flag, and three have to fail before a replica whose engine died is replaced.
+    # Often, because three checks must fail before a replica whose engine died is replaced. A check only reads a flag.
     options = {"name": "generation", "health_check_period_s": 1, **serve_options}
     if "autoscaling_config" not in options:
-        # Else ray.serve.llm switches autoscaling on, at most one replica, and a config file's num_replicas is ignored.
+        # Otherwise ray.serve.llm switches autoscaling on, with one replica at most, and ignores num_replicas.
         options.setdefault("num_replicas", 1)
     return build_llm_deployment(
         llm_config(config),
@@ -75,8 +77,8 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Applica
 
 
 def llm_config(config: GenerationConfig) -> LLMConfig:
-    """Our configuration in the words of `ray.serve.llm`."""
-    # vLLM reports usage to its makers unless told not to.
+    """Our configuration as that of `ray.serve.llm`."""
+    # By default vLLM reports its usage to its makers.
     env_vars = {"VLLM_NO_USAGE_STATS": "1"}
     if config.local_files_only:
         env_vars["HF_HUB_OFFLINE"] = "1"
@@ -123,7 +125,7 @@ def llm_config(config: GenerationConfig) -> LLMConfig:
 
 @dataclass(slots=True)
 class SchedulerReport:
-    """What the engine's scheduler last said of itself; a stat logger in vLLM's eyes."""
+    """The engine's running and waiting requests. vLLM calls it as one of its stat loggers."""
 
     running: int = 0
     waiting: int = 0
@@ -150,8 +152,8 @@ class VllmGeneration(LLMServer):
         self._scheduler = SchedulerReport()
         self._outbox = Outbox()
         if config.accelerator == "cpu" and "://" not in config.model:
-            # One node, and vLLM finds or downloads the files itself. A task that does so first would start a process
-            # and import everything once more, six seconds of each start.
+            # LLMServer would first find the model's files in a task on the node. That starts a process and imports
+            # everything once more, which takes six seconds. On one node vLLM finds or downloads the files itself.
             llm_config.get_or_create_callback().ctx.run_init_node = False
         await super().__init__(llm_config, **kwargs)
         self._client = self.engine._engine_client
@@ -159,9 +161,9 @@ class VllmGeneration(LLMServer):
         await self._warm_up()
 
     async def _warm_up(self) -> None:
-        """What is compiled on first use takes up to a minute on CPU: nobody's question should pay for it."""
-        at_once = min(_SAMPLED_AT_ONCE, self._config.max_num_seqs)
-        several = [replace(SAMPLED, query_id=f"warm-up-{number}") for number in range(at_once)]
+        """Have vLLM compile what it compiles on first use: on CPU that takes up to a minute."""
+        count = min(_SAMPLED_TOGETHER, self._config.max_num_seqs)
+        several = [replace(SAMPLED, query_id=f"warm-up-{number}") for number in range(count)]
         for batch in ([WARM_UP], [SAMPLED], several):
             await asyncio.gather(*map(self._answer, batch))
 
@@ -202,7 +204,7 @@ class VllmGeneration(LLMServer):
                             return
                         if answer.text:
                             yield TextDelta(answer.text)
-                            # What comes meanwhile, vLLM's client hands over as one.
+                            # vLLM's client joins what comes during the pause into one output.
                             await asyncio.sleep(pause_s(self._config, len(self._queries)))
             except EngineDeadError:
                 raise StageUnavailable("generation: the vLLM engine died; its replica is being replaced") from None
@@ -211,19 +213,19 @@ class VllmGeneration(LLMServer):
             except VLLMClientError as error:
                 raise InvalidRequest(f"generation: vLLM refused the request: {error}") from None
             finally:
-                # The client's own clean-up misses a cancellation that falls while the request is being handed over.
+                # The client's own clean-up misses a cancellation while the request is being handed over.
                 if not finished:
                     await self._abort(request.tenant_id, request.query_id)
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
-        """`generate`, but the pieces go to the ingress that awaits them there; it lasts until the answer has ended."""
+        """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
         await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
-        here = self._queries.abort(tenant_id, query_id)
-        if here:
+        is_here = self._queries.abort(tenant_id, query_id)
+        if is_here:
             await self._abort(tenant_id, query_id)
-        return here
+        return is_here
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         tokenizer = self._client.renderer.get_tokenizer()
@@ -231,17 +233,20 @@ class VllmGeneration(LLMServer):
         return [len(ids) for ids in encoded["input_ids"]]
 
     async def load(self) -> GenerationLoad:
-        """Zero in sum exactly when nothing is left: neither here, nor in the engine's front, nor in its scheduler."""
-        front = {state.external_req_id for state in self._client.output_processor.request_states.values()}
-        here = front | {_engine_id(query.tenant_id, query.query_id) for query in self._queries}
+        """The sum is 0 only when no request is left: not here, in the engine's front end, or in its scheduler."""
+        in_front_end = {state.external_req_id for state in self._client.output_processor.request_states.values()}
+        requests = in_front_end | {_engine_id(query.tenant_id, query.query_id) for query in self._queries}
         running = self._scheduler.running
-        return GenerationLoad(running, max(self._scheduler.waiting, len(here) - running))
+        return GenerationLoad(running, max(self._scheduler.waiting, len(requests) - running))
 
     async def status(self) -> StageStatus:
         return StageStatus(ready=not self._client.errored, engine="vllm", model=self._config.model)
 
     async def _render(self, request: GenerationRequest) -> list[int]:
-        """The request's messages through the model's chat template, as token ids; vLLM's own threads do the work."""
+        """The token ids of the request's messages in the model's chat template. vLLM's own threads do the work.
+
+        Raises InvalidRequest if the template refuses the messages, PromptTooLong if no token is left for an answer.
+        """
         renderer = self._client.renderer
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
         template = {**self._config.chat_template_kwargs, "add_generation_prompt": True, "tokenize": False}
@@ -249,7 +254,7 @@ class VllmGeneration(LLMServer):
             _, (rendered,) = await renderer.render_chat_async(
                 [messages],
                 ChatParams(chat_template_kwargs=template),
-                # The length is ours to check, so that its error names what to do.
+                # No limit here: our own check below has an error that says what to do.
                 replace(renderer.default_chat_tok_params, max_total_tokens=None),
             )
         except (VLLMClientError, ValueError) as error:
@@ -275,7 +280,7 @@ class VllmGeneration(LLMServer):
         )
 
     async def _lora(self) -> Any:
-        """The adapter that the caller named by Serve's multiplexed model id, or None."""
+        """The LoRA adapter that the caller named by Serve's multiplexed model id, or None."""
         adapter = serve.get_multiplexed_model_id()
         if not adapter:
             return None
@@ -283,7 +288,7 @@ class VllmGeneration(LLMServer):
         return self.engine._oai_models.lora_requests[adapter]
 
     async def _abort(self, tenant_id: str, query_id: str) -> None:
-        """End it in the engine, even if the caller is cancelled meanwhile."""
+        """End the query in the engine, even if the caller is cancelled meanwhile."""
         await asyncio.shield(self._client.abort(_engine_id(tenant_id, query_id)))
 
 

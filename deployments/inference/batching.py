@@ -1,4 +1,4 @@
-"""What concurrent calls ask of a model → its forward passes."""
+"""Shares a model's forward passes among concurrent calls."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from deployments.errors import Overloaded
-from deployments.inference.packing import Room, Sized, Waiting
+from deployments.inference.packing import PassLimits, PassQueue, Sized
 
 S = TypeVar("S", bound=Sized)
 R = TypeVar("R")
 
 
-class Batching(Generic[S, R]):
-    """A lane that is free takes what fills one pass from all that waits, whoever asked for it; it never waits for more.
+class Batcher(Generic[S, R]):
+    """Runs items (`S`) of many calls through a model, which gives one result (`R`) for each.
 
-    What waits is shared among the lanes, so that the passes of one large call end at about the same time. What a call
-    that is gone had waiting is not computed. For one event loop.
+    All items wait in one queue. A free worker takes one pass's worth of them, from whichever calls, and never waits
+    for more. Items of a cancelled call are taken out of the queue. Lives in one event loop.
     """
 
     def __init__(
@@ -28,90 +28,98 @@ class Batching(Generic[S, R]):
         forward: Callable[[list[S]], Iterable[R]],
         threads: ThreadPoolExecutor,
         *,
-        lanes: int,
-        room: Room,
-        most_waiting: int,
+        workers: int,
+        limits: PassLimits,
+        max_waiting: int,
     ) -> None:
-        """`forward`: one pass, called on one of `threads`; `lanes` of them run at the same time. `most_waiting`: a call
-        that finds more items waiting is refused, and the refusal says `name`."""
+        """`forward` computes one pass on one of `threads`; at most `workers` passes run at once. A call that finds more
+        than `max_waiting` items in the queue is refused, with `name` in the error."""
         self.failed = False
-        """Whether the last pass did."""
+        """Whether the last pass failed."""
         self._name = name
         self._forward = forward
         self._threads = threads
-        self._lanes = self._idle = lanes
-        self._open = 0
-        self._tasks = set[asyncio.Task[None]]()
-        self._waiting = Waiting[_Asked[S, R]](room)
-        self._most_waiting = most_waiting
+        self._max_workers = self._idle_workers = workers
+        self._workers = set[asyncio.Task[None]]()
+        self._open_workers = 0
+        self._queue = PassQueue[_Item[S, R]](limits)
+        self._max_waiting = max_waiting
 
     def __len__(self) -> int:
         """Items that wait for a pass."""
-        return len(self._waiting)
+        return len(self._queue)
 
-    async def results(self, items: Sequence[S]) -> list[R]:
-        """What the model makes of each item.
+    async def results(self, inputs: Sequence[S]) -> list[R]:
+        """The model's result for each input, in order.
 
-        Raises Overloaded if too many wait already, else what `forward` raises. A pass that fails is tried again for
-        each call apart: what one of them sent must not fail the others.
+        Raises Overloaded if too many items wait already, else what `forward` raises. A pass that fails is run again
+        for each of its calls alone, so that one call's input does not fail another call.
         """
-        if not items:
+        if not inputs:
             return []
-        if len(self._waiting) > self._most_waiting:
-            raise Overloaded(f"{self._name} has {len(self._waiting):,} texts waiting, more than it keeps; try again")
-        call = _Call[R]([None] * len(items), len(items), asyncio.get_running_loop().create_future())
-        asked = [_Asked(item, item.tokens, call, at) for at, item in enumerate(items)]
-        self._waiting.add(asked)
-        for _ in range(min(self._lanes - self._open, len(asked))):
-            self._open += 1
-            lane = asyncio.create_task(self._lane())
-            self._tasks.add(lane)
-            lane.add_done_callback(self._tasks.discard)
+        if len(self._queue) > self._max_waiting:
+            raise Overloaded(f"{self._name} has {len(self._queue):,} texts waiting, more than it keeps; try again")
+        call = _Call[R]([None] * len(inputs), len(inputs), asyncio.get_running_loop().create_future())
+        items = [_Item(item, item.tokens, call, position) for position, item in enumerate(inputs)]
+        self._queue.add(items)
+        for _ in range(min(self._max_workers - self._open_workers, len(items))):
+            self._start_worker()
         try:
             return await call.done
         finally:
-            self._waiting.remove(asked)
+            self._queue.remove(items)
 
-    async def _lane(self) -> None:
+    def _start_worker(self) -> None:
+        self._open_workers += 1
+        worker = asyncio.create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        """Run passes until the queue is empty."""
         try:
-            while taken := self._waiting.take(self._idle):
-                self._idle -= 1
+            # Idle workers share what waits, so that the passes of one large call end at about the same time.
+            while batch := self._queue.take(shares=self._idle_workers):
+                self._idle_workers -= 1
                 try:
-                    await self._pass(taken)
+                    await self._run_pass(batch)
                 finally:
-                    self._idle += 1
+                    self._idle_workers += 1
         finally:
-            self._open -= 1  # at once: what comes now has no lane that looks again
+            # Not in the task's callback: until that runs, a new call would count on this worker, which has ended.
+            self._open_workers -= 1
 
-    async def _pass(self, taken: list[_Asked[S, R]]) -> None:
+    async def _run_pass(self, batch: list[_Item[S, R]]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._threads, self._forward, [asked.item for asked in taken])
+            results = await loop.run_in_executor(self._threads, self._forward, [item.input for item in batch])
         except Exception as error:
             self.failed = True
-            calls = {asked.call for asked in taken}
+            calls = {item.call for item in batch}
             if len(calls) == 1:
                 calls.pop().fail(error)
                 return
             for call in calls:
-                await self._pass([asked for asked in taken if asked.call is call])
+                await self._run_pass([item for item in batch if item.call is call])
         else:
             self.failed = False
-            for asked, result in zip(taken, found, strict=True):
-                asked.call.put(asked.at, result)
+            for item, result in zip(batch, results, strict=True):
+                item.call.put(item.position, result)
 
 
 @dataclass(eq=False, slots=True)
 class _Call(Generic[R]):
-    found: list[Any]
-    left: int
+    """One caller's results. `done` is set with all of them once `remaining` is 0."""
+
+    results: list[Any]
+    remaining: int
     done: asyncio.Future[list[R]]
 
-    def put(self, at: int, result: R) -> None:
-        self.found[at] = result
-        self.left -= 1
-        if not self.left and not self.done.done():
-            self.done.set_result(self.found)
+    def put(self, position: int, result: R) -> None:
+        self.results[position] = result
+        self.remaining -= 1
+        if not self.remaining and not self.done.done():
+            self.done.set_result(self.results)
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():
@@ -119,9 +127,10 @@ class _Call(Generic[R]):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Asked(Generic[S, R]):
-    item: S
+class _Item(Generic[S, R]):
+    """One input of a call; `position` is its place among the call's inputs."""
+
+    input: S
     tokens: int
     call: _Call[R]
-    at: int
-    """Its place in the call."""
+    position: int

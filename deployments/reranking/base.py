@@ -1,4 +1,4 @@
-"""What a reranker is, and the lazy way from a backend's name to it."""
+"""The reranker interface, and the choice of a backend by its name. A backend is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ R = TypeVar("R")
 
 
 class Reranker(Protocol[S, R]):
-    """A query and texts → items, which share forward passes with those of other queries → scores.
+    """Scores texts against a query in three steps: `items`, `forward`, `scores`.
 
-    Synchronous and thread-safe; the deployment keeps it off the event loop. `lanes`: how many passes gain from running
-    at the same time.
+    Items (`S`) of different queries may share a forward pass, which gives a result (`R`) for each. Synchronous and
+    thread-safe; the deployment calls it on threads of its own.
     """
 
     model: str
-    lanes: int
+    """The model's name as callers may see it."""
+    concurrent_passes: int
+    """How many forward passes should run at the same time."""
 
     def items(self, query: str, texts: Sequence[str]) -> list[S]:
-        """What the model has to read, each item in one piece."""
+        """What the model must read to score the texts; each item fits into one pass."""
         ...
 
     def forward(self, items: Sequence[S]) -> Sequence[R]:
-        """What it makes of each, by one forward pass."""
+        """The model's result for each item, by one forward pass."""
         ...
 
-    def scores(self, texts: int, items: Sequence[S], results: Sequence[R]) -> list[float]:
-        """Relevance in [0, 1] of each of so many texts to their query, in the order of the texts."""
+    def scores(self, text_count: int, items: Sequence[S], results: Sequence[R]) -> list[float]:
+        """The relevance of each text to the query, in [0, 1], in the order of the texts."""
         ...
 
 
 def create(config: RerankingConfig) -> Reranker[Any, Any]:
+    """The configured backend, loaded. Raises StageUnavailable if its model is missing or cannot be used."""
     match config.backend:
         case "cross_encoder":
             from deployments.reranking.cross_encoder import CrossEncoderReranker

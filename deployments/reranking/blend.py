@@ -1,4 +1,4 @@
-"""The final order: the reranker's score and retrieval's fused score, weighed together."""
+"""The final order of candidates: a weighted sum of the reranker's score and retrieval's fused score."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from deployments.types import Candidate
 
 
 def blend(candidates: Sequence[Candidate], scores: Sequence[float], weight: float) -> list[Candidate]:
-    """The candidates with `scores.rerank` filled in, best first; equal ones keep their order.
+    """The candidates with `scores.rerank` set, best first; equal ones keep their order.
 
         rerank = weight · score + (1 - weight) · fused
 
-    Both scores come in [0, 1] and are taken as they are, not stretched to the list's own least and greatest: so the
-    result means the same whatever else was found. With retrieval's 0.7 dense + 0.3 lexical, a weight of 0.3 makes
-    0.49 dense + 0.21 lexical + 0.3 reranker.
+    Both scores lie in [0, 1]. They are not rescaled to the list's lowest and highest, so a result does not depend on
+    what else was found. With retrieval's 0.7 dense + 0.3 lexical, a weight of 0.3 gives 0.49 dense + 0.21 lexical +
+    0.3 reranker.
     """
     blended = [
         replace(candidate, scores=replace(candidate.scores, rerank=weight * score + (1 - weight) * _fused(candidate)))

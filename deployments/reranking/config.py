@@ -1,3 +1,5 @@
+"""Configuration of the reranking stage."""
+
 from __future__ import annotations
 
 from typing import Literal

@@ -1,8 +1,8 @@
-"""Token vectors of an encoder model, with as little start-up as possible.
+"""Token vectors of an encoder model, with a short start-up.
 
-Importing transformers' BERT costs some four seconds of CPU on top of torch's two, more than everything else that this
-stage does at start-up; the bundled model needs six layers of plain BERT. So BERT is written out here (Devlin et al.
-2019, with the post-layer-norm order of the original) and other architectures go through transformers' AutoModel.
+Importing transformers' BERT takes four seconds of CPU time, more than all else that this stage does at its start. The
+bundled model needs only six layers of plain BERT. So BERT is written out here (Devlin et al. 2019, with the original's
+order: layer norm last). Other architectures use transformers' AutoModel.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Encode = Callable[[Tensor, Tensor], Tensor]
-"""Token ids and mask (True where there is a token), both (texts, tokens) → last hidden states (texts, tokens, size)."""
+"""(token ids, mask that is True at tokens), both of shape (texts, tokens) → last hidden states, shape (texts, tokens,
+size)."""
 
 
 def load(folder: Path, device: str, dtype: torch.dtype) -> Encode:
-    """The encoder in a local folder. Raises OSError, KeyError or ValueError if there is none that can be read."""
+    """The encoder in a local folder. Raises OSError, KeyError or ValueError if it cannot be read."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     weights = folder / "model.safetensors"
     if weights.is_file() and _is_plain_bert(config):
@@ -38,6 +39,8 @@ def _is_plain_bert(config: dict[str, object]) -> bool:
 
 
 class _Bert:
+    """Plain BERT, computed by hand from its weights."""
+
     def __init__(self, weights: Path, config: dict[str, int], device: str, dtype: torch.dtype) -> None:
         with safe_open(weights, framework="pt", device=device) as file:
             self._weights = {name: file.get_tensor(name) for name in file.keys() if "position_ids" not in name}  # noqa: SIM118
@@ -55,23 +58,23 @@ class _Bert:
             hidden = self._layer(hidden, mask[:, None, None, :], f"encoder.layer.{layer}")
         return hidden
 
-    def _layer(self, hidden: Tensor, mask: Tensor, at: str) -> Tensor:
+    def _layer(self, hidden: Tensor, mask: Tensor, name: str) -> Tensor:
         heads = (*hidden.shape[:2], self._heads, -1)
         query, key, value = (
-            self._linear(hidden, f"{at}.attention.self.{part}").view(*heads).transpose(1, 2)
+            self._linear(hidden, f"{name}.attention.self.{part}").view(*heads).transpose(1, 2)
             for part in ("query", "key", "value")
         )
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
-        attended = self._linear(attended, f"{at}.attention.output.dense")
-        hidden = self._norm(hidden + attended, f"{at}.attention.output.LayerNorm")
-        inner = F.gelu(self._linear(hidden, f"{at}.intermediate.dense"))
-        return self._norm(hidden + self._linear(inner, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+        attended = self._linear(attended, f"{name}.attention.output.dense")
+        hidden = self._norm(hidden + attended, f"{name}.attention.output.LayerNorm")
+        inner = F.gelu(self._linear(hidden, f"{name}.intermediate.dense"))
+        return self._norm(hidden + self._linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
 
-    def _linear(self, hidden: Tensor, at: str) -> Tensor:
-        return F.linear(hidden, self._weights[f"{at}.weight"], self._weights[f"{at}.bias"])
+    def _linear(self, hidden: Tensor, name: str) -> Tensor:
+        return F.linear(hidden, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
-    def _norm(self, hidden: Tensor, at: str) -> Tensor:
-        weight, bias = self._weights[f"{at}.weight"], self._weights[f"{at}.bias"]
+    def _norm(self, hidden: Tensor, name: str) -> Tensor:
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._epsilon)
 
 

@@ -1,4 +1,4 @@
-"""A reranker for tests and demonstrations: the share of the query's words that a text holds."""
+"""A reranker for tests and demonstrations: a text's score is the share of the query's words that it holds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class Pair:
 
 
 class FakeReranker:
+    """See `base.Reranker`."""
+
     model = "fake"
-    lanes = 1
+    concurrent_passes = 1
 
     def __init__(self, config: RerankingConfig) -> None:
         pass
@@ -31,7 +33,7 @@ class FakeReranker:
     def forward(self, items: Sequence[Pair]) -> list[float]:
         return [len(_words(pair.query) & _words(pair.text)) / max(len(_words(pair.query)), 1) for pair in items]
 
-    def scores(self, texts: int, items: Sequence[Pair], results: Sequence[float]) -> list[float]:
+    def scores(self, text_count: int, items: Sequence[Pair], results: Sequence[float]) -> list[float]:
         return list(results)
 
 

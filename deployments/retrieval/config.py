@@ -1,3 +1,5 @@
+"""Configuration of the retrieval stage."""
+
 from __future__ import annotations
 
 from pathlib import Path

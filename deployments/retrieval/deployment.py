@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.single_replica import refuse_company
-from deployments.startup import collector_paused
+from deployments.single_replica import require_single_replica
+from deployments.startup import gc_paused
 from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
@@ -30,9 +30,9 @@ class Retrieval:
     """
 
     def __init__(self, config: RetrievalConfig, owned: str = "") -> None:
-        refuse_company(owned)
+        require_single_replica(owned)
         self._config = config
-        with collector_paused():
+        with gc_paused():
             self._index = create(config)
         self._opening: asyncio.Task[None] | None = None
         self._failure: StageUnavailable | None = None
@@ -119,7 +119,7 @@ class Retrieval:
 
     async def _open(self) -> None:
         try:
-            with collector_paused():
+            with gc_paused():
                 await self._index.open()
         except StageUnavailable as error:
             self._failure = error

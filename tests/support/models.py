@@ -20,9 +20,9 @@ from deployments.types import Matrix, TextKind
 
 def embed(embedder: Embedder, texts: Sequence[str], kind: TextKind = "passage") -> Matrix:
     """Unit vectors of shape (texts, dimension), each window by a pass of its own."""
-    cut = embedder.cut(texts, kind)
-    vectors = [embedder.forward([window], kind)[0] for each in cut for window in each]
-    return mean(cut, np.array(vectors, dtype=np.float32).reshape(-1, embedder.info.dimension))
+    windows_per_text = embedder.split(texts, kind)
+    vectors = [embedder.forward([window], kind)[0] for windows in windows_per_text for window in windows]
+    return mean(windows_per_text, np.array(vectors, dtype=np.float32).reshape(-1, embedder.info.dimension))
 
 
 def score(reranker: Reranker[Any, Any], query: str, texts: Sequence[str]) -> list[float]:

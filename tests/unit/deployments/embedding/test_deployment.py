@@ -32,15 +32,15 @@ class Watched(FakeEmbedder):
         self.may_go.set()
         self.failure: Exception | None = None
 
-    def forward(self, cut: Sequence[Window], kind: TextKind) -> Matrix:
-        self.calls.append([window.text for window in cut])
+    def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
+        self.calls.append([window.text for window in windows])
         self.threads.add(threading.current_thread())
         self.nice.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.entered.release()
         assert self.may_go.wait(30)
         if self.failure:
             raise self.failure
-        return super().forward(cut, kind)
+        return super().forward(windows, kind)
 
 
 @pytest.fixture
@@ -106,19 +106,19 @@ async def test_passages_stand_back_behind_questions(embedding: Embedding, watche
     await embedding.embed(["question"], "query")
     assert watched.nice == {own}
     await embedding.embed(["passage"], "passage")
-    assert watched.nice == {own, min(own + deployment.PASSAGES_NICE, 19)}
+    assert watched.nice == {own, min(own + deployment.PASSAGE_NICENESS, 19)}
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("concurrent_passes", [1, 3])
 async def test_as_many_passes_run_at_once_as_the_embedder_gains_from(
-    watched: Watched, config: EmbeddingConfig, lanes: int
+    watched: Watched, config: EmbeddingConfig, concurrent_passes: int
 ) -> None:
-    watched.lanes = lanes
+    watched.concurrent_passes = concurrent_passes
     embedding = Embedding(config)
     watched.entered = threading.Semaphore(0)
     watched.may_go.clear()
     ingesting = asyncio.create_task(embedding.embed([str(number) for number in range(6)], "passage"))
-    for _ in range(lanes):
+    for _ in range(concurrent_passes):
         await asyncio.to_thread(watched.entered.acquire)
     assert not await asyncio.to_thread(watched.entered.acquire, timeout=0.1)
     watched.may_go.set()

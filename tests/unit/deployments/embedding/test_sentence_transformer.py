@@ -52,7 +52,7 @@ def test_a_tail_far_beyond_what_the_model_reads_moves_the_vector(minilm: Embedde
 
 def test_a_long_text_is_the_mean_of_its_windows_by_tokens(minilm: Embedder) -> None:
     tokenizer = Tokenizer.from_str(minilm.info.tokenizer_json)
-    ((*parts,),) = windows.split(tokenizer, [LONG], minilm.info.max_tokens - 2)
+    ((*parts,),) = windows.split_into_windows(tokenizer, [LONG], minilm.info.max_tokens - 2)
     assert len(parts) > 2
     vectors = embed(minilm, [part.text for part in parts], "passage")
     mean = np.average(vectors, axis=0, weights=[part.tokens for part in parts])
@@ -124,7 +124,7 @@ def test_threads_are_as_configured() -> None:
     try:
         embedder = create(EmbeddingConfig(threads=3))
         assert torch.get_num_threads() == 3
-        assert embedder.lanes == 3
+        assert embedder.concurrent_passes == 3
         embed(embedder, ["a passage"], "passage")
         assert torch.get_num_threads() == 1, "as many passes at once instead"
         embed(embedder, ["a question"], "query")

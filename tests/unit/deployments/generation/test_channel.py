@@ -203,7 +203,7 @@ async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
 async def test_a_piece_that_is_too_large_ends_the_connection(inbox: Inbox) -> None:
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
-    writer.write((channel.MAX_FRAME_BYTES + 1).to_bytes(4, "big") + answer.address.ticket)
+    writer.write((channel.MAX_DELTA_BYTES + 1).to_bytes(4, "big") + answer.address.ticket)
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     writer.close()

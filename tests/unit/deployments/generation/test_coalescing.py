@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from deployments.errors import StageUnavailable
-from deployments.generation.coalescing import gathered, pause_s
+from deployments.generation.coalescing import coalesced, pause_s
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.types import GenerationRequest, TextDelta, Usage
@@ -31,13 +31,13 @@ def test_text_waits_the_longer_the_more_answers_there_are_up_to_the_bound(answer
 
 
 async def test_the_first_piece_goes_out_at_once_and_the_others_with_what_came_meanwhile() -> None:
-    pieces = [piece async for piece in gathered(engine("a", "b", "c"), lambda: 0.02)]
+    pieces = [piece async for piece in coalesced(engine("a", "b", "c"), lambda: 0.02)]
     assert pieces == [TextDelta("a"), TextDelta("bc!", "stop", Usage(1, 4))]
 
 
 async def test_who_reads_slowly_has_what_came_meanwhile_at_once() -> None:
     pieces = []
-    async for piece in gathered(engine("a", "b", "c"), lambda: 0):
+    async for piece in coalesced(engine("a", "b", "c"), lambda: 0):
         pieces.append(piece.text)
         await asyncio.sleep(0.02)
     assert pieces == ["a", "bc!"]
@@ -49,7 +49,7 @@ async def test_what_came_before_a_failure_is_told() -> None:
         yield TextDelta("b")
         raise StageUnavailable("gone")
 
-    pieces = gathered(failing(), lambda: 0)
+    pieces = coalesced(failing(), lambda: 0)
     assert await anext(pieces) == TextDelta("ab")
     with pytest.raises(StageUnavailable, match="gone"):
         await anext(pieces)
@@ -67,7 +67,7 @@ async def test_closing_closes_the_engine_s_stream(read: int) -> None:
         finally:
             closed.set()
 
-    async with aclosing(gathered(endless(), lambda: 0)) as pieces:
+    async with aclosing(coalesced(endless(), lambda: 0)) as pieces:
         for _ in range(read):
             await anext(pieces)
     assert closed.is_set() is (read > 0)

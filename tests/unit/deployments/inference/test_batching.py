@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from deployments.errors import Overloaded
-from deployments.inference.batching import Batching
-from deployments.inference.packing import Room
+from deployments.inference.batching import Batcher
+from deployments.inference.packing import PassLimits
 
 
 @dataclass(frozen=True)
@@ -45,101 +45,102 @@ def model() -> Model:
     return Model()
 
 
-def batching(model: Model, *, lanes: int = 1, items: int = 4, most_waiting: int = 9) -> Batching[Word, str]:
-    threads = ThreadPoolExecutor(lanes)
-    return Batching("words", model.forward, threads, lanes=lanes, room=Room(items, 1_000), most_waiting=most_waiting)
+def batcher_of(model: Model, *, workers: int = 1, items: int = 4, max_waiting: int = 9) -> Batcher[Word, str]:
+    threads = ThreadPoolExecutor(workers)
+    limits = PassLimits(items, 1_000)
+    return Batcher("words", model.forward, threads, workers=workers, limits=limits, max_waiting=max_waiting)
 
 
 def words(*texts: str) -> list[Word]:
     return [Word(text) for text in texts]
 
 
-async def waiting(passes: Batching[Word, str], count: int) -> None:
+async def until_waiting(batcher: Batcher[Word, str], count: int) -> None:
     async with asyncio.timeout(10):
-        while len(passes) != count:  # noqa: ASYNC110 - the calls that make it true are under way
+        while len(batcher) != count:  # noqa: ASYNC110 - the calls that make it true are under way
             await asyncio.sleep(0.005)
 
 
 async def test_results_are_in_the_order_of_the_items_whatever_the_passes(model: Model) -> None:
-    found = await batching(model, items=2).results(words("a" * 90, "bc", "d" * 80, "ef", "gh"))
+    found = await batcher_of(model, items=2).results(words("a" * 90, "bc", "d" * 80, "ef", "gh"))
     assert found == ["a" * 90, "cb", "d" * 80, "fe", "hg"]
     assert model.passes == [["d" * 80, "a" * 90], ["bc", "ef"], ["gh"]]
 
 
 async def test_an_idle_model_begins_at_once_and_what_comes_meanwhile_shares_the_next_pass(model: Model) -> None:
-    passes = batching(model)
+    batcher = batcher_of(model)
     model.may_go.clear()
-    calls = [asyncio.create_task(passes.results(words("one")))]
+    calls = [asyncio.create_task(batcher.results(words("one")))]
     await asyncio.to_thread(model.entered.acquire)
-    calls += [asyncio.create_task(passes.results(words(text))) for text in ("two", "three")]
-    await waiting(passes, 2)
+    calls += [asyncio.create_task(batcher.results(words(text))) for text in ("two", "three")]
+    await until_waiting(batcher, 2)
     model.may_go.set()
     assert await asyncio.gather(*calls) == [["eno"], ["owt"], ["eerht"]]
     assert model.passes == [["one"], ["two", "three"]]
 
 
-async def test_as_many_passes_run_at_once_as_there_are_lanes_and_share_the_work(model: Model) -> None:
-    passes = batching(model, lanes=2, items=9)
+async def test_as_many_passes_run_at_once_as_there_are_workers_and_share_the_work(model: Model) -> None:
+    batcher = batcher_of(model, workers=2, items=9)
     model.may_go.clear()
-    call = asyncio.create_task(passes.results(words(*"abcdef")))
+    call = asyncio.create_task(batcher.results(words(*"abcdef")))
     for _ in range(2):
         await asyncio.to_thread(model.entered.acquire)
     assert not await asyncio.to_thread(model.entered.acquire, timeout=0.1)
     model.may_go.set()
     assert await call == [*"abcdef"]
-    assert sorted(len(taken) for taken in model.passes) == [3, 3]
+    assert sorted(len(batch) for batch in model.passes) == [3, 3]
 
 
 async def test_a_failed_pass_fails_only_the_call_whose_item_it_was(model: Model) -> None:
-    passes = batching(model)
+    batcher = batcher_of(model)
     model.may_go.clear()
-    first = asyncio.create_task(passes.results(words("first")))
+    first = asyncio.create_task(batcher.results(words("first")))
     await asyncio.to_thread(model.entered.acquire)
-    good, bad = (asyncio.create_task(passes.results(words(text, "word"))) for text in ("good", "poison"))
-    await waiting(passes, 4)
+    good, bad = (asyncio.create_task(batcher.results(words(text, "word"))) for text in ("good", "poison"))
+    await until_waiting(batcher, 4)
     model.may_go.set()
     assert await first == ["tsrif"]
     assert await good == ["doog", "drow"]
     with pytest.raises(ValueError, match="poison"):
         await bad
-    assert passes.failed == (model.passes[-1][-1] == "poison")
-    await passes.results(words("next"))
-    assert not passes.failed
+    assert batcher.failed == (model.passes[-1][-1] == "poison")
+    await batcher.results(words("next"))
+    assert not batcher.failed
 
 
 async def test_what_a_call_that_is_gone_had_waiting_is_not_computed(model: Model) -> None:
-    passes = batching(model, items=2)
+    batcher = batcher_of(model, items=2)
     model.may_go.clear()
-    gone = asyncio.create_task(passes.results(words(*"abcd")))
+    gone = asyncio.create_task(batcher.results(words(*"abcd")))
     await asyncio.to_thread(model.entered.acquire)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    assert len(passes) == 0
+    assert len(batcher) == 0
     model.may_go.set()
-    assert await passes.results(words("e")) == ["e"]
+    assert await batcher.results(words("e")) == ["e"]
     assert model.passes == [["a", "b"], ["e"]]
 
 
 async def test_a_call_that_finds_too_many_waiting_is_refused(model: Model) -> None:
-    passes = batching(model, items=1, most_waiting=1)
+    batcher = batcher_of(model, items=1, max_waiting=1)
     model.may_go.clear()
-    call = asyncio.create_task(passes.results(words(*"abc")))
+    call = asyncio.create_task(batcher.results(words(*"abc")))
     await asyncio.to_thread(model.entered.acquire)
     with pytest.raises(Overloaded, match="words has 2 texts waiting"):
-        await passes.results(words("d"))
+        await batcher.results(words("d"))
     model.may_go.set()
     assert await call == [*"abc"]
-    assert await passes.results(words("d")) == ["d"]
+    assert await batcher.results(words("d")) == ["d"]
 
 
 async def test_nothing_asked_is_nothing_computed(model: Model) -> None:
-    assert await batching(model).results([]) == []
+    assert await batcher_of(model).results([]) == []
     assert model.passes == []
 
 
-async def test_what_comes_as_a_lane_closes_is_not_forgotten(model: Model) -> None:
-    passes = batching(model)
+async def test_what_comes_as_a_worker_ends_is_not_forgotten(model: Model) -> None:
+    batcher = batcher_of(model)
     for _ in range(200):
         async with asyncio.timeout(10):
-            await passes.results(words("one"))
+            await batcher.results(words("one"))

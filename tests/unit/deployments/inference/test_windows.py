@@ -22,7 +22,7 @@ def test_the_files_truncation_and_padding_are_off(tokenizer: Tokenizer) -> None:
 
 
 def test_a_text_that_fits_stays_whole(tokenizer: Tokenizer) -> None:
-    assert windows.split(tokenizer, ["one two three", ""], 3) == [
+    assert windows.split_into_windows(tokenizer, ["one two three", ""], 3) == [
         [windows.Window("one two three", 3)],
         [windows.Window("", 0)],
     ]
@@ -40,7 +40,7 @@ def test_a_text_that_fits_stays_whole(tokenizer: Tokenizer) -> None:
 )
 @pytest.mark.parametrize("prompt", ["", "query: "])
 def test_windows_follow_each_other_and_each_fits(tokenizer: Tokenizer, text: str, prompt: str) -> None:
-    (found,) = windows.split(tokenizer, [text], 50, prompt)
+    (found,) = windows.split_into_windows(tokenizer, [text], 50, prompt)
     assert "".join(window.text for window in found) == text
     assert len(found) > 1
     for window in found:
@@ -49,12 +49,12 @@ def test_windows_follow_each_other_and_each_fits(tokenizer: Tokenizer, text: str
 
 
 def test_a_window_starts_with_a_word(tokenizer: Tokenizer) -> None:
-    (found,) = windows.split(tokenizer, ["unbelievable misunderstandings " * 50], 20)
+    (found,) = windows.split_into_windows(tokenizer, ["unbelievable misunderstandings " * 50], 20)
     assert all(window.text.startswith(("unbelievable", "misunderstandings")) for window in found)
 
 
 def test_a_prompt_takes_room_from_every_window(tokenizer: Tokenizer) -> None:
     text = "one two three four five six seven eight"
-    (bare,) = windows.split(tokenizer, [text], 8)
-    (prompted,) = windows.split(tokenizer, [text], 8, "a b c d ")
+    (bare,) = windows.split_into_windows(tokenizer, [text], 8)
+    (prompted,) = windows.split_into_windows(tokenizer, [text], 8, "a b c d ")
     assert (len(bare), len(prompted)) == (1, 2)

@@ -34,7 +34,7 @@ def reranker(folder: Path) -> Reranker[Any, Any]:
 
 def split(folder: Path, text: str, capacity: int) -> list[str]:
     tokenizer = windows.untruncated((folder / "tokenizer.json").read_text("utf-8"))
-    (parts,) = windows.split(tokenizer, [text], capacity)
+    (parts,) = windows.split_into_windows(tokenizer, [text], capacity)
     return [part.text for part in parts]
 
 

@@ -168,7 +168,7 @@ async def test_concurrent_questions_share_passes(reranking: Reranking, watched: 
     first = asyncio.create_task(reranking.score("dog", ["a"]))
     await asyncio.to_thread(watched.entered.acquire)
     others = [asyncio.create_task(reranking.score(query, ["dog"])) for query in ("dog", "cat")]
-    await until(lambda: len(reranking._passes) == 2)
+    await until(lambda: len(reranking._batcher) == 2)
     watched.may_go.set()
     assert await asyncio.gather(first, *others) == [[0.0], [1.0], [0.0]]
     assert watched.calls == [["a"], ["dog", "dog"]]

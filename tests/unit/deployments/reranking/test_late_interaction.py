@@ -63,7 +63,7 @@ def test_the_best_window_of_a_long_text_counts(reranker: Reranker[Any, Any]) -> 
     text = LONG + "Bananas are exported from Ecuador by ship." + LONG
     folder = locate(BUNDLED_MODEL, None, "test")
     tokenizer = windows.untruncated((folder / "tokenizer.json").read_text("utf-8"))
-    (parts,) = windows.split(tokenizer, [text], 254)
+    (parts,) = windows.split_into_windows(tokenizer, [text], 254)
     scores = score(reranker, "Which country exports bananas?", [text, LONG, *(part.text for part in parts)])
     assert scores[0] == pytest.approx(max(scores[2:]), abs=1e-4)
     assert scores[0] > scores[1] + 0.1

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.checks import check_text
 from deployments.errors import InvalidRequest
+from deployments.inference.input_checks import check_text
 
 
 def test_a_text_at_the_limit_passes() -> None:

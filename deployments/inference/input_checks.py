@@ -1,4 +1,4 @@
-"""Checks of what callers send that more than one stage makes."""
+"""Checks of texts that callers send to a model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from deployments.errors import InvalidRequest
 
 
 def check_texts(field: str, texts: Iterable[str], max_characters: int) -> None:
-    """Raises InvalidRequest, naming the field and the place in it, as `check_text` does for each."""
-    for at, text in enumerate(texts):
-        check_text(f"{field}[{at}]", text, max_characters)
+    """Check each text. The error names the request's `field` and the text's position in it, such as `texts[2]`."""
+    for position, text in enumerate(texts):
+        check_text(f"{field}[{position}]", text, max_characters)
 
 
 def check_text(field: str, text: str, max_characters: int) -> None:
-    """Raises InvalidRequest, naming the field, for a text that is too long or can't be written as UTF-8."""
+    """Raises InvalidRequest, naming the field, for a text that is too long or cannot be encoded as UTF-8."""
     if len(text) > max_characters:
         raise InvalidRequest(f"{field}: {len(text):,} characters, at most {max_characters:,}; shorten or split it")
     try:
