@@ -1,4 +1,4 @@
-"""What ingestion is handed: an embedder, an index, a job store and the uploaded bytes, all as ports."""
+"""The values of ingestion, and its ports: what it needs of the embedder, the index, the job store and the blobs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-if TYPE_CHECKING:  # the parsing process imports this module and stays light without numpy
+if TYPE_CHECKING:  # the parsing process imports this module, and must not import numpy
     from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Language
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
 
 
-class GivenUp(Exception):
-    """A document was deleted, or its job cancelled, while a worker had it."""
+class DocumentCancelled(Exception):
+    """A document was deleted, or its job cancelled, while a worker indexed it."""
 
 
 class LeaseLost(Exception):
-    """A worker's claim of a document stands no longer: its lease ran out, and another may have it."""
+    """A worker's lease of a document ran out, so another worker may have claimed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The first `done` of a document's `chunks` are in the index, embedded by the embedder with that fingerprint."""
+    """How far a document is indexed: the first `done` of its `chunks` chunks, by `embedder` (its fingerprint)."""
 
     embedder: str = ""
     chunks: int = 0
@@ -31,7 +31,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
-    """In the embedder's tokens; None takes the service's own."""
+    """A chunk's length and its overlap with the chunk before, in the embedder's tokens. None: the service's default."""
 
     tokens: int | None = None
     overlap: int | None = None
@@ -39,11 +39,10 @@ class ChunkSizes:
 
 @dataclass(frozen=True, slots=True)
 class DocumentTask:
-    """One accepted document to index. `blob` names its bytes in the blob store; `language` None is detected.
+    """One accepted document to index. `blob` names its bytes in the blob store. `language` None: to be detected.
 
-    `version` is this acceptance's own: no other has it, and searches find its passages once it is finished.
-    `attempts` counts the times it was claimed, this one included, so that one that its worker died of
-    counts too. `progress` is how far the claims before this one have come.
+    `version` is new with each acceptance, and searches find its passages once it is finished. `attempts` counts the
+    claims, this one included, so an attempt that killed its worker counts too. `progress` is what earlier attempts did.
     """
 
     job_id: str
@@ -65,7 +64,7 @@ class DocumentTask:
 
 @dataclass(frozen=True, slots=True)
 class RemovedVersion:
-    """A version whose passages, and the bytes it was made from, are to go. `blob` empty: there are none."""
+    """A version whose passages and source bytes are to be removed. `blob` empty: there are no bytes."""
 
     tenant_id: str
     document_id: str
@@ -75,10 +74,10 @@ class RemovedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document as Markdown: headings as `#`, tables as pipes, paragraphs by blank lines, NFC.
+    """A document as Markdown in Unicode NFC: headings with `#`, tables with pipes, blank lines between paragraphs.
 
-    `title` is what the document says of itself, empty if it says nothing. `pages` are (offset in the text, number from
-    1) of each page's beginning, in order; empty for a document without pages.
+    `title` is the document's own, empty if it has none. `pages` holds (offset in the text, page number from 1) for the
+    beginning of each page, in order; empty for a document without pages.
     """
 
     title: str
@@ -88,8 +87,10 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a document's text. `headings` is the path of headings above it, `page` the one it begins on, None
-    for a document without pages."""
+    """A part of a document's text. `position` counts from 0 in the document.
+
+    `headings` are those above it, outermost first. `page` is the page that it begins on, None if there are no pages.
+    """
 
     position: int
     text: str
@@ -99,7 +100,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
-    """What the job store records of a finished document.
+    """What the job store records of a finished document. `passages` is their number.
 
     `document_frequency`: term id → how many of its passages hold the term.
     """
@@ -111,18 +112,24 @@ class IndexedDocument:
 
 
 class EmbedderPort(Protocol):
+    """The embedding stage."""
+
     async def describe(self) -> EmbedderInfo: ...
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings: ...
 
 
 class IndexPort(Protocol):
+    """The retrieval stage's index; see `deployments/retrieval/base.py`."""
+
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None: ...
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int: ...
 
 
 class BlobStore(Protocol):
+    """The bytes of uploaded documents, by key."""
+
     async def read(self, key: str) -> bytes: ...
 
     async def delete(self, key: str) -> None: ...
@@ -132,39 +139,44 @@ class JobStore(Protocol):
     """Durable job state. Every call is one transaction."""
 
     async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
-        """Take queued documents, and those whose worker's lease ran out; each is handed to one worker only.
+        """Claim at most `limit` documents for `lease_s` seconds: queued ones, and those whose lease ran out.
 
-        With `job_id`, only that job's; without, none of a job that a Ray Job is at or waited for. Claiming counts as
-        an attempt."""
+        Each is given to one worker only, and each claim counts as an attempt. With `job_id`, only that job's
+        documents; without, none of a job that waits for its Ray Job or is run by it.
+        """
         ...
 
-    async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None: ...
+    async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
+        """Prolong the worker's leases of these documents to `lease_s` seconds from now."""
+        ...
 
     async def progress(self, task: DocumentTask, state: DocumentState, progress: Progress | None = None) -> None:
-        """Record where a document stands; `progress` None leaves what is known of it.
+        """Record a document's state, and its progress unless that is None.
 
-        Raises GivenUp when its document was deleted or its job cancelled, LeaseLost when another worker has it."""
+        Raises DocumentCancelled when it was deleted or its job cancelled, LeaseLost when another worker has it.
+        """
         ...
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Make the version the one that searches find instead of the one before, and move its tenant's and owner's
-        lexical statistics from that to it, in one transaction.
+        """Have searches find this version instead of the one before, and update the lexical statistics likewise.
 
-        Raises GivenUp if the document was deleted or its job cancelled meanwhile."""
+        All in one transaction. Raises DocumentCancelled if the document was deleted or its job cancelled meanwhile.
+        """
         ...
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
-        """End it as failed, or as cancelled if it was given up; what was written of it becomes removable."""
+        """End a document as failed, or as cancelled if it was deleted or its job cancelled. Its passages become
+        removable."""
         ...
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
-        """Put a document back in the queue, not to be claimed again before `after_s` seconds."""
+        """Put a document back into the queue. It can be claimed again after `after_s` seconds."""
         ...
 
     async def removable(self, limit: int) -> list[RemovedVersion]:
-        """Versions that no search is to find any longer: replaced ones, failed ones, those of deleted documents."""
+        """At most `limit` versions that no search may find any longer: replaced, failed, or of deleted documents."""
         ...
 
     async def removed(self, versions: Sequence[RemovedVersion]) -> None:
-        """Forget versions that `removable` named, and whose passages are gone. Twice is once."""
+        """Forget versions that `removable` returned, once their passages are removed. Idempotent."""
         ...

@@ -1,5 +1,4 @@
-"""The ingestion stage as a deployment: a worker that asks the job store for documents, and may be woken;
-and a dispatcher that hands bulk jobs to Ray."""
+"""The ingestion stage as a deployment: a worker that indexes queued documents, and a dispatcher of bulk jobs."""
 
 from __future__ import annotations
 
@@ -18,8 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class Ingestion:
-    """Takes ports, not handles. Its worker starts with the first call, which Serve's health check makes before the
-    replica counts as running."""
+    """Takes ports, not Serve handles. Worker and dispatcher start with the first call.
+
+    That call is Serve's health check, which comes before the replica counts as running.
+    """
 
     def __init__(
         self,
@@ -37,13 +38,13 @@ class Ingestion:
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 
     async def wake(self) -> None:
-        """There is a new job: ask for it now."""
+        """Have worker and dispatcher look for a new job now, without waiting for their next poll."""
         self._start()
         self._worker.wake()
         self._dispatcher.wake()
 
     async def bulk_ports(self) -> BulkPorts:
-        """What a Ray Job of bulk ingestion works with."""
+        """The ports that a Ray Job of bulk ingestion works with."""
         return self._ports
 
     async def status(self) -> StageStatus:
@@ -51,8 +52,10 @@ class Ingestion:
         return StageStatus(ready=self._worker.trouble is None, engine="jobs", detail=self._worker.trouble)
 
     async def check_health(self) -> None:
-        """Raises StageUnavailable when the worker has ended. A job store that does not answer is no reason to
-        replace the replica: it shows in `status`."""
+        """Raises StageUnavailable when the worker has ended.
+
+        A job store that does not answer is no reason to replace the replica; `status` reports it.
+        """
         self._start()
         self._worker.check()
 
@@ -65,7 +68,7 @@ class Ingestion:
         await self._worker.close()
 
     def __del__(self) -> None:
-        # Serve calls this when it stops a replica; a failed constructor leaves no worker.
-        for part in (getattr(self, "_dispatcher", None), getattr(self, "_worker", None)):
-            if part is not None:
-                part.stop()
+        # Serve calls this when it stops a replica. After a failed constructor the two may be missing.
+        for background in (getattr(self, "_dispatcher", None), getattr(self, "_worker", None)):
+            if background is not None:
+                background.stop()

@@ -1,4 +1,4 @@
-"""In-memory ports for tests of ingestion: deterministic, no files, no network."""
+"""Ingestion's ports in memory, for tests: deterministic, without files or network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deployments.errors import NotFound
 from deployments.ingestion.base import (
+    DocumentCancelled,
     DocumentState,
     DocumentTask,
-    GivenUp,
     IndexedDocument,
     LeaseLost,
     Progress,
@@ -25,6 +25,8 @@ from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEn
 
 
 class MemoryBlobStore:
+    """`blobs`: key → bytes."""
+
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
 
@@ -39,7 +41,7 @@ class MemoryBlobStore:
 
 @dataclass(slots=True)
 class JobRecord:
-    """What the store knows of one document. `history` are the states it has gone through."""
+    """What the store knows of one document. `history` holds its states, oldest first."""
 
     task: DocumentTask
     state: DocumentState
@@ -47,18 +49,18 @@ class JobRecord:
     worker: str = ""
     lease_until: float = 0.0
     not_before: float = 0.0
-    given_up: bool = False
+    cancelled: bool = False
     error: tuple[str, str] | None = None
     indexed: IndexedDocument | None = None
 
 
 class MemoryJobStore:
-    """`clock` gives seconds; tests hand in their own to let leases run out."""
+    """`clock` gives seconds. Tests pass one of their own, so that they decide when leases run out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.records: dict[tuple[str, str], JobRecord] = {}
         self._clock = clock
-        self.unseen: list[RemovedVersion] = []
+        self.removable_versions: list[RemovedVersion] = []
 
     def submit(self, task: DocumentTask) -> JobRecord:
         record = JobRecord(task=task, state="queued", history=["queued"])
@@ -76,7 +78,7 @@ class MemoryJobStore:
 
     def waiting(self, job_id: str) -> int:
         now = self._clock()
-        return sum(each.task.job_id == job_id and self._is_free(each, now) for each in self.records.values())
+        return sum(record.task.job_id == job_id and self._is_free(record, now) for record in self.records.values())
 
     @staticmethod
     def _is_free(record: JobRecord, now: float) -> bool:
@@ -93,8 +95,8 @@ class MemoryJobStore:
         record = self._record(task)
         if record.task.attempts != task.attempts:
             raise LeaseLost("another worker has it")
-        if record.given_up:
-            raise GivenUp("its job was cancelled")
+        if record.cancelled:
+            raise DocumentCancelled("its job was cancelled")
         if progress is not None:
             record.task = replace(record.task, progress=progress)
         self._enter(record, state)
@@ -102,17 +104,17 @@ class MemoryJobStore:
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         record = self._record(task)
         for other in self.records.values():
-            of_it = (other.task.tenant_id, other.task.document_id) == (task.tenant_id, task.document_id)
-            if of_it and other.state == "indexed" and other.task.version != task.version:
-                self.unseen.append(_removed(other.task))
+            is_same_document = (other.task.tenant_id, other.task.document_id) == (task.tenant_id, task.document_id)
+            if is_same_document and other.state == "indexed" and other.task.version != task.version:
+                self.removable_versions.append(_removed(other.task))
         record.indexed = indexed
         self._enter(record, "indexed")
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
         record = self._record(task)
-        record.error = None if record.given_up else (code, detail)
-        self._enter(record, "cancelled" if record.given_up else "failed")
-        self.unseen.append(_removed(task))
+        record.error = None if record.cancelled else (code, detail)
+        self._enter(record, "cancelled" if record.cancelled else "failed")
+        self.removable_versions.append(_removed(task))
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         record = self._record(task)
@@ -120,10 +122,10 @@ class MemoryJobStore:
         self._enter(record, "queued")
 
     async def removable(self, limit: int) -> list[RemovedVersion]:
-        return self.unseen[:limit]
+        return self.removable_versions[:limit]
 
     async def removed(self, versions: Sequence[RemovedVersion]) -> None:
-        self.unseen = [each for each in self.unseen if each not in versions]
+        self.removable_versions = [version for version in self.removable_versions if version not in versions]
 
     def _record(self, task: DocumentTask) -> JobRecord:
         return self.records[task.job_id, task.document_id]
@@ -140,7 +142,7 @@ def _removed(task: DocumentTask) -> RemovedVersion:
 
 
 class MemoryBulkJobs:
-    """`running`: jobs that a Ray Job is at. `ended`: job id → what went wrong."""
+    """`running`: jobs that a Ray Job runs now. `ended`: job id → what went wrong, empty if nothing did."""
 
     def __init__(self, jobs: MemoryJobStore) -> None:
         self._jobs = jobs
@@ -170,7 +172,7 @@ class MemoryBulkJobs:
 
 
 class FakeEmbedder:
-    """Vectors from a text's hash. Its tokenizer counts words and punctuation, and two special tokens a text."""
+    """Random vectors, seeded by the text. Its tokenizer counts words, runs of punctuation, and two special tokens."""
 
     def __init__(self, *, max_tokens: int = 256, dimension: int = 8, fingerprint: str = "fake-embedder") -> None:
         self.info = EmbedderInfo(
@@ -198,7 +200,7 @@ class FakeEmbedder:
 
 
 def word_tokenizer() -> Tokenizer:
-    """A tokenizer whose tokens are words and runs of punctuation, between [CLS] and [SEP]."""
+    """A tokenizer of words and runs of punctuation, which puts a text between [CLS] and [SEP]."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -208,7 +210,7 @@ def word_tokenizer() -> Tokenizer:
 
 
 class MemoryIndex:
-    """`entries` by passage id. `largest_upsert` is the most passages that one call brought."""
+    """`entries` by passage id. `largest_upsert`: the most entries in one call."""
 
     def __init__(self) -> None:
         self.entries: dict[str, IndexEntry] = {}
@@ -219,12 +221,12 @@ class MemoryIndex:
         self.entries.update({entry.passage.id: entry for entry in entries})
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
-        gone = [
-            key
-            for key, entry in self.entries.items()
+        removed = [
+            passage_id
+            for passage_id, entry in self.entries.items()
             if entry.passage.tenant_id == tenant_id
             and DocumentVersion(entry.passage.document_id, entry.passage.version) in versions
         ]
-        for key in gone:
-            del self.entries[key]
-        return len(gone)
+        for passage_id in removed:
+            del self.entries[passage_id]
+        return len(removed)

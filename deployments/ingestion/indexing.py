@@ -1,4 +1,4 @@
-"""One document's way into the index."""
+"""Indexes one document: parses it, cuts it into chunks, embeds them, and writes them to the index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deployments.types import EmbedderInfo, IndexEntry
 
 
 class DocumentIndexer:
-    """Parses, chunks, embeds and writes a document. Its chunks are held whole, its vectors two batches at a time."""
+    """Indexes documents. Of each it holds all chunks in memory, but only two batches of vectors."""
 
     def __init__(
         self,
@@ -43,11 +43,12 @@ class DocumentIndexer:
         self._preparer = DocumentPreparer(config)
 
     async def index(self, task: DocumentTask) -> IndexedDocument:
-        """Nothing is written before the document is parsed, and no search finds what is written before the job store
-        says that it is finished. A try that ends half-way is gone on with by the next, after the last batch that was
-        recorded; what was written after that is replaced, because its passages' ids are the same.
+        """Index the document, and return what the job store is to record of it.
 
-        Raises GivenUp, LeaseLost."""
+        Searches do not find its passages until the job store records it as finished. An attempt that fails half-way is
+        continued by the next one after the last recorded batch. What was written after that batch is replaced, because
+        the passages' ids are the same. Raises DocumentCancelled, LeaseLost, BadInput, Unavailable.
+        """
         await self._jobs.progress(task, "parsing")
         document = await self._parser.parse(await self._blobs.read(task.blob), task.filename, task.media_type)
         await self._jobs.progress(task, "embedding")
@@ -57,19 +58,19 @@ class DocumentIndexer:
         return IndexedDocument(prepared.title, prepared.language, len(prepared.chunks), document_frequency)
 
     async def _write(self, prepared: PreparedDocument, embedder: EmbedderInfo) -> Mapping[int, int]:
-        """Embed batch after batch, each while the one before is written. Returns term id → passages that hold it."""
+        """Embed each batch while the one before is written. Returns term id → how many passages hold the term."""
         document_frequency: Counter[int] = Counter()
         writing: asyncio.Task[None] | None = None
         task = prepared.task
         progress = Progress(embedder.fingerprint, len(prepared.chunks))
-        written = prepared.chunks_written(embedder)
+        chunks_written = prepared.chunks_written(embedder)
         try:
             for batch in prepared.batches(self._config.embed_batch):
                 texts, lexical = await asyncio.to_thread(prepared.encode, batch)
                 for vector in lexical:
                     document_frequency.update(vector.keys())
                 progress = replace(progress, done=progress.done + len(batch))
-                if progress.done <= written:
+                if progress.done <= chunks_written:
                     continue
                 embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
                 entries = index_entries(texts, lexical, embeddings, embedder.fingerprint)

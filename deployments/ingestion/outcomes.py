@@ -1,4 +1,4 @@
-"""How a claimed document ends: live, failed, or queued for another try."""
+"""Records how a claimed document ended: indexed, failed, cancelled, or queued for another attempt."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from deployments.errors import BadInput, StageUnavailable, Unavailable
-from deployments.ingestion.base import DocumentTask, GivenUp, IndexedDocument, JobStore, LeaseLost
+from deployments.ingestion.base import DocumentCancelled, DocumentTask, IndexedDocument, JobStore, LeaseLost
 from deployments.ingestion.config import IngestionConfig
 
 logger = logging.getLogger(__name__)
 
 
-class Conclusions:
+class OutcomeRecorder:
+    """Turns what indexing a document returns or raises into a record of the job store."""
+
     def __init__(self, config: IngestionConfig, jobs: JobStore) -> None:
         self._config = config
         self._jobs = jobs
 
-    async def conclude(self, task: DocumentTask, indexing: Callable[[], Awaitable[IndexedDocument]]) -> None:
-        """Have a document indexed and record how it ended: nothing is raised but cancellation."""
+    async def index_and_record(self, task: DocumentTask, index: Callable[[], Awaitable[IndexedDocument]]) -> None:
+        """Call `index`, and record how it ended. Raises nothing but cancellation."""
         try:
             if task.attempts > self._config.max_attempts:
                 raise StageUnavailable("its worker ended each time before it was done")
-            await self._jobs.finish(task, await indexing())
+            await self._jobs.finish(task, await index())
         except LeaseLost:
             logger.warning("document %s is another worker's by now", task.document_id)
-        except GivenUp as error:
+        except DocumentCancelled as error:
             await self.record(task, self._jobs.fail(task, "cancelled", str(error)))
         except BadInput as error:
             await self.record(task, self._jobs.fail(task, error.code, error.message))
@@ -37,6 +39,7 @@ class Conclusions:
             await self.record(task, self._jobs.fail(task, "internal_error", detail))
 
     async def record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
+        """Await a write to the job store. If it fails, the document's lease runs out and a worker takes it again."""
         try:
             await recording
         except Exception:

@@ -1,7 +1,7 @@
-"""Parsing in processes that may hang, crash or eat memory without harm to this one.
+"""Parses documents in child processes, which may hang, crash or use up memory without harm to this process.
 
-Not a `multiprocessing` pool: a spawned worker imports its parent's main module, which under Ray is Ray's own worker
-with everything in it, inherits the environment with its secrets, and answers with pickles.
+Not in a `multiprocessing` pool. Its workers import the parent's main module, which under Ray is Ray's whole worker.
+They inherit the environment with its secrets, and they answer with pickles.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ PARSE = "deployments.ingestion.parsers:parse"
 _START_S = 60.0
 _END_S = 5.0
 _ANSWER_BYTES = 2**20
-"""What an answer may be longer than its text and its pages."""
+"""How much longer than its text and page numbers an answer may be."""
 _PAGE_BYTES = 32
 _DOCUMENTS_PER_PROCESS = 100
-"""A process is replaced after so many documents, so that what parsers leak stays bounded."""
+"""A process is replaced after so many documents, so that memory which parsers leak stays bounded."""
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 _ERRORS = {error.code: error for error in (BrokenDocument, DocumentTooLarge, UnsupportedDocument)}
 
 
 class DocumentParser:
-    """At most `parse_processes` documents at once; further calls wait their turn.
+    """Parses at most `parse_processes` documents at once; further calls wait.
 
-    Processes start when first needed, stay warm, and end with `close` or with this process.
-    `function` is the `module:function` that they run, in the form of `parsers.parse`.
+    Processes start when first needed, are kept for later documents, and end with `close` or with this process. They
+    run `function`, named as `module:function`, which has the signature of `parsers.parse`.
     """
 
     def __init__(self, config: IngestionConfig, function: str = PARSE) -> None:
@@ -51,8 +51,11 @@ class DocumentParser:
         self._busy: set[_ParserProcess] = set()
 
     async def parse(self, data: bytes, filename: str, media_type: str) -> ParsedDocument:
-        """Raises UnsupportedDocument, BrokenDocument or DocumentTooLarge for what is wrong with the document,
-        StageUnavailable when the process could not start or was killed from outside."""
+        """The document as Markdown.
+
+        Raises UnsupportedDocument, BrokenDocument or DocumentTooLarge for a problem of the document, StageUnavailable
+        when the process could not start or was killed from outside.
+        """
         async with self._slots:
             process = self._idle.pop() if self._idle else _ParserProcess(self._config, self._function)
             self._busy.add(process)
@@ -64,13 +67,13 @@ class DocumentParser:
                 raise
             finally:
                 self._busy.discard(process)
-                if process.reusable:
+                if process.is_reusable:
                     self._idle.append(process)
                 else:
                     process.kill()
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
+        """Kill the processes, even in the middle of a document."""
         for process in (*self._idle, *self._busy):
             process.kill()
         self._idle.clear()
@@ -78,7 +81,7 @@ class DocumentParser:
 
 
 class _ParserProcess:
-    """One process, started by its first document. `parse` blocks; `kill` may come from any thread."""
+    """One process, started with its first document. `parse` blocks; `kill` may be called from any thread."""
 
     def __init__(self, config: IngestionConfig, function: str) -> None:
         self._config = config
@@ -86,12 +89,12 @@ class _ParserProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._ready = False
-        self._served = 0
+        self._documents = 0
 
     @property
-    def reusable(self) -> bool:
+    def is_reusable(self) -> bool:
         alive = self._process is not None and self._process.poll() is None
-        return alive and not self._killed and self._served < _DOCUMENTS_PER_PROCESS
+        return alive and not self._killed and self._documents < _DOCUMENTS_PER_PROCESS
 
     def parse(self, data: bytes, filename: str, media_type: str) -> ParsedDocument:
         config = self._config
@@ -114,11 +117,11 @@ class _ParserProcess:
                     f"reading the document took more than {config.parse_timeout_s:g} s; "
                     "split it, or save it in a simpler form"
                 )
-            longest = _ANSWER_BYTES + 4 * config.max_text_characters + _PAGE_BYTES * config.max_pages
-            answer = json.loads(self._connection.recv_bytes(longest))
+            max_bytes = _ANSWER_BYTES + 4 * config.max_text_characters + _PAGE_BYTES * config.max_pages
+            answer = json.loads(self._connection.recv_bytes(max_bytes))
         except (EOFError, OSError) as error:
-            raise self._why_it_ended() from error
-        self._served += 1
+            raise self._error_of_ended_process() from error
+        self._documents += 1
         return _document(answer)
 
     def kill(self) -> None:
@@ -128,12 +131,12 @@ class _ParserProcess:
             self._process.wait()
 
     def _start(self) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
+        self._connection, child_end = multiprocessing.Pipe()
         root = str(Path(deployments.__file__).parents[1])
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join([root, *(path for path in sys.path if path)])
-        with theirs:
-            descriptor = theirs.fileno()
+        with child_end:
+            descriptor = child_end.fileno()
             arguments = [str(descriptor), str(os.getpid()), self._function]
             self._process = subprocess.Popen(
                 # -P: the working folder may hold modules that shadow the library's.
@@ -151,7 +154,7 @@ class _ParserProcess:
         self._connection.recv_bytes()
         self._ready = True
 
-    def _why_it_ended(self) -> BadInput | StageUnavailable:
+    def _error_of_ended_process(self) -> BadInput | StageUnavailable:
         code = 1
         if self._process is not None:
             try:
@@ -170,6 +173,7 @@ class _ParserProcess:
 
 
 def _document(answer: dict[str, Any]) -> ParsedDocument:
+    """The document in the process' answer. Raises the error if the answer holds one."""
     if "code" in answer:
         raise _ERRORS.get(answer["code"], BrokenDocument)(answer["message"])
     pages = tuple((int(offset), int(page)) for offset, page in answer["pages"])

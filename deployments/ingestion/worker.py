@@ -1,4 +1,4 @@
-"""The work behind a job: queued documents are claimed, indexed, and what came of it recorded."""
+"""The worker behind jobs: claims queued documents, indexes them, and removes what is no longer to be found."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from deployments.errors import StageUnavailable
 from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.indexing import DocumentIndexer
-from deployments.ingestion.outcomes import Conclusions
+from deployments.ingestion.outcomes import OutcomeRecorder
 from deployments.ingestion.parsing import DocumentParser
 from deployments.tasks import Background
 from deployments.types import DocumentVersion
 
 logger = logging.getLogger(__name__)
 
-REMOVED_AT_ONCE = 50
+REMOVAL_BATCH = 50
 """Versions in one round of removal."""
 
 
 class Worker(Background):
-    """Works on at most `concurrent_documents` documents at once, from `start` to `close`.
+    """Indexes at most `concurrent_documents` documents at once, from `start` to `close`.
 
-    `name` is what its leases are held under: unique among workers.
+    `name` must be unique among workers: leases are held under it.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Worker(Background):
         self._blobs = blobs
         self._parser = parser or DocumentParser(config)
         self._indexer = DocumentIndexer(config, self._parser, embedder, index, jobs, blobs)
-        self._conclusions = Conclusions(config, jobs)
+        self._outcomes = OutcomeRecorder(config, jobs)
         self._active: dict[asyncio.Task[None], DocumentTask] = {}
         self._changed = asyncio.Event()
         self.trouble: str | None = None
-        """Why the last round could not ask for work; None when it could."""
+        """Why the last request for work failed; None when it succeeded."""
 
     @property
     def active(self) -> int:
-        """Documents being worked on."""
+        """Documents being indexed now."""
         return len(self._active)
 
     def wake(self) -> None:
@@ -61,39 +61,39 @@ class Worker(Background):
         self._call_soon(self._changed.set)
 
     def check(self) -> None:
-        """Raises StageUnavailable if the work has ended, which only a programming error or `stop` brings about."""
+        """Raises StageUnavailable if the worker's task has ended: it was stopped, or failed by a programming error."""
         if self._running is not None and self._running.done():
             cause = None if self._running.cancelled() else self._running.exception()
             raise StageUnavailable(f"the ingestion worker has ended: {cause or 'it was stopped'}") from cause
 
     def stop(self) -> None:
-        """End at once, from any thread; the claimed documents come back when their leases run out."""
+        """End at once, from any thread. Claimed documents are queued again when their leases run out."""
         self._parser.close()
         super().stop()
 
     async def close(self) -> None:
-        """End, and put the claimed documents back into the queue for another worker to take at once."""
+        """End, and put the claimed documents back into the queue, so that another worker can claim them at once."""
         claimed = [*self._active.values()]
         self._parser.close()
         await super().close()
         for task in claimed:
-            await self._conclusions.record(task, self._jobs.retry(task, after_s=0))
+            await self._outcomes.record(task, self._jobs.retry(task, after_s=0))
 
     async def _run(self) -> None:
-        beside = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._remove())]
+        housekeeping = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._remove_versions())]
         try:
             while True:
                 self._changed.clear()
-                for task in await self._claim():
-                    work = asyncio.create_task(self._work(task))
-                    self._active[work] = task
+                for document in await self._claim():
+                    work = asyncio.create_task(self._index_document(document))
+                    self._active[work] = document
                     work.add_done_callback(self._done)
                 await self._wait()
         finally:
-            ending = [*beside, *self._active]
-            for each in ending:
-                each.cancel()
-            await asyncio.wait(ending)
+            tasks = [*housekeeping, *self._active]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _claim(self) -> list[DocumentTask]:
         free = self._config.concurrent_documents - len(self._active)
@@ -110,10 +110,10 @@ class Worker(Background):
         return claimed
 
     async def _wait(self) -> None:
-        """Until a document is done, a wake-up, or, with room for more, the next poll."""
-        full = len(self._active) >= self._config.concurrent_documents
+        """Wait for a finished document, a wake-up or, while more documents can be claimed, the next poll."""
+        is_full = len(self._active) >= self._config.concurrent_documents
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if full else self._config.poll_s):
+            async with asyncio.timeout(None if is_full else self._config.poll_s):
                 await self._changed.wait()
 
     def _done(self, work: asyncio.Task[None]) -> None:
@@ -129,26 +129,25 @@ class Worker(Background):
                 except Exception:
                     logger.exception("the leases of %d documents were not renewed; trying again", len(self._active))
 
-    async def _remove(self) -> None:
-        """Take out of index and blob store what no search is to find any longer."""
+    async def _remove_versions(self) -> None:
+        """Remove passages and blobs of versions that no search may find any longer."""
         while True:
             try:
-                versions = await self._jobs.removable(REMOVED_AT_ONCE)
-                for tenant_id in {each.tenant_id for each in versions}:
-                    gone = [each for each in versions if each.tenant_id == tenant_id]
+                versions = await self._jobs.removable(REMOVAL_BATCH)
+                for tenant_id in {version.tenant_id for version in versions}:
+                    of_tenant = [version for version in versions if version.tenant_id == tenant_id]
                     await self._index.delete_versions(
-                        tenant_id, [DocumentVersion(each.document_id, each.version) for each in gone]
+                        tenant_id, [DocumentVersion(version.document_id, version.version) for version in of_tenant]
                     )
-                    for each in gone:
-                        if each.blob:
-                            await self._blobs.delete(each.blob)
-                    await self._jobs.removed(gone)
+                    for version in of_tenant:
+                        if version.blob:
+                            await self._blobs.delete(version.blob)
+                    await self._jobs.removed(of_tenant)
             except Exception as error:
                 versions = []
                 logger.warning("passages of replaced and deleted documents stay until they can be removed: %s", error)
-            if len(versions) < REMOVED_AT_ONCE:
+            if len(versions) < REMOVAL_BATCH:
                 await asyncio.sleep(self._config.remove_every_s)
 
-    async def _work(self, task: DocumentTask) -> None:
-        """One document, to its end."""
-        await self._conclusions.conclude(task, lambda: self._indexer.index(task))
+    async def _index_document(self, task: DocumentTask) -> None:
+        await self._outcomes.index_and_record(task, lambda: self._indexer.index(task))

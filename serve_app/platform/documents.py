@@ -154,8 +154,8 @@ class Documents:
         """Forget a document and its part in the statistics; no search that begins later finds it. Returns its blobs:
         the caller deletes them, and removes the document's passages from the index.
 
-        Versions still queued are cancelled. One that a worker is at ends with GivenUp. Raises NotFound unless the
-        tenant has the document.
+        Versions still queued are cancelled. One that a worker is at ends with DocumentCancelled. Raises NotFound unless
+        the tenant has the document.
         """
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)

@@ -25,9 +25,9 @@ from sqlalchemy.orm import aliased
 from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
 from deployments.ingestion.base import (
     ChunkSizes,
+    DocumentCancelled,
     DocumentState,
     DocumentTask,
-    GivenUp,
     IndexedDocument,
     LeaseLost,
     Progress,
@@ -296,8 +296,8 @@ class Jobs:
             raise _given_up(task)
 
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Raises GivenUp, NotFound if the tenant was deleted meanwhile, QuotaExceeded if it may not keep as many
-        passages: then call `fail`. The live version stays as it is."""
+        """Raises DocumentCancelled, NotFound if the tenant was deleted meanwhile, QuotaExceeded if it may not keep as
+        many passages: then call `fail`. The live version stays as it is."""
         now = self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, task.tenant_id, alone=True)
@@ -546,8 +546,8 @@ def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _given_up(task: DocumentTask) -> GivenUp:
-    return GivenUp(f"document {task.document_id!r} was deleted, or its job cancelled")
+def _given_up(task: DocumentTask) -> DocumentCancelled:
+    return DocumentCancelled(f"document {task.document_id!r} was deleted, or its job cancelled")
 
 
 def _removed_version(row: JobDocument) -> RemovedVersion:

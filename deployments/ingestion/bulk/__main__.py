@@ -1,4 +1,4 @@
-"""What a Ray Job of bulk ingestion runs: its log is the job's in the dashboard."""
+"""The entry point of a Ray Job of bulk ingestion. Its log is the job's log in the dashboard."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import ray
 from ray import serve
 
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
-from deployments.ingestion.bulk.pipeline import pieces
-from deployments.ingestion.bulk.runner import Runner, Taken
+from deployments.ingestion.bulk.pipeline import run_pipeline
+from deployments.ingestion.bulk.runner import BulkJobLost, Runner
 
 logger = logging.getLogger("deployments.ingestion.bulk")
 
@@ -20,14 +20,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.ingestion.bulk", description=__doc__)
     for name, meaning in (("application", "Serve application"), ("tenant", "the job's tenant"), ("job", "its id")):
         parser.add_argument(f"--{name}", required=True, help=meaning)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     ray.init()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    ports: BulkPorts = serve.get_deployment_handle("ingestion", given.application).bulk_ports.remote().result()
+    ports: BulkPorts = serve.get_deployment_handle("ingestion", arguments.application).bulk_ports.remote().result()
     try:
-        Runner(ports, BulkJob(given.tenant, given.job), pieces).run()
-    except Taken as taken:
-        logger.warning("nothing left to do here: %s", taken)
+        Runner(ports, BulkJob(arguments.tenant, arguments.job), run_pipeline).run()
+    except BulkJobLost as error:
+        logger.warning("nothing left to do here: %s", error)
     except Exception:
         logger.exception("the workers go on with the documents that are left")
         return 1

@@ -1,4 +1,4 @@
-"""What bulk ingestion is handed, and what it hands on."""
+"""The bulk job, and the ports of bulk ingestion."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from deployments.ingestion.config import IngestionConfig
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A job whose documents a Ray Job is to index."""
+    """A job whose documents a Ray Job indexes."""
 
     tenant_id: str
     id: str
 
     @property
     def name(self) -> str:
-        """The Ray Job's submission id, and the worker that its leases are held under."""
+        """The Ray Job's submission id. Its leases are held under this name too."""
         return ray_job(self.tenant_id, self.id)
 
 
@@ -27,38 +27,45 @@ def ray_job(tenant_id: str, job_id: str) -> str:
 
 
 class BulkJobs(Protocol):
-    """Durable state of the jobs that were asked for in bulk. Every call is one transaction.
+    """Durable state of bulk jobs. Every call is one transaction.
 
-    A bulk job waits for its Ray Job, is run by it as long as that renews, and then has ended. While it waits or runs
-    its documents are handed to nobody else; afterwards, to whoever claims.
+    A bulk job waits for its Ray Job, then runs while the Ray Job renews its lease, then has ended. While it waits or
+    runs, no worker can claim its documents; afterwards every worker can.
     """
 
     async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
-        """The one that has waited longest, now run for `lease_s` seconds. None if none waits or `most` are run."""
+        """Start the job that has waited longest, with a lease of `lease_s` seconds.
+
+        None if no job waits, or `most` jobs run already.
+        """
         ...
 
     async def renew(self, job: BulkJob, *, lease_s: float) -> bool:
-        """Prolong the run and the leases of the documents it has claimed. False if the job is no longer run."""
+        """Prolong the job's lease and those of its claimed documents. False if the job does not run any longer."""
         ...
 
     async def waiting(self, job: BulkJob) -> int:
-        """Documents of the job that nobody has claimed."""
+        """How many of the job's documents are not claimed."""
         ...
 
     async def end(self, job: BulkJob, detail: str = "") -> None:
-        """The run is over, and documents it has claimed are queued again. `detail` says what went wrong, if anything
-        did. Twice is once."""
+        """End the job's run, and queue the documents it has claimed again. `detail` says what went wrong, if anything.
+
+        Idempotent.
+        """
         ...
 
     async def close(self) -> None:
-        """Hand on what this process has to tell of, and let go of its connections."""
+        """Deliver this process's pending events, and close its connections."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BulkPorts:
-    """All that a Ray Job works with, asked of an ingestion replica. `pinned`: the job store or the bytes are on the
-    head node's disk, so only processes there may open them."""
+    """All that a Ray Job works with; an ingestion replica gives them to it.
+
+    `pinned`: the job store or the blobs are on the head node's disk, so only processes there may open them.
+    """
 
     config: IngestionConfig
     embedder: EmbedderPort

@@ -1,4 +1,4 @@
-"""Waiting bulk jobs → Ray Jobs, a bounded number at once."""
+"""Submits waiting bulk jobs as Ray Jobs, a bounded number at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatcher(Background):
-    """Submits waiting jobs from `start` to `stop`. `submit` blocks; it runs in a thread."""
+    """Submits waiting jobs from `start` to `stop`. `submit` may block: it is called in a thread."""
 
     def __init__(self, config: IngestionConfig, bulk: BulkJobs, submit: Callable[[BulkJob], None]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Dispatcher(Background):
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        """Look for a job at once instead of at the next poll."""
+        """Look for a job now, without waiting for the next poll."""
         self._changed.set()
 
     async def _run(self) -> None:
@@ -58,12 +58,12 @@ class Dispatcher(Background):
 
 
 def submit(job: BulkJob) -> None:
-    """Submit the Ray Job that runs a bulk job, from a replica. Raises what Ray raises: its dashboard may be off."""
+    """Submit the Ray Job of a bulk job, from a replica. Raises what Ray raises, for example if its dashboard is off."""
     application = serve.get_replica_context().app_name
     client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
     arguments = ["--application", application, "--tenant", job.tenant_id, "--job", job.id]
     client.submit_job(
-        # This interpreter: PATH may lead to another one, without this project.
+        # By its path: the first Python on PATH may be one without this project.
         entrypoint=shlex.join([sys.executable, "-m", "deployments.ingestion.bulk", *arguments]),
         submission_id=job.name,
         metadata={"job_name": job.name, "tenant": job.tenant_id, "job": job.id},

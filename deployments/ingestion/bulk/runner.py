@@ -1,4 +1,4 @@
-"""A bulk job's documents sent through a pipeline, leases renewed meanwhile, and what came of each recorded."""
+"""Runs a bulk job: sends its documents through a pipeline, renews its leases, and records how each document ended."""
 
 from __future__ import annotations
 
@@ -15,93 +15,98 @@ from typing import Any, Protocol, TypeVar
 
 from deployments.ingestion.base import IndexedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
-from deployments.ingestion.bulk.stages import Piece
-from deployments.ingestion.outcomes import Conclusions
+from deployments.ingestion.bulk.stages import ChunkBatch
+from deployments.ingestion.outcomes import OutcomeRecorder
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Pipeline = Callable[[BulkPorts, BulkJob, int], Iterable[Piece]]
-"""Ports, job and the number of documents that wait → the documents' pieces once they are through."""
+Pipeline = Callable[[BulkPorts, BulkJob, int], Iterable[ChunkBatch]]
+"""(ports, job, number of waiting documents) → the documents' batches, as they come out of the last stage."""
 
 
-class Taken(Exception):
-    """The job is no longer this run's: it ended before, or the job is gone."""
+class BulkJobLost(Exception):
+    """The job does not belong to this run any longer: it has ended or was removed."""
 
 
 @dataclass(slots=True)
-class _Arrived:
-    """What has come of one document so far, in any order. `of`: how many pieces there will be; `written`: how many
-    chunks each of those brought that are in the index."""
+class _DocumentResult:
+    """What one document's batches have brought so far. They arrive in any order.
 
-    of: int
+    `total`: how many batches the document has. `chunks_written`: batch number → its chunks in the index.
+    """
+
+    total: int
     numbers: set[int] = field(default_factory=set)
-    written: dict[int, int] = field(default_factory=dict)
-    terms: Counter[int] = field(default_factory=Counter)
+    chunks_written: dict[int, int] = field(default_factory=dict)
+    document_frequency: Counter[int] = field(default_factory=Counter)
     error: Exception | None = None
 
-    def add(self, piece: Piece) -> None:
-        self.numbers.add(piece.number)
-        self.of = min(self.of, piece.of)
-        self.terms.update(piece.terms)
-        self.error = self.error or piece.error
-        if piece.error is None:
-            self.written[piece.number] = piece.chunks
+    def add(self, batch: ChunkBatch) -> None:
+        self.numbers.add(batch.number)
+        self.total = min(self.total, batch.total)
+        self.document_frequency.update(batch.document_frequency)
+        self.error = self.error or batch.error
+        if batch.error is None:
+            self.chunks_written[batch.number] = batch.chunks
 
     @property
-    def complete(self) -> bool:
-        return len(self.numbers) == self.of
+    def is_complete(self) -> bool:
+        return len(self.numbers) == self.total
 
     @property
     def done(self) -> int:
-        """Chunks in the index with none missing before them: where another try may go on."""
-        in_order = takewhile(self.written.__contains__, count())
-        return sum(self.written[number] for number in in_order)
+        """How many of the document's first chunks are in the index without a gap: another attempt continues there."""
+        without_gap = takewhile(self.chunks_written.__contains__, count())
+        return sum(self.chunks_written[number] for number in without_gap)
 
 
 class Runner:
+    """Runs one bulk job in this process, with its stages wherever `pipeline` has them."""
+
     def __init__(self, ports: BulkPorts, job: BulkJob, pipeline: Pipeline) -> None:
         self._ports = ports
         self._job = job
         self._pipeline = pipeline
-        self._conclusions = Conclusions(ports.config, ports.jobs)
-        self._arrived: dict[tuple[str, int], _Arrived] = {}
+        self._outcomes = OutcomeRecorder(ports.config, ports.jobs)
+        self._results: dict[tuple[str, int], _DocumentResult] = {}
+        """(document id, attempt) → its result so far."""
 
     def run(self) -> None:
-        """Index what of the job nobody has claimed, until that is done or this process is stopped.
+        """Index the job's unclaimed documents, until that is done or this process is stopped.
 
-        Raises Taken, and what the pipeline raises. However it ends, the workers go on with what is left.
+        Raises BulkJobLost, and what the pipeline raises. However it ends, the workers index the remaining documents.
         """
         with _event_loop() as call:
             detail = "it was stopped"
-            keeping: Future[None] | None = None
+            renewing: Future[None] | None = None
             try:
-                tickets = call(self._begin()).result()
-                keeping = call(self._keep())
-                for piece in self._pipeline(self._ports, self._job, tickets) if tickets else ():
-                    if keeping.done():
-                        raise Taken("the job ended or was removed meanwhile")
-                    call(self._arrive(piece)).result()
-                left = call(self._ports.bulk.waiting(self._job)).result()
-                detail = f"{left} of its documents were left to the workers" if left else ""
+                documents = call(self._begin()).result()
+                renewing = call(self._renew_leases())
+                for batch in self._pipeline(self._ports, self._job, documents) if documents else ():
+                    if renewing.done():
+                        raise BulkJobLost("the job ended or was removed meanwhile")
+                    call(self._add(batch)).result()
+                remaining = call(self._ports.bulk.waiting(self._job)).result()
+                detail = f"{remaining} of its documents were left to the workers" if remaining else ""
             except Exception as error:
                 detail = f"it failed: {error}"
                 raise
             finally:
-                if keeping is not None:
-                    keeping.cancel()
+                if renewing is not None:
+                    renewing.cancel()
                 call(self._end(detail)).result()
 
     async def _begin(self) -> int:
-        """How many documents wait. Raises Taken."""
+        """How many documents wait. Raises BulkJobLost."""
         if not await self._ports.bulk.renew(self._job, lease_s=self._ports.config.lease_s):
-            raise Taken("the job does not wait for this run")
+            raise BulkJobLost("the job does not wait for this run")
         waiting = await self._ports.bulk.waiting(self._job)
         logger.info("%s: %d documents", self._job.name, waiting)
         return waiting
 
-    async def _keep(self) -> None:
-        """Renew until the job is no longer this run's."""
+    async def _renew_leases(self) -> None:
+        """Renew until the job does not belong to this run any longer."""
         lease_s = self._ports.config.lease_s
         while True:
             await asyncio.sleep(lease_s / 3)
@@ -115,53 +120,56 @@ class Runner:
         await self._ports.bulk.end(self._job, detail)
         await self._ports.bulk.close()
 
-    async def _arrive(self, piece: Piece) -> None:
-        task = piece.task
-        arrived = self._arrived.setdefault((task.document_id, task.attempts), _Arrived(piece.of))
-        if piece.number in arrived.numbers:  # an actor died, and what it had done was done again
+    async def _add(self, batch: ChunkBatch) -> None:
+        """Record the document's progress, or how it ended if this is its last batch."""
+        task = batch.task
+        result = self._results.setdefault((task.document_id, task.attempts), _DocumentResult(batch.total))
+        if batch.number in result.numbers:  # an actor died, and its work was done again
             return
-        arrived.add(piece)
-        if not arrived.complete:
-            await self._record_progress(piece, arrived)
+        result.add(batch)
+        if not result.is_complete:
+            await self._record_progress(batch, result)
         else:
-            await self._conclusions.conclude(task, lambda: _indexed(piece, arrived))
-            arrived.terms.clear()
+            await self._outcomes.index_and_record(task, lambda: _indexed(batch, result))
+            result.document_frequency.clear()
 
-    async def _record_progress(self, piece: Piece, arrived: _Arrived) -> None:
-        if arrived.error is None:
-            progress = Progress(piece.fingerprint, piece.passages, arrived.done)
+    async def _record_progress(self, batch: ChunkBatch, result: _DocumentResult) -> None:
+        if result.error is None:
+            progress = Progress(batch.fingerprint, batch.passages, result.done)
             try:
-                await self._ports.jobs.progress(piece.task, "embedding", progress)
-            except Exception as error:  # given up, or another's by now: known once all pieces are through
-                arrived.error = error
+                await self._ports.jobs.progress(batch.task, "embedding", progress)
+            except Exception as error:  # cancelled, or another worker's by now: recorded with the last batch
+                result.error = error
 
 
-async def _indexed(piece: Piece, arrived: _Arrived) -> IndexedDocument:
-    """Raises what went wrong with any piece."""
-    if arrived.error is not None:
-        logger.warning("%s: %s", piece.task.document_id, arrived.error)
-        raise arrived.error
-    logger.info("%s: %d passages", piece.task.document_id, piece.passages)
-    return IndexedDocument(piece.title, piece.language, piece.passages, dict(arrived.terms))
+async def _indexed(batch: ChunkBatch, result: _DocumentResult) -> IndexedDocument:
+    """The finished document. Raises the first error of any of its batches."""
+    if result.error is not None:
+        logger.warning("%s: %s", batch.task.document_id, result.error)
+        raise result.error
+    logger.info("%s: %d passages", batch.task.document_id, batch.passages)
+    return IndexedDocument(batch.title, batch.language, batch.passages, dict(result.document_frequency))
 
 
 class _Call(Protocol):
+    """Starts a coroutine in the event loop's thread."""
+
     def __call__(self, coroutine: Coroutine[Any, Any, T], /) -> Future[T]: ...
 
 
 @contextmanager
 def _event_loop() -> Iterator[_Call]:
-    """An event loop in a thread of its own: this thread blocks in the pipeline while leases must be renewed."""
+    """An event loop in a thread of its own. The pipeline blocks this thread, and leases must be renewed meanwhile."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
-    async def stay() -> None:
-        left = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), left))
-        await left.wait()
+    async def run_until_stopped() -> None:
+        stopped = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stopped))
+        await stopped.wait()
 
-    thread = threading.Thread(target=asyncio.run, args=[stay()], name="ports")
+    thread = threading.Thread(target=asyncio.run, args=[run_until_stopped()], name="ports")
     thread.start()
-    loop, left = started.result()
+    loop, stopped = started.result()
 
     def call(coroutine: Coroutine[Any, Any, T], /) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -169,5 +177,5 @@ def _event_loop() -> Iterator[_Call]:
     try:
         yield call
     finally:
-        loop.call_soon_threadsafe(left.set)
+        loop.call_soon_threadsafe(stopped.set)
         thread.join()

@@ -1,6 +1,7 @@
-"""The operators of the pipeline. What goes wrong with a document travels on in its rows: the runner records it.
+"""The operators of the bulk pipeline: parse, embed, insert.
 
-A row holds one pickled `Piece`, so Ray Data sees plain bytes.
+A row holds one pickled `ChunkBatch`, so Ray Data sees plain bytes. An error of a document travels in its batch, and
+the runner records it.
 """
 
 from __future__ import annotations
@@ -24,46 +25,46 @@ from deployments.types import EmbedderInfo, IndexEntry, Language, SparseVector
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Rows = Mapping[str, Any]
-"""One batch, column by column."""
-COLUMN = "piece"
+"""Some rows of the data set: column → its values."""
+COLUMN = "batch"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """The `number`th of the `of` pieces of a document: `chunks` of it, as `texts` until they are embedded, as `entries`
-    until they are inserted, and as neither when an earlier try has inserted them.
+class ChunkBatch:
+    """Batch `number` (from 0) of the `total` batches of a document; it has `chunks` chunks.
 
-    `passages` counts those of the whole document, `terms` term id → passages of this piece that hold it. A piece with
-    an `error` is taken through the rest of the pipeline as it is. One that says of fewer pieces than those before it
-    is the last: its document could not be read on.
+    They are in `texts` until they are embedded, then in `entries` until they are inserted. Both are empty if an earlier
+    attempt has inserted them. `passages` counts those of the whole document. `document_frequency`: term id → passages
+    of this batch that hold the term. A batch with an `error` goes through the rest of the pipeline unchanged. If its
+    `total` is smaller than that of the batches before it, it is the document's last: the rest could not be read.
     """
 
     task: DocumentTask
     number: int = 0
-    of: int = 1
+    total: int = 1
     title: str = ""
     language: Language = "hr"
     passages: int = 0
     chunks: int = 0
     fingerprint: str = ""
-    terms: Mapping[int, int] = field(default_factory=dict)
+    document_frequency: Mapping[int, int] = field(default_factory=dict)
     texts: Sequence[EmbeddableText] = ()
     lexical: Sequence[SparseVector] = ()
     entries: Sequence[IndexEntry] = ()
     error: RagError | None = None
 
 
-def to_rows(piece: Piece) -> dict[str, list[bytes]]:
-    return {COLUMN: [pickle.dumps(piece, protocol=5)]}
+def to_rows(batch: ChunkBatch) -> dict[str, list[bytes]]:
+    return {COLUMN: [pickle.dumps(batch, protocol=5)]}
 
 
-def from_row(cell: bytes) -> Piece:
-    piece: Piece = pickle.loads(cell)
-    return piece
+def from_row(cell: bytes) -> ChunkBatch:
+    batch: ChunkBatch = pickle.loads(cell)
+    return batch
 
 
 class Parse:
-    """A ticket in; out the pieces of whichever document of the job was free next, none if none was."""
+    """For each ticket claims the job's next free document, if there is one, and gives its batches of texts."""
 
     def __init__(self, ports: BulkPorts, job: BulkJob) -> None:
         self._ports = ports
@@ -78,76 +79,80 @@ class Parse:
         def claim() -> Awaitable[list[DocumentTask]]:
             return self._ports.jobs.claim(self._job.name, lease_s=config.lease_s, limit=1, job_id=self._job.id)
 
-        for task in await patiently(config, claim):
-            made = 0
+        for task in await with_retries(config, claim):
+            given = 0
             try:
-                async for piece in self._pieces(task):
-                    yield to_rows(piece)
-                    made += 1
+                async for batch in self._batches(task):
+                    yield to_rows(batch)
+                    given += 1
             except Exception as error:
-                yield to_rows(Piece(task, number=made, of=made + 1, error=_reportable(task, error)))
+                yield to_rows(ChunkBatch(task, number=given, total=given + 1, error=_picklable(task, error)))
 
-    async def _pieces(self, task: DocumentTask) -> AsyncIterator[Piece]:
+    async def _batches(self, task: DocumentTask) -> AsyncIterator[ChunkBatch]:
         ports = self._ports
-        data = await patiently(ports.config, lambda: ports.blobs.read(task.blob))
+        data = await with_retries(ports.config, lambda: ports.blobs.read(task.blob))
         document = await self._parser.parse(data, task.filename, task.media_type)
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
-        batches = prepared.batches(ports.config.embed_batch)
-        written = prepared.chunks_written(embedder)
-        for number, batch in enumerate(batches):
-            texts, lexical = await asyncio.to_thread(prepared.encode, batch)
-            piece = Piece(
+        chunk_batches = prepared.batches(ports.config.embed_batch)
+        chunks_written = prepared.chunks_written(embedder)
+        for number, chunks in enumerate(chunk_batches):
+            texts, lexical = await asyncio.to_thread(prepared.encode, chunks)
+            batch = ChunkBatch(
                 task=task,
                 number=number,
-                of=len(batches),
+                total=len(chunk_batches),
                 title=prepared.title,
                 language=prepared.language,
                 passages=len(prepared.chunks),
-                chunks=len(batch),
+                chunks=len(chunks),
                 fingerprint=embedder.fingerprint,
-                terms=Counter(term for vector in lexical for term in vector),
+                document_frequency=Counter(term for vector in lexical for term in vector),
             )
-            written -= len(batch)
-            yield piece if written >= 0 else replace(piece, texts=texts, lexical=lexical)
+            chunks_written -= len(chunks)
+            yield batch if chunks_written >= 0 else replace(batch, texts=texts, lexical=lexical)
 
 
 class Embed:
+    """Replaces each batch's texts by index entries."""
+
     def __init__(self, ports: BulkPorts) -> None:
         self._ports = ports
 
     async def __call__(self, rows: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
         for cell in rows[COLUMN]:
-            yield to_rows(await _onwards(from_row(cell), self._embed))
+            yield to_rows(await _unless_failed(from_row(cell), self._embed))
 
-    async def _embed(self, piece: Piece) -> Piece:
-        if not piece.texts:
-            return piece
-        ports, texts = self._ports, [embeddable.text for embeddable in piece.texts]
-        embeddings = await patiently(ports.config, lambda: ports.embedder.embed_passages(texts))
-        embedded = index_entries(piece.texts, piece.lexical, embeddings, piece.fingerprint)
-        return replace(piece, texts=(), lexical=(), entries=embedded)
+    async def _embed(self, batch: ChunkBatch) -> ChunkBatch:
+        if not batch.texts:
+            return batch
+        ports, texts = self._ports, [embeddable.text for embeddable in batch.texts]
+        embeddings = await with_retries(ports.config, lambda: ports.embedder.embed_passages(texts))
+        entries = index_entries(batch.texts, batch.lexical, embeddings, batch.fingerprint)
+        return replace(batch, texts=(), lexical=(), entries=entries)
 
 
 class Insert:
+    """Writes each batch's entries to the index."""
+
     def __init__(self, ports: BulkPorts) -> None:
         self._ports = ports
         self._embedder = _Embedder(ports)
 
     async def __call__(self, rows: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
         for cell in rows[COLUMN]:
-            yield to_rows(await _onwards(from_row(cell), self._insert))
+            yield to_rows(await _unless_failed(from_row(cell), self._insert))
 
-    async def _insert(self, piece: Piece) -> Piece:
-        if not piece.entries:
-            return piece
-        ports, embedder = self._ports, await self._embedder.describe(piece.fingerprint)
-        await patiently(ports.config, lambda: ports.index.upsert(embedder, piece.entries))
-        return replace(piece, entries=())
+    async def _insert(self, batch: ChunkBatch) -> ChunkBatch:
+        if not batch.entries:
+            return batch
+        ports, embedder = self._ports, await self._embedder.describe(batch.fingerprint)
+        await with_retries(ports.config, lambda: ports.index.upsert(embedder, batch.entries))
+        return replace(batch, entries=())
 
 
 class _Embedder:
-    """The embedder's description, kept: it holds a whole tokenizer."""
+    """Caches the embedder's description, which is large: it holds a tokenizer."""
 
     def __init__(self, ports: BulkPorts) -> None:
         self._config: IngestionConfig = ports.config
@@ -155,16 +160,16 @@ class _Embedder:
         self._known: EmbedderInfo | None = None
 
     async def describe(self, fingerprint: str | None = None) -> EmbedderInfo:
-        """Asked again if it is not the one that is meant. Raises StageUnavailable if it is still not."""
+        """The embedder's description. With `fingerprint`, raises StageUnavailable if it is another embedder by now."""
         if self._known is None or (fingerprint is not None and self._known.fingerprint != fingerprint):
-            self._known = await patiently(self._config, self._port.describe)
+            self._known = await with_retries(self._config, self._port.describe)
         if fingerprint is not None and self._known.fingerprint != fingerprint:
             raise StageUnavailable("the embedding model changed while the document was embedded")
         return self._known
 
 
-async def patiently(config: IngestionConfig, call: Callable[[], Awaitable[T]]) -> T:
-    """Call until it is not Unavailable, as often and with the same waits as a document is tried."""
+async def with_retries(config: IngestionConfig, call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call that raises Unavailable, as often and with the same pauses as a document is tried."""
     for attempt in range(1, config.max_attempts):
         try:
             return await call()
@@ -175,17 +180,18 @@ async def patiently(config: IngestionConfig, call: Callable[[], Awaitable[T]]) -
     return await call()
 
 
-async def _onwards(piece: Piece, stage: Callable[[Piece], Awaitable[Piece]]) -> Piece:
-    if piece.error is not None:
-        return piece
+async def _unless_failed(batch: ChunkBatch, stage: Callable[[ChunkBatch], Awaitable[ChunkBatch]]) -> ChunkBatch:
+    """The batch after the stage. One that has an error stays as it is, and an error of the stage is put into it."""
+    if batch.error is not None:
+        return batch
     try:
-        return await stage(piece)
+        return await stage(batch)
     except Exception as error:
-        return replace(piece, texts=(), lexical=(), entries=(), error=_reportable(piece.task, error))
+        return replace(batch, texts=(), lexical=(), entries=(), error=_picklable(batch.task, error))
 
 
-def _reportable(task: DocumentTask, error: Exception) -> RagError:
-    """An error that survives pickling; the log of this actor has the others whole."""
+def _picklable(task: DocumentTask, error: Exception) -> RagError:
+    """The error if it can be pickled, else a short one in its place; then this actor's log has the error in full."""
     if isinstance(error, RagError):
         return error
     logger.error("document %s of tenant %s failed", task.document_id, task.tenant_id, exc_info=error)

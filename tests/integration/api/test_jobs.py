@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deployments.errors import Unavailable
-from deployments.ingestion.base import DocumentTask, GivenUp, IndexedDocument
+from deployments.ingestion.base import DocumentCancelled, DocumentTask, IndexedDocument
 from serve_app.api.app import create_app
 from serve_app.api.routes import jobs as jobs_api
 from serve_app.api.streaming import PING
@@ -188,7 +188,7 @@ async def test_a_job_that_a_worker_is_at_is_over_once_the_worker_notices(api: Ap
     job = await accept(api, "a")
     [task] = await claim(api)
     assert (await api.client.post(f"/v1/jobs/{job}/cancel")).json()["state"] == "running"
-    with pytest.raises(GivenUp):
+    with pytest.raises(DocumentCancelled):
         await api.stores.jobs.progress(task, "embedding")
     await api.stores.jobs.fail(task, "given_up", "")
     assert (await api.client.get(f"/v1/jobs/{job}")).json()["state"] == "cancelled"

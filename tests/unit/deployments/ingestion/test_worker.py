@@ -146,7 +146,7 @@ async def test_a_new_version_replaces_the_old_one(make_bench: MakeBench, task: D
     other = bench.submit(replace(task, document_id="other"))
     second = bench.submit(replace(task, job_id="second", version="v2"), "Članak 1.\n\nRok je 30 dana.")
     await bench.done(other, second)
-    await bench.until(lambda: not bench.jobs.unseen)
+    await bench.until(lambda: not bench.jobs.removable_versions)
     versions = {(entry.passage.document_id, entry.passage.version) for entry in bench.index.entries.values()}
     assert versions == {("doc", "v2"), ("other", "v1")}
 
@@ -533,7 +533,7 @@ async def test_a_worker_stops_within_a_batch_when_its_claim_ends(
 
     async def meanwhile(texts: Sequence[str]) -> Embeddings:
         if len(bench.embedder.batches) == 3:
-            record.given_up = ending == "cancelled"
+            record.cancelled = ending == "cancelled"
             if ending == "lease lost":
                 record.task, record.lease_until = replace(record.task, attempts=9), float("inf")
         return await embed(texts)
@@ -544,7 +544,7 @@ async def test_a_worker_stops_within_a_batch_when_its_claim_ends(
     await bench.until(lambda: len(bench.embedder.batches) > 3 and worker.active == 0)
     assert len(bench.embedder.batches) <= 6
     assert record.state == state
-    await bench.until(lambda: not bench.jobs.unseen)
+    await bench.until(lambda: not bench.jobs.removable_versions)
     assert bool(bench.index.entries) == (ending == "lease lost"), "what another worker has is not this one's to remove"
 
 
@@ -573,6 +573,6 @@ async def test_what_a_failed_document_left_in_the_index_is_taken_back(
     await bench.done(changed)
     assert changed.state == "failed"
     assert calls > 1
-    await bench.until(lambda: not bench.jobs.unseen)
+    await bench.until(lambda: not bench.jobs.removable_versions)
     assert set(bench.index.entries) == before
     assert set(bench.blobs.blobs) == {task.blob}

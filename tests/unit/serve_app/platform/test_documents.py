@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
 from deployments.filters import parse
-from deployments.ingestion.base import GivenUp, RemovedVersion
+from deployments.ingestion.base import DocumentCancelled, RemovedVersion
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import REWRITE_S, Documents, Rewriting, Selection
 from serve_app.platform.jobs import Jobs
@@ -62,7 +62,7 @@ async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Docum
     await documents.delete("a", "d")
     await jobs.accept("a", [document("d", "two")])
     assert await jobs.claim("w", lease_s=30, limit=1) == [], "the first worker may still be writing passages"
-    with pytest.raises(GivenUp, match="was deleted"):
+    with pytest.raises(DocumentCancelled, match="was deleted"):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "it was deleted")
     assert (await jobs.view("a", old.id))["documents"] == [
@@ -130,7 +130,7 @@ async def test_a_deleted_collections_versions_on_their_way_are_given_up(
         ["blob of one", "blob of two"],
     )
     assert (await jobs.view("b", others.id))["state"] == "queued"
-    with pytest.raises(GivenUp, match="was deleted"):
+    with pytest.raises(DocumentCancelled, match="was deleted"):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "")
     assert (await jobs.view("a", job.id))["state"] == "cancelled"
@@ -147,7 +147,7 @@ async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is
     job = await jobs.accept("a", moved)
     [task] = await jobs.claim("w", lease_s=30, limit=1)
     assert await documents.delete_collection("a", "zakoni") == ({"documents": 0, "passages": 0}, [])
-    with pytest.raises(GivenUp):
+    with pytest.raises(DocumentCancelled):
         await jobs.finish(task, indexed({1: 1}))
     await jobs.fail(task, "not_found", "")
     assert (await jobs.view("a", job.id))["state"] == "cancelled"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from deployments.errors import InvalidRequest, NotFound
-from deployments.ingestion.base import DocumentTask, GivenUp, LeaseLost, Progress, RemovedVersion
+from deployments.ingestion.base import DocumentCancelled, DocumentTask, LeaseLost, Progress, RemovedVersion
 from deployments.types import VisibleVersions
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
@@ -171,9 +171,9 @@ async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs,
     await jobs.retry(tried, after_s=60)
     for _ in range(2):
         await jobs.cancel("a", job.id)
-    with pytest.raises(GivenUp):
+    with pytest.raises(DocumentCancelled):
         await jobs.progress(in_work, "embedding")
-    with pytest.raises(GivenUp):
+    with pytest.raises(DocumentCancelled):
         await jobs.finish(in_work, indexed({1: 1}))
     await jobs.fail(in_work, "cancelled", "")
     expected = {"done": "indexed", "in work": "cancelled", "tried": "cancelled", "waiting": "cancelled"}

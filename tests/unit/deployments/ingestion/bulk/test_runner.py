@@ -12,8 +12,8 @@ import pytest
 from deployments.errors import BrokenDocument, StageUnavailable
 from deployments.ingestion.base import DocumentTask, IndexedDocument, ParsedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
-from deployments.ingestion.bulk.runner import Runner, Taken
-from deployments.ingestion.bulk.stages import COLUMN, Embed, Insert, Parse, Piece, from_row
+from deployments.ingestion.bulk.runner import BulkJobLost, Runner
+from deployments.ingestion.bulk.stages import COLUMN, ChunkBatch, Embed, Insert, Parse, from_row
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.fake import (
     FakeEmbedder,
@@ -67,11 +67,11 @@ def bench(task: DocumentTask) -> Bench:
     return Bench(task)
 
 
-def in_this_process(ports: BulkPorts, job: BulkJob, tickets: int) -> Iterator[Piece]:
-    async def through() -> list[Piece]:
+def in_this_process(ports: BulkPorts, job: BulkJob, documents: int) -> Iterator[ChunkBatch]:
+    async def through() -> list[ChunkBatch]:
         parse, embed, insert = Parse(ports, job), Embed(ports), Insert(ports)
         found = []
-        for ticket in range(tickets):
+        for ticket in range(documents):
             async for parsed in parse({"ticket": [ticket]}):
                 async for embedded in embed(parsed):
                     async for inserted in insert(embedded):
@@ -150,8 +150,8 @@ def test_one_whose_embedder_stays_away_is_left_to_the_workers(task: DocumentTask
 def test_a_changed_embedder_does_not_mix_vectors(bench: Bench) -> None:
     record = bench.submit("d")
 
-    def changes_before_embedding(ports: BulkPorts, job: BulkJob, tickets: int) -> Iterator[Piece]:
-        async def through() -> list[Piece]:
+    def changes_before_embedding(ports: BulkPorts, job: BulkJob, documents: int) -> Iterator[ChunkBatch]:
+        async def through() -> list[ChunkBatch]:
             parsed = [row async for row in Parse(ports, job)({"ticket": [0]})]
             changed = replace(ports, embedder=FakeEmbedder(fingerprint="another"))
             return [from_row(cell) for row in parsed async for done in Embed(changed)(row) for cell in done[COLUMN]]
@@ -163,9 +163,9 @@ def test_a_changed_embedder_does_not_mix_vectors(bench: Bench) -> None:
     assert bench.index.entries == {}
 
 
-def test_pieces_may_come_in_any_order_and_twice(bench: Bench) -> None:
+def test_batches_may_come_in_any_order_and_twice(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
-    bench.run(lambda *given: [piece for piece in reversed([*in_this_process(*given)]) for _ in range(2)])
+    bench.run(lambda *given: [batch for batch in reversed([*in_this_process(*given)]) for _ in range(2)])
     assert record.state == "indexed"
     assert record.history.count("indexed") == 1
 
@@ -183,9 +183,9 @@ def test_progress_is_what_has_no_gap_before_it(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
     seen = []
 
-    def last_first(*given: Any) -> Iterator[Piece]:
-        for piece in reversed([*in_this_process(*given)]):
-            yield piece
+    def last_first(*given: Any) -> Iterator[ChunkBatch]:
+        for batch in reversed([*in_this_process(*given)]):
+            yield batch
             seen.append(record.task.progress.done)
 
     bench.run(last_first)
@@ -193,33 +193,33 @@ def test_progress_is_what_has_no_gap_before_it(bench: Bench) -> None:
     assert record.state == "indexed"
 
 
-def test_a_document_given_up_meanwhile_is_cancelled_once_all_of_it_is_through(bench: Bench) -> None:
+def test_a_document_cancelled_meanwhile_is_recorded_with_its_last_batch(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
 
-    def given_up(*given: Any) -> Iterator[Piece]:
+    def cancelled_meanwhile(*given: Any) -> Iterator[ChunkBatch]:
         first, *others = in_this_process(*given)
-        record.given_up = True
+        record.cancelled = True
         yield first
         assert record.state != "cancelled"
         yield from others
 
-    bench.run(given_up)
+    bench.run(cancelled_meanwhile)
     assert record.state == "cancelled"
-    assert [each.document_id for each in bench.jobs.unseen] == ["d"]
+    assert [version.document_id for version in bench.jobs.removable_versions] == ["d"]
 
 
-def test_a_document_of_which_a_piece_is_missing_is_not_live(bench: Bench) -> None:
+def test_a_document_of_which_a_batch_is_missing_is_not_live(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
     bench.run(lambda *given: [*in_this_process(*given)][1:])
     assert record.state == "embedding"
 
 
-def test_an_error_between_pieces_ends_the_document(bench: Bench) -> None:
+def test_an_error_between_batches_ends_the_document(bench: Bench) -> None:
     record = bench.submit("d", SECTIONS)
 
-    def breaks(*given: Any) -> list[Piece]:
+    def breaks(*given: Any) -> list[ChunkBatch]:
         first, *_ = in_this_process(*given)
-        return [Piece(first.task, number=1, of=2, error=BrokenDocument("no more of it")), first]
+        return [ChunkBatch(first.task, number=1, total=2, error=BrokenDocument("no more of it")), first]
 
     bench.run(breaks)
     assert record.error == ("broken_document", "no more of it")
@@ -228,7 +228,7 @@ def test_an_error_between_pieces_ends_the_document(bench: Bench) -> None:
 def test_a_job_that_is_no_longer_run_is_left_alone(bench: Bench) -> None:
     bench.bulk.running.clear()
     record = bench.submit("d")
-    with pytest.raises(Taken):
+    with pytest.raises(BulkJobLost):
         bench.run()
     assert record.state == "queued"
 
@@ -237,7 +237,7 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
     bench = Bench(task, lease_s=0.03)
     records = [bench.submit(name) for name in ("a", "b")]
 
-    def slowly(*given: Any) -> Iterator[Piece]:
+    def slowly(*given: Any) -> Iterator[ChunkBatch]:
         first, second = in_this_process(*given)
         yield first
         bench.bulk.running.clear()
@@ -246,7 +246,7 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
         time.sleep(0.1)
         yield second
 
-    with pytest.raises(Taken):
+    with pytest.raises(BulkJobLost):
         bench.run(slowly)
     assert [record.state for record in records] == ["indexed", "queued"]
 
@@ -259,7 +259,7 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
     ],
 )
 def test_what_ends_a_run_is_told(bench: Bench, error: BaseException, detail: str) -> None:
-    def fails(*given: Any) -> Iterator[Piece]:
+    def fails(*given: Any) -> Iterator[ChunkBatch]:
         yield from in_this_process(*given)
         raise error
 
