@@ -25,7 +25,7 @@ from serve_app.ingress import LIMITER, Ingress
 from serve_app.platform.audit import AuditLog
 from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.events import Events
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.job_queue import JobQueue
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
@@ -53,7 +53,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         return {"name": name, **needed, **scale.get(name, {})}
 
     database, blobs = Database(args.store), Blobs(args.blobs)
-    jobs = Jobs(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s)
+    queue = JobQueue(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s)
     embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
@@ -63,8 +63,8 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.ingestion,
         EmbeddingHandle(embedding),
         RetrievalHandle(retrieval),
-        jobs,
-        BulkJobs(jobs),
+        queue,
+        BulkJobs(queue),
         blobs,
         owned("ingestion"),
     )

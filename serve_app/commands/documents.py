@@ -38,7 +38,7 @@ class ProcessDocuments(TenantCommand):
         job = await call.services.documents.accept(call.caller, uploads, bulk=self.bulk)
         if self.asynchronous:
             return views.accepted(job, uploads)
-        return await call.services.jobs.wait(call.caller, job.id, call.deadline_s)
+        return views.job(await call.services.jobs.wait(call.caller, job.id, call.deadline_s))
 
 
 @command("list_documents")
@@ -112,7 +112,7 @@ class GetJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return await call.services.jobs.get(call.caller, self.job_id)
+        return views.job(await call.services.jobs.get(call.caller, self.job_id))
 
 
 @command("cancel_job")
@@ -122,4 +122,4 @@ class CancelJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return await call.services.jobs.cancel(call.caller, self.job_id)
+        return views.job(await call.services.jobs.cancel(call.caller, self.job_id))

@@ -1,6 +1,6 @@
 """Jobs that were asked for in bulk: waiting for a Ray Job → running, as long as it renews → ended.
 
-While a job waits or runs, `Jobs.claim` hands its documents to its Ray Job only; afterwards to every worker.
+While a job waits or runs, `JobQueue.claim` hands its documents to its Ray Job only; afterwards to every worker.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from deployments.ingestion.bulk.base import BulkJob
-from serve_app.platform.documents import IN_WORK
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.job_queue import JobQueue
+from serve_app.platform.job_states import IN_WORK
 from serve_app.storage.tables import PLATFORM, Job, JobDocument, Tenant, of_tenant
 
 
 class BulkJobs:
     """Implements the ingestion stage's BulkJobs, beside the job store that hands its documents out."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self.jobs = jobs
+    def __init__(self, queue: JobQueue) -> None:
+        self.queue = queue
 
     async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
-        now = self.jobs.clock()
+        now = self.queue.clock()
         being_deleted = exists().where(Tenant.id == Job.tenant_id, Tenant.status == "deleting")
-        async with self.jobs.database.transaction() as session:
+        async with self.queue.database.transaction() as session:
             # Whoever counts holds the platform's row, or two would both start the last one allowed.
             await session.execute(select(Tenant.id).where(Tenant.id == PLATFORM).with_for_update())
             running = await session.scalar(select(func.count()).where(Job.bulk == "running", Job.bulk_until > now))
@@ -44,8 +44,8 @@ class BulkJobs:
             return BulkJob(job.tenant_id, job.id)
 
     async def renew(self, job: BulkJob, *, lease_s: float) -> bool:
-        until = self.jobs.clock() + timedelta(seconds=lease_s)
-        async with self.jobs.database.transaction() as session:
+        until = self.queue.clock() + timedelta(seconds=lease_s)
+        async with self.queue.database.transaction() as session:
             found = await session.scalar(select(Job).where(*_is(job), Job.bulk == "running").with_for_update())
             if found is None:
                 return False
@@ -58,15 +58,15 @@ class BulkJobs:
         return True
 
     async def waiting(self, job: BulkJob) -> int:
-        async with self.jobs.database.session() as session:
+        async with self.queue.database.session() as session:
             queued = select(func.count()).where(
                 of_tenant(JobDocument, job.tenant_id), JobDocument.job_id == job.id, JobDocument.state == "queued"
             )
             return await session.scalar(queued) or 0
 
     async def end(self, job: BulkJob, detail: str = "") -> None:
-        now = self.jobs.clock()
-        async with self.jobs.database.transaction() as session:
+        now = self.queue.clock()
+        async with self.queue.database.transaction() as session:
             found = await session.scalar(select(Job).where(*_is(job), Job.bulk != "ended").with_for_update())
             if found is None:
                 return
@@ -76,9 +76,9 @@ class BulkJobs:
             await session.flush()
 
     async def close(self) -> None:
-        await self.jobs.events.drain()
-        await self.jobs.events.close()
-        await self.jobs.database.close()
+        await self.queue.events.drain()
+        await self.queue.events.close()
+        await self.queue.database.close()
 
 
 def _is(job: BulkJob) -> tuple[ColumnElement[bool], ...]:

@@ -21,6 +21,7 @@ from serve_app.platform import collections
 from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform import visibility as unseen
 from serve_app.platform.events import Event, Events
+from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.new_document import canonical, check_metadata, digest
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage import pagination as scanning
@@ -31,8 +32,6 @@ from serve_app.storage.tables import Collection, Document, JobDocument, of_tenan
 
 REWRITE_S = 300.0
 """How long it may take to write a document's passages once more."""
-IN_WORK = ("parsing", "embedding")
-"""States of a version that a worker is at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,57 +1,31 @@
-"""Jobs: documents accepted together, and the queue that workers take them from.
-
-    accept → queued → parsing → embedding → indexed | failed
-                ↑________ retry, lease lost _|          cancelled: its job was, or its document deleted
-
-Versions of one document are worked on strictly in the order in which they were accepted, one at a time. A claim is
-known by its attempt's number: once the lease ran out and another worker claimed the document, every call about the
-former claim changes nothing. Times are the workers' own, so their clocks must agree to well within a lease.
-Which versions searches find is in unseen.py.
-"""
+"""Jobs: documents accepted together, and how far their indexing has come. Workers take them from job_queue.py."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import cast, get_args
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
-from deployments.ingestion.base import (
-    ChunkSizes,
-    DocumentCancelled,
-    DocumentState,
-    DocumentTask,
-    IndexedDocument,
-    LeaseLost,
-    Progress,
-    RemovedVersion,
-)
+from deployments.ingestion.base import DocumentState
 from deployments.ingestion.bulk.base import ray_job
 from serve_app.platform import collections, documents, webhooks
-from serve_app.platform import lexical_statistics as statistics
-from serve_app.platform import visibility as unseen
-from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
+from serve_app.platform.job_queue import JobQueue
+from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
-from serve_app.storage import pagination as scanning
+from serve_app.storage import pagination
 from serve_app.storage.database import Database, chunks, insert
 from serve_app.storage.pagination import Page
-from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
-
-JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
-BulkState = Literal["waiting", "running", "ended"]
-_UNFINISHED = ("queued", *IN_WORK)
-_OF_TASK = [field.name for field in fields(DocumentTask) if field.name in JobDocument.__mapper__.columns]
-"""What a worker's task takes from its row under the same name."""
+from serve_app.storage.tables import Document, Job, JobDocument, of_tenant, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +56,52 @@ class JobSummary:
         return self.state not in ("queued", "running")
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentError:
+    code: str
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentProgress:
+    """A document of a job. Of its `chunks`, the first `chunks_done` are in the index."""
+
+    id: str
+    state: DocumentState
+    chunks: int
+    chunks_done: int
+    error: DocumentError | None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkView:
+    """The Ray Job that indexes a job's documents."""
+
+    ray_job: str
+    state: BulkState
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with each of its documents. `counts`: its documents by state, every state named. `bulk` is None unless the
+    job was asked for in bulk."""
+
+    id: str
+    state: JobState
+    counts: Mapping[DocumentState, int]
+    documents: Sequence[DocumentProgress]
+    bulk: BulkView | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def over(self) -> bool:
+        return self.state not in ("queued", "running")
+
+
 class Jobs:
-    """Implements the ingestion stage's JobStore. `retire_after_s`: at least as long as a query may take."""
+    """What callers do with jobs; `queue` is what workers do. `retire_after_s`: at least as long as a query may take."""
 
     def __init__(
         self,
@@ -97,6 +115,7 @@ class Jobs:
         self.events = events or Events()
         self.retire_after_s = retire_after_s
         self.clock = clock
+        self.queue = JobQueue(database, self.events, retire_after_s=retire_after_s, clock=clock)
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument], *, bulk: bool = False) -> Accepted:
         """Take documents in, all or none, durably; with `bulk`, for a Ray Job of their own to index.
@@ -117,7 +136,9 @@ class Jobs:
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
-            sizes = await collections.chunk_sizes(session, tenant_id, {each.collection for each in wanted.values()})
+            sizes = await collections.chunk_sizes(
+                session, tenant_id, {document.collection for document in wanted.values()}
+            )
             settled = await _lock_documents(session, tenant_id, wanted, now)
             job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
             session.add(job)
@@ -158,50 +179,36 @@ class Jobs:
             unused_blobs=tuple(sorted({document.blob for document in new} - used)),
         )
 
-    async def view(self, tenant_id: str, job_id: str) -> dict[str, Any]:
-        """A job as it stands, ready for JSON. Raises NotFound unless the tenant has it.
-
-        Its `state` is `queued` or `running` while documents wait or are worked on; then `succeeded` if all of them
-        are indexed, `partial` if some are, `failed` or `cancelled` if none is. `counts` has every state. `bulk` is None
-        unless the job was asked for in bulk.
-        """
+    async def view(self, tenant_id: str, job_id: str) -> JobView:
+        """A job as it stands. Raises NotFound unless the tenant has it."""
         row = JobDocument
         async with self.database.session() as session:
             job = await session.scalar(select(Job).where(of_tenant(Job, tenant_id), Job.id == job_id))
             if job is None:
-                raise NotFound(f"job {job_id[:80]!r} does not exist")
+                raise _missing(job_id)
             rows = (
                 await session.scalars(
                     select(row).where(of_tenant(row, tenant_id), row.job_id == job_id).order_by(row.sequence)
                 )
             ).all()
-        counts = Counter(each.state for each in rows)
-        return {
-            "id": job_id,
-            "state": _job_state(set(counts)),
-            "counts": {state: counts[state] for state in get_args(DocumentState)},
-            "documents": [
-                {
-                    "id": each.document_id,
-                    "state": each.state,
-                    "chunks": each.chunks,
-                    "chunks_done": each.chunks_done,
-                    "error": {"code": each.error_code, "detail": each.error_detail} if each.error_code else None,
-                }
-                for each in rows
-            ],
-            "bulk": _bulk_view(job, self.clock()),
-            "created_at": job.created_at.isoformat(),
-            "updated_at": max(each.updated_at for each in rows).isoformat(),
-        }
+        counts = Counter(row.state for row in rows)
+        return JobView(
+            id=job_id,
+            state=job_state(set(counts)),
+            counts={state: counts[state] for state in get_args(DocumentState)},
+            documents=[_progress(row) for row in rows],
+            bulk=_bulk_view(job, self.clock()),
+            created_at=job.created_at,
+            updated_at=max(row.updated_at for row in rows),
+        )
 
     async def summary(self, tenant_id: str, job_id: str) -> JobSummary:
         """Raises NotFound unless the tenant has the job."""
         async with self.database.session() as session:
-            found = await _summaries(session, tenant_id, Job.id == job_id)
-        if not found:
-            raise NotFound(f"job {job_id[:80]!r} does not exist")
-        return found[0]
+            summaries = await _summaries(session, tenant_id, Job.id == job_id)
+        if not summaries:
+            raise _missing(job_id)
+        return summaries[0]
 
     async def page(
         self,
@@ -221,184 +228,19 @@ class Jobs:
                 return await _summaries(session, tenant_id, *conditions, limit=limit)
 
         passes = (lambda job: job.state == state) if state else None
-        return await scanning.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
-
-    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
-        now = self.clock()
-        row, earlier = JobDocument, aliased(JobDocument)
-        free = or_(
-            (row.state == "queued") & (row.not_before <= now),
-            row.state.in_(IN_WORK) & (row.lease_until <= now),
-        )
-        behind_another = exists().where(
-            earlier.tenant_id == row.tenant_id,
-            earlier.document_id == row.document_id,
-            earlier.state.in_(_UNFINISHED),
-            earlier.sequence < row.sequence,
-        )
-        being_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
-        for_a_ray_job = exists().where(
-            Job.id == row.job_id, or_(Job.bulk == "waiting", (Job.bulk == "running") & (Job.bulk_until > now))
-        )
-        mine = ~for_a_ray_job if job_id is None else row.job_id == job_id
-        next_ones = (
-            select(row)
-            .where(free, mine, ~behind_another, ~being_deleted, row.tenant_id.not_in(unseen.full_tenants()))
-            .order_by(row.sequence)
-            .limit(limit)
-            .with_for_update(of=row, skip_locked=True)
-        )
-        async with self.database.transaction() as session:
-            found = (await session.scalars(next_ones)).all()
-            for each in found:
-                each.updated_at = now
-                if each.given_up:  # the worker that was to notice is gone
-                    each.state, each.lease_until = "cancelled", None
-                    await unseen.give_up(session, each.tenant_id, [each.version], self._retired_at(now))
-                else:
-                    each.state = "parsing"
-                    each.worker = worker
-                    each.attempts += 1
-                    each.lease_until = now + timedelta(seconds=lease_s)
-            claimed = [each for each in found if not each.given_up]
-            await _name_versions(session, [each for each in claimed if not each.version])
-            await unseen.hide(session, [_removed_version(each) for each in claimed])
-            await session.flush()
-            return [_task(each) for each in claimed]
-
-    async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
-        lease_until = self.clock() + timedelta(seconds=lease_s)
-        async with self.database.transaction() as session:
-            for task in tasks:
-                # A row that somebody else is changing waits for the next renewal: whoever holds several rows must not
-                # wait for one more.
-                row = await session.scalar(
-                    select(JobDocument)
-                    .where(*_held(task), JobDocument.worker == worker)
-                    .with_for_update(skip_locked=True)
-                )
-                if row is not None:
-                    row.lease_until = lease_until
-            await session.flush()
-
-    async def progress(self, task: DocumentTask, state: DocumentState, progress: Progress | None = None) -> None:
-        if state not in IN_WORK:
-            raise ValueError(f"progress to {state!r}: use finish, fail or retry")
-        values: dict[str, Any] = {"state": state, "updated_at": self.clock()}
-        if progress is not None:
-            values |= {"embedder": progress.embedder, "chunks": progress.chunks, "chunks_done": progress.done}
-        async with self.database.transaction() as session:
-            change = update(JobDocument).where(*_held(task)).values(**values).returning(JobDocument.given_up)
-            given_up = await session.scalar(change)
-        if given_up is None:
-            raise LeaseLost(f"document {task.document_id!r} is another worker's by now")
-        if given_up:
-            raise _given_up(task)
-
-    async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
-        """Raises DocumentCancelled, NotFound if the tenant was deleted meanwhile, QuotaExceeded if it may not keep as
-        many passages: then call `fail`. The live version stays as it is."""
-        now = self.clock()
-        async with self.database.transaction() as session:
-            settings = await require_open(session, task.tenant_id, alone=True)
-            document = await session.scalar(  # locked before the task's row, the order that `Documents.delete` keeps
-                select(Document)
-                .where(of_tenant(Document, task.tenant_id), Document.id == task.document_id)
-                .with_for_update()
-            )
-            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
-            if row is None:
-                return
-            if document is None or row.given_up:
-                raise _given_up(task)
-            await _check_chunks(session, task.tenant_id, settings.quotas, indexed.passages - document.passages)
-            terms = dict(indexed.document_frequency)
-            await statistics.move(
-                session,
-                task.tenant_id,
-                document.owner,
-                passages=indexed.passages - document.passages,
-                terms=statistics.difference(terms, statistics.unpack(document.terms)),
-            )
-            if document.version and document.version != row.version:
-                before = RemovedVersion(task.tenant_id, document.id, document.version, document.blob)
-                await unseen.hide(session, [before], due=self._retired_at(now))
-            await unseen.reveal(session, task.tenant_id, row.version)
-            document.take_over(row)
-            document.version, document.fingerprint = row.version, row.fingerprint
-            document.title = _storable(indexed.title)
-            document.language = indexed.language
-            document.passages = indexed.passages
-            document.terms = statistics.pack(terms)
-            document.updated_at = row.updated_at = now
-            row.state, row.lease_until = "indexed", None
-            row.chunks = row.chunks_done = indexed.passages
-            await session.flush()
-        details = {"job_id": task.job_id, "version": task.version, "passages": indexed.passages}
-        self.events.publish(Event("document.indexed", task.tenant_id, task.document_id, details))
-
-    async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
-        now = self.clock()
-        async with self.database.transaction() as session:
-            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
-            if row is None:
-                return
-            row.state, row.lease_until, row.updated_at = "failed", None, now
-            row.error_code, row.error_detail = code, _storable(detail)
-            if row.given_up:
-                row.state, row.error_code, row.error_detail = "cancelled", None, None
-            await unseen.give_up(session, task.tenant_id, [row.version], self._retired_at(now))
-            await session.flush()
-            states = set(
-                await session.scalars(
-                    select(JobDocument.state).where(
-                        of_tenant(JobDocument, task.tenant_id), JobDocument.job_id == task.job_id
-                    )
-                )
-            )
-            given_up = row.given_up
-        if not given_up:
-            details = {"job_id": task.job_id, "code": code}
-            self.events.publish(Event("document.failed", task.tenant_id, task.document_id, details))
-        if _job_state(states) == "failed":
-            self.events.publish(Event("job.failed", task.tenant_id, task.job_id))
-
-    async def retry(self, task: DocumentTask, *, after_s: float) -> None:
-        now = self.clock()
-        values = {"not_before": now + timedelta(seconds=after_s), "updated_at": now}
-        queued = update(JobDocument).where(*_held(task)).values(state="queued", lease_until=None, **values)
-        async with self.database.transaction() as session:
-            await session.execute(queued)
+        return await pagination.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
 
     async def cancel(self, tenant_id: str, job_id: str) -> None:
         """End a job: what waits is cancelled, what a worker has is given up by it within a batch. What is indexed
-        stays. Twice is once. Raises NotFound unless the tenant has it."""
+        stays. Idempotent. Raises NotFound unless the tenant has it."""
         async with self.database.transaction() as session:
-            found = select(Job.id).where(of_tenant(Job, tenant_id), Job.id == job_id)
-            if await session.scalar(found) is None:
-                raise NotFound(f"job {job_id[:80]!r} does not exist")
+            job = select(Job.id).where(of_tenant(Job, tenant_id), Job.id == job_id)
+            if await session.scalar(job) is None:
+                raise _missing(job_id)
             of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
-            await documents.give_up(session, *of_job, due=self._retired_at(self.clock()))
+            due = self.clock() + timedelta(seconds=self.retire_after_s)
+            await documents.give_up(session, *of_job, due=due)
         self.events.publish(Event("job.cancelled", tenant_id, job_id))
-
-    async def removable(self, limit: int) -> list[RemovedVersion]:
-        async with self.database.session() as session:
-            return await unseen.removable(session, self.clock(), limit)
-
-    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
-        async with self.database.transaction() as session:
-            await unseen.removed(session, versions)
-
-    def _retired_at(self, now: datetime) -> datetime:
-        return now + timedelta(seconds=self.retire_after_s)
-
-
-async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> None:
-    """In the order of the tenants, so that two workers cannot deadlock."""
-    for tenant_id in sorted({row.tenant_id for row in rows}):
-        its = [row for row in rows if row.tenant_id == tenant_id]
-        for row, version in zip(its, await unseen.begin(session, tenant_id, len(its)), strict=True):
-            row.version = version
 
 
 async def _summaries(
@@ -432,7 +274,7 @@ async def _summaries(
     return [
         JobSummary(
             id=job.id,
-            state=_job_state({part.state for part in parts[job.id]}),
+            state=job_state({part.state for part in parts[job.id]}),
             counts=dict.fromkeys(get_args(DocumentState), 0) | {part.state: part.documents for part in parts[job.id]},
             chunks=sum(int(part.chunks) for part in parts[job.id]),
             chunks_done=sum(int(part.chunks_done) for part in parts[job.id]),
@@ -462,19 +304,19 @@ async def _lock_documents(
     await session.execute(
         insert(session, Document).on_conflict_do_nothing(),
         [
-            {**wanted[each].columns(), "tenant_id": tenant_id, "id": each, "created_at": now, "updated_at": now}
-            for each in ids
+            {**wanted[id].columns(), "tenant_id": tenant_id, "id": id, "created_at": now, "updated_at": now}
+            for id in ids
         ],
     )
     settled: dict[str, Document] = {}
-    for some in chunks(ids):
-        found = await session.scalars(
+    for batch in chunks(ids):
+        locked = await session.scalars(
             select(Document)
-            .where(of_tenant(Document, tenant_id), Document.id.in_(some))
+            .where(of_tenant(Document, tenant_id), Document.id.in_(batch))
             .order_by(Document.id)
             .with_for_update()
         )
-        for document in found:
+        for document in locked:
             new = wanted[document.id]
             if document.owner != new.owner:
                 raise InvalidRequest(f"id {document.id!r} belongs to a document of another owner; choose another id")
@@ -486,8 +328,8 @@ async def _lock_documents(
         waiting = await session.scalars(
             select(JobDocument.document_id).where(
                 of_tenant(JobDocument, tenant_id),
-                JobDocument.document_id.in_(some),
-                JobDocument.state.in_(_UNFINISHED),
+                JobDocument.document_id.in_(batch),
+                JobDocument.state.in_(UNFINISHED),
             )
         )
         for document_id in waiting:
@@ -506,82 +348,38 @@ async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -
         .where(
             JobDocument.tenant_id == Document.tenant_id,
             JobDocument.document_id == Document.id,
-            JobDocument.state.in_(_UNFINISHED),
+            JobDocument.state.in_(UNFINISHED),
         )
         .order_by(JobDocument.sequence.desc())
         .limit(1)
         .scalar_subquery()
     )
     sizes = func.coalesce(coming, Document.size)
-    found = await session.execute(
+    totals = await session.execute(
         select(func.count(), func.coalesce(func.sum(sizes), 0)).where(of_tenant(Document, tenant_id))
     )
-    documents, size = found.one()
-    for name, used, most in (("documents", documents, quotas.documents), ("bytes", size, quotas.bytes)):
-        if most is not None and used > most:
+    documents, size = totals.one()
+    for name, used, quota in (("documents", documents, quotas.documents), ("bytes", size, quotas.bytes)):
+        if quota is not None and used > quota:
             raise QuotaExceeded(
-                f"documents: the tenant would keep {used} {name}, its quota is {most}; delete some, or ask for more"
+                f"documents: the tenant would keep {used} {name}, its quota is {quota}; delete some, or ask for more",
+                field="documents",
             )
 
 
-async def _check_chunks(session: AsyncSession, tenant_id: str, quotas: Quotas, more: int) -> None:
-    if quotas.chunks is None or more <= 0:
-        return
-    kept = await session.scalar(select(func.sum(LexicalTotal.passages)).where(of_tenant(LexicalTotal, tenant_id)))
-    would = int(kept or 0) + more
-    if would > quotas.chunks:
-        raise QuotaExceeded(
-            f"the tenant would keep {would} chunks, its quota is {quotas.chunks}; delete some, or ask for more"
-        )
+def _missing(job_id: str) -> NotFound:
+    return NotFound(f"job {job_id[:80]!r} does not exist")
 
 
-def _held(task: DocumentTask) -> tuple[ColumnElement[bool], ...]:
-    """The conditions on the task's row as long as this claim of it stands."""
-    return (
-        of_tenant(JobDocument, task.tenant_id),
-        JobDocument.job_id == task.job_id,
-        JobDocument.document_id == task.document_id,
-        JobDocument.attempts == task.attempts,
-        JobDocument.state.in_(IN_WORK),
-    )
+def _progress(row: JobDocument) -> DocumentProgress:
+    error = DocumentError(row.error_code, row.error_detail) if row.error_code else None
+    return DocumentProgress(row.document_id, cast(DocumentState, row.state), row.chunks, row.chunks_done, error)
 
 
-def _given_up(task: DocumentTask) -> DocumentCancelled:
-    return DocumentCancelled(f"document {task.document_id!r} was deleted, or its job cancelled")
-
-
-def _removed_version(row: JobDocument) -> RemovedVersion:
-    return RemovedVersion(row.tenant_id, row.document_id, row.version, row.blob)
-
-
-def _task(row: JobDocument) -> DocumentTask:
-    return DocumentTask(
-        **{name: getattr(row, name) for name in _OF_TASK},
-        metadata=row.metadata_,
-        progress=Progress(row.embedder, row.chunks, row.chunks_done),
-        chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),
-    )
-
-
-def _job_state(present: Set[str]) -> JobState:
-    if present & set(_UNFINISHED):
-        return "queued" if present == {"queued"} else "running"
-    if "indexed" in present:
-        return "succeeded" if present == {"indexed"} else "partial"
-    return "failed" if "failed" in present else "cancelled"
-
-
-def _bulk_view(job: Job, now: datetime) -> dict[str, Any] | None:
+def _bulk_view(job: Job, now: datetime) -> BulkView | None:
     if job.bulk is None:
         return None
-    silent = job.bulk == "running" and job.bulk_until is not None and job.bulk_until <= now
-    return {
-        "ray_job": ray_job(job.tenant_id, job.id),
-        "state": "ended" if silent else job.bulk,
-        "detail": "its Ray Job ended without a word" if silent else job.bulk_detail or None,
-    }
-
-
-def _storable(text: str, most: int = 2_000) -> str:
-    """Text from a parser or an error, without what databases refuse."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()[:most]
+    run = ray_job(job.tenant_id, job.id)
+    if job.bulk == "running" and job.bulk_until is not None and job.bulk_until <= now:
+        return BulkView(run, "ended", "its Ray Job ended without a word")
+    return BulkView(run, cast(BulkState, job.bulk), job.bulk_detail or None)

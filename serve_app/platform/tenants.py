@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspended, Unavailable
 from serve_app.platform import collections
-from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
+from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.remembered import Remembered
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.blobs import TENANT_ID, Blobs

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from serve_app.outbound.delivery_store import Delivery
-from serve_app.platform.documents import IN_WORK
 from serve_app.platform.events import Event, Events
+from serve_app.platform.job_states import UNFINISHED
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.database import Database
 from serve_app.storage.tables import JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
+
+if TYPE_CHECKING:  # jobs.py expects messages here
+    from serve_app.platform.jobs import JobView
 
 _LOOKED_AT_ONCE: Final = 1_000
 """Messages that one round finds to be no longer only expected."""
@@ -40,12 +43,13 @@ def expect(session: AsyncSession, tenant_id: str, job_id: str, settings: Setting
 
 
 class Webhooks:
-    """Implements the sender's DeliveryStore. `view` gives a job as callers see it, by its tenant and id."""
+    """Implements the sender's DeliveryStore. `view` reads a tenant's job; `render` makes it what callers see."""
 
     def __init__(
         self,
         database: Database,
-        view: Callable[[str, str], Awaitable[dict[str, Any]]],
+        view: Callable[[str, str], Awaitable[JobView]],
+        render: Callable[[JobView], dict[str, Any]],
         events: Events | None = None,
         *,
         clock: Callable[[], datetime] = utc_now,
@@ -54,15 +58,14 @@ class Webhooks:
         self.events = events or Events()
         self.clock = clock
         self._view = view
+        self._render = render
 
     async def claim(self, *, lease_s: float, limit: int) -> Sequence[Delivery]:
         """Messages that are due, at most one of each tenant, and none of one that another sender is sending to: a
         receiver that lets wait holds up nobody else's messages."""
         now = self.clock()
         row, other = WebhookDelivery, aliased(WebhookDelivery)
-        unfinished = exists().where(
-            JobDocument.job_id == row.job_id, or_(JobDocument.state == "queued", JobDocument.state.in_(IN_WORK))
-        )
+        unfinished = exists().where(JobDocument.job_id == row.job_id, JobDocument.state.in_(UNFINISHED))
         ended = (
             select(row.id)
             .where(row.state == "expected", ~unfinished)
@@ -104,7 +107,7 @@ class Webhooks:
         return claimed
 
     async def message(self, delivery: Delivery, *, documents: int) -> dict[str, Any]:
-        job = await self._view(delivery.tenant_id, delivery.job_id)
+        job = self._render(await self._view(delivery.tenant_id, delivery.job_id))
         return {
             "type": "job.completed",
             "timestamp": job["updated_at"],

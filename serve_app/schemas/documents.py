@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from deployments.errors import InvalidRequest
 from deployments.ingestion.base import ChunkSizes
 from deployments.types import Language
-from serve_app.platform.jobs import JobState
+from serve_app.platform.job_states import JobState
 from serve_app.platform.tenant_settings import Settings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployments.types import Passage, StageStatus
 from serve_app.platform.collections import CollectionView
-from serve_app.platform.jobs import Accepted, JobSummary
+from serve_app.platform.jobs import Accepted, JobSummary, JobView
 from serve_app.platform.keys import Key
 from serve_app.platform.new_document import Upload
 from serve_app.platform.tenants import TenantView
@@ -106,7 +106,7 @@ def accepted(job: Accepted, uploads: Sequence[Upload]) -> dict[str, Any]:
     }
 
 
-def job(found: JobSummary) -> dict[str, Any]:
+def job(found: JobSummary | JobView) -> dict[str, Any]:
     return asdict(found) | {
         "created_at": found.created_at.isoformat(),
         "updated_at": found.updated_at.isoformat(),

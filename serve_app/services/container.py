@@ -124,7 +124,7 @@ def build_services(
             documents=documents,
             store=stores.documents,
             tenants=stores.tenants,
-            jobs=stores.jobs,
+            queue=stores.jobs.queue,
             blobs=stores.blobs,
             passages=passages,
             limits=limits,

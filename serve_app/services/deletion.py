@@ -18,7 +18,7 @@ from deployments.ingestion.base import RemovedVersion
 from deployments.types import DocumentVersion
 from serve_app.platform.collections import removable
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.tenants import Removed, Tenants
 from serve_app.schemas.documents import DocumentSelection
 from serve_app.services.access import Access
@@ -46,7 +46,7 @@ class DeletionService:
     documents: DocumentService
     store: Documents
     tenants: Tenants
-    jobs: Jobs
+    queue: JobQueue
     blobs: Blobs
     passages: Passages
     limits: RequestLimits
@@ -108,7 +108,7 @@ class DeletionService:
                 tenant_id, [DocumentVersion(version.document_id, version.version) for version in live]
             )
             await self._delete_blobs(blobs)
-            await self.jobs.removed(live)
+            await self.queue.removed(live)
         except Unavailable as error:
             logger.warning(
                 "%d documents are deleted; what is left of them is removed later: %s", len(live), error.message

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
 
 from serve_app.config.args import ApiConfig
-from serve_app.platform.jobs import Jobs, JobState, JobSummary
+from serve_app.platform.job_states import JobState
+from serve_app.platform.jobs import Jobs, JobSummary, JobView
 from serve_app.services.access import Access
 from serve_app.storage.pagination import Page
 
@@ -21,7 +21,7 @@ class JobService:
     store: Jobs
     config: ApiConfig
 
-    async def get(self, caller: Access, job_id: str) -> dict[str, Any]:
+    async def get(self, caller: Access, job_id: str) -> JobView:
         """The job with each of its documents. Raises NotFound."""
         return await self.store.view(caller.tenant_id, job_id)
 
@@ -35,17 +35,17 @@ class JobService:
             caller.tenant_id, state=state, after=after, limit=limit, max_scanned=self.config.max_scanned
         )
 
-    async def wait(self, caller: Access, job_id: str, timeout_s: float) -> dict[str, Any]:
+    async def wait(self, caller: Access, job_id: str, timeout_s: float) -> JobView:
         """The job once it is over, or as it stands after `timeout_s` seconds. Raises NotFound."""
         end = time.monotonic() + timeout_s
         while True:
             job = await self.get(caller, job_id)
             remaining_s = end - time.monotonic()
-            if job["state"] not in ("queued", "running") or remaining_s <= 0:
+            if job.over or remaining_s <= 0:
                 return job
             await asyncio.sleep(min(_POLL_S, remaining_s))  # the worker that ends it may be on another node
 
-    async def cancel(self, caller: Access, job_id: str) -> dict[str, Any]:
+    async def cancel(self, caller: Access, job_id: str) -> JobView:
         """The job as it stands after it was ended. Raises NotFound."""
         await self.store.cancel(caller.tenant_id, job_id)
         return await self.get(caller, job_id)

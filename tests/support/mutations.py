@@ -24,14 +24,14 @@ from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus, milvus_rows
 from deployments.types import IndexEntry
 from serve_app.platform import audit as logs
-from serve_app.platform import bulk, collections, documents, idempotency, jobs, keys, tenants, webhooks
+from serve_app.platform import bulk, collections, documents, idempotency, job_queue, jobs, keys, tenants, webhooks
 from serve_app.platform import lexical_statistics as statistics
 from serve_app.platform.keys import Principal
 from serve_app.services.access import Access, AccessService
 from serve_app.storage import tables as models
 
 ROOT = Path(serve_app.__file__).parents[1]
-MODULES = (bulk, collections, documents, idempotency, jobs, keys, logs, statistics, tenants, webhooks)
+MODULES = (bulk, collections, documents, idempotency, job_queue, jobs, keys, logs, statistics, tenants, webhooks)
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ IMPLIED = {
     "bulk._is.1": "a job's id is drawn and belongs to one tenant",
     "bulk._claimed.1": "the worker's name holds the tenant, and the job's id is drawn",
     "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
-    "jobs._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
+    "job_queue._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
     "jobs._summaries.2": "the jobs were found among the tenant's just before",
     "jobs.cancel.2": "the job was found among the tenant's just before",
     "jobs.view.2": "the job was found among the tenant's just before",
-    "jobs.fail.1": "a job's id is drawn and belongs to one tenant",
+    "job_queue.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",
     "webhooks._set.1": "a message's id is drawn and belongs to one tenant",
     "statistics._owned.1": "removes rows that have come to nothing, and no committed row has",

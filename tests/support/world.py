@@ -216,16 +216,16 @@ class World:
     async def take(self, tenant: str) -> list[DocumentTask]:
         """A tenant's documents, for a worker that then does nothing with them."""
         taken = []
-        for task in await self.stores.jobs.claim("another worker", lease_s=60, limit=100):
+        for task in await self.stores.jobs.queue.claim("another worker", lease_s=60, limit=100):
             if task.tenant_id == tenant:
                 taken.append(task)
             else:
-                await self.stores.jobs.retry(task, after_s=0)
+                await self.stores.jobs.queue.retry(task, after_s=0)
         return taken
 
     async def give_back(self, tasks: Sequence[DocumentTask]) -> None:
         for task in tasks:
-            await self.stores.jobs.retry(task, after_s=0)
+            await self.stores.jobs.queue.retry(task, after_s=0)
 
     async def put(self, tenant: str, **document: Any) -> httpx.Response:
         """Hand a document in and wait until it is indexed or failed."""
@@ -282,7 +282,7 @@ async def world(
     )
     concluded = Concluded()
     stores.events.subscribers += (concluded,)
-    worker = Worker(ingestion, stages, stages, stores.jobs, blobs, "worker", parser)
+    worker = Worker(ingestion, stages, stages, stores.jobs.queue, blobs, "worker", parser)
     secret, _ = await stores.keys.create_key(PLATFORM, "platform", "platform")
     transport = httpx.ASGITransport(create_app(services))
     worker.start()

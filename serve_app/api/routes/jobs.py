@@ -16,7 +16,8 @@ from deployments.ingestion.base import DocumentState
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.openapi import A_TIME, Shown, Time, answers, event_stream, message_schema, refusals
 from serve_app.api.streaming import PING, event, events
-from serve_app.platform.jobs import BulkState, JobState, JobSummary
+from serve_app.platform.job_states import BulkState, JobState
+from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
 from serve_app.schemas import views
 from serve_app.schemas.base import Next
@@ -135,13 +136,13 @@ async def list_(
 async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> dict[str, Any]:
     """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
     job that is over nothing changes."""
-    return await services.jobs.cancel(caller, job_id)
+    return views.job(await services.jobs.cancel(caller, job_id))
 
 
 @router.get("/jobs/{job_id}", response_model=Job, responses={200: answers(example=_DONE), **refusals(NotFound)})
 async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> dict[str, Any]:
     """The job's state, counts by state, and each document's state with its error if it has one."""
-    return await services.jobs.get(caller, job_id)
+    return views.job(await services.jobs.get(caller, job_id))
 
 
 @router.get(

@@ -10,8 +10,8 @@ from tests.integration.api.conftest import LIMITS, Api
 
 async def index(api: Api, **body: Any) -> None:
     assert (await api.client.post("/v1/documents", json=body)).status_code == 202
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
-    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 3, {}))
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.queue.finish(task, IndexedDocument("", "hr", 3, {}))
 
 
 async def test_a_collection_is_made_shown_and_changed(api: Api) -> None:

@@ -128,10 +128,10 @@ async def test_async_false_waits_until_the_job_is_done(api: Api) -> None:
     waiting = asyncio.create_task(send(api, "process_documents", **params))
     while not api.announced:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
-    tasks = await api.stores.jobs.claim("w", lease_s=30, limit=10)
-    await api.stores.jobs.progress(tasks[0], "embedding")
+    tasks = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.queue.progress(tasks[0], "embedding")
     assert not waiting.done()
-    await api.stores.jobs.finish(tasks[0], IndexedDocument("", "hr", 1, {}))
+    await api.stores.jobs.queue.finish(tasks[0], IndexedDocument("", "hr", 1, {}))
     job = only(await waiting)["data"]
     assert (job["state"], job["documents"]) == (
         "succeeded",

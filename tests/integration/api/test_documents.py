@@ -20,7 +20,7 @@ from tests.support.pipeline import passage
 
 async def no_trace(api: Api) -> None:
     assert api.stored_files() == []
-    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
     assert api.announced == []
 
 
@@ -40,7 +40,7 @@ async def test_text_is_accepted_with_its_bytes_and_job_on_disk(api: Api) -> None
     assert accepted["document_id"] == "nn-30-18"
     assert answer.headers["location"] == f"/v1/jobs/{accepted['job_id']}"
     assert len(api.announced) == 1
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
     assert (task.document_id, task.owner, task.collection, task.language) == ("nn-30-18", "u1", "zakoni", "hr")
     assert task.metadata == {"year": 2018}
     assert (await api.stores.blobs.read(task.blob)).decode() == body["text"]
@@ -57,7 +57,7 @@ async def test_files_are_accepted_together(api: Api) -> None:
     accepted = answer.json()
     assert accepted["document_id"] is None
     assert [d["filename"] for d in accepted["documents"]] == ["a/jedan.md", "dva.txt"]
-    tasks = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    tasks = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
     assert {t.filename for t in tasks} == {"a/jedan.md", "dva.txt"}
     assert all(t.metadata == {"year": 2020} for t in tasks)
     assert len(api.stored_files()) == 2
@@ -76,7 +76,7 @@ async def test_documents_may_be_handed_in_for_a_ray_job(api: Api, body: dict[str
     job = (await api.client.get(answer.headers["location"])).json()
     assert job["bulk"] == {"ray_job": f"ingest-t-{job['id']}", "state": "waiting", "detail": None}
     assert len(api.announced) == 1
-    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_a_document_is_fetched_by_its_uri_before_it_is_accepted(api: Api) 
     uri = named(api, "zakon.html", b"<h1>Zakon</h1>")
     first = await api.client.post("/v1/documents", json={"uri": uri, "title": "Zakon", "user": "u1"})
     assert first.status_code == 202, first.text
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
     assert (task.filename, task.title, task.owner) == ("zakon.html", "Zakon", "u1")
     assert await api.stores.blobs.read(task.blob) == b"<h1>Zakon</h1>"
     named(api, "zakon.html", b"# Zakon")
@@ -126,7 +126,7 @@ async def test_a_document_is_fetched_by_its_uri_before_it_is_accepted(api: Api) 
     other = await api.client.post("/v1/documents", json=given | {"user": "u2"})
     assert second.json()["document_id"] == first.json()["document_id"] == task.document_id
     assert other.json()["document_id"] != task.document_id
-    assert {t.filename for t in await api.stores.jobs.claim("w", lease_s=30, limit=10)} == {"zakon.md"}
+    assert {t.filename for t in await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)} == {"zakon.md"}
 
 
 @pytest.mark.parametrize(
@@ -225,18 +225,18 @@ async def test_deleting_a_document_takes_its_passages_its_row_and_its_bytes(api:
     assert (await api.client.delete("/v1/documents/a/b")).status_code == 204
     assert set(api.stages.deleted) == {("t", "a/b")}
     assert api.stored_files() == []
-    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
     again = await api.client.delete("/v1/documents/a/b")
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
 async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
     assert (await api.client.post("/v1/documents", json={"id": "d", "text": "a"})).status_code == 202
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
-    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.queue.finish(task, IndexedDocument("", "hr", 1, {}))
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert (await api.client.delete("/v1/documents/d")).status_code == 204
-    [left] = await api.stores.jobs.removable(10)
+    [left] = await api.stores.jobs.queue.removable(10)
     assert (left.version, left.blob) == (task.version, task.blob), "ingestion removes what is left"
     assert (await api.client.delete("/v1/documents/d")).status_code == 404
 
@@ -244,8 +244,8 @@ async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
 async def test_the_same_document_again_is_no_work_and_leaves_no_second_copy(api: Api) -> None:
     body = {"id": "d", "text": "a"}
     await api.client.post("/v1/documents", json=body)
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=10)
-    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
+    await api.stores.jobs.queue.finish(task, IndexedDocument("", "hr", 1, {}))
     again = await api.client.post("/v1/documents", json=body)
     job = (await api.client.get(again.headers["location"])).json()
     assert job["counts"]["indexed"] == 1
@@ -255,8 +255,8 @@ async def test_the_same_document_again_is_no_work_and_leaves_no_second_copy(api:
 async def index(api: Api, **body: Any) -> DocumentTask:
     """Hand a document in, and index it as three passages."""
     assert (await api.client.post("/v1/documents", json=body)).status_code == 202
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
-    await api.stores.jobs.finish(task, IndexedDocument(body.get("title", ""), "hr", 3, {}))
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.queue.finish(task, IndexedDocument(body.get("title", ""), "hr", 3, {}))
     store = functools.partial(replace, passage(1), document_id=task.document_id, version=task.version)
     api.stages.stored += [store(id=f"{task.document_id}-{n}", position=n, metadata={"n": n}) for n in range(3)]
     return task
@@ -498,7 +498,7 @@ async def test_documents_are_deleted_by_what_is_asked(api: Api) -> None:
     assert {each.document_id for each in api.stages.stored} == {"b", "d"}
     assert len(api.stored_files()) == 2
     assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == ()
-    assert await api.stores.jobs.claim("w", lease_s=30, limit=10) == []
+    assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
     assert await erase(api, user="") == {"deleted": 2, "more": False}
 
 

@@ -51,7 +51,7 @@ async def test_the_second_request_does_nothing(api: Api) -> None:
     for _ in range(2):
         await create(api, "/v1/documents", text="Članak 1.")
     assert len(api.stored_files()) == 1
-    assert len(await api.stores.jobs.claim("w", lease_s=30, limit=10)) == 1
+    assert len(await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)) == 1
     assert len(api.announced) == 1
 
 

@@ -29,7 +29,7 @@ async def accept(api: Api, *names: str) -> str:
 
 
 async def claim(api: Api) -> list[DocumentTask]:
-    return await api.stores.jobs.claim("w", lease_s=30, limit=10)
+    return await api.stores.jobs.queue.claim("w", lease_s=30, limit=10)
 
 
 async def listed(api: Api, **params: Any) -> tuple[list[str], str | None]:
@@ -51,8 +51,8 @@ async def test_jobs_are_listed_newest_first_and_in_pages(api: Api) -> None:
 async def test_jobs_of_one_state_are_listed_with_their_counts(api: Api) -> None:
     done = await accept(api, "a", "b")
     a, b = await claim(api)
-    await api.stores.jobs.finish(a, INDEXED)
-    await api.stores.jobs.fail(b, "broken_document", "no text in it")
+    await api.stores.jobs.queue.finish(a, INDEXED)
+    await api.stores.jobs.queue.fail(b, "broken_document", "no text in it")
     waiting = await accept(api, "c")
     [job] = (await api.client.get("/v1/jobs", params={"state": "partial"})).json()["jobs"]
     whole = (await api.client.get(f"/v1/jobs/{done}")).json()
@@ -69,7 +69,7 @@ async def test_jobs_of_one_state_are_listed_with_their_counts(api: Api) -> None:
 async def test_jobs_are_listed_to_admins_and_another_tenant_s_are_not_there(api: Api) -> None:
     job = await accept(api, "a")
     [task] = await claim(api)
-    await api.stores.jobs.finish(task, INDEXED)
+    await api.stores.jobs.queue.finish(task, INDEXED)
     assert (await api.client.get("/v1/jobs", headers=await api.key("query"))).status_code == 403
     assert (await api.client.get(f"/v1/jobs/{job}/events", headers=await api.key("query"))).status_code == 200
     await api.stores.tenants.ensure("other")
@@ -97,7 +97,7 @@ async def follow(api: Api, job_id: str) -> AsyncGenerator[bytes]:
 async def test_a_job_that_is_over_has_one_event(api: Api) -> None:
     job = await accept(api, "a")
     [task] = await claim(api)
-    await api.stores.jobs.finish(task, INDEXED)
+    await api.stores.jobs.queue.finish(task, INDEXED)
     answer = await api.client.get(f"/v1/jobs/{job}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     [event] = events(answer.text)
@@ -122,9 +122,9 @@ async def test_events_follow_a_job_to_its_end(api: Api) -> None:
     assert await anext(stream) == PING
     a, b = await claim(api)
     assert await told() == ("2", "progress", "running", 0)
-    await api.stores.jobs.finish(a, INDEXED)
+    await api.stores.jobs.queue.finish(a, INDEXED)
     assert await told() == ("3", "progress", "running", 1)
-    await api.stores.jobs.fail(b, "broken_document", "no text in it")
+    await api.stores.jobs.queue.fail(b, "broken_document", "no text in it")
     assert await told() == ("4", "complete", "partial", 1)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
@@ -174,8 +174,8 @@ async def test_a_reader_that_goes_away_ends_the_asking(api: Api) -> None:
 
 async def test_a_job_is_cancelled_and_what_is_indexed_of_it_stays(api: Api) -> None:
     job = await accept(api, "a", "b")
-    [first] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
-    await api.stores.jobs.finish(first, INDEXED)
+    [first] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.queue.finish(first, INDEXED)
     answer = await api.client.post(f"/v1/jobs/{job}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (200, "partial")
     assert answer.json()["counts"]["cancelled"] == 1
@@ -189,8 +189,8 @@ async def test_a_job_that_a_worker_is_at_is_over_once_the_worker_notices(api: Ap
     [task] = await claim(api)
     assert (await api.client.post(f"/v1/jobs/{job}/cancel")).json()["state"] == "running"
     with pytest.raises(DocumentCancelled):
-        await api.stores.jobs.progress(task, "embedding")
-    await api.stores.jobs.fail(task, "given_up", "")
+        await api.stores.jobs.queue.progress(task, "embedding")
+    await api.stores.jobs.queue.fail(task, "given_up", "")
     assert (await api.client.get(f"/v1/jobs/{job}")).json()["state"] == "cancelled"
 
 

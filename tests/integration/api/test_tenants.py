@@ -167,8 +167,8 @@ async def test_deleting_a_tenant_reports_what_it_removed(api: Api, platform: dic
     first = {"id": "a", "text": "dva", "collection": "c"}
     for body in (first, {"id": "b", "text": "tri!"}):
         assert (await api.client.post("/v1/documents", json=body, headers=named)).status_code == 202
-    [task] = await api.stores.jobs.claim("w", lease_s=30, limit=1)
-    await api.stores.jobs.finish(task, IndexedDocument("", "hr", 1, {}))
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    await api.stores.jobs.queue.finish(task, IndexedDocument("", "hr", 1, {}))
     theirs = await api.key("admin", "other")
     await api.client.post("/v1/documents", json={"id": "mine", "text": "a"}, headers={"X-Tenant-ID": "t"})
     answer = await api.client.delete("/v1/tenants/other")

@@ -23,6 +23,7 @@ from serve_app.outbound.webhooks import Sender, signature
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
+from serve_app.schemas import views
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
 from serve_app.storage.tables import WebhookDelivery, utc_now
@@ -44,13 +45,13 @@ class Told:
         """One to whose store it is `now`."""
         web = ReachConfig(allow_http=True, ports=(self.site.port,), networks=("127.0.0.1/32",))
         config = WebhookConfig.model_validate({"web": web, "poll_s": 0.02, "first_delay_s": 0.02, **changed})
-        store = Webhooks(self.database, self.jobs.view, clock=lambda: now or utc_now())
+        store = Webhooks(self.database, self.jobs.view, views.job, clock=lambda: now or utc_now())
         return Sender(config, store, Http(config.web))
 
     async def ended(self) -> str:
         job = await self.jobs.accept("a", [document("d1", title="Žalba"), document("d2", "other")])
-        for task in await self.jobs.claim("w", lease_s=30, limit=2):
-            await self.jobs.finish(task, indexed({}))
+        for task in await self.jobs.queue.claim("w", lease_s=30, limit=2):
+            await self.jobs.queue.finish(task, indexed({}))
         return job.id
 
     async def until(self, state: str, *, tried: bool = False) -> WebhookDelivery:
@@ -109,7 +110,7 @@ async def test_a_job_s_end_is_told_and_signed(told: Told) -> None:
     assert asked.line == "POST /hook HTTP/1.1"
     assert asked.headers["content-type"] == "application/json"
     message = verified(asked)
-    view = await told.jobs.view("a", job)
+    view = views.job(await told.jobs.view("a", job))
     assert message == {
         "type": "job.completed",
         "timestamp": view["updated_at"],

@@ -101,8 +101,12 @@ async def test_every_change_is_in_the_audit_log(events: Events, audit: AuditLog,
     await collections.create("c", "zakoni")
     await collections.patch("c", "zakoni", {"description": "opis"})
     job = await jobs.accept("c", [document("d", collection="zakoni"), document("e", collection="zakoni")])
-    for task in await jobs.claim("w", lease_s=30, limit=2):
-        await (jobs.finish(task, indexed({})) if task.document_id == "d" else jobs.fail(task, "broken_document", "x"))
+    for task in await jobs.queue.claim("w", lease_s=30, limit=2):
+        await (
+            jobs.queue.finish(task, indexed({}))
+            if task.document_id == "d"
+            else jobs.queue.fail(task, "broken_document", "x")
+        )
     await Documents(database, events).delete("c", "d")
     await Documents(database, events).delete_collection("c", "zakoni")
     await tenants.patch("c", name="C", settings={"default_language": "en"})
@@ -130,8 +134,8 @@ async def test_a_job_of_which_nothing_came_is_in_the_audit_log(
 ) -> None:
     jobs = Jobs(database, events)
     job = await jobs.accept("a", [document("d")])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.fail(task, "broken_document", "x")
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
+    await jobs.queue.fail(task, "broken_document", "x")
     assert [(entry.action, entry.subject) for entry in await told(events, audit)] == [
         ("job.created", job.id),
         ("document.failed", "d"),
@@ -145,8 +149,8 @@ async def test_no_content_is_in_the_audit_log(events: Events, audit: AuditLog, d
     await Collections(database, events).patch("a", "default", {"description": CANARY})
     secret, _ = await Keys(database, events).create_key("a", CANARY)
     await jobs.accept("a", [document("d", CANARY, title=CANARY, filename=CANARY, metadata={CANARY: CANARY})])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.fail(task, "broken_document", f"the page says {CANARY}")
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
+    await jobs.queue.fail(task, "broken_document", f"the page says {CANARY}")
     entries = await told(events, audit)
     assert len(entries) == 6
     assert CANARY not in str(entries)

@@ -9,7 +9,7 @@ from deployments.ingestion.base import DocumentTask
 from deployments.ingestion.bulk.base import BulkJob
 from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.jobs import BulkView, Jobs
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -17,7 +17,7 @@ LEASE_S = 30.0
 
 @pytest.fixture
 def bulk(jobs: Jobs) -> BulkJobs:
-    return BulkJobs(jobs)
+    return BulkJobs(jobs.queue)
 
 
 async def accept(jobs: Jobs, *ids: str, tenant: str = "a") -> BulkJob:
@@ -31,12 +31,13 @@ async def start(bulk: BulkJobs, most: int = 9) -> BulkJob | None:
 async def claim(jobs: Jobs, job: BulkJob | None = None) -> list[DocumentTask]:
     """As the job's Ray Job, or as an ordinary worker."""
     name, job_id = (job.name, job.id) if job else ("worker", None)
-    return await jobs.claim(name, lease_s=LEASE_S, limit=10, job_id=job_id)
+    return await jobs.queue.claim(name, lease_s=LEASE_S, limit=10, job_id=job_id)
 
 
 async def state(jobs: Jobs, job: BulkJob) -> Any:
-    view = (await jobs.view(job.tenant_id, job.id))["bulk"]
-    return view["state"], view["detail"]
+    view = (await jobs.view(job.tenant_id, job.id)).bulk
+    assert view is not None
+    return view.state, view.detail
 
 
 async def test_its_documents_are_for_its_ray_job_alone(jobs: Jobs, bulk: BulkJobs) -> None:
@@ -50,17 +51,17 @@ async def test_its_documents_are_for_its_ray_job_alone(jobs: Jobs, bulk: BulkJob
     x, y = await claim(jobs, job)
     assert (x.document_id, y.document_id) == ("x", "y")
     assert await bulk.waiting(job) == 0
-    await jobs.finish(x, indexed({}))
-    await jobs.fail(y, "broken_document", "")
+    await jobs.queue.finish(x, indexed({}))
+    await jobs.queue.fail(y, "broken_document", "")
     await bulk.end(job)
     view = await jobs.view("a", job.id)
-    assert view["state"] == "partial"
-    assert view["bulk"] == {"ray_job": f"ingest-a-{job.id}", "state": "ended", "detail": None}
+    assert view.state == "partial"
+    assert view.bulk == BulkView(f"ingest-a-{job.id}", "ended", None)
 
 
 async def test_a_job_that_nobody_asked_for_in_bulk_has_no_ray_job(jobs: Jobs, bulk: BulkJobs) -> None:
     job = await jobs.accept("a", [document("x")])
-    assert (await jobs.view("a", job.id))["bulk"] is None
+    assert (await jobs.view("a", job.id)).bulk is None
     assert await start(bulk) is None
     assert len(await claim(jobs)) == 1
 
@@ -68,9 +69,9 @@ async def test_a_job_that_nobody_asked_for_in_bulk_has_no_ray_job(jobs: Jobs, bu
 async def test_what_is_indexed_as_it_is_needs_no_ray_job(jobs: Jobs, bulk: BulkJobs) -> None:
     await jobs.accept("a", [document("x")])
     (task,) = await claim(jobs)
-    await jobs.finish(task, indexed({}))
+    await jobs.queue.finish(task, indexed({}))
     again = await accept(jobs, "x")
-    assert (await jobs.view("a", again.id))["bulk"] is None
+    assert (await jobs.view("a", again.id)).bulk is None
     assert await start(bulk) is None
 
 
@@ -112,11 +113,11 @@ async def test_a_silent_ray_job_loses_its_documents_to_the_workers(jobs: Jobs, b
     assert await state(jobs, job) == ("ended", "its Ray Job ended without a word")
     taken = await claim(jobs)
     assert [(task.document_id, task.attempts) for task in taken] == [("x", 2), ("y", 2)]
-    await jobs.finish(lost, indexed({1: 1}))
-    assert (await jobs.view("a", job.id))["counts"]["indexed"] == 0
+    await jobs.queue.finish(lost, indexed({1: 1}))
+    assert (await jobs.view("a", job.id)).counts["indexed"] == 0
     for task in taken:
-        await jobs.finish(task, indexed({1: 1}))
-    assert (await jobs.view("a", job.id))["state"] == "succeeded"
+        await jobs.queue.finish(task, indexed({1: 1}))
+    assert (await jobs.view("a", job.id)).state == "succeeded"
 
 
 async def test_a_silent_ray_job_makes_room_for_the_next(jobs: Jobs, bulk: BulkJobs, clock: Clock) -> None:
@@ -132,7 +133,7 @@ async def test_a_silent_ray_job_makes_room_for_the_next(jobs: Jobs, bulk: BulkJo
 async def test_renewing_leaves_other_claims_alone(jobs: Jobs, bulk: BulkJobs, clock: Clock) -> None:
     job = await accept(jobs, "x")
     await start(bulk)
-    await jobs.claim("another", lease_s=LEASE_S, limit=1, job_id=job.id)
+    await jobs.queue.claim("another", lease_s=LEASE_S, limit=1, job_id=job.id)
     clock.advance(LEASE_S - 1)
     assert await bulk.renew(job, lease_s=LEASE_S)
     clock.advance(2)
@@ -143,7 +144,7 @@ async def test_what_has_ended_puts_back_what_it_claimed(jobs: Jobs, bulk: BulkJo
     job = await accept(jobs, "x", "y")
     await start(bulk)
     x, _ = await claim(jobs, job)
-    await jobs.finish(x, indexed({}))
+    await jobs.queue.finish(x, indexed({}))
     await bulk.end(job, "it was stopped")
     assert await state(jobs, job) == ("ended", "it was stopped")
     await bulk.end(job, "twice")

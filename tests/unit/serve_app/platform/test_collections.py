@@ -86,17 +86,17 @@ async def test_a_collection_s_documents_are_cut_by_its_sizes_and_again_when_thos
 ) -> None:
     await collections.create("a", "zakoni", sizes=ChunkSizes(100, 10))
     await jobs.accept("a", [document("d", collection="zakoni"), document("e")])
-    mine, other = await jobs.claim("w", lease_s=30, limit=2)
+    mine, other = await jobs.queue.claim("w", lease_s=30, limit=2)
     assert (mine.chunk_sizes, other.chunk_sizes) == (ChunkSizes(100, 10), ChunkSizes())
     for task in (mine, other):
-        await jobs.finish(task, indexed({1: 1}))
+        await jobs.queue.finish(task, indexed({1: 1}))
     again = [document("d", collection="zakoni"), document("e")]
     await jobs.accept("a", again)
-    assert await jobs.claim("w", lease_s=30, limit=2) == []
+    assert await jobs.queue.claim("w", lease_s=30, limit=2) == []
     changed = await collections.patch("a", "zakoni", {"chunk_tokens": 200, "chunk_overlap": None})
     assert (changed.chunk_tokens, changed.chunk_overlap) == (200, None)
     await jobs.accept("a", again)
-    (task,) = await jobs.claim("w", lease_s=30, limit=2)
+    (task,) = await jobs.queue.claim("w", lease_s=30, limit=2)
     assert (task.document_id, task.chunk_sizes) == ("d", ChunkSizes(200, None))
 
 
@@ -133,13 +133,13 @@ async def test_documents_and_passages_are_counted_once_they_are_live(
     await jobs.accept("b", [document("d", collection="zakoni")])
     await jobs.accept("a", [document("d", collection="zakoni"), document("e", collection="zakoni"), document("f")])
     assert await counts() == {"default": (0, 0), "zakoni": (0, 0)}
-    for passages, task in enumerate(await jobs.claim("w", lease_s=30, limit=10), start=1):
-        await jobs.finish(task, indexed({}, passages=passages))
+    for passages, task in enumerate(await jobs.queue.claim("w", lease_s=30, limit=10), start=1):
+        await jobs.queue.finish(task, indexed({}, passages=passages))
     assert await counts() == {"default": (1, 4), "zakoni": (2, 5)}
     await jobs.accept("a", [document("e", "moved")])
     assert (await counts())["zakoni"] == (2, 5), "the live version is still there"
-    for task in await jobs.claim("w", lease_s=30, limit=1):
-        await jobs.finish(task, indexed({}, passages=10))
+    for task in await jobs.queue.claim("w", lease_s=30, limit=1):
+        await jobs.queue.finish(task, indexed({}, passages=10))
     assert await counts() == {"default": (2, 14), "zakoni": (1, 2)}
     await Documents(database).delete("a", "d")
     assert await counts() == {"default": (2, 14), "zakoni": (0, 0)}

@@ -13,7 +13,7 @@ from deployments.filters import parse
 from deployments.ingestion.base import DocumentCancelled, RemovedVersion
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import REWRITE_S, Documents, Rewriting, Selection
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.jobs import DocumentProgress, Jobs
 from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
 from serve_app.storage import pagination as scanning
 from serve_app.storage.database import Database
@@ -41,35 +41,35 @@ def row(document: Document) -> dict[str, Any]:
 
 async def test_a_deleted_document_leaves_no_statistics(jobs: Jobs, documents: Documents, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.finish(task, indexed({1: 2, 2**32 - 1: 1}, passages=2))
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
+    await jobs.queue.finish(task, indexed({1: 2, 2**32 - 1: 1}, passages=2))
     await jobs.accept("a", [document("d", "two")])
     assert await documents.delete("a", "d") == ["blob of one", "blob of two"]
     assert await rows(database) == [0, 0, 0]
-    assert await jobs.claim("w", lease_s=30, limit=1) == []
+    assert await jobs.queue.claim("w", lease_s=30, limit=1) == []
 
 
 async def test_a_queued_version_is_cancelled(jobs: Jobs, documents: Documents) -> None:
     job = await jobs.accept("a", [document("d")])
     await documents.delete("a", "d")
-    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+    assert (await jobs.view("a", job.id)).state == "cancelled"
 
 
 async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Documents, database: Database) -> None:
     """Nor does it when the document is handed in again before its worker notices."""
     old = await jobs.accept("a", [document("d", "one")])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     await documents.delete("a", "d")
     await jobs.accept("a", [document("d", "two")])
-    assert await jobs.claim("w", lease_s=30, limit=1) == [], "the first worker may still be writing passages"
+    assert await jobs.queue.claim("w", lease_s=30, limit=1) == [], "the first worker may still be writing passages"
     with pytest.raises(DocumentCancelled, match="was deleted"):
-        await jobs.finish(task, indexed({1: 1}))
-    await jobs.fail(task, "not_found", "it was deleted")
-    assert (await jobs.view("a", old.id))["documents"] == [
-        {"id": "d", "state": "cancelled", "chunks": 0, "chunks_done": 0, "error": None}
+        await jobs.queue.finish(task, indexed({1: 1}))
+    await jobs.queue.fail(task, "not_found", "it was deleted")
+    assert (await jobs.view("a", old.id)).documents == [
+        DocumentProgress("d", "cancelled", chunks=0, chunks_done=0, error=None)
     ]
     assert await rows(database) == [1, 0, 0]
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     assert task.blob == "blob of two"
 
 
@@ -77,16 +77,16 @@ async def test_a_version_in_work_whose_worker_died_is_cleared_up_by_the_next(
     jobs: Jobs, documents: Documents, clock: Clock
 ) -> None:
     await jobs.accept("a", [document("d", "one")])
-    [live] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.finish(live, indexed({1: 1}))
+    [live] = await jobs.queue.claim("w", lease_s=30, limit=1)
+    await jobs.queue.finish(live, indexed({1: 1}))
     job = await jobs.accept("a", [document("d", "two")])
-    [lost] = await jobs.claim("w", lease_s=30, limit=1)
+    [lost] = await jobs.queue.claim("w", lease_s=30, limit=1)
     await documents.delete("a", "d")
     clock.advance(30)
-    assert await jobs.claim("other", lease_s=30, limit=1) == []
-    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+    assert await jobs.queue.claim("other", lease_s=30, limit=1) == []
+    assert (await jobs.view("a", job.id)).state == "cancelled"
     clock.advance(RETIRE_AFTER_S)
-    assert {each.version for each in await jobs.removable(10)} == {live.version, lost.version}
+    assert {each.version for each in await jobs.queue.removable(10)} == {live.version, lost.version}
 
 
 async def test_another_tenants_document_is_not_there(jobs: Jobs, documents: Documents, database: Database) -> None:
@@ -103,8 +103,8 @@ async def test_a_deleted_collection_takes_its_documents_and_statistics_with_it(
     await jobs.accept("a", mine)
     await jobs.accept("b", [document("d", "three", collection="zakoni")])
     await jobs.accept("a", [document("f", "four")])
-    for task in await jobs.claim("w", lease_s=30, limit=10):
-        await jobs.finish(task, indexed({1: 1}))
+    for task in await jobs.queue.claim("w", lease_s=30, limit=10):
+        await jobs.queue.finish(task, indexed({1: 1}))
     assert await documents.delete_collection("a", "zakoni") == (
         {"documents": 2, "passages": 2},
         ["blob of one", "blob of two"],
@@ -123,17 +123,17 @@ async def test_a_deleted_collections_versions_on_their_way_are_given_up(
 ) -> None:
     new = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
     job = await jobs.accept("a", new)
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     others = await jobs.accept("b", new)
     assert await documents.delete_collection("a", "zakoni") == (
         {"documents": 2, "passages": 0},
         ["blob of one", "blob of two"],
     )
-    assert (await jobs.view("b", others.id))["state"] == "queued"
+    assert (await jobs.view("b", others.id)).state == "queued"
     with pytest.raises(DocumentCancelled, match="was deleted"):
-        await jobs.finish(task, indexed({1: 1}))
-    await jobs.fail(task, "not_found", "")
-    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+        await jobs.queue.finish(task, indexed({1: 1}))
+    await jobs.queue.fail(task, "not_found", "")
+    assert (await jobs.view("a", job.id)).state == "cancelled"
     assert await rows(database) == [2, 0, 0]
 
 
@@ -141,16 +141,16 @@ async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is
     jobs: Jobs, documents: Documents, database: Database
 ) -> None:
     await jobs.accept("a", [document("d", "one"), document("e", "two")])
-    for task in await jobs.claim("w", lease_s=30, limit=2):
-        await jobs.finish(task, indexed({1: 1}))
+    for task in await jobs.queue.claim("w", lease_s=30, limit=2):
+        await jobs.queue.finish(task, indexed({1: 1}))
     moved = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
     job = await jobs.accept("a", moved)
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     assert await documents.delete_collection("a", "zakoni") == ({"documents": 0, "passages": 0}, [])
     with pytest.raises(DocumentCancelled):
-        await jobs.finish(task, indexed({1: 1}))
-    await jobs.fail(task, "not_found", "")
-    assert (await jobs.view("a", job.id))["state"] == "cancelled"
+        await jobs.queue.finish(task, indexed({1: 1}))
+    await jobs.queue.fail(task, "not_found", "")
+    assert (await jobs.view("a", job.id)).state == "cancelled"
     async with database.session() as session:
         assert set(await session.scalars(select(Document.collection))) == {"default"}
 
@@ -199,12 +199,12 @@ async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
 ) -> None:
     ids = [f"d{n}" for n in range(15)]
     await jobs.accept("a", [document(each, collection="zakoni") for each in ids])
-    tasks = await jobs.claim("w", lease_s=30, limit=15)
+    tasks = await jobs.queue.claim("w", lease_s=30, limit=15)
     other = Jobs(Database(database.config), clock=jobs.clock)
 
     async def renew() -> None:
         for _ in range(10):
-            await other.renew("w", tasks[::-1], lease_s=30)
+            await other.queue.renew("w", tasks[::-1], lease_s=30)
         await other.database.close()
 
     renewing = asyncio.create_task(renew())
@@ -216,11 +216,11 @@ async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
 
 async def put(jobs: Jobs, tenant: str, id: str, *, live: bool = True, **fields: Any) -> None:
     await jobs.accept(tenant, [document(id, id, **fields)])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     if live:
-        await jobs.finish(task, indexed({1: 1}, passages=3))
+        await jobs.queue.finish(task, indexed({1: 1}, passages=3))
     else:
-        await jobs.fail(task, "broken_document", "no text in it")
+        await jobs.queue.fail(task, "broken_document", "no text in it")
 
 
 async def ids(documents: Documents, *, filter: str = "", after: str = "", limit: int = 10, **chosen: Any) -> Any:
@@ -307,7 +307,7 @@ async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     assert (changed.passages, changed.updated_at) == (3, clock.now)
     assert (await Visibility(database).visible_versions("a")).hidden == (live.version,)
     clock.advance(RETIRE_AFTER_S)
-    assert await jobs.removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
+    assert await jobs.queue.removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
     assert await documents.delete("a", "d") == ["blob of d"]
 
 
@@ -320,9 +320,9 @@ async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passa
     clock.advance(REWRITE_S)
     with pytest.raises(Unavailable, match="try again"):
         await documents.finish_rewriting("a", work)
-    assert await jobs.removable(10) == [], "some of them may be on their way"
+    assert await jobs.queue.removable(10) == [], "some of them may be on their way"
     clock.advance(REWRITE_S)
-    assert await jobs.removable(10) == [RemovedVersion("a", "d", work.copy.to)]
+    assert await jobs.queue.removable(10) == [RemovedVersion("a", "d", work.copy.to)]
     assert row(await documents.get("a", "d")) == live
 
 

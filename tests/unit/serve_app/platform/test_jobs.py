@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from deployments.ingestion.base import DocumentCancelled, DocumentTask, LeaseLos
 from deployments.types import VisibleVersions
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
-from serve_app.platform.jobs import Jobs
+from serve_app.platform.jobs import DocumentError, DocumentProgress, Jobs, JobView
 from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
@@ -23,7 +24,7 @@ LEASE_S = 30.0
 
 
 async def claim(jobs: Jobs, worker: str = "w", limit: int = 10) -> list[DocumentTask]:
-    return await jobs.claim(worker, lease_s=LEASE_S, limit=limit)
+    return await jobs.queue.claim(worker, lease_s=LEASE_S, limit=limit)
 
 
 async def claim_one(jobs: Jobs, worker: str = "w") -> DocumentTask:
@@ -32,7 +33,7 @@ async def claim_one(jobs: Jobs, worker: str = "w") -> DocumentTask:
 
 
 async def states(jobs: Jobs, job_id: str, tenant: str = "a") -> dict[str, str]:
-    return {each["id"]: each["state"] for each in (await jobs.view(tenant, job_id))["documents"]}
+    return {document.id: document.state for document in (await jobs.view(tenant, job_id)).documents}
 
 
 async def live(database: Database, document_id: str) -> Document | None:
@@ -63,33 +64,27 @@ async def test_a_task_carries_what_was_accepted(jobs: Jobs) -> None:
 
 async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("x"), document("y"), document("z")])
-    assert (await jobs.view("a", job.id))["state"] == "queued"
+    assert (await jobs.view("a", job.id)).state == "queued"
     x, y, z = await claim(jobs)
     clock.advance(5)
-    await jobs.progress(y, "embedding", Progress("f", chunks=9, done=4))
-    await jobs.finish(x, indexed({1: 1}))
-    await jobs.fail(z, "broken_document", "not a PDF")
-    assert await jobs.view("a", job.id) == {
-        "id": job.id,
-        "state": "running",
-        "counts": {"queued": 0, "parsing": 0, "embedding": 1, "indexed": 1, "failed": 1, "cancelled": 0},
-        "documents": [
-            {"id": "x", "state": "indexed", "chunks": 1, "chunks_done": 1, "error": None},
-            {"id": "y", "state": "embedding", "chunks": 9, "chunks_done": 4, "error": None},
-            {
-                "id": "z",
-                "state": "failed",
-                "chunks": 0,
-                "chunks_done": 0,
-                "error": {"code": "broken_document", "detail": "not a PDF"},
-            },
+    await jobs.queue.progress(y, "embedding", Progress("f", chunks=9, done=4))
+    await jobs.queue.finish(x, indexed({1: 1}))
+    await jobs.queue.fail(z, "broken_document", "not a PDF")
+    assert await jobs.view("a", job.id) == JobView(
+        id=job.id,
+        state="running",
+        counts={"queued": 0, "parsing": 0, "embedding": 1, "indexed": 1, "failed": 1, "cancelled": 0},
+        documents=[
+            DocumentProgress("x", "indexed", 1, 1, None),
+            DocumentProgress("y", "embedding", 9, 4, None),
+            DocumentProgress("z", "failed", 0, 0, DocumentError("broken_document", "not a PDF")),
         ],
-        "bulk": None,
-        "created_at": "2026-01-31T12:00:00+00:00",
-        "updated_at": "2026-01-31T12:00:05+00:00",
-    }
-    await jobs.finish(y, indexed({1: 1}))
-    assert (await jobs.view("a", job.id))["state"] == "partial"
+        bulk=None,
+        created_at=clock() - timedelta(seconds=5),
+        updated_at=clock(),
+    )
+    await jobs.queue.finish(y, indexed({1: 1}))
+    assert (await jobs.view("a", job.id)).state == "partial"
 
 
 @pytest.mark.parametrize(("ends", "state"), [("finish", "succeeded"), ("fail", "failed")])
@@ -97,10 +92,10 @@ async def test_a_job_that_ended_one_way(jobs: Jobs, ends: str, state: str) -> No
     job = await jobs.accept("a", [document("x"), document("y")])
     for task in await claim(jobs):
         if ends == "finish":
-            await jobs.finish(task, indexed({}))
+            await jobs.queue.finish(task, indexed({}))
         else:
-            await jobs.fail(task, "broken_document", "")
-    assert (await jobs.view("a", job.id))["state"] == state
+            await jobs.queue.fail(task, "broken_document", "")
+    assert (await jobs.view("a", job.id)).state == state
 
 
 async def test_a_job_is_its_tenants_alone(jobs: Jobs) -> None:
@@ -118,10 +113,10 @@ async def test_each_document_is_claimed_once_by_workers_that_contend(jobs: Jobs,
 
     async def work(name: str) -> None:
         mine = Jobs(Database(database.config))
-        while tasks := await mine.claim(name, lease_s=LEASE_S, limit=3):
+        while tasks := await mine.queue.claim(name, lease_s=LEASE_S, limit=3):
             claimed.extend((task.tenant_id, task.document_id) for task in tasks)
             for task in tasks:
-                await mine.finish(task, indexed({1: 1, 2: 1}))
+                await mine.queue.finish(task, indexed({1: 1, 2: 1}))
         await mine.database.close()
 
     await asyncio.gather(*(work(f"w{n}") for n in range(4)))
@@ -141,11 +136,11 @@ async def test_a_lost_lease_hands_the_document_on(jobs: Jobs, clock: Clock) -> N
     assert second == replace(first, attempts=2)
 
     with pytest.raises(LeaseLost):
-        await jobs.progress(first, "embedding")
-    await jobs.renew("first", [first], lease_s=1000)
-    await jobs.finish(first, indexed({1: 1}))
-    await jobs.fail(first, "broken_document", "")
-    await jobs.retry(first, after_s=0)
+        await jobs.queue.progress(first, "embedding")
+    await jobs.queue.renew("first", [first], lease_s=1000)
+    await jobs.queue.finish(first, indexed({1: 1}))
+    await jobs.queue.fail(first, "broken_document", "")
+    await jobs.queue.retry(first, after_s=0)
     assert await states(jobs, job.id) == {"d": "parsing"}, "the first worker's calls must change nothing any more"
 
     clock.advance(LEASE_S)
@@ -157,8 +152,8 @@ async def test_the_next_worker_is_told_how_far_the_one_before_came(jobs: Jobs, c
     first = await claim_one(jobs)
     assert first.progress == Progress()
     so_far = Progress("f", chunks=9, done=4)
-    await jobs.progress(first, "embedding", so_far)
-    await jobs.progress(first, "embedding")
+    await jobs.queue.progress(first, "embedding", so_far)
+    await jobs.queue.progress(first, "embedding")
     clock.advance(LEASE_S)
     assert (await claim_one(jobs, "second")).progress == so_far
 
@@ -166,21 +161,21 @@ async def test_the_next_worker_is_told_how_far_the_one_before_came(jobs: Jobs, c
 async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("done"), document("in work"), document("tried"), document("waiting")])
     other = await jobs.accept("b", [document("waiting")])
-    done, in_work, tried = await jobs.claim("w", lease_s=LEASE_S, limit=3)
-    await jobs.finish(done, indexed({1: 1}))
-    await jobs.retry(tried, after_s=60)
+    done, in_work, tried = await jobs.queue.claim("w", lease_s=LEASE_S, limit=3)
+    await jobs.queue.finish(done, indexed({1: 1}))
+    await jobs.queue.retry(tried, after_s=60)
     for _ in range(2):
         await jobs.cancel("a", job.id)
     with pytest.raises(DocumentCancelled):
-        await jobs.progress(in_work, "embedding")
+        await jobs.queue.progress(in_work, "embedding")
     with pytest.raises(DocumentCancelled):
-        await jobs.finish(in_work, indexed({1: 1}))
-    await jobs.fail(in_work, "cancelled", "")
+        await jobs.queue.finish(in_work, indexed({1: 1}))
+    await jobs.queue.fail(in_work, "cancelled", "")
     expected = {"done": "indexed", "in work": "cancelled", "tried": "cancelled", "waiting": "cancelled"}
     assert await states(jobs, job.id) == expected
-    assert (await jobs.view("b", other.id))["state"] == "queued"
+    assert (await jobs.view("b", other.id)).state == "queued"
     clock.advance(RETIRE_AFTER_S)
-    assert {each.version for each in await jobs.removable(10)} == {in_work.version, tried.version}
+    assert {each.version for each in await jobs.queue.removable(10)} == {in_work.version, tried.version}
     with pytest.raises(NotFound):
         await jobs.cancel("b", job.id)
 
@@ -195,21 +190,21 @@ async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Da
     assert await visibility.visible_versions("a") == VisibleVersions(old.version, (old.version,)), (
         "its passages are not complete"
     )
-    await jobs.finish(old, indexed({1: 1}))
+    await jobs.queue.finish(old, indexed({1: 1}))
     assert await visibility.visible_versions("a") == VisibleVersions(old.version)
     await jobs.accept("a", [document("d", "two")])
     new = await claim_one(jobs)
     assert new.version > old.version
     assert await visibility.visible_versions("a") == VisibleVersions(new.version, (new.version,))
-    await jobs.finish(new, indexed({1: 1}))
+    await jobs.queue.finish(new, indexed({1: 1}))
     assert await visibility.visible_versions("a") == VisibleVersions(new.version, (old.version,))
     assert await visibility.visible_versions("b") == before
 
-    assert await jobs.removable(10) == [], "a search that began before must find the old version whole"
+    assert await jobs.queue.removable(10) == [], "a search that began before must find the old version whole"
     clock.advance(RETIRE_AFTER_S)
-    (gone,) = await jobs.removable(10)
+    (gone,) = await jobs.queue.removable(10)
     assert gone == RemovedVersion("a", "d", old.version, "blob of one")
-    await jobs.removed([gone, gone])
+    await jobs.queue.removed([gone, gone])
     assert await visibility.visible_versions("a") == VisibleVersions(new.version)
     await jobs.accept("a", [document("d", "one")])
     assert (await claim_one(jobs)).version > new.version, "what is removed late must not be this"
@@ -244,13 +239,13 @@ async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_worker
 async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: Database, clock: Clock) -> None:
     await jobs.accept("a", [document("d", "one")])
     live = await claim_one(jobs)
-    await jobs.finish(live, indexed({1: 1}))
+    await jobs.queue.finish(live, indexed({1: 1}))
     await jobs.accept("a", [document("d", "two")])
     failed = await claim_one(jobs)
-    await jobs.fail(failed, "broken_document", "")
+    await jobs.queue.fail(failed, "broken_document", "")
     assert await Visibility(database).visible_versions("a") == VisibleVersions(failed.version, (failed.version,))
     clock.advance(RETIRE_AFTER_S)
-    assert [each.version for each in await jobs.removable(10)] == [failed.version]
+    assert [each.version for each in await jobs.queue.removable(10)] == [failed.version]
 
 
 async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
@@ -260,12 +255,12 @@ async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     await jobs.accept("a", [document("d"), document("e")])
     await jobs.accept("b", [document("d")])
     for task in await claim(jobs):
-        await jobs.fail(task, "broken_document", "") if task.tenant_id == "a" else None
+        await jobs.queue.fail(task, "broken_document", "") if task.tenant_id == "a" else None
     await jobs.accept("a", [document("f")])
     await jobs.accept("b", [document("f")])
     assert [(task.tenant_id, task.document_id) for task in await claim(jobs)] == [("b", "f")]
     clock.advance(RETIRE_AFTER_S)
-    await jobs.removed((await jobs.removable(10))[:1])
+    await jobs.queue.removed((await jobs.queue.removable(10))[:1])
     assert ("a", "f") in [(task.tenant_id, task.document_id) for task in await claim(jobs)]
 
 
@@ -273,14 +268,14 @@ async def test_a_renewed_lease_lasts(jobs: Jobs, clock: Clock) -> None:
     await jobs.accept("a", [document("d")])
     task = await claim_one(jobs)
     clock.advance(LEASE_S - 1)
-    await jobs.renew("w", [task], lease_s=LEASE_S)
+    await jobs.queue.renew("w", [task], lease_s=LEASE_S)
     clock.advance(LEASE_S - 1)
     assert await claim(jobs, "other") == []
 
 
 async def test_a_retry_waits_its_time(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("d")])
-    await jobs.retry(await claim_one(jobs), after_s=60)
+    await jobs.queue.retry(await claim_one(jobs), after_s=60)
     assert await states(jobs, job.id) == {"d": "queued"}
     clock.advance(59)
     assert await claim(jobs) == []
@@ -292,13 +287,13 @@ async def test_finishing_twice_is_finishing_once(jobs: Jobs, database: Database)
     await jobs.accept("a", [document("d")])
     task = await claim_one(jobs)
     for _ in range(2):
-        await jobs.finish(task, indexed({1: 2}, passages=3))
+        await jobs.queue.finish(task, indexed({1: 2}, passages=3))
     assert await statistics(database) == ({("a", "", 1): 2}, {("a", ""): 3})
 
 
 async def test_a_finished_document_shows_its_live_version(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", "one", title="", metadata={"n": 1})])
-    await jobs.finish(await claim_one(jobs), indexed({1: 1}, title="Naslov\0 \ud800"))
+    await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}, title="Naslov\0 \ud800"))
     await jobs.accept("a", [document("d", "two", collection="zakoni", metadata={"n": 2})])
     before = await live(database, "d")
     assert before is not None
@@ -309,7 +304,7 @@ async def test_a_finished_document_shows_its_live_version(jobs: Jobs, database: 
         "Naslov ?",
     )
     task = await claim_one(jobs)
-    await jobs.finish(task, indexed({2: 1}, passages=4))
+    await jobs.queue.finish(task, indexed({2: 1}, passages=4))
     after = await live(database, "d")
     assert after is not None
     assert (after.version, after.blob, after.collection, after.metadata_, after.passages, after.language) == (
@@ -324,9 +319,9 @@ async def test_a_finished_document_shows_its_live_version(jobs: Jobs, database: 
 
 async def test_a_failed_version_leaves_the_one_before_live(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
-    await jobs.finish(await claim_one(jobs), indexed({1: 1}))
+    await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}))
     await jobs.accept("a", [document("d", "two")])
-    await jobs.fail(await claim_one(jobs), "broken_document", "bad\0 \ud800")
+    await jobs.queue.fail(await claim_one(jobs), "broken_document", "bad\0 \ud800")
     row = await live(database, "d")
     assert row is not None
     assert row.blob == "blob of one"
@@ -341,17 +336,17 @@ async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, databas
     first, other = await claim(jobs)
     assert (first.blob, other.document_id) == ("blob of one", "e")
     assert await claim(jobs) == []
-    await jobs.retry(first, after_s=60)
+    await jobs.queue.retry(first, after_s=60)
     assert await claim(jobs) == [], "a version that waits for its next try keeps its place"
-    await jobs.renew("w", [other], lease_s=1000)
+    await jobs.queue.renew("w", [other], lease_s=1000)
     clock.advance(60)
     first = await claim_one(jobs)
-    await jobs.finish(first, indexed({1: 1}))
+    await jobs.queue.finish(first, indexed({1: 1}))
     second = await claim_one(jobs)
     assert first.version != second.version
     assert second.blob == "blob of two"
-    await jobs.finish(second, indexed({2: 1}))
-    await jobs.finish(first, indexed({1: 1}))
+    await jobs.queue.finish(second, indexed({2: 1}))
+    await jobs.queue.finish(first, indexed({1: 1}))
     row = await live(database, "d")
     assert row is not None
     assert row.version == second.version
@@ -362,10 +357,10 @@ async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, databas
 
 async def test_the_same_document_again_is_no_work(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", title="T", metadata={"x": 1, "y": 2})])
-    await jobs.finish(await claim_one(jobs), indexed({1: 1}))
+    await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}))
     same = document("d", title="T", metadata={"y": 2, "x": 1}).replaced(blob="another upload")
     again = await jobs.accept("a", [same])
-    assert (await jobs.view("a", again.id))["state"] == "succeeded"
+    assert (await jobs.view("a", again.id)).state == "succeeded"
     assert again.unused_blobs == ("another upload",)
     assert await claim(jobs) == []
     assert await Documents(database).delete("a", "d") == ["blob of text"], "the job must not name a blob nobody keeps"
@@ -386,7 +381,7 @@ async def test_the_same_document_again_is_no_work(jobs: Jobs, database: Database
 )
 async def test_any_change_is_a_new_version(jobs: Jobs, change: dict[str, Any]) -> None:
     await jobs.accept("a", [document("d")])
-    await jobs.finish(await claim_one(jobs), indexed({}))
+    await jobs.queue.finish(await claim_one(jobs), indexed({}))
     again = await jobs.accept("a", [document("d").replaced(**change)])
     assert again.unused_blobs == ()
     assert await states(jobs, again.id) == {"d": "queued"}
@@ -394,13 +389,13 @@ async def test_any_change_is_a_new_version(jobs: Jobs, change: dict[str, Any]) -
 
 async def test_going_back_to_the_live_version_while_another_waits_is_work(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
-    await jobs.finish(await claim_one(jobs), indexed({}))
+    await jobs.queue.finish(await claim_one(jobs), indexed({}))
     await jobs.accept("a", [document("d", "two")])
     await jobs.accept("a", [document("d", "one")])
     for content in ("two", "one"):
         task = await claim_one(jobs)
         assert task.blob == f"blob of {content}"
-        await jobs.finish(task, indexed({}))
+        await jobs.queue.finish(task, indexed({}))
     row = await live(database, "d")
     assert row is not None
     assert row.blob == "blob of one"
@@ -408,7 +403,7 @@ async def test_going_back_to_the_live_version_while_another_waits_is_work(jobs: 
 
 async def test_a_document_that_never_became_live_shows_what_was_accepted_last(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
-    await jobs.fail(await claim_one(jobs), "broken_document", "")
+    await jobs.queue.fail(await claim_one(jobs), "broken_document", "")
     await jobs.accept("a", [document("d", "two", title="Drugi", metadata={"n": 2})])
     row = await live(database, "d")
     assert row is not None
@@ -488,7 +483,7 @@ async def test_progress_goes_only_between_states_of_work(jobs: Jobs) -> None:
     await jobs.accept("a", [document("d")])
     task = await claim_one(jobs)
     with pytest.raises(ValueError, match="use finish, fail or retry"):
-        await jobs.progress(task, "indexed")
+        await jobs.queue.progress(task, "indexed")
 
 
 async def page(jobs: Jobs, **asked: Any) -> tuple[list[str], str | None]:
@@ -512,7 +507,7 @@ async def test_jobs_come_newest_first_and_those_of_one_moment_each_once(jobs: Jo
 async def test_a_page_of_jobs_in_one_state_looks_at_a_bounded_number(jobs: Jobs, clock: Clock) -> None:
     first = await jobs.accept("a", [document("x")])
     [task] = await claim(jobs)
-    await jobs.finish(task, indexed({1: 1}))
+    await jobs.queue.finish(task, indexed({1: 1}))
     clock.advance(1)
     later = [(await jobs.accept("a", [document(name)])).id for name in ("y", "z")]
     assert await page(jobs, state="succeeded") == ([first.id], None)
@@ -526,12 +521,12 @@ async def test_a_summary_is_the_view_without_its_documents(jobs: Jobs, clock: Cl
     job = await jobs.accept("a", [document("x"), document("y"), document("z")])
     x, y, _ = await claim(jobs)
     clock.advance(5)
-    await jobs.finish(x, indexed({1: 1}))
+    await jobs.queue.finish(x, indexed({1: 1}))
     clock.advance(5)
-    await jobs.fail(y, "broken_document", "not a PDF")
+    await jobs.queue.fail(y, "broken_document", "not a PDF")
     summary, view = await jobs.summary("a", job.id), await jobs.view("a", job.id)
-    assert (summary.id, summary.state, summary.counts) == (view["id"], view["state"], view["counts"])
-    assert (summary.created_at.isoformat(), summary.updated_at.isoformat()) == (view["created_at"], view["updated_at"])
+    assert (summary.id, summary.state, summary.counts) == (view.id, view.state, view.counts)
+    assert (summary.created_at, summary.updated_at) == (view.created_at, view.updated_at)
     for tenant, missing in (("b", job.id), ("a", "job_0")):
         with pytest.raises(NotFound):
             await jobs.summary(tenant, missing)

@@ -32,8 +32,8 @@ small = st.dictionaries(st.integers(1, 5), st.integers(1, 3))
 async def index(jobs: Jobs, tenant: str, document_id: str, text: str, owner: str = "") -> None:
     """Index a document of one passage."""
     await jobs.accept(tenant, [document(document_id, text, owner=owner)])
-    [task] = await jobs.claim("w", lease_s=30, limit=1)
-    await jobs.finish(task, indexed(dict.fromkeys(lexical.encode_passage(text, "hr"), 1)))
+    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
+    await jobs.queue.finish(task, indexed(dict.fromkeys(lexical.encode_passage(text, "hr"), 1)))
 
 
 async def weights(database: Database, text: str, tenant: str, user: str = "") -> bytes:
@@ -103,8 +103,8 @@ async def test_two_workers_finishing_the_same_terms_count_both(jobs: Jobs, datab
 
     async def work(reverse: bool) -> None:
         mine = Jobs(Database(database.config))
-        for task in await mine.claim("w", lease_s=30, limit=4):
-            await mine.finish(task, indexed(dict(sorted(terms.items(), reverse=reverse))))
+        for task in await mine.queue.claim("w", lease_s=30, limit=4):
+            await mine.queue.finish(task, indexed(dict(sorted(terms.items(), reverse=reverse))))
         await mine.database.close()
 
     await asyncio.gather(work(False), work(True))
@@ -141,8 +141,8 @@ def test_the_statistics_are_always_those_of_the_live_documents(
                 else:
                     owner = "ana" if document_id == "z" else ""
                     await jobs.accept("a", [document(document_id, str(n), owner=owner)])
-                    [task] = await jobs.claim("w", lease_s=30, limit=1)
-                    await jobs.finish(task, indexed(content[1], passages=content[0]))
+                    [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
+                    await jobs.queue.finish(task, indexed(content[1], passages=content[0]))
                     model[document_id] = content
                 await check(database, model)
 

@@ -66,7 +66,7 @@ def elsewhere(jobs: Jobs, *, timeout_s: float = 10.0) -> Jobs:
 
 
 async def claim_one(jobs: Jobs) -> DocumentTask:
-    [task] = await jobs.claim("w", lease_s=LEASE_S, limit=1)
+    [task] = await jobs.queue.claim("w", lease_s=LEASE_S, limit=1)
     return task
 
 
@@ -89,11 +89,11 @@ async def fill(database: Database, tenant: str) -> None:
     await Keys(database, events).create_key(tenant, "CI")
     await Collections(database, events).create(tenant, "zakoni")
     await jobs.accept(tenant, [document("d", collection="zakoni"), document("e", "longer text", owner="ana")])
-    for task in await jobs.claim("w", lease_s=LEASE_S, limit=2):
-        await jobs.finish(task, indexed({1: 1}))
+    for task in await jobs.queue.claim("w", lease_s=LEASE_S, limit=2):
+        await jobs.queue.finish(task, indexed({1: 1}))
     await jobs.accept(tenant, [document("d", "other text", collection="zakoni")])
-    for task in await jobs.claim("w", lease_s=LEASE_S, limit=2):
-        await jobs.finish(task, indexed({1: 1}))
+    for task in await jobs.queue.claim("w", lease_s=LEASE_S, limit=2):
+        await jobs.queue.finish(task, indexed({1: 1}))
     assert isinstance(await Idempotency(database, lease_s=60, keep_s=60).begin(tenant, "k", "r", SECRET), Claim)
     outcome = {"user": "u", "language": "hr", "outcome": "stop", "engine": "vllm", "sources": 1}
     counts = {"prompt_tokens": 1, "completion_tokens": 1, "timings": {}}
@@ -315,7 +315,7 @@ async def test_a_tenant_created_anew_has_nothing_of_the_one_before(
 async def test_a_document_that_waits_is_not_waited_for(tenants: Tenants, jobs: Jobs, blobs: Blobs) -> None:
     await jobs.accept("a", [document("d")])
     assert (await tenants.delete("a", EmptyIndex(), blobs, settle_s=0)).documents == 1
-    assert await jobs.claim("w", lease_s=LEASE_S, limit=1) == []
+    assert await jobs.queue.claim("w", lease_s=LEASE_S, limit=1) == []
 
 
 async def test_a_workers_document_is_waited_for_and_given_up_by_it(
@@ -329,13 +329,13 @@ async def test_a_workers_document_is_waited_for_and_given_up_by_it(
     seen = []
 
     async def look() -> None:
-        seen.append((await jobs.view("a", job.id))["state"])
+        seen.append((await jobs.view("a", job.id)).state)
 
     index.before = look
     deleting = asyncio.create_task(tenants.delete("a", index, blobs, settle_s=60))
     with pytest.raises(NotFound):
-        await jobs.finish(task, indexed({1: 1}))
-    await jobs.fail(task, "not_found", "")
+        await jobs.queue.finish(task, indexed({1: 1}))
+    await jobs.queue.fail(task, "not_found", "")
     assert (await deleting).documents == 1
     assert seen == ["cancelled"], "the passages are removed once nobody writes any more"
 
@@ -362,7 +362,7 @@ async def test_a_dead_workers_document_is_not_handed_to_another(
     with pytest.raises(Unavailable):
         await tenants.delete("a", EmptyIndex(), blobs, settle_s=0)
     clock.advance(LEASE_S)
-    assert await jobs.claim("other", lease_s=LEASE_S, limit=1) == []
+    assert await jobs.queue.claim("other", lease_s=LEASE_S, limit=1) == []
 
 
 async def test_a_deletion_that_failed_halfway_goes_on(
@@ -473,19 +473,19 @@ async def test_what_is_deleted_makes_room(tenants: Tenants, jobs: Jobs, database
     await tenants.patch("a", settings={"quotas": {"documents": 1, "bytes": 4, "chunks": 2}})
     for name in ("d", "e"):
         await jobs.accept("a", [document(name, "1234")])
-        await jobs.finish(await claim_one(jobs), indexed({1: 1}, passages=2))
+        await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}, passages=2))
         await Documents(database).delete("a", name)
 
 
 async def test_the_chunk_quota_counts_what_a_new_version_replaces(tenants: Tenants, jobs: Jobs) -> None:
     await tenants.patch("a", settings={"quotas": {"chunks": 3}})
     await jobs.accept("a", [document("d", "one")])
-    await jobs.finish(await claim_one(jobs), indexed({1: 1}, passages=3))
+    await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}, passages=3))
     await jobs.accept("a", [document("d", "two", title="new")])
     task = await claim_one(jobs)
     with pytest.raises(QuotaExceeded, match="the tenant would keep 4 chunks, its quota is 3"):
-        await jobs.finish(task, indexed({1: 1}, passages=4))
-    await jobs.finish(task, indexed({1: 1}, passages=2))
+        await jobs.queue.finish(task, indexed({1: 1}, passages=4))
+    await jobs.queue.finish(task, indexed({1: 1}, passages=2))
 
 
 @pytest.mark.parametrize(("quota", "kept"), [({"documents": 5}, 5), ({"bytes": 23}, 5)])
@@ -518,10 +518,10 @@ async def test_the_chunk_quota_is_exact_when_many_finish_at_once(
 ) -> None:
     await tenants.patch("a", settings={"quotas": {"chunks": 7}})
     await jobs.accept("a", [document(f"d{n}", owner=f"user {n}") for n in range(6)])
-    tasks = await jobs.claim("w", lease_s=LEASE_S, limit=6)
+    tasks = await jobs.queue.claim("w", lease_s=LEASE_S, limit=6)
     others = [elsewhere(jobs) for _ in tasks]
     ends = await asyncio.gather(
-        *(mine.finish(task, indexed({1: 1}, passages=2)) for mine, task in zip(others, tasks, strict=True)),
+        *(mine.queue.finish(task, indexed({1: 1}, passages=2)) for mine, task in zip(others, tasks, strict=True)),
         return_exceptions=True,
     )
     assert sorted(type(end).__name__ for end in ends) == [*3 * ["NoneType"], *3 * ["QuotaExceeded"]]

@@ -18,6 +18,7 @@ from serve_app.platform.events import Event, Events, One
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
+from serve_app.schemas import views
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
@@ -47,7 +48,7 @@ async def webhooks(database: Database, jobs: Jobs, clock: Clock) -> AsyncIterato
     for tenant in ("a", "b"):
         await Tenants(database).patch(tenant, settings={"webhook": HOOK})
     events = Events((Told(),))
-    yield Webhooks(database, jobs.view, events, clock=clock)
+    yield Webhooks(database, jobs.view, views.job, events, clock=clock)
     await events.close()
 
 
@@ -56,14 +57,14 @@ async def claim(webhooks: Webhooks, limit: int = 10) -> list[Delivery]:
 
 
 async def work(jobs: Jobs) -> list[DocumentTask]:
-    return await jobs.claim("w", lease_s=LEASE_S, limit=10)
+    return await jobs.queue.claim("w", lease_s=LEASE_S, limit=10)
 
 
 async def ended(jobs: Jobs, tenant: str = "a", *ids: str) -> str:
     """A job that has ended."""
     job = await jobs.accept(tenant, [document(each) for each in ids or ("d",)])
     for task in await work(jobs):
-        await jobs.finish(task, indexed({}))
+        await jobs.queue.finish(task, indexed({}))
     return job.id
 
 
@@ -77,9 +78,9 @@ async def test_a_job_is_told_of_once_all_its_documents_are_done_with(webhooks: W
     job = await jobs.accept("a", [document("d1"), document("d2", "other")])
     assert await claim(webhooks) == []
     first, second = await work(jobs)
-    await jobs.finish(first, indexed({}))
+    await jobs.queue.finish(first, indexed({}))
     assert await claim(webhooks) == []
-    await jobs.fail(second, "broken_document", "no text in it")
+    await jobs.queue.fail(second, "broken_document", "no text in it")
     [delivery] = await claim(webhooks)
     assert (delivery.tenant_id, delivery.job_id, delivery.attempts) == ("a", job.id, 1)
     assert (delivery.url, delivery.secret) == (HOOK["url"], HOOK["secret"])
@@ -87,7 +88,7 @@ async def test_a_job_is_told_of_once_all_its_documents_are_done_with(webhooks: W
     message = await webhooks.message(delivery, documents=1)
     assert (message["type"], message["data"]["state"]) == ("job.completed", "partial")
     assert [each["id"] for each in message["data"]["documents"]] == ["d1"]
-    assert message["data"]["counts"] == (await jobs.view("a", job.id))["counts"]
+    assert message["data"]["counts"] == (await jobs.view("a", job.id)).counts
     assert await claim(webhooks) == []
 
 
@@ -117,7 +118,7 @@ async def test_each_way_to_end_is_told(webhooks: Webhooks, jobs: Jobs, database:
 async def test_only_jobs_accepted_while_there_is_a_webhook_are_told_of(
     jobs: Jobs, database: Database, clock: Clock
 ) -> None:
-    webhooks, tenants = Webhooks(database, jobs.view, clock=clock), Tenants(database)
+    webhooks, tenants = Webhooks(database, jobs.view, views.job, clock=clock), Tenants(database)
     await ended(jobs)
     await tenants.patch("a", settings={"webhook": HOOK})
     assert await claim(webhooks) == []
@@ -205,7 +206,8 @@ async def test_two_senders_tell_of_each_job_once(migrated: StoreConfig) -> None:
             await Tenants(databases[0]).patch(tenant, settings={"webhook": hook})
         told = [await ended(jobs, tenant) for tenant in ("a", "b") for _ in range(4)]
         senders = [
-            Sender(config, Webhooks(database, Jobs(database).view), Http(config.web)) for database in databases[1:]
+            Sender(config, Webhooks(database, Jobs(database).view, views.job), Http(config.web))
+            for database in databases[1:]
         ]
         for sender in senders:
             sender.start()
