@@ -1,16 +1,16 @@
-"""What stands in Serve's own HTTP server, before a request reaches the service: in the proxy, and with HAProxy or
-direct ingress in the ingress replica. Serve calls `middlewares` there if RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
-names it, as `cluster.node` and Dockerfile.gpu do.
+"""The HTTP edge: middleware and a connection class inside Serve's own HTTP server.
 
-Who is silent for `http_options.keep_alive_timeout_s` is let go: who does not begin or end a request's head, and who
-does not take what is sent to him. That is the connection's work. The rest is done to each request:
+It runs in the proxy; with HAProxy or direct ingress, in the ingress replica. Serve calls `middlewares` if
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it, as `cluster.node` and Dockerfile.gpu do.
 
-- headers that are orders to Serve are taken out;
-- of a body, no more than about UNASKED bytes are let in before the service asks for it, which it does once it knows
-  the key;
-- an answer has one X-Request-ID, the service's;
-- what Serve answers by itself, in plain text and by its own statuses, becomes a problem like all others, and so does no
-  answer at all.
+The connection ends when the client is silent for `http_options.keep_alive_timeout_s`: it does not finish a request's
+head, or does not read what is sent to it. The middleware treats each request:
+
+- Headers that control Serve are removed.
+- Only the first UNASKED bytes or so of a body are let in. The rest follows when the service asks for it, once it knows
+  the key.
+- An answer has one X-Request-ID, the service's.
+- Serve's own answers, in plain text and with Serve's statuses, become problems. So does a missing answer.
 """
 
 from __future__ import annotations
@@ -27,122 +27,128 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from cluster.edge.refusal_cache import Refusals
+from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
 from serve_app.api.body_flow import EXTENSION, UNASKED, may_be_held_back
 from serve_app.api.errors import problem_of
 from serve_app.api.middleware import FOR_SERVE, REQUEST_ID
 
-ORDERS = frozenset(name.encode() for name in (*FOR_SERVE, "serve-multiplexed-model-id", "x-session-id"))
-"""Of no time limit, of not noticing a hang-up, of which replica to take. To Serve underscores are hyphens in some, so
-they are in all."""
-ID = REQUEST_ID.lower().encode()
-OF_SERVE = ("/-/healthz", "/-/routes")
+SERVE_CONTROL_HEADERS = frozenset(name.encode() for name in (*FOR_SERVE, "serve-multiplexed-model-id", "x-session-id"))
+"""They switch off Serve's time limit or its notice of hang-ups, or choose the replica. In some of them Serve takes
+underscores for hyphens, so all are compared with hyphens."""
+SERVE_PATHS = ("/-/healthz", "/-/routes")
 LINGER_S = 2.0
-"""How long a connection stays whose request was answered while its body still came, for the answer to be read."""
-GONE = "the replica that had the request is gone; it may have been worked on. Try again, with the same Idempotency-Key"
-UNSENT_BYTES = 64 * 1024
-"""What the kernel holds of an answer beyond what the client's own machine has room for."""
+"""How long a connection stays open, for the answer to be read, when the request's body still comes after it."""
+REPLICA_LOST = (
+    "the replica that had the request is gone; it may have been worked on. Try again, with the same Idempotency-Key"
+)
+MAX_UNSENT_BYTES = 64 * 1024
+"""What the kernel holds of an answer beyond what the client's machine has room for."""
+_REQUEST_ID_HEADER = REQUEST_ID.lower().encode()
 
 
 def middlewares() -> list[Middleware]:
     """Serve's callback, once in each process with an HTTP server of Serve's."""
     uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
-    return [Middleware(Refusals), Middleware(Door)]  # Serve puts each around those before it
+    return [Middleware(RefusalCache), Middleware(HttpEdge)]  # Serve wraps each around those before it
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, with an end to each silence of its client."""
+    """uvicorn's connection, which also ends when its client is silent within a request."""
 
-    _unwanted = 0
+    _unwanted_bytes = 0
     """Bytes of a body that came after its request was answered."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.timeout_keep_alive * 1000))
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self._give_until(self.timeout_keep_alive)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
+        self._close_after(self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
-        # To uvicorn the first byte is the end of the wait, and there is none for the rest of a request's head.
-        waiting, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        # uvicorn ends its timer at a request's first byte and has none for the rest of the head. Keep it until then.
+        timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         super().data_received(data)
         if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-            self.timeout_keep_alive_task = waiting
-        elif waiting is not None:
-            waiting.cancel()
+            self.timeout_keep_alive_task = timer
+        elif timer is not None:
+            timer.cancel()
 
     def on_message_begin(self) -> None:
-        self._unwanted = 0
+        self._unwanted_bytes = 0
         super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        # uvicorn would read on to the body's end, wherever that is, to throw it away.
-        self._unwanted += len(body) if self.cycle.response_complete else 0
-        if self._unwanted > UNASKED:
+        # uvicorn would read on to the end of the body, however long it is, to discard it.
+        self._unwanted_bytes += len(body) if self.cycle.response_complete else 0
+        if self._unwanted_bytes > UNASKED:
             self.flow.pause_reading()
-            self._give_until(LINGER_S)
+            self._close_after(LINGER_S)
 
-    def _give_until(self, seconds: float) -> None:
+    def _close_after(self, seconds: float) -> None:
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
 
-class Door:
+class HttpEdge:
+    """ASGI middleware: what the module's docstring lists for each request."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OF_SERVE:
+        if scope["type"] != "http" or scope["path"] in SERVE_PATHS:
             return await self.app(scope, receive, send)
-        headers = [(name, value) for name, value in scope["headers"] if _spelt(name) not in ORDERS]
+        headers = [(name, value) for name, value in scope["headers"] if _normalized(name) not in SERVE_CONTROL_HEADERS]
         scope = {**scope, "headers": headers, "extensions": {**scope.get("extensions", {}), EXTENSION: {}}}
-        asked = asyncio.Event()
-        let_in, most, started = 0, UNASKED if may_be_held_back(scope) else math.inf, False
-        refused: RagError | None = None
+        body_wanted = asyncio.Event()
+        received_bytes = 0
+        max_bytes = UNASKED if may_be_held_back(scope) else math.inf
+        has_started = False
+        serve_error: RagError | None = None
 
-        async def held_back() -> Message:
-            nonlocal let_in
-            while let_in > most:
-                asked.clear()
-                await asked.wait()
+        async def receive_when_wanted() -> Message:
+            nonlocal received_bytes
+            while received_bytes > max_bytes:
+                body_wanted.clear()
+                await body_wanted.wait()
             message = await receive()
-            let_in += len(message.get("body", b""))
+            received_bytes += len(message.get("body", b""))
             return message
 
-        async def passed_on(message: Message) -> None:
-            nonlocal most, started, refused
+        async def send_unless_serves_own(message: Message) -> None:
+            nonlocal max_bytes, has_started, serve_error
             if message["type"] == EXTENSION:
-                most = message["most"]
-                asked.set()
-            elif refused is None and (started or (refused := _of_serve(message)) is None):
-                await send(message if started else _with_one_id(message))
-                started = True
+                max_bytes = message["most"]
+                body_wanted.set()
+            elif serve_error is None and (has_started or (serve_error := _serve_error(message)) is None):
+                await send(message if has_started else _with_one_request_id(message))
+                has_started = True
 
-        await self.app(scope, held_back, passed_on)
-        if not started:
+        await self.app(scope, receive_when_wanted, send_unless_serves_own)
+        if not has_started:
             scope["request_id"] = request_id = Headers(scope=scope).get(REQUEST_ID)
-            answer = problem_of(Request(scope), refused or Unavailable(GONE))
+            problem = problem_of(Request(scope), serve_error or Unavailable(REPLICA_LOST))
             if request_id:
-                answer.headers[REQUEST_ID] = request_id
-            await answer(scope, receive, send)
+                problem.headers[REQUEST_ID] = request_id
+            await problem(scope, receive, send)
         return None
 
 
-def _spelt(name: bytes) -> bytes:
-    return name.lower().replace(b"_", b"-")
+def _normalized(header_name: bytes) -> bytes:
+    return header_name.lower().replace(b"_", b"-")
 
 
-def _with_one_id(start: Message) -> Message:
-    """Serve adds an X-Request-ID after the service's, and it is another where the caller's was not a good one."""
-    ids = [header for header in start["headers"] if _spelt(header[0]) == ID]
+def _with_one_request_id(start: Message) -> Message:
+    """Keep the first X-Request-ID, the service's. Serve adds one, which differs if the caller's was not valid."""
+    ids = [header for header in start["headers"] if _normalized(header[0]) == _REQUEST_ID_HEADER]
     return {**start, "headers": [*(header for header in start["headers"] if header not in ids), *ids[:1]]}
 
 
-def _of_serve(start: Message) -> RagError | None:
-    """What Serve refuses, as an error of the service's; None for an answer of the service, which refuses in JSON."""
+def _serve_error(start: Message) -> RagError | None:
+    """Serve's own refusal, as an error of the service; None for the service's answers, which refuse in JSON."""
     headers = Headers(raw=start["headers"])
     if not headers.get("content-type", "").startswith("text/plain"):
         return None

@@ -1,4 +1,4 @@
-"""What HAProxy is told by Serve's template and by us; it breaks where a new Ray writes something else."""
+"""HAProxy's configuration by Serve's template and by us. These tests fail when a new Ray changes the template."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ import pytest
 from ray.serve._private import controller, haproxy
 from ray.serve.config import HTTPOptions
 
-from cluster.edge.haproxy import NO_APPLICATION, ONE_REQUEST_EACH, REUSE, Api, error_page, install
+from cluster.edge.haproxy import (
+    NO_APPLICATION,
+    ONE_REQUEST_PER_CONNECTION,
+    REUSE_CONNECTIONS,
+    EdgeHAProxyApi,
+    error_page,
+    install,
+)
 from tests.support.service import free_port
 
 
-def keeper(folder: Path, *servers: haproxy.ServerConfig, request_timeout_s: float | None = 130.5) -> Api:
-    """Serve's keeper of a HAProxy in front of these replicas, on free ports, which would be the end of any request that
-    is under way a second after a reload."""
+def haproxy_api(
+    folder: Path, *servers: haproxy.ServerConfig, request_timeout_s: float | None = 130.5
+) -> EdgeHAProxyApi:
+    """Serve's control of a HAProxy in front of these replicas, on free ports. By Serve's own settings it would end any
+    request a second after a reload."""
     options = HTTPOptions(
         host="127.0.0.1", port=free_port(), keep_alive_timeout_s=7, request_timeout_s=request_timeout_s
     )
@@ -37,29 +46,37 @@ def keeper(folder: Path, *servers: haproxy.ServerConfig, request_timeout_s: floa
         hard_stop_after_s=1,
     )
     backend = haproxy.BackendConfig(name="rag", path_prefix="/", app_name="rag", servers=list(servers))
-    return Api(settings, {"rag": backend} if servers else {}, str(folder / "haproxy.cfg"))
+    return EdgeHAProxyApi(settings, {"rag": backend} if servers else {}, str(folder / "haproxy.cfg"))
 
 
-def written_by(api: Api) -> Path:
+def written_by(api: EdgeHAProxyApi) -> Path:
     api._generate_config_file_internal()
     return Path(api.config_file_path)
 
 
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[tuple[Api, str]]:
-    """HAProxy in front of one replica, which breaks off what is posted to /lost; its keeper, and its URL."""
+class Replica:
+    """Breaks off what is posted to /lost, and answers what is posted to /kept when it may."""
 
-    async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        self.asked_to_keep = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                if head.startswith(b"POST"):
-                    await asyncio.sleep(2)
                 if head.startswith(b"POST /lost"):
                     break
+                if head.startswith(b"POST /kept"):
+                    self.asked_to_keep.set()
+                    await self.may_answer.wait()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
+
+@asynccontextmanager
+async def running(folder: Path, replica: Replica) -> AsyncIterator[tuple[EdgeHAProxyApi, str]]:
+    """HAProxy in front of one replica: Serve's control of it, and its URL."""
     async with await asyncio.start_server(replica, "127.0.0.1", 0) as listening:
-        api = keeper(folder, haproxy.ServerConfig("one", *listening.sockets[0].getsockname()))
+        api = haproxy_api(folder, haproxy.ServerConfig("one", *listening.sockets[0].getsockname()))
         await api.start()
         try:
             yield api, f"http://127.0.0.1:{api.cfg.http_options.port}"
@@ -69,52 +86,57 @@ async def running(folder: Path) -> AsyncIterator[tuple[Api, str]]:
 
 @pytest.fixture(name="config")
 def _config(tmp_path: Path) -> Path:
-    """The configuration of a HAProxy in front of nothing yet, as Serve's keeper would have it written."""
-    return written_by(keeper(tmp_path))
+    """The configuration of a HAProxy in front of nothing yet, as Serve has it written."""
+    return written_by(haproxy_api(tmp_path))
 
 
-def test_serve_makes_its_keeper_with_our_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_controls_haproxy_with_our_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(haproxy, "HAProxyApi", haproxy.HAProxyApi)
     install()
-    assert haproxy.HAProxyApi is Api
+    assert haproxy.HAProxyApi is EdgeHAProxyApi
     assert controller.HAProxyManager is haproxy.HAProxyManager
 
 
-def test_silence_has_an_end(config: Path) -> None:
+def test_silent_clients_have_a_time_limit(config: Path) -> None:
     written = config.read_text()
     assert "timeout client 7s" in written
     assert "timeout http-request 7s" in written
     assert re.search(r"\n    bind 127\.0\.0\.1:\d+ tcp-ut 7s\n", written)
 
 
-def test_no_request_is_held_for_much_longer_than_any_may_last(config: Path, tmp_path: Path) -> None:
+def test_a_connection_ends_soon_after_the_longest_request(config: Path, tmp_path: Path) -> None:
     assert "timeout server 161s" in config.read_text()
-    assert "timeout server" not in written_by(keeper(tmp_path, request_timeout_s=None)).read_text()
+    assert "timeout server" not in written_by(haproxy_api(tmp_path, request_timeout_s=None)).read_text()
 
 
-def test_what_a_reload_leaves_behind_stays_for_longer_than_any_request(config: Path, tmp_path: Path) -> None:
+def test_the_old_haproxy_stays_for_longer_than_any_request_after_a_reload(config: Path, tmp_path: Path) -> None:
     assert "hard-stop-after 161s" in config.read_text()
-    assert "hard-stop-after" not in written_by(keeper(tmp_path, request_timeout_s=None)).read_text()
+    assert "hard-stop-after" not in written_by(haproxy_api(tmp_path, request_timeout_s=None)).read_text()
 
 
 async def test_an_answer_under_way_outlives_a_reload(tmp_path: Path) -> None:
-    async with running(tmp_path) as (api, url), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    replica = Replica()
+    async with running(tmp_path, replica) as (api, url), httpx.AsyncClient(base_url=url, trust_env=False) as client:
         asking = asyncio.create_task(client.post("/kept"))
-        await asyncio.sleep(0.5)
+        await replica.asked_to_keep.wait()
         await api.reload()
+        await asyncio.sleep(1.5)  # longer than `hard_stop_after_s`, after which Serve's own settings would end it
+        replica.may_answer.set()
         assert (await asking).status_code == 200
 
 
 def test_a_connection_to_a_replica_is_for_one_request(tmp_path: Path) -> None:
-    config = written_by(keeper(tmp_path, haproxy.ServerConfig("one", "127.0.0.1", 8001)))
-    assert haproxy.HAPROXY_CONFIG_TEMPLATE.count(REUSE) == 1
+    config = written_by(haproxy_api(tmp_path, haproxy.ServerConfig("one", "127.0.0.1", 8001)))
+    assert haproxy.HAPROXY_CONFIG_TEMPLATE.count(REUSE_CONNECTIONS) == 1
     assert "http-reuse" not in config.read_text()
-    assert config.read_text().count(ONE_REQUEST_EACH) == 1
+    assert config.read_text().count(ONE_REQUEST_PER_CONNECTION) == 1
     assert_accepted(config)
 
 
-async def test_who_loses_the_replica_is_told_whatever_was_asked_before(tmp_path: Path) -> None:
-    async with running(tmp_path) as (_, url), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+async def test_a_lost_replica_is_a_503_whatever_was_asked_before(tmp_path: Path) -> None:
+    replica = Replica()
+    replica.may_answer.set()
+    async with running(tmp_path, replica) as (_, url), httpx.AsyncClient(base_url=url, trust_env=False) as client:
         for path, status in (("/", 200), ("/lost", 503), ("/", 200), ("/kept", 200), ("/lost", 503)):
             answer = await client.request("GET" if path == "/" else "POST", path)
             assert answer.status_code == status

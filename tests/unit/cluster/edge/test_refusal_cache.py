@@ -8,8 +8,8 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from cluster.edge import refusal_cache as refusals
-from cluster.edge.refusal_cache import AGAIN_S, Refusals
+from cluster.edge import refusal_cache
+from cluster.edge.refusal_cache import TTL_S, RefusalCache
 from tests.support.clock import Seconds
 
 
@@ -30,7 +30,7 @@ class Service:
         await self.answer(scope, receive, send)
 
     def __post_init__(self) -> None:
-        transport = httpx.ASGITransport(Refusals(self, self.clock))
+        transport = httpx.ASGITransport(RefusalCache(self, self.clock))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://s", headers={"Authorization": "Bearer k"})
 
     async def ask(self, path: str = "/v1/query", **headers: str) -> httpx.Response:
@@ -43,7 +43,7 @@ async def test_a_refusal_is_repeated_for_a_moment() -> None:
     assert service.asked == 1
     assert (second.status_code, second.headers["retry-after"]) == (429, "1")
     assert second.headers["content-type"] == first.headers["content-type"]
-    service.clock.now += AGAIN_S
+    service.clock.now += TTL_S
     await service.ask()
     assert service.asked == 2
 
@@ -80,7 +80,7 @@ async def test_others_are_not_refused_with_it(path: str, headers: dict[str, str]
         JSONResponse({}, 401, {"Retry-After": "1"}),
         JSONResponse({}, 503, {"Retry-After": "1"}),
         PlainTextResponse("no", 429, {"Retry-After": "1"}),
-        JSONResponse({"long": "x" * refusals.BODY_BYTES}, 429, {"Retry-After": "1"}),
+        JSONResponse({"long": "x" * refusal_cache.MAX_BODY_BYTES}, 429, {"Retry-After": "1"}),
     ],
 )
 async def test_no_other_answer_is_repeated(answer: Response) -> None:
@@ -102,7 +102,7 @@ async def test_a_stream_is_not_repeated() -> None:
     assert service.asked == 2
 
 
-async def test_without_a_key_nobody_is_known() -> None:
+async def test_a_request_without_a_key_is_not_cached() -> None:
     service = Service()
     del service.client.headers["Authorization"]
     await service.ask()
@@ -110,8 +110,8 @@ async def test_without_a_key_nobody_is_known() -> None:
     assert service.asked == 2
 
 
-async def test_no_more_callers_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "REMEMBERED", 2)
+async def test_the_number_of_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusal_cache, "MAX_CALLERS", 2)
     service = Service()
     for number in (1, 2, 3, 2, 3, 1):
         await service.ask(**{"X-Tenant-ID": str(number)})
