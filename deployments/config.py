@@ -6,4 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
+    """Raises pydantic's ValidationError for unknown keys and values out of range."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())

@@ -1,18 +1,18 @@
 """The errors that stages and the service raise on purpose.
 
     RagError
-    ├── BadInput                the caller's to mend, never retried as it is
+    ├── BadInput                the caller must change the request; never retried as it is
     │   ├── InvalidRequest        InvalidFilter  UnknownCollection  UnknownModel  PromptTooLong  EmbedderMismatch
     │   ├── DocumentTooLarge      BodyTooSlow  UnsupportedDocument  BrokenDocument
     │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
     │   └── Unauthenticated       Forbidden  TenantSuspended
-    └── Unavailable             retryable
+    └── Unavailable             the caller may retry the same request
         ├── StageUnavailable      Overloaded  RateLimited  RequestInProgress
         └── DeadlineExceeded      Unreachable
 
-Each takes one positional message, so that it survives pickling between replicas. `field` names the field of the request
-that is wrong, such as `documents.2.uri`. `code`, `title` and `retryable` are class attributes; `retry_after_s` may be
-set on an instance. The HTTP status of each is known only to `serve_app/api/errors.py`.
+Each takes one positional message, so that it can be pickled between replicas. `field` names the request's field that is
+wrong, such as `documents.2.uri`. `code`, `title` and `retryable` are class attributes; `retry_after_s` may be set on an
+instance. Their HTTP statuses are in `serve_app/api/errors.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RagError(Exception):
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
     retry_after_s: float | None = None
-    """When to try again, where that is known."""
+    """Seconds after which to try again, if known."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)

@@ -1,10 +1,10 @@
-"""Metadata filters: a small language parsed into plain data, so that no caller's text reaches a query engine raw.
+"""Metadata filters: a small language, parsed into plain data, so that no query engine gets a caller's raw text.
 
     metadata.year >= 2018 and not (metadata.type in ["zakon", "uredba"] or language == 'en')
 
-A comparison holds only between values of one kind: text, numbers (compared as doubles, as JSON has them) or booleans.
-Where the document lacks the key, or has a value of another kind there, every comparison is false, `!=` too; so
-`not metadata.year == 2018` also finds documents without a year, and `metadata.year != 2018` does not.
+Only values of the same type are compared: text, numbers (as doubles) or booleans. If the document lacks the key, or its
+value has another type, every comparison is false, `!=` too. So `not metadata.year == 2018` also finds documents without
+a year, but `metadata.year != 2018` does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`field` is `document_id`, `language`, `collection`, or `metadata.` and a key of [A-Za-z0-9_-]."""
+    """`field` is `document_id`, `language`, `collection`, or `metadata.` with a key of [A-Za-z0-9_-]."""
 
     field: str
     operator: Operator
@@ -52,10 +52,10 @@ class Or:
 
 Filter = Comparison | Not | And | Or
 
-Kind = Literal["text", "number", "boolean"]
+ValueType = Literal["text", "number", "boolean"]
 METADATA = "metadata."
 KEY = re.compile(r"[A-Za-z0-9_-]+")
-"""Keys that a filter can name; metadata may have others, which are only stored."""
+"""Metadata keys that a filter can name. Metadata may have other keys, which are only stored."""
 
 _FIELDS = "metadata.<key>, document_id, language, collection"
 
@@ -94,9 +94,9 @@ _COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
 
 
 def parse(text: str, *, max_bytes: int = 2048, max_depth: int = 5) -> Filter:
-    """Parse a filter. Raises InvalidFilter, saying where the text is wrong and what belongs there.
+    """Parse a filter. Raises InvalidFilter, which says where the text is wrong and how to correct it.
 
-    `max_bytes` bounds its UTF-8 form, `max_depth` the levels of and, or and not above a comparison.
+    `max_bytes` limits its size in UTF-8, `max_depth` the levels of and, or and not above a comparison.
     """
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise InvalidFilter("filter: it is not valid Unicode; send it as UTF-8")
@@ -114,8 +114,10 @@ def parse(text: str, *, max_bytes: int = 2048, max_depth: int = 5) -> Filter:
 def matches(
     filter: Filter, *, document_id: str, language: str | None, collection: str, metadata: Mapping[str, Any]
 ) -> bool:
-    """Whether a document passes: the meaning that every index keeps to. `language` None is not known yet, and compares
-    as a key that the document lacks."""
+    """Whether a document passes the filter. This defines the meaning that every index must keep.
+
+    `language` None is not known yet, and compares like a key that the document lacks.
+    """
 
     def holds(node: Filter) -> bool:
         match node:
@@ -138,8 +140,8 @@ def matches(
     return holds(filter)
 
 
-def typed(value: object) -> tuple[Kind, str | float | bool] | None:
-    """A value as filters see it: its kind and comparable form, or None for what cannot be compared (lists, null)."""
+def typed(value: object) -> tuple[ValueType, str | float | bool] | None:
+    """(the value's type, its comparable form), or None for what cannot be compared, such as lists and null."""
     match value:
         case bool():
             return "boolean", value
@@ -160,7 +162,7 @@ def _compare(comparison: Comparison, value: object) -> bool:
     if actual is None:
         return False
     if isinstance(comparison.value, tuple):
-        return any(typed(each) == actual for each in comparison.value)
+        return any(typed(member) == actual for member in comparison.value)
     expected = typed(comparison.value)
     if expected is None or expected[0] != actual[0]:
         return False
@@ -183,7 +185,7 @@ def _depth(node: Filter) -> int:
 
 
 class _Builder(Transformer[Token, Filter]):
-    """Runs while parsing, so that no nesting of brackets can exhaust the stack."""
+    """Builds the filter while parsing, so that deep nesting of brackets cannot exhaust the stack."""
 
     def FIELD(self, token: Token) -> str:
         name = str(token)

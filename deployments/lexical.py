@@ -4,9 +4,9 @@ A passage's vector holds BM25's term saturation, a question's vector the terms' 
 
     score = Σ idf(t) · tf · (k1 + 1) / (tf + k1 · (1 - b + b · length / reference))
 
-(Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, eq. 3.15). Two departures: the average
-length is a constant, so that a passage's vector depends on nothing but the passage; and the document frequencies
-are handed in by the caller, so that they can be those of one asker's scope.
+(Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, eq. 3.15). Two things differ. The average length
+is a constant, so a passage's vector depends on the passage alone. The caller passes the document frequencies, so they
+can be those of one asker's scope.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from deployments.types import Language
 K1 = 1.2
 """Saturation: how soon more occurrences of a term stop adding to the score."""
 B = 0.4
-"""How much a passage longer than the reference is held back."""
+"""How strongly the score of a passage longer than the reference is lowered."""
 REFERENCE_LENGTH = 80
 """Terms (stop words not counted) of a typical passage: a chunk of 220 model tokens holds 60 to 120."""
 
@@ -101,21 +101,21 @@ def encode_passage(text: str, language: Language) -> dict[int, float]:
 
 
 def query_term_ids(text: str, language: Language) -> tuple[int, ...]:
-    """The ids of a question's terms, each once, in reading order.
+    """The ids of a question's terms in reading order, without repeats.
 
-    Each word is looked up as a stem of both languages, because a passage is analysed in its own language and a
-    Croatian question may meet an English passage by a name or a technical word.
+    Each word gives its stems in both languages. A passage is analysed in its own language, and a Croatian question may
+    match an English passage by a name or a technical word.
     """
     kept = [token for token in _tokens(text) if not _is_stop_word(token, language)]
-    return tuple(dict.fromkeys(term_id(_term(token, each)) for token in kept for each in _ALGORITHMS))
+    return tuple(dict.fromkeys(term_id(_term(token, stemming)) for token in kept for stemming in _ALGORITHMS))
 
 
 def encode_query(ids: Sequence[int], document_frequency: Mapping[int, int], passages: int) -> dict[int, float]:
     """A question's sparse vector: term id → inverse document frequency, always above 0.
 
-    `document_frequency` counts, among the `passages` that the asker may see, those that hold the term; terms in
-    none are left out, so the vector may be empty. The weight is ln(1 + (N - n + ½) / (n + ½)), which unlike the
-    classic form stays positive for a term in more than half of the passages.
+    `passages` is the number of passages that the asker may see, `document_frequency` how many of them hold a term.
+    Terms in none of them are left out, so the vector may be empty. The weight is ln(1 + (N - n + ½) / (n + ½)). Unlike
+    the classic form it is positive even for a term in more than half of the passages.
     """
     found = ((term, document_frequency.get(term, 0)) for term in ids)
     return {
@@ -126,7 +126,7 @@ def encode_query(ids: Sequence[int], document_frequency: Mapping[int, int], pass
 
 
 def detect_language(text: str, default: Language = "hr") -> Language:
-    """The language whose function words a text uses more; Croatian letters count as such. `default` on a tie."""
+    """The language of most of a text's function words; words with Croatian letters count too. `default` on a tie."""
     hits: Counter[Language] = Counter()
     for token in _tokens(text):
         in_croatian, in_english = _is_stop_word(token, "hr"), _is_stop_word(token, "en")
@@ -138,10 +138,10 @@ def detect_language(text: str, default: Language = "hr") -> Language:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Words and numbers of a text, case-folded and in composed form.
+    """The words and numbers of a text, case-folded and in Unicode NFKC.
 
-    A number is one token however it is written: 500.000,00, 500,000.00 and 500000 are all "500000", 1,5 is "1.5".
-    Dates and references (25.5.2018., 2016/679) fall into their parts, without leading zeros.
+    A number is one token, however it is written: 500.000,00, 500,000.00 and 500000 are all "500000", and 1,5 is "1.5".
+    Dates and references (25.5.2018., 2016/679) are split into their parts, without leading zeros.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold())
     for match in _TOKEN.finditer(folded.replace("’", "'")):
@@ -155,36 +155,40 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _canonical_number(token: str) -> str:
-    """A number with thousands separators; a last group of one or two digits is its fraction."""
+    """A number with thousands separators. A last group of one or two digits is its fraction."""
     *groups, last = re.split("[.,]", token)
     if len(last) == 3:
         return _canonical_decimal("".join(groups) + last, "")
     return _canonical_decimal("".join(groups), last)
 
 
-def _canonical_decimal(whole: str, fraction: str) -> str:
-    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
-    return f"{whole}.{fraction}" if fraction else whole
+def _canonical_decimal(integer: str, fraction: str) -> str:
+    integer, fraction = integer.lstrip("0") or "0", fraction.rstrip("0")
+    return f"{integer}.{fraction}" if fraction else integer
 
 
 def _term(token: str, language: Language) -> str:
     """A token's stem, without accents.
 
-    Accents go before the stemmer too: it cuts "-ača" and "-aca" differently, and a word typed without accents must
-    meet the same word typed with them. They go again after it, because it writes Cyrillic as accented Latin.
+    Accents are removed before stemming, because the stemmer cuts "-ača" and "-aca" differently: a word typed without
+    accents must match the same word with them. They are removed again after it, because it writes Cyrillic as accented
+    Latin.
     """
     return _fold(_stemmer(language).stemWord(_fold(token, language)), language)
 
 
 def _fold(text: str, language: Language) -> str:
-    """Without accents; in Croatian dj is how đ is typed on a keyboard that lacks it."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).replace("đ", "d")
+    """The text without accents. In Croatian dj becomes d too: it is how đ is typed on a keyboard that lacks it."""
+    plain = "".join(
+        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
+    )
+    plain = plain.replace("đ", "d")
     return plain.replace("dj", "d") if language == "hr" else plain
 
 
 @cache
 def _stop_words(language: Language) -> frozenset[str]:
-    """A language's function words, without accents."""
+    """The language's function words, without accents."""
     return frozenset(_fold(word, language) for word in _STOP_WORDS[language].split())
 
 
@@ -196,7 +200,7 @@ _stemmers = threading.local()
 
 
 def _stemmer(language: Language) -> Stemmer.Stemmer:
-    """This thread's stemmer: it keeps a cache that threads may not share."""
+    """The calling thread's stemmer. It has a cache, which threads must not share."""
     if not hasattr(_stemmers, language):
         setattr(_stemmers, language, Stemmer.Stemmer(_ALGORITHMS[language]))
     return getattr(_stemmers, language)

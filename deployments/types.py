@@ -1,4 +1,4 @@
-"""Frozen values that travel between stages. No behaviour beyond construction; every field is picklable."""
+"""The values that stages exchange: frozen, and every field can be pickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ TextKind = Literal["query", "passage"]
 SparseVector = Mapping[int, float]
 """Term id (unsigned 32 bit) → weight > 0."""
 Vector = npt.NDArray[np.float32]
+"""Shape (dimension,)."""
 Matrix = npt.NDArray[np.float32]
+"""Shape (rows, dimension)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class VisibleVersions:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one asker may see: the tenant's shared documents plus that user's private ones.
+    """What one asker may see: the tenant's shared documents, and the user's private ones.
 
     `user_id` empty means no private documents; `collections` empty means all of them; `visible` None means every
     version.
@@ -58,9 +60,9 @@ class DocumentVersion:
 
 @dataclass(frozen=True, slots=True)
 class VersionCopy:
-    """A document's version, to be written once more as the version `to`: same texts, same vectors, other metadata.
+    """A request to write a document's version again as the version `to`: same texts and vectors, other metadata.
 
-    `metadata` takes the place of the keys in `replaces`; what else a passage's metadata holds, as its headings, stays.
+    `metadata` replaces the keys in `replaces`. Other keys of a passage's metadata, such as its headings, stay.
     """
 
     document_id: str
@@ -74,9 +76,9 @@ class VersionCopy:
 class Passage:
     """A chunk of a document as it is indexed and cited.
 
-    `id` is deterministic (document id, version, position); `version` is another each time that new content is accepted;
-    `owner` is empty for a document
-    that the whole tenant may see, else the user whose private document it is.
+    `id` follows from tenant, document id, version and position. `version` is new each time content is accepted.
+    `owner` is the user whose private document it is, or empty for a document that the whole tenant may see. `position`
+    counts the version's passages from 0.
     """
 
     id: str
@@ -94,16 +96,16 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A passage with both of its vectors: dense of shape (dimension,), unit length, and lexical."""
+    """A passage with its vectors: `dense` of shape (dimension,) and unit length, and `lexical`."""
 
     passage: Passage
-    dense: npt.NDArray[np.float32]
+    dense: Vector
     lexical: SparseVector
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A candidate's score at each stage; None where that stage did not see it."""
+    """A candidate's score at each stage; None where the stage did not score it."""
 
     dense: float | None = None
     lexical: float | None = None
@@ -113,21 +115,23 @@ class Scores:
     @property
     def final(self) -> float:
         """The score of the last stage that ranked the candidate."""
-        return next((s for s in (self.rerank, self.fused) if s is not None), 0.0)
+        return next((score for score in (self.rerank, self.fused) if score is not None), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """A passage that a search found, with its scores."""
+
     passage: Passage
     scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderInfo:
-    """What an embedder is.
+    """Describes an embedder.
 
-    `fingerprint` names the vector space: equal only if vectors may be compared. `max_tokens` counts the
-    model's own tokens, special ones included. `tokenizer_json` is a serialised `tokenizers.Tokenizer`.
+    `fingerprint` names the vector space: vectors can be compared only if their fingerprints are equal. `max_tokens` is
+    what the model reads at once, special tokens included. `tokenizer_json` is a serialised `tokenizers.Tokenizer`.
     `languages` are those the model knows; empty means any.
     """
 
@@ -141,7 +145,7 @@ class EmbedderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """`vectors`: float32, shape (texts, dimension), unit length, in the order of the texts."""
+    """The texts' vectors in order, shape (texts, dimension), of unit length, by the embedder with `fingerprint`."""
 
     vectors: Matrix
     fingerprint: str
@@ -150,8 +154,11 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
-    """Both halves of a question, and who asks. `limit` candidates are taken from each half. Of one half there may be
-    nothing: no terms, or no vector beside the name of the embedder whose passages are meant."""
+    """A question's dense vector and terms, and the scope of who asks. Each half gives at most `limit` candidates.
+
+    One of the halves may be empty: no terms, or no vector. Without a vector `dense.fingerprint` still says whose
+    passages are searched.
+    """
 
     scope: Scope
     dense: Embeddings
@@ -168,10 +175,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to generate. `passages` are those in the prompt, in the order of their numbers from 1.
+    """One answer to generate. `passages` are those in the prompt, in the order of their numbers, which count from 1.
 
-    `model` empty is the deployment's own, else the name of one of its adapters. The answer ends before the first of
-    `stop` that it would hold. `top_p` and the penalties are for engines that draw tokens; the defaults change nothing.
+    `model` names one of the deployment's adapters; empty means its own model. The answer ends before the first of the
+    `stop` sequences. `top_p` and the penalties are for engines that sample tokens; their defaults change nothing.
     """
 
     query_id: str
@@ -192,8 +199,10 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counts them (the extractive engine counts words). `cached_tokens` of the prompt's came from
-    the prefix cache, which holds only what the same tenant asked."""
+    """Tokens as the engine counts them; the extractive engine counts words.
+
+    `cached_tokens`: those of the prompt that came from the prefix cache, which tenants never share.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -202,7 +211,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of an answer. The last one of a stream, and only it, has `finish_reason` and `usage`."""
+    """The next text of an answer. Only the last delta of a stream has `finish_reason` and `usage`."""
 
     text: str
     finish_reason: Literal["stop", "length", "cancelled", "no_answer"] | None = None
@@ -211,7 +220,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class GenerationLoad:
-    """Requests inside one replica's engine."""
+    """Requests in one replica's engine: being generated, and waiting for that."""
 
     running: int
     waiting: int
@@ -219,7 +228,7 @@ class GenerationLoad:
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """What serves a stage. `engine` is the backend's name, `model` its model or None."""
+    """What serves a stage. `engine` is the backend's name, `model` its model's name, `detail` why it is not ready."""
 
     ready: bool
     engine: str

@@ -1,4 +1,4 @@
-"""What an index is, and the lazy way from a backend's name to it."""
+"""The index interface, and the choice of a backend by its name. A backend is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -21,44 +21,49 @@ class Index(Protocol):
     """Asynchronous and safe for concurrent callers; never blocks the loop."""
 
     async def open(self) -> None:
-        """Connect; on a milvus-lite folder, wait for the predecessor's lock. Raises StageUnavailable."""
+        """Connect. For a milvus-lite folder wait first until no other process has its lock. Raises StageUnavailable."""
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
-        """The fused candidates of both halves inside the scope, best first, at most 2 x limit.
+        """The best candidates in the request's scope, best first: at most `limit` of each half, dense and lexical.
 
-        Raises EmbedderMismatch when all passages that the asker may see were indexed by another embedder.
+        Raises InvalidRequest, and EmbedderMismatch when all passages that the asker may see were indexed by another
+        embedder.
         """
         ...
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        """Write passages (same id replaces). Durable and visible to searches on return."""
+        """Write passages; one with the same id is replaced. On return they are durable, and searches find them.
+
+        Raises InvalidRequest, before anything is written.
+        """
         ...
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
     ) -> list[Passage]:
-        """The passages of a document's version at the `limit` positions that follow the position `after`, in order.
+        """The passages of a document's version at the `limit` positions after the position `after`, in order.
 
-        Positions count from 0 without gaps, so fewer than `limit` passages are the version's last ones."""
+        Positions count from 0 without gaps, so fewer than `limit` passages are the version's last ones.
+        """
         ...
 
     async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
-        """Write the passages that `read` would give once more, as the version `copy.to`; returns how many there were.
-        Twice is once. Raises InvalidRequest where they do not fit with the new metadata."""
+        """Write the passages that `read` would give again, as version `copy.to`. Returns how many there are.
+
+        Idempotent. Raises InvalidRequest if a passage is too large with the new metadata.
+        """
         ...
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
-        """Remove a document's passages, of all its versions, from every embedder's collection; returns how many were
-        removed."""
+        """Remove the passages of all versions of a document, from every embedder's collection. Returns their number."""
         ...
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
-        """Remove the passages of some versions of documents and of no others, as `delete` does."""
+        """Remove the passages of these versions only, from every embedder's collection. Returns their number."""
         ...
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        """Remove every passage of a tenant, or of one of its collections, from every embedder's collection; returns
-        how many were removed."""
+        """Remove all passages of a tenant, or of one of its collections. Returns their number."""
         ...
 
     async def check(self) -> None:
@@ -66,12 +71,15 @@ class Index(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the connection and a milvus-lite folder's lock. Idempotent. Called where nothing can be awaited (a
-        replica's `__del__`), so it blocks, for seconds at most."""
+        """Release the connection and a milvus-lite folder's lock. Idempotent.
+
+        Blocks for seconds at most. It is not async because a replica's `__del__` calls it.
+        """
         ...
 
 
 def create(config: RetrievalConfig) -> Index:
+    """The configured backend, not open yet."""
     match config.backend:
         case "milvus" if config.own_databases:
             from deployments.retrieval.tenant_databases import TenantDatabases

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
+
+from deployments.tasks import spawn_detached
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -35,9 +36,8 @@ class Coalescing(Generic[K, Q, A]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         self._waiting.setdefault(key, []).append((question, answer))
-        # Not at once: questions of the same turn of the loop share the call. In a context of its own, because Serve
-        # cancels what a request has started when the request ends.
-        loop.call_soon(self._start_calls, context=contextvars.Context())
+        # Not at once: questions of the same turn of the loop are to share the call.
+        loop.call_soon(self._start_calls)
         return await answer
 
     def _start_calls(self) -> None:
@@ -49,7 +49,8 @@ class Coalescing(Generic[K, Q, A]):
                 self._waiting[key] = later
             if batch:
                 self._free_calls -= 1
-                task = asyncio.create_task(self._answer(key, batch))
+                # Detached: the call also answers questions of other requests than the one that starts it.
+                task = spawn_detached(self._answer(key, batch))
                 self._running.add(task)
                 task.add_done_callback(self._call_ended)
 

@@ -1,4 +1,4 @@
-"""The retrieval stage as a deployment: one index, opened when it can be."""
+"""The retrieval stage as a deployment: one index, opened in the background."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from deployments.types import (
 
 
 class Retrieval:
-    """Construction never waits. A milvus-lite folder may still be locked by the replica that this one replaces, which
-    drains for as long as it has requests; so the index is opened in the background, by the first health check or
-    call, and calls wait for it.
+    """The first health check or call opens the index, and calls wait until it is open.
+
+    The constructor does not wait: a milvus-lite folder may still be locked by the replica that this one replaces,
+    which lives on until its requests are done. Errors are those of `base.Index`.
     """
 
     def __init__(self, config: RetrievalConfig, owned: str = "") -> None:
+        """`owned`: the fields of embedded stores; see `require_single_replica`."""
         require_single_replica(owned)
         self._config = config
         with gc_paused():
@@ -66,7 +68,7 @@ class Retrieval:
         return await (await self._opened()).purge(tenant_id, collection=collection)
 
     async def status(self) -> StageStatus:
-        """What serves this stage; asks the store, and never raises or waits for a lock."""
+        """What serves this stage. Asks the store, but never raises and never waits for a lock."""
         engine = "fake" if self._config.backend == "fake" else "milvus-lite" if self._config.embedded else "milvus"
         opening = self._open_in_background()
         if not _succeeded(opening):
@@ -79,10 +81,10 @@ class Retrieval:
         return StageStatus(ready=True, engine=engine)
 
     async def check_health(self) -> None:
-        """Raises if a new replica would do better.
+        """Raises StageUnavailable if the replica should be replaced.
 
-        Waiting for a predecessor's lock is healthy until lock_timeout_s has passed. A server that does not answer is
-        no reason to replace its clients; `status` tells of it.
+        Waiting for a folder's lock is healthy until `lock_timeout_s` has passed. A Milvus server that does not answer
+        is no reason to replace its clients; `status` reports it.
         """
         opening = self._open_in_background()
         if not self._config.embedded:
@@ -93,7 +95,7 @@ class Retrieval:
             raise self._failure
 
     def __del__(self) -> None:
-        """Serve calls this when the replica has drained, before it ends the process."""
+        """Serve calls this after the replica's last request, before it ends the process."""
         if hasattr(self, "_index"):
             self._index.close()
 
@@ -105,14 +107,13 @@ class Retrieval:
             )
 
     async def _opened(self) -> Index:
-        # Shielded: a caller that gives up must not end the wait of the others.
+        # Shielded: a caller that is cancelled must not end the opening for the others.
         await asyncio.shield(self._open_in_background())
         return self._index
 
     def _open_in_background(self) -> asyncio.Task[None]:
-        """The attempt that succeeded or is under way; a failed one is followed by the next."""
+        """The attempt to open that has succeeded or is under way. After a failed one the next is started."""
         if self._opening is None or (self._opening.done() and not _succeeded(self._opening)):
-            # In a context of its own, because Serve cancels what a request has started when the request ends.
             self._opening = spawn_detached(self._open())
             self._opening.add_done_callback(_retrieve_exception)
         return self._opening

@@ -1,4 +1,4 @@
-"""A milvus-lite folder, owned by this process: the engine behind a loopback port, and the folder's lock."""
+"""Serves a milvus-lite folder from this process: the engine on a loopback port, and the folder's lock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from milvus_lite.exceptions import DataDirLockedError
 
 
 class LiteFolder:
-    """Not thread-safe: the index calls it from its one worker thread.
+    """Not thread-safe: the connection calls it from its one thread.
 
-    pymilvus would start the engine by itself for a path, but then a locked folder is a logged traceback and no error.
+    pymilvus would start the engine by itself for a path. But then a locked folder is only a logged traceback.
     """
 
     def __init__(self, path: str) -> None:
@@ -22,7 +22,7 @@ class LiteFolder:
         self._running: tuple[Any, MilvusLite, int] | None = None
 
     def try_start(self) -> str | None:
-        """Take the folder's lock and serve it; returns the engine's URI, or None while another process has the lock."""
+        """Lock the folder and serve it. Returns the engine's URI, or None while another process has the lock."""
         if self._running is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -33,7 +33,7 @@ class LiteFolder:
         return f"http://127.0.0.1:{self._running[2]}"
 
     def stop(self) -> None:
-        """Write what is in memory and release the lock. Idempotent."""
+        """Write what is in memory to the folder, and release its lock. Idempotent."""
         if self._running is not None:
             (server, database, _), self._running = self._running, None
             atexit.unregister(self.stop)

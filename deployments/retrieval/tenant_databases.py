@@ -1,4 +1,4 @@
-"""Chosen tenants in Milvus databases of their own, behind the same interface as one shared index."""
+"""An index that keeps chosen tenants in Milvus databases of their own."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from deployments.types import (
 
 
 class TenantDatabases:
-    """`retrieval.own_databases` names the tenants. Their databases are made when first needed and dropped with them;
-    all other tenants share `retrieval.database`."""
+    """See `base.Index`. `retrieval.own_databases` names the tenants with databases of their own.
+
+    Such a database is made when it is first needed, and dropped when its tenant is purged. All other tenants share
+    `retrieval.database`.
+    """
 
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
@@ -38,12 +41,12 @@ class TenantDatabases:
         return await (await self._index(request.scope.tenant_id)).search(request)
 
     async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        check_entries(embedder, entries)  # all of them before the first is written
+        check_entries(embedder, entries)  # all entries, before the first is written
         by_tenant: defaultdict[str, list[IndexEntry]] = defaultdict(list)
         for entry in entries:
             by_tenant[entry.passage.tenant_id].append(entry)
-        for tenant_id, some in by_tenant.items():
-            await (await self._index(tenant_id)).upsert(embedder, some)
+        for tenant_id, of_tenant in by_tenant.items():
+            await (await self._index(tenant_id)).upsert(embedder, of_tenant)
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
@@ -90,5 +93,5 @@ class TenantDatabases:
 
 
 def database_name(tenant_id: str) -> str:
-    """Milvus allows fewer characters in a name than a tenant's id may have."""
+    """The tenant's database. Its name is a hash, because Milvus allows fewer characters than a tenant's id may have."""
     return f"tenant_{hashlib.blake2b(tenant_id.encode(), digest_size=16).hexdigest()}"

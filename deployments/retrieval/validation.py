@@ -1,4 +1,4 @@
-"""What an index refuses to store or look up, checked before anything is written."""
+"""Checks of what an index stores and looks up. Entries are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_BYTES: Mapping[str, int] = {
     "title": 4_096,
     "text": 65_535,
 }
-"""Of each text field's UTF-8 form, which is how Milvus counts."""
+"""Text field → its largest size in UTF-8, which is how Milvus counts."""
 MAX_METADATA_BYTES = 32_768
 MAX_TERM_ID = 2**32 - 2
 _REQUIRED = ("id", "document_id", "tenant_id")
 
 
 def check_entries(embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-    """Raises InvalidRequest naming the passage and the field."""
+    """Raises InvalidRequest, which names the passage and the field."""
     for entry in entries:
         check_passage(entry.passage)
         if entry.dense.shape != (embedder.dimension,):
@@ -45,6 +45,7 @@ def check_entries(embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None
 
 
 def check_request(request: RetrievalRequest) -> None:
+    """Raises InvalidRequest."""
     if request.limit < 1:
         raise InvalidRequest(f"limit: {request.limit} is below 1; ask for at least one candidate")
     if request.dense.vectors.ndim != 2 or len(request.dense.vectors) > 1:
@@ -56,6 +57,7 @@ def check_request(request: RetrievalRequest) -> None:
 
 
 def embedder_mismatch(mine: str, others: Sequence[str]) -> EmbedderMismatch:
+    """The error for a question of embedder `mine`, where all passages are of `others`. All are fingerprints."""
     return EmbedderMismatch(
         f"the index was made by the embedder {', '.join(sorted(others))}, and the question was embedded by {mine}: "
         "configure the embedder that made the index, or index the documents again"
@@ -63,7 +65,7 @@ def embedder_mismatch(mine: str, others: Sequence[str]) -> EmbedderMismatch:
 
 
 def check_passage(passage: Passage) -> None:
-    """Raises InvalidRequest naming the passage and the field."""
+    """Raises InvalidRequest, which names the passage and the field."""
     for field, limit in MAX_BYTES.items():
         value: str = getattr(passage, field)
         if not value and field in _REQUIRED:
@@ -84,7 +86,7 @@ def check_passage(passage: Passage) -> None:
 
 
 def _json_size(value: object) -> int | None:
-    """Bytes of a value as JSON, or None for what is not JSON as Milvus takes it."""
+    """The value's size in bytes as JSON; None if Milvus would not take it as JSON."""
     try:
         return len(json.dumps(_checked(value), allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError, RecursionError):
@@ -92,14 +94,15 @@ def _json_size(value: object) -> int | None:
 
 
 def _checked(value: object) -> object:
-    """The value. Raises TypeError for what json.dumps would let through: keys that are not text, integers too large."""
+    """The value. Raises TypeError for what json.dumps lets through but Milvus does not: other keys than text, and
+    integers of more than 64 bits."""
     match value:
         case Mapping():
             if not all(isinstance(key, str) for key in value):
                 raise TypeError("a key is not text")
-            return {key: _checked(each) for key, each in value.items()}
+            return {key: _checked(member) for key, member in value.items()}
         case list() | tuple():
-            return [_checked(each) for each in value]
+            return [_checked(element) for element in value]
         case int() if not -(2**63) <= value < 2**63:
             raise TypeError("an integer does not fit 64 bits")
         case _:

@@ -1,6 +1,7 @@
-"""Document bytes → Markdown.
+"""Parses a document's bytes into Markdown.
 
-Runs in a process of its own (`child.py`), which imports no more than the formats it meets need.
+Runs in a process of its own (`child.py`). A format's parser, and its libraries, are imported when the first document
+of that format comes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ __all__ = ["Limits", "parse"]
 
 
 def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> ParsedDocument:
-    """Parse a document of a supported kind.
+    """Parse a document of a supported format.
 
-    Raises UnsupportedDocument (unknown kind, or content that is not what its name says), DocumentTooLarge
-    (a limit), BrokenDocument (damaged, encrypted, or without text).
+    Raises UnsupportedDocument (unknown format, or another one than the name says), DocumentTooLarge (over a limit),
+    BrokenDocument (damaged, encrypted, or without text).
     """
-    kind = detect(data, filename, media_type)
+    document_format = detect(data, filename, media_type)
     try:
-        match kind:
+        match document_format:
             case "pdf":
                 from deployments.ingestion.parsers.pdf import parse_pdf
 
@@ -59,7 +60,7 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             case "markdown" | "text":
                 from deployments.ingestion.parsers.text import parse_text
 
-                document = parse_text(data, markdown=kind == "markdown")
+                document = parse_text(data, markdown=document_format == "markdown")
     except RecursionError:
         raise BrokenDocument("the document's elements are nested too deeply; save it again in a simpler form") from None
     if len(document.text) > limits.text_characters:

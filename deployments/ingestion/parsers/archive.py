@@ -1,4 +1,4 @@
-"""ZIP containers, which DOCX, PPTX, XLSX and EPUB are: opened in one place, under one limit."""
+"""Opens the ZIP containers that DOCX, PPTX, XLSX and EPUB are, under one limit of what they may unpack to."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge
 
 _ENCRYPTED = 0x1
-_HARMLESS = 2**20
-"""What any container may unpack to, however small it is: the smallest ones are the most compressed."""
+_ALWAYS_ALLOWED_BYTES = 2**20
+"""Any container may unpack to this size. Small ones need it: they are compressed the most."""
 
 
 @contextmanager
 def opened(data: bytes, inflation: int, name: str) -> Iterator[zipfile.ZipFile]:
-    """A container that unpacks to at most `inflation` times its own size, or 1 MiB. The standard library never reads
-    more of a member than its header declares, so what the headers declare bounds what is unpacked.
+    """The container, open for reading. It may unpack to `inflation` times its own size, or 1 MiB if that is more.
 
-    `name` is the format's, for messages. What a library raises on a hostile file is anybody's guess: whatever is
-    raised inside, but our own errors and those that `parse` knows, becomes BrokenDocument.
+    The sizes in the headers are enough to check: the standard library never reads more of a member than its header
+    says. `name` is the format's name for messages. Raises DocumentTooLarge, and BrokenDocument. Libraries may raise any
+    error on a hostile file, so any other error inside the block becomes BrokenDocument too.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
-            if unpacked > max(inflation * len(data), _HARMLESS):
+            if unpacked > max(inflation * len(data), _ALWAYS_ALLOWED_BYTES):
                 raise DocumentTooLarge(
                     f"the {name} unpacks to {unpacked / 2**20:,.0f} MiB, more than {inflation} times its own size; "
                     "save it again, or split it"

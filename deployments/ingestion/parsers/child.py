@@ -1,8 +1,8 @@
-"""The process that parses: reads documents from its parent, one after another, answers with text or with what is wrong.
+"""The process that parses documents, one after another, and answers its parent with the text or an error.
 
 `python -m deployments.ingestion.parsers.child FD PARENT_PID module:function`
 
-Answers are JSON, never pickles: whoever takes over a parser with a crafted document gains nothing over the parent.
+Answers are JSON, never pickles. So a crafted document that takes over this process gains no power over the parent.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.limits import Limits
 
 READY = b"ready"
-NICE = 10
-"""How far parsing stands back behind what answers questions; the kernel's scale ends at 19."""
+NICENESS = 10
+"""Parsing yields to work that answers questions. On Linux' scale 19 is the lowest priority."""
 _PR_SET_PDEATHSIG = 1
 
 Parse = Callable[[bytes, str, str, Limits], ParsedDocument]
@@ -33,10 +33,10 @@ Parse = Callable[[bytes, str, str, Limits], ParsedDocument]
 
 def main(descriptor: int, parent: int, function: str) -> None:
     _die_with(parent)
-    os.nice(NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl takes it where it is: memory for nothing
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # keeps openpyxl from importing it, which would cost memory
     module, _, name = function.partition(":")
     parse: Parse = getattr(importlib.import_module(module), name)
     connection = Connection(descriptor)
@@ -48,6 +48,7 @@ def main(descriptor: int, parent: int, function: str) -> None:
 
 
 def _answer(parse: Parse, request: dict[str, int | str], data: bytes) -> bytes:
+    """The document, or the error, as JSON."""
     memory_mb = int(request["memory_mb"])
     _limit_memory(memory_mb)
     limits = Limits(**{name: int(request[name]) for name in ("text_characters", "inflation", "pages")})
@@ -57,15 +58,15 @@ def _answer(parse: Parse, request: dict[str, int | str], data: bytes) -> bytes:
         return json.dumps(answer, ensure_ascii=False).encode()
     except MemoryError:
         error: BadInput = BrokenDocument(f"reading the document takes more than {memory_mb:,} MiB of memory; split it")
-    except BadInput as refused:
-        error = refused
+    except BadInput as bad_input:
+        error = bad_input
     finally:
         _lift_memory_limit()
     return json.dumps({"code": error.code, "message": error.message}).encode()
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Allow that much address space on top of what the process has now."""
+    """Allow the process so much more address space than it has now."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return
@@ -81,11 +82,11 @@ def _lift_memory_limit() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however busy it is then."""
+    """Have the kernel kill this process when its parent ends, even in the middle of a document."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
+    if os.getppid() != parent:  # the parent ended before the line above
         sys.exit(1)
 
 

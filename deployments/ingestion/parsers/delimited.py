@@ -1,4 +1,4 @@
-"""CSV and TSV: one table, its first row as header."""
+"""Parses CSV and TSV: one table, with the first row as its header."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deployments.ingestion.parsers.tables import Row, row, tables
 from deployments.ingestion.parsers.text import clean, decode
 
 _DELIMITERS = "\t;|,"
-"""The comma last: in Croatian it is in every other number."""
+"""In order of preference. The comma is last, because Croatian writes it in numbers."""
 _SAMPLE_LINES = 50
 _DECLARED = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 
 
 def parse_delimited(data: bytes, text_characters: int) -> ParsedDocument:
     content = decode(data)
-    declared = _DECLARED.match(content)  # a line that Excel writes and reads
+    declared = _DECLARED.match(content)  # Excel writes this line to declare the delimiter
     delimiter = declared[1] if declared else _delimiter(content)
     text = BoundedText(text_characters)
     for table in tables(_rows(content[declared.end() if declared else 0 :], delimiter)):
@@ -30,20 +30,21 @@ def parse_delimited(data: bytes, text_characters: int) -> ParsedDocument:
 
 
 def _delimiter(content: str) -> str:
-    """The first that gives several columns, as many in every row; else the one that gives most on the first row."""
+    """The first delimiter by which all rows have the same number of columns, at least 2. Else the one by which the
+    first row has most."""
     sample = [line for line, _ in zip(io.StringIO(content, newline=""), range(_SAMPLE_LINES), strict=False)]
     widths = {delimiter: _widths(sample, delimiter) for delimiter in _DELIMITERS}
-    even = (delimiter for delimiter, found in widths.items() if len(set(found)) == 1 and found[0] > 1)
-    return next(even, max(_DELIMITERS, key=lambda delimiter: widths[delimiter][:1]))
+    consistent = (delimiter for delimiter, columns in widths.items() if len(set(columns)) == 1 and columns[0] > 1)
+    return next(consistent, max(_DELIMITERS, key=lambda delimiter: widths[delimiter][:1]))
 
 
 def _widths(lines: list[str], delimiter: str) -> list[int]:
-    """Columns of each row, but for the last where the sample may have cut it."""
+    """The number of columns of each row. The last row is left out where the sample may have cut it off."""
     try:
-        found = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
+        widths = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
     except csv.Error:
         return []
-    return found[:-1] if len(lines) == _SAMPLE_LINES else found
+    return widths[:-1] if len(lines) == _SAMPLE_LINES else widths
 
 
 def _rows(content: str, delimiter: str) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""DOCX: paragraphs, headings, lists and tables as Markdown."""
+"""Parses DOCX: paragraphs, headings, lists and tables."""
 
 from __future__ import annotations
 

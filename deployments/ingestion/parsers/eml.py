@@ -1,4 +1,4 @@
-"""E-mail: subject, who, when, the text, and the names of what is attached."""
+"""Parses e-mail: subject, sender, recipients, date, text, and the names of attachments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _HEADERS = (*_LINES, "Subject", "Message-ID", "Received")
 
 
 def parse_email(data: bytes) -> ParsedDocument:
-    """The plain text is taken before the HTML that says the same. Attachments are named and not read."""
+    """The plain text is preferred to the HTML, which says the same. Attachments are named, but not read."""
     try:
-        whole = decode(data).encode() if is_utf16(data) else data.removeprefix(codecs.BOM_UTF8)
-        message = email.message_from_bytes(whole, policy=default)
+        message_bytes = decode(data).encode() if is_utf16(data) else data.removeprefix(codecs.BOM_UTF8)
+        message = email.message_from_bytes(message_bytes, policy=default)
         if not any(name in message for name in _HEADERS):
             raise UnsupportedDocument(
                 "the document is named as e-mail but has none of its headers (From, To, Date, Subject); "
@@ -34,7 +34,7 @@ def parse_email(data: bytes) -> ParsedDocument:
         text = "\n\n".join(filter(None, _parts(message, title)))
     except (BadInput, MemoryError, RecursionError):
         raise
-    except Exception as error:  # what the library raises on hostile headers is anybody's guess
+    except Exception as error:  # the library may raise any error on hostile headers
         raise BrokenDocument("the e-mail is damaged; export the message as .eml again") from error
     return ParsedDocument(title=title, text=clean(text))
 
@@ -50,7 +50,7 @@ def _parts(message: EmailMessage, title: str) -> Iterator[str]:
 
 
 def _attachments(message: EmailMessage) -> Iterator[MIMEPart]:
-    """The first ones, without the nameless parts that only hold others."""
+    """The first attachments, without nameless parts that only contain other parts."""
     for part in islice(message.iter_attachments(), _ATTACHMENTS):
         if part.get_filename() or not part.is_multipart() or part.get_content_maintype() == "message":
             yield part

@@ -1,4 +1,4 @@
-"""EPUB: the book's pages in reading order, each read as HTML."""
+"""Parses EPUB: the book's pages in reading order, each as HTML."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_epub(data: bytes, limits: Limits) -> ParsedDocument:
 
 
 def _spine(book: etree._Element, folder: str) -> Iterator[str]:
-    """The members that hold the book's pages in reading order, but for a table of contents."""
+    """The archive members with the book's pages in reading order, without a table of contents."""
     items = {item.get("id"): item for item in book.iterfind("{*}manifest/{*}item")}
     for reference in book.iterfind("{*}spine/{*}itemref"):
         item = items[reference.get("idref")]
@@ -46,7 +46,7 @@ def _spine(book: etree._Element, folder: str) -> Iterator[str]:
 
 
 def _is_encrypted(archive: zipfile.ZipFile) -> bool:
-    """Whether anything but fonts is; those are only scrambled, and of no interest here."""
+    """Whether anything but fonts is encrypted. Fonts are often scrambled, and do not matter here."""
     if _ENCRYPTION not in archive.namelist():
         return False
     methods = _xml(archive, _ENCRYPTION).iterfind(".//{*}EncryptedData/{*}EncryptionMethod")

@@ -1,4 +1,4 @@
-"""HTML: the main part of a page as Markdown, without what surrounds it."""
+"""Parses HTML: the main part of a page, without menus, headers, footers and scripts."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def parse_markup(page: str) -> ParsedDocument:
     if not title and heading:
         title = heading.get_text(" ", strip=True)
     main = soup.select_one("main, [role=main]")
-    # Some pages have an empty <main> that a script fills in the browser.
+    # Some pages have an empty <main>, which a script fills in the browser.
     root = main if main and len(main.get_text(strip=True)) >= _MAIN_CHARACTERS else soup.body or soup
     return ParsedDocument(title=clean(title), text=to_markdown(root))
 
 
 def _is_menu(items: Tag) -> bool:
-    """Whether a list is navigation: long, and nothing in it but links."""
+    """Whether a list is a menu: it is long, and has nothing but links."""
     links = "".join(link.get_text() for link in items.find_all("a"))
     return len(items.find_all("li")) >= _MENU_ITEMS and "".join(links.split()) == "".join(items.get_text().split())
 
 
 def to_markdown(root: Tag | BeautifulSoup) -> str:
-    """Markdown of an HTML tree: text only, so links keep their words and pictures go."""
+    """Markdown of an HTML tree. Links become their text, and pictures are left out."""
     for comment in root.find_all(string=lambda node: isinstance(node, Comment)):
         comment.extract()
     converter = MarkdownConverter(

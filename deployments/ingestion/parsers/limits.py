@@ -1,4 +1,4 @@
-"""How much of a document is read."""
+"""How large a document may be."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from deployments.errors import DocumentTooLarge
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`text_characters`: of the parsed text. `inflation`: how many times its own size a document may unpack to.
-    `pages`: of a PDF, or slides."""
+    """`text_characters` of the parsed text; `pages` of a PDF, or slides.
+
+    `inflation`: how many times its own size a document may unpack to.
+    """
 
     text_characters: int
     inflation: int
     pages: int
 
     def check_pages(self, pages: int) -> None:
+        """Raises DocumentTooLarge for more pages than the limit."""
         if pages > self.pages:
             raise DocumentTooLarge(f"the document has more than {self.pages:,} pages, which is the limit; split it")
 
 
 class BoundedText:
-    """Pieces of text in order. One more than `characters` in all raises DocumentTooLarge, before the rest is read."""
+    """Collects parts of a text, so that a document that is too large is refused before all of it is read."""
 
     def __init__(self, characters: int) -> None:
-        self.pieces: list[str] = []
+        self.parts: list[str] = []
         self._characters = characters
-        self._room = characters
+        self._remaining = characters
 
-    def add(self, piece: str) -> None:
-        self._room -= len(piece)
-        if self._room < 0:
+    def add(self, part: str) -> None:
+        """Raises DocumentTooLarge when all parts have more than `characters` characters."""
+        self._remaining -= len(part)
+        if self._remaining < 0:
             raise DocumentTooLarge(f"the document holds more than {self._characters:,} characters of text; split it")
-        self.pieces.append(piece)
+        self.parts.append(part)
 
     def __str__(self) -> str:
-        return "\n\n".join(self.pieces)
+        return "\n\n".join(self.parts)

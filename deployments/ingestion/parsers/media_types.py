@@ -1,4 +1,4 @@
-"""What kind of document some bytes are: by their content first, then by file name and media type."""
+"""Detects a document's format: by its content first, then by file name and media type."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal
 
 from deployments.errors import BrokenDocument, UnsupportedDocument
 
-Kind = Literal["markdown", "text", "html", "csv", "email", "pdf", "docx", "pptx", "xlsx", "epub"]
+DocumentFormat = Literal["markdown", "text", "html", "csv", "email", "pdf", "docx", "pptx", "xlsx", "epub"]
 
 SUPPORTED = (
     "Markdown (.md), plain text (.txt), HTML (.html), PDF (.pdf), Word (.docx), PowerPoint (.pptx), "
     "Excel (.xlsx, .xlsm), EPUB (.epub), CSV (.csv, .tsv), e-mail (.eml)"
 )
 
-_NAMES: dict[Kind, str] = {
+_NAMES: dict[DocumentFormat, str] = {
     "markdown": "Markdown",
     "text": "plain text",
     "html": "HTML",
@@ -29,10 +29,10 @@ _NAMES: dict[Kind, str] = {
     "xlsx": "XLSX",
     "epub": "EPUB",
 }
-_TEXTS: tuple[Kind, ...] = ("markdown", "text", "html", "csv", "email")
-"""Kinds without a signature: their name is all that tells them apart."""
-_ARCHIVES: tuple[Kind, ...] = ("docx", "pptx", "xlsx", "epub")
-_EXTENSIONS: dict[str, Kind] = {
+_TEXTS: tuple[DocumentFormat, ...] = ("markdown", "text", "html", "csv", "email")
+"""Formats without a signature: only their names tell them apart."""
+_ARCHIVES: tuple[DocumentFormat, ...] = ("docx", "pptx", "xlsx", "epub")
+_EXTENSIONS: dict[str, DocumentFormat] = {
     ".md": "markdown",
     ".markdown": "markdown",
     ".txt": "text",
@@ -50,7 +50,7 @@ _EXTENSIONS: dict[str, Kind] = {
     ".xlsm": "xlsx",
     ".epub": "epub",
 }
-_MEDIA_TYPES: dict[str, Kind] = {
+_MEDIA_TYPES: dict[str, DocumentFormat] = {
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",
     "text/plain": "text",
@@ -66,13 +66,13 @@ _MEDIA_TYPES: dict[str, Kind] = {
     "application/vnd.ms-excel.sheet.macroenabled.12": "xlsx",
     "application/epub+zip": "epub",
 }
-_MEMBERS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+_MEMBERS: tuple[tuple[re.Pattern[str], DocumentFormat], ...] = (
     (re.compile(r"word/document.*\.xml"), "docx"),
     (re.compile(r"ppt/presentation.*\.xml"), "pptx"),
     (re.compile(r"xl/workbook.*\.xml"), "xlsx"),
     (re.compile(r"META-INF/container\.xml"), "epub"),
 )
-"""What a container of each kind holds. OpenDocument files have no such member."""
+"""A ZIP member that only this format has. OpenDocument files have none of them."""
 _OTHER_MEMBERS = (
     ("xl/workbook.bin", "a binary Excel workbook (.xlsb); save it as XLSX"),
     ("META-INF/manifest.xml", "an OpenDocument file; save it as DOCX, XLSX or PPTX"),
@@ -95,44 +95,48 @@ _OLE_STREAMS = (
 )
 
 
-def detect(data: bytes, filename: str, media_type: str) -> Kind:
-    """Raises UnsupportedDocument for an unknown kind or one that contradicts its name, BrokenDocument for
-    an empty, damaged or password-protected container."""
+def detect(data: bytes, filename: str, media_type: str) -> DocumentFormat:
+    """The document's format.
+
+    Raises UnsupportedDocument for an unknown format or one that contradicts the name, BrokenDocument for an empty,
+    damaged or password-protected document.
+    """
     if not data:
         raise BrokenDocument("the document is empty: it has no bytes")
     claimed = _claimed(filename, media_type)
     found = _by_content(data, claimed)
-    kind = found or (claimed if claimed in _TEXTS else None)
-    if kind is None:
+    detected = found or (claimed if claimed in _TEXTS else None)
+    if detected is None:
         if claimed is not None:
             raise UnsupportedDocument(
                 f"the document is named as {_NAMES[claimed]} but its content is not; supported are {SUPPORTED}"
             )
-        what = PurePath(filename).suffix or media_type or "nothing that names it"
-        raise UnsupportedDocument(f"the document's type ({what}) is not supported; supported are {SUPPORTED}")
-    if claimed is not None and kind != claimed:
+        given_type = PurePath(filename).suffix or media_type or "nothing that names it"
+        raise UnsupportedDocument(f"the document's type ({given_type}) is not supported; supported are {SUPPORTED}")
+    if claimed is not None and detected != claimed:
         raise UnsupportedDocument(
-            f"the document is named as {_NAMES[claimed]} but its content is {_NAMES[kind]}; "
+            f"the document is named as {_NAMES[claimed]} but its content is {_NAMES[detected]}; "
             f"name it for what it is; supported are {SUPPORTED}"
         )
-    return kind
+    return detected
 
 
-def _claimed(filename: str, media_type: str) -> Kind | None:
+def _claimed(filename: str, media_type: str) -> DocumentFormat | None:
+    """The format that the file name, or else the media type, says."""
     by_name = _EXTENSIONS.get(PurePath(filename).suffix.lower())
     return by_name or _MEDIA_TYPES.get(media_type.partition(";")[0].strip().lower())
 
 
-def _by_content(data: bytes, claimed: Kind | None) -> Kind | None:
-    """The kind that the first bytes give away; None for text, which has no signature."""
+def _by_content(data: bytes, claimed: DocumentFormat | None) -> DocumentFormat | None:
+    """The format by the first bytes; None for text, which has no signature. Raises like `detect`."""
     head = data[:1024].lstrip()
-    # Readers accept a PDF's signature after some other bytes; a text that merely mentions it is no PDF.
+    # Programs accept a PDF whose signature comes after other bytes. But a text that only mentions it is no PDF.
     if head.startswith(b"%PDF-") or (claimed == "pdf" and b"%PDF-" in head):
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _by_archive(data, claimed)
     if data.startswith(_OLE):
-        raise _ole(data, claimed)
+        raise _ole_error(data, claimed)
     for signature, name in _OTHER_SIGNATURES:
         if data.startswith(signature):
             raise UnsupportedDocument(f"the document's content is {name}; supported are {SUPPORTED}")
@@ -141,12 +145,12 @@ def _by_content(data: bytes, claimed: Kind | None) -> Kind | None:
     return None
 
 
-def _ole(data: bytes, claimed: Kind | None) -> BrokenDocument | UnsupportedDocument:
-    """What is wrong with a compound file: encrypted Office files are ones, and the formats of before 2007."""
+def _ole_error(data: bytes, claimed: DocumentFormat | None) -> BrokenDocument | UnsupportedDocument:
+    """The error for an OLE compound file: an encrypted Office file, or a format from before 2007."""
     if _ENCRYPTED_STREAM.encode("utf-16-le") not in data:
-        for stream, what in _OLE_STREAMS:
+        for stream, description in _OLE_STREAMS:
             if stream.encode("utf-16-le") in data:
-                return UnsupportedDocument(f"the document is {what}; supported are {SUPPORTED}")
+                return UnsupportedDocument(f"the document is {description}; supported are {SUPPORTED}")
         if claimed not in _ARCHIVES:
             return UnsupportedDocument(
                 f"the document is in an old Office format; save it as DOCX, XLSX or PPTX; supported are {SUPPORTED}"
@@ -155,7 +159,8 @@ def _ole(data: bytes, claimed: Kind | None) -> BrokenDocument | UnsupportedDocum
     return BrokenDocument(f"the {name} is protected by a password; save it without one and send it again")
 
 
-def _by_archive(data: bytes, claimed: Kind | None) -> Kind | None:
+def _by_archive(data: bytes, claimed: DocumentFormat | None) -> DocumentFormat | None:
+    """The format of a ZIP container. None for a text that only begins like one."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
@@ -164,8 +169,9 @@ def _by_archive(data: bytes, claimed: Kind | None) -> Kind | None:
             name = _NAMES[claimed] if claimed else "ZIP"
             raise BrokenDocument(f"the document is a damaged or cut-off {name} file; send a whole copy") from None
         return None
-    for member, kind in _MEMBERS:
+    for member, document_format in _MEMBERS:
         if any(map(member.fullmatch, names)):
-            return kind
-    what = next((what for member, what in _OTHER_MEMBERS if member in names), "a ZIP file that is none of those read")
-    raise UnsupportedDocument(f"the document is {what}; supported are {SUPPORTED}")
+            return document_format
+    descriptions = (description for member, description in _OTHER_MEMBERS if member in names)
+    description = next(descriptions, "a ZIP file that is none of those read")
+    raise UnsupportedDocument(f"the document is {description}; supported are {SUPPORTED}")

@@ -1,4 +1,4 @@
-"""PDF: lines with their places on the page, joined into paragraphs and headings."""
+"""Parses PDF: joins lines into paragraphs and headings by their positions and sizes on the page."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ _HEADING_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of text. Pages count from 1, lengths are in points, y grows upwards; `first_word` is the width of its
-    first word."""
+    """A line of text. Pages count from 1. Lengths are in points, and y grows upwards. `first_word` is its width."""
 
     page: int
     text: str
@@ -52,7 +51,7 @@ class _Paragraph:
 
 
 def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
-    """Raises BrokenDocument (damaged, encrypted, scanned), DocumentTooLarge as soon as the limit is passed."""
+    """Raises BrokenDocument (damaged, encrypted, scanned), and DocumentTooLarge as soon as a limit is passed."""
     try:
         document = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
@@ -100,7 +99,7 @@ def _lines(textpage: pdfium.PdfTextPage, page: int) -> Iterator[Line]:
     count = textpage.count_chars()
     if not count:
         return
-    # PDFium counts UTF-16 units: keep one character per unit, so that positions in the text are its own.
+    # PDFium counts UTF-16 units. One character per unit makes positions in the string the same as PDFium's.
     encoded = textpage.get_text_range(0, count).encode("utf-16-le", "surrogatepass")
     units = "".join(chr(int.from_bytes(encoded[i : i + 2], "little")) for i in range(0, len(encoded), 2))
     for match in _LINE.finditer(units):
@@ -124,11 +123,12 @@ def _lines(textpage: pdfium.PdfTextPage, page: int) -> Iterator[Line]:
 
 
 def _without_margins(pages: list[list[Line]]) -> list[Line]:
-    """All lines but running heads, feet and page numbers: first or last lines that most pages share, digits aside."""
+    """All lines but running headers, footers and page numbers: the first or last lines that most pages share,
+    digits aside."""
     if len(pages) < 3:
         return [line for page in pages for line in page]
-    seen = Counter(key for page in pages for key in {_margin_key(line) for line in _margin(page)})
-    running = {key for key, times in seen.items() if times >= _MARGIN_SHARE * len(pages)}
+    counts = Counter(key for page in pages for key in {_margin_key(line) for line in _margin(page)})
+    running = {key for key, count in counts.items() if count >= _MARGIN_SHARE * len(pages)}
     kept: list[Line] = []
     for page in pages:
         margin = {id(line) for line in _margin(page) if _margin_key(line) in running and not is_heading(line.text)}
@@ -160,12 +160,16 @@ def _paragraphs(lines: list[Line]) -> list[_Paragraph]:
 
 def _pitch(lines: list[Line]) -> float:
     """The usual distance from one line to the next."""
-    steps = [a.bottom - b.bottom for a, b in pairwise(lines) if a.page == b.page and a.bottom > b.bottom]
+    steps = [
+        line.bottom - following.bottom
+        for line, following in pairwise(lines)
+        if line.page == following.page and line.bottom > following.bottom
+    ]
     return median(steps) if steps else 0.0
 
 
 def _right_edges(lines: Iterable[Line]) -> dict[tuple[int, int], float]:
-    """Where the lines of a column end: by page and by where they start, in steps of half an inch."""
+    """(page, column) → where its longest line ends. Columns are where lines start, in steps of half an inch."""
     edges: dict[tuple[int, int], float] = {}
     for line in lines:
         for key in _columns(line):
@@ -179,7 +183,7 @@ def _columns(line: Line) -> tuple[tuple[int, int], ...]:
 
 
 def _continues(previous: Line, line: Line, pitch: float, edges: dict[tuple[int, int], float]) -> bool:
-    """Whether a line goes on with the paragraph of the line before it."""
+    """Whether a line continues the paragraph of the line before it."""
     if previous.hyphenated:
         return True
     if is_heading(previous.text) or is_heading(line.text) or _BULLET.match(line.text):
@@ -188,26 +192,27 @@ def _continues(previous: Line, line: Line, pitch: float, edges: dict[tuple[int, 
     if same_column:
         step = previous.bottom - line.bottom
         if step < 0.5 * line.height:
-            return line.left >= previous.right  # the same row, after a gap
+            return line.left >= previous.right  # in the same row, after a gap
         if step > 1.3 * max(pitch, line.height) or not 0.85 < line.height / (previous.height or 1.0) < 1.18:
             return False
-    # A line was wrapped only if the next line's first word had no room left on it.
+    # A line was wrapped only if the next line's first word did not fit on it.
     room = edges[previous.page, round(previous.left / 36)] - previous.right
     if room > line.first_word + 0.35 * line.height:
         return False
-    ended = previous.text.endswith(_ENDS)
-    if _NUMBERED.match(line.text) and ended:
+    sentence_ended = previous.text.endswith(_ENDS)
+    if _NUMBERED.match(line.text) and sentence_ended:
         return False
-    return same_column or not ended
+    return same_column or not sentence_ended
 
 
 def _markdown(paragraphs: list[_Paragraph]) -> Iterator[str]:
-    """Paragraphs, those set clearly larger than the rest as headings by size."""
-    weights: Counter[float] = Counter()
+    """The paragraphs as Markdown. Those in clearly larger type than most text become headings, levels by size."""
+    characters: Counter[float] = Counter()  # height → characters of that height
     for paragraph in paragraphs:
-        weights[round(paragraph.height, 1)] += len(paragraph.text)
-    body = weights.most_common(1)[0][0] if weights else 0.0
-    sizes = sorted({round(p.height) for p in paragraphs if _is_large(p, body)}, reverse=True)
+        characters[round(paragraph.height, 1)] += len(paragraph.text)
+    body = characters.most_common(1)[0][0] if characters else 0.0
+    large = [paragraph for paragraph in paragraphs if _is_large(paragraph, body)]
+    sizes = sorted({round(paragraph.height) for paragraph in large}, reverse=True)
     for paragraph in paragraphs:
         if _is_large(paragraph, body) and not is_heading(paragraph.text):
             yield f"{'#' * min(1 + sizes.index(round(paragraph.height)), 4)} {paragraph.text}"

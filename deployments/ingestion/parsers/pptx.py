@@ -1,4 +1,4 @@
-"""PPTX: each slide under its title, with tables, charts and notes; its number is its page."""
+"""Parses PPTX: each slide under its title, with tables, charts and notes. Slide numbers are page numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOISE = (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.HEADER, PP_
 
 
 def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
-    """The title is the first slide's, which says more than what the program puts down. Hidden slides are left out."""
+    """Hidden slides are left out. The document's title is the first slide's, which says more than the file's own."""
     text = BoundedText(limits.text_characters)
     numbers: list[int] = []
     with opened(data, limits.inflation, "PPTX"):
@@ -31,16 +31,16 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
         title = ""
         for number, slide in enumerate(deck.slides, start=1):
             heading = slide.shapes.title
-            name = _line(heading.text_frame.text) if heading is not None and heading.has_text_frame else ""
+            slide_title = _line(heading.text_frame.text) if heading is not None and heading.has_text_frame else ""
             if number == 1:
-                title = name or deck.core_properties.title
+                title = slide_title or deck.core_properties.title
             if slide.element.get("show") not in ("0", "false"):
                 content = clean("\n\n".join(_content(slide)))
-                text.add(f"## {name or f'Slide {number}'}\n\n{content}" if name or content else "")
+                text.add(f"## {slide_title or f'Slide {number}'}\n\n{content}" if slide_title or content else "")
                 numbers.append(number)
-    whole = clean(str(text))
-    pages = page_offsets(zip(numbers, text.pieces, strict=True), whole)
-    return ParsedDocument(title=clean(title), text=whole, pages=pages)
+    full_text = clean(str(text))
+    pages = page_offsets(zip(numbers, text.parts, strict=True), full_text)
+    return ParsedDocument(title=clean(title), text=full_text, pages=pages)
 
 
 def _content(slide: Any) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _content(slide: Any) -> Iterator[str]:
 
 
 def _blocks(shapes: Iterable[Any], title: Any) -> Iterator[str]:
-    """Text in the order of the slide, which is the order it is read out in."""
+    """The shapes' text in the slide's order, which is the order in which it is read out."""
     for shape in shapes:
         if shape.element is title or (shape.is_placeholder and shape.placeholder_format.type in _NOISE):
             continue
@@ -67,11 +67,14 @@ def _blocks(shapes: Iterable[Any], title: Any) -> Iterator[str]:
 
 
 def _chart(chart: Any) -> Iterator[str]:
-    """Its title, and its figures as tables: a row for each category, a column for each series."""
+    """The chart's title, then its figures as tables: a row for each category, a column for each series."""
     if chart.has_title and chart.chart_title.has_text_frame:
         yield from _paragraphs(chart.chart_title.text_frame)
     for plot in chart.plots:
-        columns = [["", *map(str, plot.categories)], *([each.name, *map(_number, each.values)] for each in plot.series)]
+        columns = [
+            ["", *map(str, plot.categories)],
+            *([series.name, *map(_number, series.values)] for series in plot.series),
+        ]
         yield from tables(map(row, zip_longest(*columns, fillvalue="")))
 
 
@@ -84,7 +87,8 @@ def _paragraphs(frame: Any) -> Iterator[str]:
 
 
 def _list(frame: Any) -> str:
-    return "\n".join(f"{'  ' * each.level}- {text}" for each in frame.paragraphs if (text := _line(each.text)))
+    lines = ((paragraph.level, _line(paragraph.text)) for paragraph in frame.paragraphs)
+    return "\n".join(f"{'  ' * level}- {text}" for level, text in lines if text)
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Headings that a text shows by its words alone, as statutes do: `Članak 12.` on a line of its own."""
+"""Finds headings that only their words show, as in statutes: `Članak 12.` on a line of its own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def is_heading(line: str) -> bool:
 
 
 def mark_headings(text: str) -> str:
-    """Turn an article's line into `## Članak 12.` and a chapter's, or the title above an article, into `# …`.
+    """The text with Markdown headings: `## Članak 12.` for an article, `# …` for a chapter or a title above an article.
 
-    A title stands above the article it names and holds until the next one, as in statutes. Where the text was
-    copied without line breaks it hangs at the end of the paragraph above the article.
+    In statutes a title stands above the first article that it names. Where a text was copied without line breaks, the
+    title is at the end of the paragraph above.
     """
     lines = text.split("\n")
     marked: list[str] = []
@@ -49,19 +49,19 @@ def mark_headings(text: str) -> str:
 
 
 def _bare(line: str) -> str:
-    """A line without the emphasis around it and without doubled spaces."""
+    """The line without Markdown emphasis around it, and with single spaces."""
     bare = " ".join(line.split())
     emphasised = _EMPHASIS.match(bare)
     return emphasised[2].strip() if emphasised else bare
 
 
 def _is_above_article(lines: list[str], index: int) -> bool:
-    """Whether a line has text and the next one that has is an article's."""
+    """Whether the line has text, and the next line with text is an article's heading."""
     following = next((_bare(line) for line in lines[index + 1 : index + 4] if line.strip()), "")
     return bool(lines[index].strip() and _ARTICLE.fullmatch(following))
 
 
 def _is_below_article(lines: list[str], index: int) -> bool:
-    """Whether the line before with text is an article's: then this one is all that the article says."""
+    """Whether the line before with text is an article's heading. Then this line is the article's whole text."""
     before = next((_bare(line) for line in reversed(lines[max(index - 3, 0) : index]) if line.strip()), "")
     return bool(_ARTICLE.fullmatch(before))

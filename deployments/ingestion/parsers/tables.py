@@ -1,4 +1,4 @@
-"""Grids of cells as Markdown tables."""
+"""Turns grids of cells into Markdown tables."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Iterable, Iterator
 from deployments.errors import DocumentTooLarge
 
 Row = dict[int, str]
-"""Column → text, without the empty ones."""
+"""Column number → text of its cell; empty cells are left out."""
 
 _ROWS = 500
-"""Rows of one table below its header; what is more goes on in another, so that a grid is never held whole."""
+"""Rows of one table below its header. More rows go into further tables, so that a grid is never held in full."""
 _COLUMNS = 16_384
 
 
 def cell(text: str) -> str:
-    """A text as one line that no `|` in it ends."""
+    """A text as one table cell: one line, with each `|` escaped."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def row(cells: Iterable[str]) -> Row:
-    return {column: text for column, each in enumerate(cells) if (text := cell(each))}
+    return {column: text for column, content in enumerate(cells) if (text := cell(content))}
 
 
 def tables(rows: Iterable[Row]) -> Iterator[str]:
-    """A table for each run of rows without an empty one among them, the run's first row as its header.
+    """The grid as Markdown tables. Empty rows separate tables, and a table's first row is its header.
 
-    A long run gives several, each with the header again. A run of a single column is lines of text. Columns that
-    are empty in all of a table are left out. Raises DocumentTooLarge for more columns than a spreadsheet can have.
+    A long table is given in several, each with the header. A table of one column is given as lines of text. Columns
+    without any text are left out. Raises DocumentTooLarge for more columns than a spreadsheet can have.
     """
     header: Row = {}
     body: list[Row] = []
-    for each in rows:
-        if len(each) > _COLUMNS:
+    for grid_row in rows:
+        if len(grid_row) > _COLUMNS:
             raise DocumentTooLarge(f"the document has a table with more than {_COLUMNS:,} columns; split it")
-        if header and (not each or len(body) == _ROWS):
+        if header and (not grid_row or len(body) == _ROWS):
             yield _markdown(header, body)
             body = []
-        if not (header and each):
-            header = each
+        if not (header and grid_row):
+            header = grid_row
         else:
-            body.append(each)
+            body.append(grid_row)
     if header:
         yield _markdown(header, body)
 
 
 def _markdown(header: Row, body: list[Row]) -> str:
-    columns = sorted({column for each in (header, *body) for column in each})
+    columns = sorted({column for grid_row in (header, *body) for column in grid_row})
     if len(columns) == 1:
-        return "\n".join(text for each in (header, *body) for text in each.values())
-    lines = [_line(header, columns), "|" + " --- |" * len(columns), *(_line(each, columns) for each in body)]
+        return "\n".join(text for grid_row in (header, *body) for text in grid_row.values())
+    lines = [_line(header, columns), "|" + " --- |" * len(columns), *(_line(grid_row, columns) for grid_row in body)]
     return "\n".join(lines)
 
 

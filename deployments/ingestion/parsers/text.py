@@ -1,4 +1,4 @@
-"""Plain text and Markdown: encoding, clean-up, and the structure that a plain text shows."""
+"""Parses plain text and Markdown: decodes and cleans them, and marks headings in plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INVISIBLE = dict.fromkeys(
     (
         *(c for c in range(0x20) if c not in (0x09, 0x0A)),
         *range(0x7F, 0xA0),
-        0xAD,  # soft hyphen: typography, and inside a word it hides the word from search
+        0xAD,  # soft hyphen: inside a word it would hide the word from search
         *range(0x200B, 0x2010),
         *range(0x202A, 0x202F),
         *range(0x2060, 0x2070),
@@ -29,8 +29,8 @@ _INVISIBLE = dict.fromkeys(
 )
 _SPACES = {0xA0: " ", 0x2007: " ", 0x202F: " ", 0x2028: "\n", 0x2029: "\n\n"}
 _ONLY_CP1250 = re.compile(rb"[\x80-\x9f]")
-"""Here windows-1250 has š, ž and quotation marks, ISO-8859-2 control characters; its š and ž are ą and ľ there. The
-two differ in little else that Croatian uses, which is why guessing by letter frequency confuses them."""
+"""Bytes that are š, ž and quotation marks in windows-1250, but control characters in ISO-8859-2. In little else do the
+two differ for Croatian, so guessing by letter frequencies confuses them."""
 _UTF16_SAMPLE = 4096
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
@@ -46,10 +46,9 @@ def parse_text(data: bytes, *, markdown: bool) -> ParsedDocument:
 
 
 def decode(data: bytes) -> str:
-    """UTF-8, UTF-16 (with a byte order mark, or in mostly Latin letters), else windows-1250 or ISO-8859-2, if they
-    read as language.
+    """The text in UTF-8 or UTF-16, else in windows-1250 or ISO-8859-2 if the result looks like language.
 
-    Raises UnsupportedDocument for bytes that are no text.
+    UTF-16 needs a byte order mark, or mostly Latin letters. Raises UnsupportedDocument for bytes that are no text.
     """
     encoding = _utf16(data) or "utf-8-sig"
     if encoding == "utf-8-sig" and b"\0" in data:
@@ -66,7 +65,7 @@ def decode(data: bytes) -> str:
 
 
 def decode_declared(data: bytes, declared: str) -> str:
-    """UTF-8 or UTF-16 first, then what the document declares, then as any text."""
+    """The text in UTF-8 or UTF-16, else in the encoding that the document declares, else as `decode` finds it."""
     if not is_utf16(data):
         for encoding in filter(None, ("utf-8-sig", declared)):
             with suppress(LookupError, ValueError):
@@ -79,8 +78,10 @@ def is_utf16(data: bytes) -> bool:
 
 
 def _utf16(data: bytes) -> str | None:
-    """The encoding's name by the byte order mark, or by where the zeros are: in UTF-16 every other byte of most
-    Latin letters is one."""
+    """The name of the UTF-16 encoding, or None for other bytes.
+
+    It is known by the byte order mark, or by its zeros: Latin letters have one in every other byte.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     sample = data[:_UTF16_SAMPLE]

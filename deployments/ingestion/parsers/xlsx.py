@@ -1,4 +1,4 @@
-"""XLSX: each sheet a heading with its rows as tables below."""
+"""Parses XLSX: each sheet is a heading with its rows as tables below."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ROWS = 1_048_576
 
 
 def parse_xlsx(data: bytes, limits: Limits) -> ParsedDocument:
-    """Cells as the workbook last showed them: of a formula its value, if it was saved. Hidden sheets are left out."""
+    """A formula's cell gives its last value, if the workbook has it saved. Hidden sheets are left out."""
     text = BoundedText(limits.text_characters)
     with opened(data, limits.inflation, "XLSX"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of features that do not matter here
+        warnings.simplefilter("ignore")  # they are about features that do not matter here
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
         for sheet in book.worksheets:
             if sheet.sheet_state == "visible":
-                sheet.reset_dimensions()  # what a sheet says of its size may be anything
+                sheet.reset_dimensions()  # the size that a sheet states may be wrong
                 for number, table in enumerate(tables(_rows(sheet))):
                     if number == 0:
                         text.add(f"## {cell(sheet.title)}")
@@ -38,7 +38,7 @@ def parse_xlsx(data: bytes, limits: Limits) -> ParsedDocument:
 
 
 def _rows(sheet: Any) -> Iterator[Row]:
-    # A row that is numbered far down comes after as many empty ones as there are before it.
+    # A row with a high number comes after empty rows for all numbers before it.
     for number, values in enumerate(sheet.iter_rows(values_only=True)):
         if number >= _ROWS:
             raise BrokenDocument(f"a sheet of the XLSX has more than {_ROWS:,} rows; save it again in Excel")
@@ -54,6 +54,6 @@ def _text(value: object) -> str:
         case datetime():
             return value.isoformat(" ", "seconds")
         case float():
-            return f"{value:.15g}"  # as many digits as a spreadsheet keeps
+            return f"{value:.15g}"  # a spreadsheet keeps 15 digits
         case _:
             return str(value)

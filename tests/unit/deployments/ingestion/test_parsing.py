@@ -208,7 +208,7 @@ async def test_no_more_processes_than_configured(make_injected: MakeParser) -> N
 
 async def test_the_process_stands_back_behind_its_parent(make_injected: MakeParser) -> None:
     answer = await make_injected().parse(b"who?", "note.txt", "")
-    assert psutil.Process(int(answer.title)).nice() == min(psutil.Process().nice() + child.NICE, 19)
+    assert psutil.Process(int(answer.title)).nice() == min(psutil.Process().nice() + child.NICENESS, 19)
 
 
 async def test_the_process_has_neither_heavy_modules_nor_secrets(
