@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
 import json
 import logging
-import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
+
+from standardwebhooks import Webhook
 
 from deployments.errors import RagError
 from deployments.tasks import Background
@@ -24,13 +24,6 @@ _FACTOR: Final = 4
 _RECORD_S: Final = 30.0
 """How much longer than a try its lease lasts: time to record what came of it."""
 _GONE: Final = 410
-
-
-def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """`v1,` and the base64 of HMAC-SHA256, with the bytes that `secret` (`whsec_` and base64) stands for as its key."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
 class Sender(Background):
@@ -112,14 +105,14 @@ class Sender(Background):
     async def _post(self, delivery: Delivery) -> int:
         """The receiver's status. Raises InvalidRequest for a URL that may not be asked, Unreachable, NotFound."""
         message = await self._store.message(delivery, documents=self._config.documents)
-        body = json.dumps(message, ensure_ascii=False).encode()
-        timestamp = int(time.time())
+        body = json.dumps(message, ensure_ascii=False)
+        sent_at = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "rag-serve",
             "webhook-id": delivery.id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(delivery.secret, delivery.id, timestamp, body),
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": Webhook(delivery.secret).sign(delivery.id, sent_at, body),
         }
-        async with self._http.request("POST", delivery.url, headers=headers, body=body) as answer:
+        async with self._http.request("POST", delivery.url, headers=headers, body=body.encode()) as answer:
             return answer.status

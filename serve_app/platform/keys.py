@@ -6,23 +6,25 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
 from uuid import uuid4
 
+from cachetools import TTLCache
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.events import Event, Events
-from serve_app.platform.remembered import Remembered
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage.database import Database
 from serve_app.storage.tables import PLATFORM, ApiKey, of_tenant, utc_now
 
 Role = Literal["platform", "admin", "query"]
+MAX_CACHED_KEYS = 10_000
 _SECRET = re.compile(r"rag_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 
 
@@ -52,8 +54,8 @@ class Key:
 
 
 class Keys:
-    """Keys are remembered for `cache_s` seconds after they were found good: so long may a key that another replica
-    revoked go on working here. Refusals are not remembered.
+    """Valid keys are cached for `cache_s` seconds: so long may a key that another replica revoked go on working here.
+    Refusals are not cached.
     """
 
     def __init__(
@@ -63,11 +65,12 @@ class Keys:
         *,
         cache_s: float = 5.0,
         clock: Callable[[], datetime] = utc_now,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.clock = clock
-        self._good: Remembered[tuple[Principal, datetime | None]] = Remembered(cache_s, clock)
+        self._valid: TTLCache[str, tuple[Principal, datetime | None]] = TTLCache(MAX_CACHED_KEYS, cache_s, timer)
 
     async def create_key(
         self, tenant_id: str, name: str, role: Role = "admin", *, expires_at: datetime | None = None
@@ -137,15 +140,16 @@ class Keys:
         if match is None:
             raise Unauthenticated("the key is not valid")
         digest, now = _hash(secret), self.clock()
-        if (good := self._good.get(digest)) is not None and not _over(good[1], now):
-            return good[0]
+        principal, expires_at = self._valid.get(digest, (None, None))
+        if principal is not None and not _over(expires_at, now):
+            return principal
         async with self.database.session() as session:
             rows = (await session.scalars(select(ApiKey).where(ApiKey.prefix == match[1]))).all()
         row = next((row for row in rows if hmac.compare_digest(row.hash, digest)), None)
         if row is None or row.revoked_at is not None or _over(row.expires_at, now):
             raise Unauthenticated("the key is not valid")
         principal = Principal(row.tenant_id, cast(Role, row.role), row.id)
-        self._good.put(digest, (principal, row.expires_at))
+        self._valid[digest] = principal, row.expires_at
         return principal
 
     async def list(self, tenant_id: str) -> Sequence[Key]:
@@ -174,7 +178,9 @@ class Keys:
         self.events.publish(Event("key.revoked", tenant_id, key_id))
 
     def _forget(self, key_id: str) -> None:
-        self._good.forget_where(lambda good: good[0].key_id == key_id)
+        digests = [digest for digest, (principal, _) in self._valid.items() if principal.key_id == key_id]
+        for digest in digests:
+            self._valid.pop(digest, None)
 
 
 def _hash(secret: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 
+from cachetools import TTLCache
 from pydantic import ValidationError
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,6 @@ from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspend
 from serve_app.platform import collections
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
-from serve_app.platform.remembered import Remembered
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.blobs import TENANT_ID, Blobs
 from serve_app.storage.database import Database, insert
@@ -37,6 +37,7 @@ from serve_app.storage.tables import (
 )
 
 Status = Literal["active", "suspended", "deleting"]
+MAX_CACHED_TENANTS = 10_000
 _POLL_S = 0.2
 
 
@@ -73,7 +74,7 @@ class TenantIndex(Protocol):
 
 
 class Tenants:
-    """A tenant is remembered for `cache_s` seconds: so long may a suspension by another replica go unnoticed here.
+    """Active tenants are cached for `cache_s` seconds: so long may a suspension by another replica go unnoticed here.
 
     `webhook_url` raises InvalidRequest for a URL that no message can be sent to.
     """
@@ -85,6 +86,7 @@ class Tenants:
         *,
         cache_s: float = 5.0,
         clock: Callable[[], datetime] = utc_now,
+        timer: Callable[[], float] = time.monotonic,
         models: Sequence[str] = (),
         webhook_url: Callable[[str], object] = str,
     ) -> None:
@@ -93,7 +95,7 @@ class Tenants:
         self.clock = clock
         self.models = tuple(models)
         self.webhook_url = webhook_url
-        self._known: Remembered[TenantView] = Remembered(cache_s, clock)
+        self._active: TTLCache[str, TenantView] = TTLCache(MAX_CACHED_TENANTS, cache_s, timer)
 
     async def create(self, tenant_id: str, name: str = "", settings: Settings | None = None) -> TenantView:
         """A new tenant with its default collection. Raises InvalidRequest, Conflict."""
@@ -119,14 +121,14 @@ class Tenants:
 
     async def active(self, tenant_id: str) -> TenantView:
         """The tenant, if it may work. Raises NotFound, TenantSuspended."""
-        if (known := self._known.get(tenant_id)) is not None:
-            return known
+        if (cached := self._active.get(tenant_id)) is not None:
+            return cached
         tenant = await self.get(tenant_id)
         if tenant.status == "suspended":
             raise TenantSuspended(f"tenant {tenant_id!r} is suspended; ask the platform to resume it")
         if tenant.status == "deleting":
             raise NotFound(f"tenant {tenant_id!r} does not exist: it is being deleted")
-        self._known.put(tenant_id, tenant)
+        self._active[tenant_id] = tenant
         return tenant
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[TenantView]:
@@ -162,7 +164,7 @@ class Tenants:
             await session.flush()
             view = _view(row)
             view = replace(view, new_secret=_secret(view.settings) != _secret(settings_before))
-        self._known.forget(tenant_id)
+        self._active.pop(tenant_id, None)
         if name is not None or settings is not None:
             self.events.publish(Event("tenant.updated", tenant_id, tenant_id, {"settings": sorted(settings or ())}))
         if view.status != before:
@@ -239,7 +241,7 @@ class Tenants:
             waiting = (JobDocument.state == "queued") | (in_work & (JobDocument.lease_until <= self.clock()))
             await session.execute(update(JobDocument).where(documents, waiting).values(state="cancelled"))
             await session.execute(update(JobDocument).where(documents, in_work).values(given_up=True))
-        self._known.forget(tenant_id)
+        self._active.pop(tenant_id, None)
 
     async def _settled(self, tenant_id: str, within_s: float) -> None:
         until = time.monotonic() + within_s

@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from cachetools import LRUCache
+
 from deployments.types import Passage
 from serve_app.query.config import PromptConfig
 
@@ -26,7 +28,7 @@ class PromptPrefixCache:
 
     def __init__(self, config: PromptConfig) -> None:
         self._config = config
-        self._trees: OrderedDict[str, PrefixTree] = OrderedDict()
+        self._trees: LRUCache[str, PrefixTree] = LRUCache(config.max_tenants)
 
     def arrange(self, tenant_id: str, start: Hashable, passages: Sequence[Passage]) -> list[Passage]:
         """The passages in the order in which they are to be sent after `start`; that order is remembered.
@@ -47,11 +49,7 @@ class PromptPrefixCache:
         return [by_id[passage_id] for passage_id in order]
 
     def _tree(self, tenant_id: str) -> PrefixTree:
-        tree = self._trees.setdefault(tenant_id, PrefixTree(self._config.max_passages))
-        self._trees.move_to_end(tenant_id)
-        if len(self._trees) > self._config.max_tenants:
-            self._trees.popitem(last=False)
-        return tree
+        return self._trees.setdefault(tenant_id, PrefixTree(self._config.max_passages))
 
 
 @dataclass(eq=False, slots=True)

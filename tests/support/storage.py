@@ -18,12 +18,20 @@ class Clock:
     """Time that passes only when a test says so."""
 
     now: datetime = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    elapsed_s: float = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.elapsed_s += seconds
+
+    def set_back(self, seconds: float) -> None:
+        self.now -= timedelta(seconds=seconds)
 
 
 def document(id: str | None = None, content: str = "text", **fields: Any) -> NewDocument:

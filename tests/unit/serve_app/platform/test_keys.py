@@ -17,7 +17,7 @@ from tests.support.storage import Clock
 
 @pytest.fixture
 def keys(database: Database, clock: Clock) -> Keys:
-    return Keys(database, clock=clock)
+    return Keys(database, clock=clock, timer=clock.monotonic)
 
 
 async def test_a_key_speaks_for_its_tenant_and_role(keys: Keys) -> None:
@@ -53,7 +53,7 @@ async def test_keys_with_the_same_prefix_are_told_apart(keys: Keys, monkeypatch:
 
 
 async def test_a_revoked_key_ends_at_once_here_and_soon_elsewhere(keys: Keys, database: Database, clock: Clock) -> None:
-    elsewhere = Keys(database, clock=clock)
+    elsewhere = Keys(database, clock=clock, timer=clock.monotonic)
     secret, key = await keys.create_key("a", "CI")
     for each in (keys, elsewhere):
         await each.authenticate(secret)
@@ -89,7 +89,7 @@ async def test_an_end_that_has_passed_is_refused(keys: Keys, clock: Clock) -> No
 
 
 async def test_both_keys_work_until_the_overlap_is_over(keys: Keys, database: Database, clock: Clock) -> None:
-    elsewhere = Keys(database, clock=clock)
+    elsewhere = Keys(database, clock=clock, timer=clock.monotonic)
     old_secret, old = await keys.create_key("a", "CI", role="query")
     for each in (keys, elsewhere):
         await each.authenticate(old_secret)
@@ -109,7 +109,7 @@ async def test_both_keys_work_until_the_overlap_is_over(keys: Keys, database: Da
 async def test_rotated_without_overlap_a_key_ends_at_once_here_and_soon_elsewhere(
     keys: Keys, database: Database, clock: Clock
 ) -> None:
-    elsewhere = Keys(database, clock=clock)
+    elsewhere = Keys(database, clock=clock, timer=clock.monotonic)
     secret, key = await keys.create_key("a", "CI")
     for each in (keys, elsewhere):
         await each.authenticate(secret)
@@ -187,18 +187,20 @@ async def test_a_good_key_is_looked_up_once_in_five_seconds(keys: Keys, database
     async with database.session() as session:
         engine = session.get_bind().engine
     event.listen(engine, "before_cursor_execute", lambda *arguments: looked_up.append(arguments[2]))
-    for seconds, times in ((0, 1), (4.9, 1), (0.1, 2), (-60, 3)):
+    for seconds, times in ((0, 1), (4.9, 1), (0.1, 2), (4.9, 2), (0.1, 3)):
         clock.advance(seconds)
+        clock.set_back(60)
         await keys.authenticate(secret)
         assert sum("api_keys" in statement for statement in looked_up) == times
 
 
-async def test_the_memory_of_good_keys_is_bounded(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.platform.remembered.MAX_REMEMBERED", 2)
+async def test_the_cache_of_valid_keys_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.platform.keys.MAX_CACHED_KEYS", 2)
+    keys = Keys(database)
     for _ in range(4):
         secret, _ = await keys.create_key("a", "CI")
         await keys.authenticate(secret)
-    assert len(keys._good) == 2
+    assert len(keys._valid) == 2
 
 
 async def test_a_key_needs_a_tenant(keys: Keys) -> None:

@@ -46,7 +46,7 @@ class Index:
 
 @pytest.fixture
 def tenants(database: Database, clock: Clock) -> Tenants:
-    return Tenants(database, clock=clock, models=("Qwen/Qwen3-8B",))
+    return Tenants(database, clock=clock, timer=clock.monotonic, models=("Qwen/Qwen3-8B",))
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ async def test_a_suspended_tenant_may_not_work_until_it_is_resumed(tenants: Tena
 
 
 async def test_another_replica_notices_a_suspension_within_five_seconds(tenants: Tenants, clock: Clock) -> None:
-    other = Tenants(Database(tenants.database.config), clock=clock)
+    other = Tenants(Database(tenants.database.config), clock=clock, timer=clock.monotonic)
     await other.active("a")
     await tenants.patch("a", suspended=True)
     clock.advance(4.9)
@@ -254,20 +254,22 @@ async def test_another_replica_notices_a_suspension_within_five_seconds(tenants:
 
 
 async def test_a_clock_set_back_does_not_prolong_what_is_remembered(tenants: Tenants, clock: Clock) -> None:
-    other = Tenants(Database(tenants.database.config), clock=clock)
+    other = Tenants(Database(tenants.database.config), clock=clock, timer=clock.monotonic)
     await other.active("a")
     await tenants.patch("a", suspended=True)
-    clock.advance(-60)
+    clock.set_back(60)
+    clock.advance(5)
     with pytest.raises(TenantSuspended):
         await other.active("a")
     await other.database.close()
 
 
-async def test_what_is_remembered_is_bounded(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.platform.remembered.MAX_REMEMBERED", 1)
+async def test_the_cache_of_active_tenants_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.platform.tenants.MAX_CACHED_TENANTS", 1)
+    tenants = Tenants(database)
     for tenant in ("a", "b"):
         await tenants.active(tenant)
-    assert [*tenants._known] == ["b"]
+    assert [*tenants._active] == ["b"]
 
 
 # --- Deleting
@@ -294,7 +296,7 @@ async def test_a_deleted_tenant_leaves_no_row_and_its_removal_is_counted(
 
 
 async def test_a_deleted_tenants_key_is_no_key(tenants: Tenants, blobs: Blobs, clock: Clock) -> None:
-    keys = Keys(tenants.database, clock=clock)
+    keys = Keys(tenants.database, clock=clock, timer=clock.monotonic)
     secret, _ = await keys.create_key("a", "CI")
     await keys.authenticate(secret)
     await tenants.active("a")
