@@ -42,7 +42,7 @@ from serve_app.query.config import PromptConfig
 from serve_app.query.fallback import Extractive
 from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import PromptPrefixCache
-from serve_app.schemas import views
+from serve_app.schemas.jobs import job_as_json
 from serve_app.services.container import build_services, build_stores
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
@@ -108,7 +108,7 @@ class _Ingress:
             ask_stages=stages.statuses,
             announce_job=stages.announce_job,
         )
-        self._sender = Sender(webhooks, Webhooks(database, stores.jobs.view, views.job, stores.events), http)
+        self._sender = Sender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
         limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
         self._limiter_sync = LimiterSync(

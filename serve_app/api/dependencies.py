@@ -12,7 +12,7 @@ from deployments.errors import InvalidRequest, Unauthenticated
 from serve_app.api.authentication import NO_KEY, PRINCIPAL
 from serve_app.api.middleware import RATE
 from serve_app.platform.keys import Principal
-from serve_app.schemas.documents import Text
+from serve_app.schemas.base import Text
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
 

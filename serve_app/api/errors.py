@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 
 from deployments import errors
 from serve_app.api import error_formats
-from serve_app.schemas import documents as schemas
+from serve_app.schemas import base
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def problem_of(request: Request, error: errors.RagError, field: str | None = Non
 
 def explain(error: RequestValidationError) -> str:
     """As for any other input, without the word `body` or `query` before a field's name."""
-    return schemas.explain({**issue, "loc": issue["loc"][1:] or issue["loc"]} for issue in error.errors())
+    return base.explain({**issue, "loc": issue["loc"][1:] or issue["loc"]} for issue in error.errors())
 
 
 def install(app: FastAPI) -> None:

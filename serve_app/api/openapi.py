@@ -7,7 +7,7 @@ bodies follow from what it depends on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -22,18 +22,15 @@ from serve_app.api.error_formats import PROBLEM, ErrorFormat
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.idempotency import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
-from serve_app.query.answer_events import EVENT_TYPES, AnswerEvent
-from serve_app.schemas.base import Shown as Shown
+from serve_app.query.answer_events import AnswerEvent
+from serve_app.schemas.base import ResponseModel
+from serve_app.schemas.queries import EVENT_TYPES
 
 Errors = Iterable[type[errors.RagError]]
 _REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
 
 
-A_TIME = "2026-11-24T08:30:00+00:00"
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[A_TIME])]
-
-
-class Problem(Shown):
+class Problem(ResponseModel):
     """An error (RFC 9457)."""
 
     type: str = Field(json_schema_extra={"format": "uri"}, description="where the error is described")
@@ -149,7 +146,7 @@ def answers(*headers: str, example: Any = None, **rest: Any) -> dict[str, Any]:
     return {"headers": {name: {} for name in headers}, **({"content": content} if content else {}), **rest}
 
 
-def message_schema(kind: type[AnswerEvent]) -> dict[str, Any]:
+def event_schema(kind: type[AnswerEvent]) -> dict[str, Any]:
     """A message as it is on the wire: with its type."""
     schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)  # the whole answer refers to the same ones

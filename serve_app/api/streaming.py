@@ -10,7 +10,8 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from deployments.errors import RagError
-from serve_app.query.answer_events import AnswerEvent, Failure, wire
+from serve_app.query.answer_events import AnswerEvent, Failure
+from serve_app.schemas.queries import event_as_json
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
@@ -21,7 +22,7 @@ M = TypeVar("M", bound=Told)
 
 
 def event(message: Told, number: int) -> bytes:
-    body = message if isinstance(message, Mapping) else wire(message)
+    body = message if isinstance(message, Mapping) else event_as_json(message)
     return f"id: {number}\nevent: {body['type']}\ndata: {_json(body)}\n\n".encode()
 
 
@@ -98,7 +99,7 @@ async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:
 async def _lines(command_id: str, told: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
     async with aclosing(told) as messages:
         async for message in messages:
-            yield line({**wire(message), "id": command_id})
+            yield line({**event_as_json(message), "id": command_id})
 
 
 async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:

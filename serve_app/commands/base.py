@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidationError, create_
 from deployments.errors import InvalidFilter, InvalidRequest
 from serve_app.platform.keys import Principal
 from serve_app.query.answer_events import AnswerEvent
-from serve_app.schemas.documents import Name, Wire, explain
+from serve_app.schemas.base import Name, Wire, explain
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import views
-from serve_app.schemas.documents import CollectionPatch, NewCollection, Paged, Text, Wire
+from serve_app.schemas.base import Paged, Text, Wire
+from serve_app.schemas.collections import Collection, CollectionPatch, Collections, NewCollection, RemovedCollection
 
 manage_collections = command("manage_collections")
 
@@ -25,7 +25,8 @@ class CreateCollection(TenantCommand, NewCollection):
 
     async def run(self, call: Call) -> dict[str, Any]:
         collections, tenant_id = call.services.collections, call.caller.tenant_id
-        return views.collection(await collections.create(tenant_id, self.name, self.description, self.sizes()))
+        collection = await collections.create(tenant_id, self.name, self.description, self.sizes())
+        return Collection.model_validate(collection).as_json()
 
 
 @manage_collections
@@ -38,7 +39,7 @@ class ListCollections(TenantCommand, Paged):
     async def run(self, call: Call) -> dict[str, Any]:
         limit = call.services.limits.page_size(self.limit)
         found = await call.services.collections.list(call.caller.tenant_id, after=self.after, limit=limit)
-        return views.collections(found, limit)
+        return Collections.page(found, limit).as_json()
 
 
 @manage_collections
@@ -49,7 +50,8 @@ class GetCollection(TenantCommand, _Named):
     action: Literal["get"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return views.collection(await call.services.collections.get(call.caller.tenant_id, self.name))
+        collection = await call.services.collections.get(call.caller.tenant_id, self.name)
+        return Collection.model_validate(collection).as_json()
 
 
 @manage_collections
@@ -60,7 +62,8 @@ class UpdateCollection(TenantCommand, _Named, CollectionPatch):
 
     async def run(self, call: Call) -> dict[str, Any]:
         collections, tenant_id = call.services.collections, call.caller.tenant_id
-        return views.collection(await collections.patch(tenant_id, self.name, self.change()))
+        collection = await collections.patch(tenant_id, self.name, self.change())
+        return Collection.model_validate(collection).as_json()
 
 
 @manage_collections
@@ -71,4 +74,4 @@ class DeleteCollection(TenantCommand, _Named):
 
     async def run(self, call: Call) -> dict[str, Any]:
         removed = await call.services.deletion.delete_collection(call.caller, self.name)
-        return {"name": self.name, "removed": removed}
+        return RemovedCollection.model_validate({"name": self.name, "removed": removed}).as_json()

@@ -7,17 +7,18 @@ from typing import Any
 from pydantic import Field
 
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import views
+from serve_app.schemas.base import Name, Paged, Text
 from serve_app.schemas.documents import (
+    AcceptedJob,
     Bulk,
+    DeletedDocuments,
+    Document,
     DocumentPatch,
     DocumentRequest,
+    Documents,
     DocumentSelection,
-    Name,
-    OfState,
-    Paged,
-    Text,
 )
+from serve_app.schemas.jobs import Jobs, OfState, job_as_json
 
 
 @command("process_documents")
@@ -37,8 +38,8 @@ class ProcessDocuments(TenantCommand):
         uploads = await call.services.documents.uploads(requests)
         job = await call.services.documents.accept(call.caller, uploads, bulk=self.bulk)
         if self.asynchronous:
-            return views.accepted(job, uploads)
-        return views.job(await call.services.jobs.wait(call.caller, job.id, call.deadline_s))
+            return AcceptedJob.of(job, uploads).as_json()
+        return job_as_json(await call.services.jobs.wait(call.caller, job.id, call.deadline_s))
 
 
 @command("list_documents")
@@ -49,7 +50,8 @@ class ListDocuments(TenantCommand, DocumentSelection, Paged):
 
     async def run(self, call: Call) -> dict[str, Any]:
         limit = call.services.limits.page_size(self.limit)
-        return views.documents(await call.services.documents.list(call.caller, self, after=self.after, limit=limit))
+        page = await call.services.documents.list(call.caller, self, after=self.after, limit=limit)
+        return Documents.model_validate(page).as_json()
 
 
 @command("get_document")
@@ -59,7 +61,7 @@ class GetDocument(TenantCommand):
     document_id: Name
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return views.document(await call.services.documents.get(call.caller, self.document_id))
+        return Document.model_validate(await call.services.documents.get(call.caller, self.document_id)).as_json()
 
 
 @command("update_document")
@@ -70,7 +72,7 @@ class UpdateDocument(TenantCommand, DocumentPatch):
 
     async def run(self, call: Call) -> dict[str, Any]:
         changed = await call.services.documents.change_metadata(call.caller, self.document_id, self.metadata)
-        return views.document(changed)
+        return Document.model_validate(changed).as_json()
 
 
 @command("delete_document")
@@ -89,7 +91,8 @@ class DeleteDocuments(TenantCommand, DocumentSelection):
     """Remove all documents that are meant, as many as the deadline allows; `more` says that there may be more."""
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return (await call.services.deletion.delete_documents(call.caller, self, call.deadline_s))._asdict()
+        deleted = await call.services.deletion.delete_documents(call.caller, self, call.deadline_s)
+        return DeletedDocuments.model_validate(deleted).as_json()
 
 
 @command("list_jobs")
@@ -100,7 +103,8 @@ class ListJobs(TenantCommand, Paged):
 
     async def run(self, call: Call) -> dict[str, Any]:
         limit = call.services.limits.page_size(self.limit)
-        return views.jobs(await call.services.jobs.list(call.caller, self.state, after=self.after, limit=limit))
+        page = await call.services.jobs.list(call.caller, self.state, after=self.after, limit=limit)
+        return Jobs.model_validate(page).as_json()
 
 
 @command("get_job")
@@ -112,7 +116,7 @@ class GetJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return views.job(await call.services.jobs.get(call.caller, self.job_id))
+        return job_as_json(await call.services.jobs.get(call.caller, self.job_id))
 
 
 @command("cancel_job")
@@ -122,4 +126,4 @@ class CancelJob(TenantCommand):
     job_id: Text = Field(max_length=64)
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return views.job(await call.services.jobs.cancel(call.caller, self.job_id))
+        return job_as_json(await call.services.jobs.cancel(call.caller, self.job_id))

@@ -6,7 +6,7 @@ from typing import Any
 
 from serve_app.commands.base import PlatformCommand, command
 from serve_app.platform.keys import Principal
-from serve_app.schemas import views
+from serve_app.schemas.operations import Readiness
 from serve_app.services.container import Services
 
 
@@ -18,4 +18,4 @@ class Health(PlatformCommand):
         """Whoever has a key may look."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return views.readiness(await services.ask_stages())
+        return Readiness.of(await services.ask_stages()).as_json()

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas import views
-from serve_app.schemas.documents import NewKey, Rotation, Text, Wire
+from serve_app.schemas.base import Text, Wire
+from serve_app.schemas.keys import FreshKey, Keys, NewKey, Rotation
 
 manage_keys = command("manage_keys")
 
@@ -27,7 +27,7 @@ class CreateKey(TenantCommand, NewKey):
         secret, key = await call.services.keys.create_key(
             call.caller.tenant_id, self.name, self.role, expires_at=self.expires_at
         )
-        return {**views.key(key), "secret": secret}
+        return FreshKey.of(key, secret).as_json()
 
 
 @manage_keys
@@ -37,7 +37,8 @@ class ListKeys(TenantCommand):
     action: Literal["list"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        return {"keys": [views.key(key) for key in await call.services.keys.list(call.caller.tenant_id)]}
+        keys = await call.services.keys.list(call.caller.tenant_id)
+        return Keys.model_validate({"keys": keys}).as_json()
 
 
 @manage_keys
@@ -49,7 +50,7 @@ class RotateKey(TenantCommand, _Named, Rotation):
     async def run(self, call: Call) -> dict[str, Any]:
         overlap_s = call.services.limits.key_overlap_s(self.overlap_s)
         secret, key = await call.services.keys.rotate(call.caller.tenant_id, self.key_id, overlap_s=overlap_s)
-        return {**views.key(key), "secret": secret}
+        return FreshKey.of(key, secret).as_json()
 
 
 @manage_keys

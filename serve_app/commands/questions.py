@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from serve_app.commands.base import Call, Outcome, Streamed, TenantCommand, command
-from serve_app.schemas.documents import QueryRequest, SearchRequest
+from serve_app.schemas.queries import Cancelling, QueryRequest, SearchRequest
 
 
 @command("query")
@@ -27,7 +27,7 @@ class Ask(TenantCommand, QueryRequest):
         admitted = await call.services.queries.ask(call.caller, self, call.deadline_s)
         if self.stream:
             return Streamed(admitted.query.id, call.services.queries.answer(admitted))
-        return await call.services.queries.answer_as_json(admitted)
+        return (await call.services.queries.whole_answer(admitted)).as_json()
 
 
 @command("search")
@@ -39,7 +39,7 @@ class Find(TenantCommand, SearchRequest):
     async def run(self, call: Call) -> dict[str, Any]:
         await call.services.queries.count_request(call.caller)
         query = await call.services.queries.validate(call.caller, self, call.deadline_s)
-        return await call.services.queries.search(query)
+        return (await call.services.queries.search(query)).as_json()
 
 
 @command("cancel_query")
@@ -52,4 +52,4 @@ class CancelQuery(TenantCommand):
 
     async def run(self, call: Call) -> dict[str, Any]:
         call.services.queries.cancel(call.caller, self.query_id)
-        return {"query_id": self.query_id, "state": "cancelling"}
+        return Cancelling(query_id=self.query_id, state="cancelling").as_json()

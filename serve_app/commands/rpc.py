@@ -17,7 +17,7 @@ from deployments.errors import RagError
 from serve_app.commands.base import COMMANDS, WRONG_PARAMS, parse
 from serve_app.platform.keys import Principal
 from serve_app.query.deadline import Deadline
-from serve_app.schemas.documents import explain
+from serve_app.schemas.base import explain
 from serve_app.services.container import Services
 
 logger = logging.getLogger(__name__)

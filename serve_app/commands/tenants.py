@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
 
 from serve_app.commands.base import PlatformCommand, command
 from serve_app.platform.keys import Principal
-from serve_app.schemas import views
-from serve_app.schemas.documents import Paged, TenantFields, TenantPatch, Text, Wire
+from serve_app.schemas.base import Paged, Text, Wire
+from serve_app.schemas.tenants import RemovedTenant, Tenant, TenantFields, TenantPatch, Tenants
 from serve_app.services.access import require_overseer
 from serve_app.services.container import Services
 
@@ -24,7 +23,7 @@ class CreateTenant(PlatformCommand, _Named, TenantFields):
     """Make a tenant, with an empty collection `default`."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return views.tenant(await services.tenants.create(self.tenant, self.name, self.settings))
+        return Tenant.model_validate(await services.tenants.create(self.tenant, self.name, self.settings)).as_json()
 
 
 @command("get_tenant")
@@ -35,7 +34,7 @@ class GetTenant(PlatformCommand, _Named):
         require_overseer(holder, self.tenant)
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return views.tenant(await services.tenants.get(self.tenant))
+        return Tenant.model_validate(await services.tenants.get(self.tenant)).as_json()
 
 
 @command("list_tenants")
@@ -44,7 +43,7 @@ class ListTenants(PlatformCommand, Paged):
 
     async def run(self, services: Services) -> dict[str, Any]:
         limit = services.limits.page_size(self.limit)
-        return views.tenants(await services.tenants.list(after=self.after, limit=limit), limit)
+        return Tenants.page(await services.tenants.list(after=self.after, limit=limit), limit).as_json()
 
 
 @command("update_tenant")
@@ -55,7 +54,7 @@ class UpdateTenant(PlatformCommand, _Named, TenantPatch):
         changed = await services.tenants.patch(
             self.tenant, name=self.name, settings=self.settings, suspended=self.suspended
         )
-        return views.tenant(changed)
+        return Tenant.model_validate(changed).as_json()
 
 
 @command("delete_tenant")
@@ -64,4 +63,5 @@ class DeleteTenant(PlatformCommand, _Named):
     same command again."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        return {"id": self.tenant, "removed": asdict(await services.deletion.delete_tenant(self.tenant))}
+        removed = await services.deletion.delete_tenant(self.tenant)
+        return RemovedTenant(id=self.tenant, removed=removed).as_json()

@@ -1,9 +1,9 @@
-"""The events of an answer's stream, as plain values and as JSON objects. Keys on the wire never change."""
+"""The events of an answer's stream. Their fields are the keys of the JSON that is sent, which never change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.types import Usage
@@ -69,16 +69,3 @@ class Failure:
 
 
 AnswerEvent = Sources | Chunk | Citation | Complete | Failure
-
-EVENT_TYPES: Mapping[type[AnswerEvent], str] = {
-    Sources: "sources",
-    Chunk: "chunk",
-    Citation: "citation",
-    Complete: "complete",
-    Failure: "error",
-}
-
-
-def wire(event: AnswerEvent) -> dict[str, Any]:
-    """The event as a JSON object, `type` first."""
-    return {"type": EVENT_TYPES[type(event)], **asdict(event)}

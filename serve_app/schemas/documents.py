@@ -1,89 +1,44 @@
-"""Wire models that routes and commands share: what callers send. Frozen, and unknown keys are refused."""
+"""Documents: how they are handed in, selected and changed, and how they are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from deployments.errors import InvalidRequest
-from deployments.ingestion.base import ChunkSizes
-from deployments.types import Language
-from serve_app.platform.job_states import JobState
-from serve_app.platform.tenant_settings import Settings
+from deployments.types import Language, Passage
+from serve_app.platform.jobs import Accepted
+from serve_app.platform.new_document import Upload
+from serve_app.schemas.base import FilterText, From, Metadata, Name, Next, ResponseModel, Text, Time, Wire
 
-
-def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain the character U+0000")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be valid UTF-8: it contains a lone surrogate") from None
-    return text
+# --- Requests
 
 
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must lie within the years 1 to 9999 of UTC") from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=256)]
-Metadata = dict[Name, Any]
-
-
-class Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
-
-
-def explain(issues: Iterable[Mapping[str, Any]]) -> str:
-    """What pydantic found, one clause a field, e.g. `top_k: Input should be greater than 0`."""
-    return "; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in issues)
-
-
-FilterText = Annotated[
-    Text | None,
-    Field(
-        description="comparisons of metadata.<key>, document_id, language or collection, joined by and, or, not",
-        examples=["metadata.year >= 2018 and metadata.type == 'zakon'"],
-    ),
-]
-
-
-class SearchRequest(Wire):
-    query: Text = Field(description="the question, 1 to 8,000 characters", examples=["Koji je rok za žalbu?"])
-    language: Language | None = Field(
-        None, description="hr or en; left out, it is taken from the question, and is hr where that does not tell"
-    )
-    user: Name | None = Field(None, description="also search this user's private documents", examples=["u1"])
-    collections: tuple[Name, ...] = Field((), description="search these only; none named: all", examples=[["zakoni"]])
-    filter: FilterText = None
-    top_k: int | None = Field(None, ge=1, description="passages to use; 8 if left out, at most 50")
-
-
-class QueryRequest(SearchRequest):
-    stream: bool = Field(True, description="server-sent events; false: one JSON object")
-    max_tokens: int | None = Field(None, ge=1, description="length of the answer; 512 if left out, at most 4,096")
-    temperature: float = Field(0.0, ge=0, le=2)
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
-
-
-class DocumentRequest(Wire):
-    """One document, as text or by the URI that it is fetched from."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["uri"]}]})
+class DocumentFields(Wire):
+    """What is said of a document, in whatever way it is handed in."""
 
     id: Name | None = Field(
         None,
         description="left out, it is made from the text or the URI, so that the same one is the same document",
     )
     title: Text = Field("", max_length=512)
+    collection: Name = "default"
+    language: Language | None = Field(None, description="left out, it is taken from the text")
+    user: Name | None = Field(None, description="make it this user's private document")
+    metadata: Metadata = Field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """By the names of a document's columns, without its id."""
+        fields = {name: getattr(self, name) for name in DocumentFields.model_fields if name not in ("id", "user")}
+        return {"owner": self.user or "", **fields}
+
+
+class DocumentRequest(DocumentFields):
+    """One document, as text or by the URI that it is fetched from."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["uri"]}]})
+
     text: Text | None = Field(None, min_length=1)
     uri: Text | None = Field(
         None,
@@ -94,10 +49,6 @@ class DocumentRequest(Wire):
     )
     filename: Text = Field("", max_length=256, description="with a URI: left out, the last part of its path")
     media_type: Text = Field("", max_length=255, description="with a URI: left out, what its server says")
-    collection: Name = "default"
-    language: Language | None = Field(None, description="left out, it is taken from the text")
-    user: Name | None = Field(None, description="make it this user's private document")
-    metadata: Metadata = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Self:
@@ -117,9 +68,11 @@ class LoneDocument(DocumentRequest):
     bulk: Bulk = False
 
 
-class Paged(Wire):
-    after: Text = Field("", max_length=64, description="the `next` of the page before")
-    limit: int | None = Field(None, ge=1, description="rows to give; 100 if left out")
+class UploadForm(DocumentFields):
+    """The fields beside the files of a multipart upload; they hold for every file of it."""
+
+    title: Text = ""
+    bulk: Bulk = False
 
 
 class DocumentPatch(Wire):
@@ -136,9 +89,6 @@ OfUser = Annotated[
 IfLive = Annotated[bool | None, Field(description="true: documents that searches find; false: those not indexed yet")]
 
 
-OfState = Annotated[JobState | None, Field(description="jobs in this state")]
-
-
 class DocumentSelection(Wire):
     """Which documents are meant: all that is given must hold."""
 
@@ -148,58 +98,75 @@ class DocumentSelection(Wire):
     filter: FilterText = None
 
 
-class _CollectionFields(Wire):
-    description: Text = Field("", max_length=2_000)
-    chunk_tokens: int | None = Field(
-        None,
-        ge=32,
-        le=8_192,
-        description="size of its documents' chunks, in the embedder's tokens and at most what that reads; "
-        "null: the service's own",
+# --- Responses
+
+
+class AcceptedDocument(ResponseModel):
+    id: str
+    filename: str
+
+
+class AcceptedJob(ResponseModel):
+    job_id: str
+    document_id: str | None = Field(description="of the one document, where it was one")
+    documents: list[AcceptedDocument]
+
+    @classmethod
+    def of(cls, job: Accepted, uploads: Sequence[Upload]) -> Self:
+        """`uploads`: the job's documents, in their order."""
+        documents = [
+            AcceptedDocument(id=document_id, filename=upload.document.filename)
+            for document_id, upload in zip(job.documents, uploads, strict=True)
+        ]
+        return cls(job_id=job.id, document_id=job.documents[0] if len(documents) == 1 else None, documents=documents)
+
+
+class ListedDocument(ResponseModel):
+    id: str
+    title: str
+    collection: str
+    language: Language | None = Field(description="null until it is indexed, where none was given")
+    user: Annotated[str | None, From(lambda document: document.owner or None)] = Field(
+        description="whose private document it is; null: the whole tenant's"
     )
-    chunk_overlap: int | None = Field(
-        None, ge=0, le=4_096, description="tokens that a chunk repeats of the one before; null: the service's own"
+    filename: str
+    media_type: str
+    size: int = Field(description="in bytes")
+    passages: int
+    metadata: Annotated[dict[str, Any], From(lambda document: document.metadata_)]
+    live: Annotated[bool, From(lambda document: bool(document.version))] = Field(description="whether searches find it")
+    created_at: Time
+    updated_at: Time
+
+
+class Document(ListedDocument):
+    version: Annotated[str | None, From(lambda document: document.version or None)] = Field(
+        description="the one that searches find"
     )
+    sha256: Annotated[str, From(lambda document: document.content_hash)] = Field(description="of its bytes")
 
 
-class CollectionPatch(_CollectionFields):
-    def change(self) -> dict[str, Any]:
-        """What is given, and no more. Raises InvalidRequest for nothing."""
-        given = {name: getattr(self, name) for name in _CollectionFields.model_fields if name in self.model_fields_set}
-        if not given:
-            raise InvalidRequest("nothing to change; send description, chunk_tokens or chunk_overlap")
-        return given
+class Documents(ResponseModel):
+    documents: Annotated[list[ListedDocument], From(lambda page: page.rows)]
+    next: Next
 
 
-class NewCollection(_CollectionFields):
-    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
-
-    def sizes(self) -> ChunkSizes:
-        return ChunkSizes(self.chunk_tokens, self.chunk_overlap)
+class DeletedDocuments(ResponseModel):
+    deleted: int
+    more: bool = Field(description="whether the time was over before all were looked at")
 
 
-class NewKey(Wire):
-    name: Text = Field("", max_length=256, description="what the key is for")
-    role: Literal["admin", "query"] = Field("query", description="admin may change documents and keys, query only ask")
-    expires_at: Moment | None = Field(None, description="left out, it stays until it is revoked")
+class DocumentChunk(ResponseModel):
+    id: str
+    position: int
+    text: str
+    metadata: dict[str, Any]
 
 
-class Rotation(Wire):
-    overlap_s: float = Field(3_600, ge=0, description="how long the old key goes on working")
+class DocumentChunks(ResponseModel):
+    chunks: list[DocumentChunk]
+    next: int | None = Field(description="`after` of the next page; null: this is the last one")
 
-
-class TenantFields(Wire):
-    name: Text = Field("", max_length=256)
-    settings: Settings = Settings()
-
-
-class NewTenant(TenantFields):
-    id: str = Field(max_length=64, description="1 to 64 of A-Z, a-z, 0-9, _ . -", examples=["acme"])
-
-
-class TenantPatch(Wire):
-    name: Text | None = Field(None, min_length=1, max_length=256)
-    settings: dict[str, Any] | None = Field(
-        None, description="a JSON merge patch: null resets a setting", examples=[{"quotas": {"documents": 1000}}]
-    )
-    suspended: bool | None = Field(None, description="true: every key of the tenant is refused until false is sent")
+    @classmethod
+    def of(cls, passages: Sequence[Passage], following: int | None) -> Self:
+        return cls.model_validate({"chunks": passages, "next": following})

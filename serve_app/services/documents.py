@@ -17,7 +17,7 @@ from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents, Selection
 from serve_app.platform.jobs import Accepted, Jobs
 from serve_app.platform.new_document import NewDocument, Upload, digest
-from serve_app.schemas.documents import DocumentRequest, DocumentSelection
+from serve_app.schemas.documents import DocumentFields, DocumentRequest, DocumentSelection
 from serve_app.services.access import Access
 from serve_app.services.limits import RequestLimits
 from serve_app.services.ports import AnnounceJob, Passages
@@ -134,8 +134,17 @@ class DocumentService:
         return await self.store.get(tenant_id, document_id)
 
 
-def upload(data: bytes, **fields: Any) -> Upload:
-    return Upload(data, NewDocument(content_hash=hashlib.sha256(data).hexdigest(), blob="", size=len(data), **fields))
+def upload(data: bytes, fields: DocumentFields, *, id: str | None, filename: str = "", media_type: str = "") -> Upload:
+    document = NewDocument(
+        content_hash=hashlib.sha256(data).hexdigest(),
+        blob="",
+        size=len(data),
+        id=id,
+        filename=filename,
+        media_type=media_type,
+        **fields.columns(),
+    )
+    return Upload(data, document)
 
 
 async def check_media_type(data: bytes, filename: str, media_type: str, *, label: str, field: str) -> None:
@@ -147,17 +156,10 @@ async def check_media_type(data: bytes, filename: str, media_type: str, *, label
 
 
 async def _upload(request: DocumentRequest, uri_field: str, fetched: Mapping[str, Fetched]) -> Upload:
-    fields: dict[str, Any] = {
-        "owner": request.user or "",
-        "collection": request.collection,
-        "language": request.language,
-        "title": request.title,
-        "metadata": request.metadata,
-    }
     if request.text is not None:
-        return upload(request.text.encode(), id=request.id, media_type="text/markdown", **fields)
+        return upload(request.text.encode(), request, id=request.id, media_type="text/markdown")
     source = fetched[uri_field]
     filename, media_type = request.filename or source.filename, request.media_type or source.media_type
     await check_media_type(source.data, filename, media_type, label=uri_field, field=uri_field)
     document_id = request.id or f"uri-{digest(request.user or '', request.collection, request.uri or '')}"
-    return upload(source.data, id=document_id, filename=filename, media_type=media_type, **fields)
+    return upload(source.data, request, id=document_id, filename=filename, media_type=media_type)

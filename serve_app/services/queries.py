@@ -19,11 +19,11 @@ from serve_app.admission.slots import Slot
 from serve_app.platform.audit import QueryOutcome
 from serve_app.platform.collections import Collections
 from serve_app.platform.events import Event, Events, EventType
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources, wire
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.query.deadline import Deadline
 from serve_app.query.pipeline import Pipeline
 from serve_app.query.request import Query
-from serve_app.schemas.documents import QueryRequest, SearchRequest
+from serve_app.schemas.queries import Answer, Found, QueryRequest, SearchRequest
 from serve_app.services.access import Access
 from serve_app.services.limits import RequestLimits
 
@@ -159,42 +159,30 @@ class QueryService:
         """A model's answer to messages as they are, without documents. Ends as `answer` does."""
         return self._record_outcome(admitted, self.pipeline.chat(admitted.query, conversation))
 
-    async def answer_as_json(self, admitted: AdmittedQuery) -> dict[str, Any]:
-        """The whole answer as one JSON object."""
-        answer: dict[str, Any] = {"query_id": admitted.query.id, "answer": "", "sources": [], "citations": []}
+    async def whole_answer(self, admitted: AdmittedQuery) -> Answer:
+        """The answer as one object."""
+        text: list[str] = []
+        sources: Sequence[Source] = ()
+        citations: list[Citation] = []
+        complete: Complete | None = None
         async with aclosing(self.answer(admitted)) as messages:
             async for message in messages:
                 match message:
                     case Sources():
-                        answer["sources"] = wire(message)["sources"]
+                        sources = message.sources
                     case Chunk():
-                        answer["answer"] += message.content
+                        text.append(message.content)
                     case Citation():
-                        answer["citations"].append(
-                            {"sources": message.sources, "start": message.start, "end": message.end}
-                        )
+                        citations.append(message)
                     case Complete():
-                        answer |= {
-                            name: value for name, value in wire(message).items() if name not in ("type", "query_id")
-                        }
-        return answer
+                        complete = message
+        if complete is None:
+            raise AssertionError("an answer that does not fail ends with Complete")
+        return Answer.of("".join(text), sources, citations, complete)
 
-    async def search(self, query: Query) -> dict[str, Any]:
-        """Passages without an answer, best first, with each stage's score; as a JSON object."""
-        found = await self.pipeline.search(query)
-        results = [
-            {
-                "id": candidate.passage.id,
-                "document_id": candidate.passage.document_id,
-                "title": candidate.passage.title,
-                "text": candidate.passage.text,
-                "metadata": candidate.passage.metadata,
-                "score": candidate.scores.final,
-                "scores": asdict(candidate.scores),
-            }
-            for candidate in found.candidates
-        ]
-        return {"query_id": query.id, "results": results, "timings": found.timings, "degraded": found.degraded}
+    async def search(self, query: Query) -> Found:
+        """Passages without an answer, best first, with each stage's score."""
+        return Found.of(query.id, await self.pipeline.search(query))
 
     def cancel(self, caller: Access, query_id: str) -> None:
         """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""

@@ -135,7 +135,7 @@ IMPLIED = {
     "job_queue.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",
     "webhooks._set.1": "a message's id is drawn and belongs to one tenant",
-    "statistics._owned.1": "removes rows that have come to nothing, and no committed row has",
+    "lexical_statistics._owned.1": "removes rows that have come to nothing, and no committed row has",
 }
 """Filters that another condition implies; they stay, so that nobody has to think about it."""
 

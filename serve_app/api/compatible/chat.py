@@ -22,7 +22,7 @@ from serve_app.api.streaming import PING, beating, data
 from serve_app.query.answer_events import Source
 from serve_app.query.deadline import Deadline
 from serve_app.query.request import Query
-from serve_app.schemas.documents import QueryRequest
+from serve_app.schemas.queries import QueryRequest
 from serve_app.services.access import Access
 from serve_app.services.container import Services
 from serve_app.services.models import RAG, require_model

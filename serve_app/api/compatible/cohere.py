@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.base import Shown
-from serve_app.schemas.documents import Text, Wire
+from serve_app.schemas.base import ResponseModel, Text, Wire
 
 _MODEL = "the reranker's id: see /v1/models"
 _TOP_N = "results to give; all if left out"
@@ -64,20 +63,20 @@ class RerankV2Request(Wire):
     priority: int | None = Field(None, ge=0, le=999, description="has no effect")
 
 
-class ApiVersion(Shown):
+class ApiVersion(ResponseModel):
     version: Literal["1", "2"]
 
 
-class BilledUnits(Shown):
+class BilledUnits(ResponseModel):
     search_units: int = Field(description="one for each hundred documents that were begun")
 
 
-class Meta(Shown):
+class Meta(ResponseModel):
     api_version: ApiVersion
     billed_units: BilledUnits
 
 
-class RankedV2(Shown):
+class RankedV2(ResponseModel):
     """`index` is the document's place in the request, from 0."""
 
     index: int
@@ -88,19 +87,19 @@ class RankedV1(RankedV2):
     document: dict[str, str] | None = Field(None, description="with return_documents")
 
 
-class RerankV1Answer(Shown):
+class RerankV1Answer(ResponseModel):
     id: str
     results: list[RankedV1]
     meta: Meta
 
 
-class RerankV2Answer(Shown):
+class RerankV2Answer(ResponseModel):
     id: str
     results: list[RankedV2]
     meta: Meta
 
 
-class CohereError(Shown):
+class CohereError(ResponseModel):
     """An error as Cohere's API has it."""
 
     id: str = Field(description="the request's id")

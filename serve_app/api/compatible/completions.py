@@ -13,7 +13,8 @@ from deployments.types import Usage
 from serve_app.api import error_formats
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import data, expected
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources, wire
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
+from serve_app.schemas.queries import event_as_json
 
 DONE = b"data: [DONE]\n\n"
 
@@ -99,7 +100,7 @@ class Completion:
 
     def _shown(self, message: Sources) -> list[dict[str, Any]]:
         self._sources = {source.id: source for source in message.sources}
-        shown: list[dict[str, Any]] = wire(message)["sources"]
+        shown: list[dict[str, Any]] = event_as_json(message)["sources"]
         return shown
 
     def _annotations(self, citation: Citation) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from serve_app.api.compatible.openai import Model, Models
 from serve_app.api.dependencies import Caller, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, refusals
 from serve_app.query.deadline import Deadline
-from serve_app.schemas.documents import Text
+from serve_app.schemas.base import Text
 from serve_app.services.models import require_model
 
 router = APIRouter(tags=["openai"])

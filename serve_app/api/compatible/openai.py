@@ -14,8 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
 from serve_app.query.answer_events import Source
-from serve_app.schemas.base import Shown
-from serve_app.schemas.documents import FilterText, Name, Text, Wire
+from serve_app.schemas.base import FilterText, Name, ResponseModel, Text, Wire
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Ignored = Annotated[Any, Field(description="has no effect")]
@@ -161,7 +160,7 @@ class ChatRequest(Wire):
 # --- What a chat is answered
 
 
-class UrlCitation(Shown):
+class UrlCitation(ResponseModel):
     """Characters `start_index` to `end_index` of the answer rest on this document."""
 
     start_index: int
@@ -170,12 +169,12 @@ class UrlCitation(Shown):
     url: str = Field(description="the document's metadata.url, else its own address at this service")
 
 
-class Annotation(Shown):
+class Annotation(ResponseModel):
     type: Literal["url_citation"]
     url_citation: UrlCitation
 
 
-class ChatAnswer(Shown):
+class ChatAnswer(ResponseModel):
     role: Literal["assistant"]
     content: str
     refusal: None
@@ -185,25 +184,25 @@ class ChatAnswer(Shown):
     )
 
 
-class Choice(Shown):
+class Choice(ResponseModel):
     index: Literal[0]
     message: ChatAnswer
     logprobs: None
     finish_reason: Literal["stop", "length"]
 
 
-class PromptTokens(Shown):
+class PromptTokens(ResponseModel):
     cached_tokens: int
 
 
-class ChatUsage(Shown):
+class ChatUsage(ResponseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokens
 
 
-class ChatCompletion(Shown):
+class ChatCompletion(ResponseModel):
     id: str = Field(description="chatcmpl- and what DELETE /v1/query/{query_id} cancels")
     object: Literal["chat.completion"]
     created: int
@@ -212,7 +211,7 @@ class ChatCompletion(Shown):
     usage: ChatUsage
 
 
-class Delta(Shown):
+class Delta(ResponseModel):
     """`sources` are in the first of a stream, `annotations` come as their citations are found; both add up."""
 
     role: Literal["assistant"] | None = None
@@ -221,14 +220,14 @@ class Delta(Shown):
     sources: list[Source] | None = None
 
 
-class ChunkChoice(Shown):
+class ChunkChoice(ResponseModel):
     index: Literal[0]
     delta: Delta
     logprobs: None
     finish_reason: Literal["stop", "length"] | None
 
 
-class ChatChunk(Shown):
+class ChatChunk(ResponseModel):
     id: str
     object: Literal["chat.completion.chunk"]
     created: int
@@ -270,18 +269,18 @@ class EmbeddingsRequest(Wire):
     user: Ignored = None
 
 
-class Embedding(Shown):
+class Embedding(ResponseModel):
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
 
 
-class EmbeddingsUsage(Shown):
+class EmbeddingsUsage(ResponseModel):
     prompt_tokens: int
     total_tokens: int
 
 
-class EmbeddingsAnswer(Shown):
+class EmbeddingsAnswer(ResponseModel):
     object: Literal["list"]
     data: list[Embedding]
     model: str
@@ -291,26 +290,26 @@ class EmbeddingsAnswer(Shown):
 # --- Models and errors
 
 
-class Model(Shown):
+class Model(ResponseModel):
     id: str
     object: Literal["model"]
     created: int = Field(description="0: models do not say")
     owned_by: str
 
 
-class Models(Shown):
+class Models(ResponseModel):
     object: Literal["list"]
     data: list[Model]
 
 
-class ErrorDetail(Shown):
+class ErrorDetail(ResponseModel):
     message: str = Field(description="what was wrong this time, and what to do")
     type: Literal["invalid_request_error", "rate_limit_exceeded", "server_error"]
     param: str | None = Field(description="the field that was wrong, if it was one")
     code: str
 
 
-class OpenAIError(Shown):
+class OpenAIError(ResponseModel):
     """An error as OpenAI's API has it."""
 
     error: ErrorDetail

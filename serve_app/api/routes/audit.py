@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import Field
 
 from deployments.errors import Forbidden, NotFound, TenantSuspended
 from serve_app.api.dependencies import KeyHolder, NamedTenant, PageSize, ServicesDep
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
+from serve_app.api.openapi import answers, refusals
+from serve_app.schemas.audit import AuditEntries
+from serve_app.schemas.base import A_TIME
 from serve_app.storage.tables import PLATFORM
 
 router = APIRouter(tags=["audit"])
-
-
-class AuditEntry(Shown):
-    at: Time
-    actor: str = Field(description="the key's id, or `system`")
-    role: str
-    request_id: str = Field(description="X-Request-ID of the request that did it")
-    action: str = Field(examples=["key.revoked"])
-    subject: str = Field(description="the id of what it was done to")
-    details: dict[str, Any]
-
-
-class AuditEntries(Shown):
-    entries: list[AuditEntry]
 
 
 _ENTRY = {
@@ -53,8 +39,8 @@ async def audited(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTe
     response_model=AuditEntries,
     responses={200: answers(example={"entries": [_ENTRY]}), **refusals(Forbidden, TenantSuspended, NotFound)},
 )
-async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> dict[str, Any]:
+async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> AuditEntries:
     """Who changed what, the newest first: a tenant's log for its admin keys, and for platform keys that name it; the
     platform's own, which keeps what became of tenants that are gone, for platform keys that name none."""
     entries = await services.audit.list(tenant_id, limit=limit)
-    return {"entries": [asdict(entry) | {"at": entry.at.isoformat()} for entry in entries]}
+    return AuditEntries.model_validate({"entries": entries})

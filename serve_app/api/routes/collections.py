@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field
 
 from deployments.errors import Conflict, UnknownCollection
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.schemas import views
-from serve_app.schemas.base import Next
-from serve_app.schemas.documents import CollectionPatch, NewCollection, Text
+from serve_app.api.openapi import answers, refusals
+from serve_app.schemas.base import A_TIME, Text
+from serve_app.schemas.collections import Collection, CollectionPatch, Collections, NewCollection, RemovedCollection
 
 router = APIRouter(tags=["collections"], route_class=CreatingRoute)
 CollectionName = Annotated[Text, Path(max_length=64, examples=["zakoni"])]
-
-
-class Collection(Shown):
-    name: str = Field(examples=["zakoni"])
-    description: str
-    chunk_tokens: int | None = Field(description="size of its documents' chunks; null: the service's own")
-    chunk_overlap: int | None
-    documents: int = Field(description="those that searches find")
-    passages: int
-    created_at: Time
-    updated_at: Time
-
-
-class Collections(Shown):
-    collections: list[Collection]
-    next: Next
-
-
-class FromCollection(Shown):
-    documents: int
-    passages: int
-
-
-class RemovedCollection(Shown):
-    name: str
-    removed: FromCollection
 
 
 _ZAKONI = {
@@ -65,11 +37,11 @@ _REMOVED = {"name": "zakoni", "removed": {"documents": 12, "passages": 840}}
     response_model=Collection,
     responses={201: answers("Location", example=_ZAKONI), **refusals(Conflict)},
 )
-async def create(body: NewCollection, services: ServicesDep, caller: Writer, response: Response) -> dict[str, Any]:
+async def create(body: NewCollection, services: ServicesDep, caller: Writer, response: Response) -> Collection:
     """Make an empty collection. (A document that names a new collection makes it too.)"""
     made = await services.collections.create(caller.tenant_id, body.name, body.description, body.sizes())
     response.headers["Location"] = f"/v1/collections/{quote(made.name)}"
-    return views.collection(made)
+    return Collection.model_validate(made)
 
 
 @router.get(
@@ -77,10 +49,10 @@ async def create(body: NewCollection, services: ServicesDep, caller: Writer, res
     response_model=Collections,
     responses={200: answers(example={"collections": [_ZAKONI], "next": None})},
 )
-async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: After = "") -> dict[str, Any]:
+async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: After = "") -> Collections:
     """The tenant's collections in the order of their names; `next` is the `after` of the next page."""
     found = await services.collections.list(caller.tenant_id, after=after, limit=limit)
-    return views.collections(found, limit)
+    return Collections.page(found, limit)
 
 
 @router.get(
@@ -88,9 +60,9 @@ async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: A
     response_model=Collection,
     responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
 )
-async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> dict[str, Any]:
+async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> Collection:
     """A collection, and how many documents and passages it holds."""
-    return views.collection(await services.collections.get(caller.tenant_id, name))
+    return Collection.model_validate(await services.collections.get(caller.tenant_id, name))
 
 
 @router.patch(
@@ -98,9 +70,9 @@ async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> di
     response_model=Collection,
     responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
 )
-async def patch(name: CollectionName, body: CollectionPatch, services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def patch(name: CollectionName, body: CollectionPatch, services: ServicesDep, caller: Writer) -> Collection:
     """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
-    return views.collection(await services.collections.patch(caller.tenant_id, name, body.change()))
+    return Collection.model_validate(await services.collections.patch(caller.tenant_id, name, body.change()))
 
 
 @router.delete(
@@ -108,6 +80,7 @@ async def patch(name: CollectionName, body: CollectionPatch, services: ServicesD
     response_model=RemovedCollection,
     responses={200: answers(example=_REMOVED), **refusals(UnknownCollection)},
 )
-async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> RemovedCollection:
     """Remove a collection with all its documents, and say how much that was. `default` stays."""
-    return {"name": name, "removed": await services.deletion.delete_collection(caller, name)}
+    removed = await services.deletion.delete_collection(caller, name)
+    return RemovedCollection.model_validate({"name": name, "removed": removed})

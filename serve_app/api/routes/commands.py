@@ -25,8 +25,9 @@ from serve_app.api.openapi import refusals
 from serve_app.api.streaming import line, lines
 from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
 from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
-from serve_app.query.answer_events import Failure, wire
+from serve_app.query.answer_events import Failure
 from serve_app.query.deadline import Deadline
+from serve_app.schemas.queries import event_as_json
 
 if TYPE_CHECKING:
     AnyCommand = Envelope
@@ -105,7 +106,7 @@ async def run(
         if command.streams or isinstance(error, WRONG_PARAMS):
             raise
         failure = Failure(body.id, error.message, error.code, error.retryable)
-        return Unkept(line({**wire(failure), "id": body.id}), media_type=NDJSON)
+        return Unkept(line({**event_as_json(failure), "id": body.id}), media_type=NDJSON)
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
         stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=services.config.heartbeat_s)

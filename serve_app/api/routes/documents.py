@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -29,28 +29,26 @@ from deployments.errors import (
     Unreachable,
     UnsupportedDocument,
 )
-from deployments.types import Language
 from serve_app.api.dependencies import DeadlineSeconds, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
+from serve_app.api.openapi import answers, refusals
 from serve_app.platform.collections import DEFAULT
 from serve_app.platform.new_document import Upload
-from serve_app.schemas import views
-from serve_app.schemas.base import Next
+from serve_app.schemas.base import A_TIME, FilterText, Name, Text, Wire, explain
 from serve_app.schemas.documents import (
-    Bulk,
+    AcceptedJob,
+    DeletedDocuments,
+    Document,
+    DocumentChunks,
+    DocumentFields,
     DocumentPatch,
+    Documents,
     DocumentSelection,
-    FilterText,
     IfLive,
     LoneDocument,
-    Metadata,
-    Name,
     OfCollection,
     OfUser,
-    Text,
-    Wire,
-    explain,
+    UploadForm,
 )
 from serve_app.services.container import Services
 from serve_app.services.documents import check_media_type, upload
@@ -61,72 +59,6 @@ DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
 AfterDocument = Annotated[Text, Query(max_length=256, description="the `next` of the page before")]
 AfterChunk = Annotated[int, Query(ge=-1, le=2**31 - 1, description="the `next` of the page before")]
 M = TypeVar("M", bound=Wire)
-
-
-class _Form(Wire):
-    """The fields beside the files of a multipart upload; they hold for every file of it."""
-
-    id: Name | None = None
-    title: Text = ""
-    collection: Name = "default"
-    language: Language | None = None
-    user: Name | None = None
-    metadata: Metadata = Field(default_factory=dict)
-    bulk: Bulk = False
-
-
-class AcceptedDocument(Shown):
-    id: str
-    filename: str
-
-
-class AcceptedJob(Shown):
-    job_id: str
-    document_id: str | None = Field(description="of the one document, where it was one")
-    documents: list[AcceptedDocument]
-
-
-class ListedDocument(Shown):
-    id: str
-    title: str
-    collection: str
-    language: Language | None = Field(description="null until it is indexed, where none was given")
-    user: str | None = Field(description="whose private document it is; null: the whole tenant's")
-    filename: str
-    media_type: str
-    size: int = Field(description="in bytes")
-    passages: int
-    metadata: dict[str, Any]
-    live: bool = Field(description="whether searches find it")
-    created_at: Time
-    updated_at: Time
-
-
-class Document(ListedDocument):
-    version: str | None = Field(description="the one that searches find")
-    sha256: str = Field(description="of its bytes")
-
-
-class Documents(Shown):
-    documents: list[ListedDocument]
-    next: Next
-
-
-class DeletedDocuments(Shown):
-    deleted: int
-    more: bool = Field(description="whether the time was over before all were looked at")
-
-
-class DocumentChunk(Shown):
-    id: str
-    position: int
-    text: str
-    metadata: dict[str, Any]
-
-
-class DocumentChunks(Shown):
-    chunks: list[DocumentChunk]
-    next: int | None = Field(description="`after` of the next page; null: this is the last one")
 
 
 _LISTED = {
@@ -168,7 +100,7 @@ _OPENAPI: dict[str, Any] = {
                         "metadata": {"type": "string", "description": "a JSON object"},
                         "bulk": {"type": "boolean", "default": False},
                     }
-                    | {name: {"type": "string"} for name in ("id", "title", "collection", "language", "user")},
+                    | {name: {"type": "string"} for name in DocumentFields.model_fields if name != "metadata"},
                 }
             },
         },
@@ -186,7 +118,7 @@ _OPENAPI: dict[str, Any] = {
     },
     openapi_extra=_OPENAPI,
 )
-async def accept(request: Request, response: Response, services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def accept(request: Request, response: Response, services: ServicesDep, caller: Writer) -> AcceptedJob:
     """Take one document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
 
     The same document id with the same content is no work; with new content it is a new version.
@@ -205,7 +137,7 @@ async def accept(request: Request, response: Response, services: ServicesDep, ca
             )
     job = await services.documents.accept(caller, uploads, bulk=bulk)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return views.accepted(job, uploads)
+    return AcceptedJob.of(job, uploads)
 
 
 @router.get(
@@ -225,14 +157,14 @@ async def list_(
     user: OfUser = None,
     live: IfLive = None,
     filter: FilterText = None,
-) -> dict[str, Any]:
+) -> Documents:
     """The tenant's documents in the order of their ids, its users' private ones too; `next` is the `after` of the next
     page.
 
     A page with a filter looks at a bounded number of documents: it may hold few, or none, and still have a `next`.
     """
     given = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
-    return views.documents(await services.documents.list(caller, given, after=after, limit=limit))
+    return Documents.model_validate(await services.documents.list(caller, given, after=after, limit=limit))
 
 
 @router.post(
@@ -245,13 +177,13 @@ async def list_(
 )
 async def delete_chosen(
     body: DocumentSelection, services: ServicesDep, caller: Writer, deadline_s: DeadlineSeconds
-) -> dict[str, Any]:
+) -> DeletedDocuments:
     """Remove all documents that are meant: at least one of `collection`, `user` and `filter` must say which.
 
     It ends when none is left, or with the request's deadline; `more` then says that there may be more: call again. What
     was counted is found by no search from here on.
     """
-    return (await services.deletion.delete_documents(caller, body, deadline_s))._asdict()
+    return DeletedDocuments.model_validate(await services.deletion.delete_documents(caller, body, deadline_s))
 
 
 @router.get(
@@ -264,9 +196,9 @@ async def delete_chosen(
 )
 async def chunks(
     document_id: DocumentId, services: ServicesDep, caller: Writer, limit: PageSize, after: AfterChunk = -1
-) -> dict[str, Any]:
+) -> DocumentChunks:
     """The passages that searches find of a document, in its order; none while no version is live."""
-    return views.chunks(*await services.documents.chunks(caller, document_id, after=after, limit=limit))
+    return DocumentChunks.of(*await services.documents.chunks(caller, document_id, after=after, limit=limit))
 
 
 @router.get(
@@ -274,9 +206,9 @@ async def chunks(
     response_model=Document,
     responses={200: answers(example=_DOCUMENT), **refusals(NotFound)},
 )
-async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> Document:
     """A document as searches see it; while no version is live, as it was handed in last."""
-    return views.document(await services.documents.get(caller, document_id))
+    return Document.model_validate(await services.documents.get(caller, document_id))
 
 
 @router.patch(
@@ -284,10 +216,10 @@ async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) ->
     response_model=Document,
     responses={200: answers(example=_DOCUMENT), **refusals(NotFound, Conflict, StageUnavailable, Overloaded)},
 )
-async def patch(document_id: DocumentId, body: DocumentPatch, services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def patch(document_id: DocumentId, body: DocumentPatch, services: ServicesDep, caller: Writer) -> Document:
     """Change a document's metadata; nothing is embedded again. Searches find the old metadata or the new, never some of
     each. A newer version that is on its way has the metadata it was handed in with; 409 until a first one is live."""
-    return views.document(await services.documents.change_metadata(caller, document_id, body.metadata))
+    return Document.model_validate(await services.documents.change_metadata(caller, document_id, body.metadata))
 
 
 @router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound))
@@ -315,7 +247,7 @@ async def _files(request: Request, services: Services) -> tuple[list[Upload], bo
         given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
         if isinstance(given.get("metadata"), str):
             given["metadata"] = _json_object(str(given["metadata"]))
-        fields = _validated(lambda: _Form.model_validate(given))
+        fields = _validated(lambda: UploadForm.model_validate(given))
         if len(files) > 1 and (fields.id or fields.title):
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
         services.limits.check_metadata(fields.metadata)
@@ -323,14 +255,10 @@ async def _files(request: Request, services: Services) -> tuple[list[Upload], bo
         uploads = [
             upload(
                 data,
+                fields,
                 id=fields.id or _file_id(file.filename or "", fields),
-                owner=fields.user or "",
-                collection=fields.collection,
-                language=fields.language,
-                title=fields.title,
                 filename=file.filename or "",
                 media_type=file.content_type or "",
-                metadata=fields.metadata,
             )
             for file, data in zip(files, contents, strict=True)
         ]
@@ -350,7 +278,7 @@ async def _checked(file: UploadFile) -> bytes:
     return data
 
 
-def _file_id(filename: str, fields: _Form) -> str:
+def _file_id(filename: str, fields: UploadForm) -> str:
     """A file sent again under its name is the same document; each collection and each user has names of its own."""
     owner = f"~{fields.user}" if fields.user else ""
     collection = fields.collection if fields.collection != DEFAULT else ""

@@ -4,77 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 from starlette.responses import Response
 
 from deployments.errors import NotFound
-from deployments.ingestion.base import DocumentState
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, event_stream, message_schema, refusals
+from serve_app.api.openapi import answers, event_schema, event_stream, refusals
 from serve_app.api.streaming import PING, event, events
-from serve_app.platform.job_states import BulkState, JobState
 from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
-from serve_app.schemas import views
-from serve_app.schemas.base import Next
-from serve_app.schemas.documents import OfState, Text
+from serve_app.schemas.base import A_TIME, Text
+from serve_app.schemas.jobs import Job, JobEvent, Jobs, ListedJob, OfState
 from serve_app.services.access import Access
 from serve_app.services.container import Services
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
-
-
-class DocumentError(Shown):
-    code: str
-    detail: str
-
-
-class DocumentProgress(Shown):
-    id: str
-    state: DocumentState
-    chunks: int = Field(description="pieces that the document was cut into; 0 until that is known")
-    chunks_done: int = Field(description="of those in the index")
-    error: DocumentError | None
-
-
-class Bulk(Shown):
-    """The Ray Job that indexes a job's documents. Once it has ended, the ordinary workers index what it left."""
-
-    ray_job: str = Field(description="its submission id in Ray's dashboard")
-    state: BulkState
-    detail: str | None = Field(description="why it ended before all was done, or could not begin")
-
-
-class _Job(Shown):
-    id: str
-    state: JobState
-    counts: dict[DocumentState, int] = Field(description="documents by state")
-    created_at: Time
-    updated_at: Time
-
-
-class Job(_Job):
-    documents: list[DocumentProgress]
-    bulk: Bulk | None = Field(description="null unless it was asked for in bulk")
-
-
-class ListedJob(_Job):
-    chunks: int = Field(description="pieces that the documents were cut into, as far as that is known")
-    chunks_done: int = Field(description="of those in the index")
-
-
-class Jobs(Shown):
-    jobs: list[ListedJob]
-    next: Next
-
-
-class JobEvent(ListedJob):
-    type: Literal["progress", "complete"]
 
 
 _JOB = {
@@ -107,7 +55,7 @@ _UNDER_WAY = {
 }
 _EVENTS = event_stream(
     ("progress", "complete", "error"),
-    (JobEvent.model_json_schema(), message_schema(Failure)),
+    (JobEvent.model_json_schema(), event_schema(Failure)),
     {
         "progress": event({"type": "progress", **_UNDER_WAY}, 1),
         "complete": event({"type": "complete", **_LISTED}, 2),
@@ -120,12 +68,12 @@ _EVENTS = event_stream(
 @router.get("/jobs", response_model=Jobs, responses={200: answers(example={"jobs": [_LISTED], "next": None})})
 async def list_(
     services: ServicesDep, caller: Writer, limit: PageSize, after: After = "", state: OfState = None
-) -> dict[str, Any]:
+) -> Jobs:
     """The tenant's jobs, the newest first; `next` is the `after` of the next page.
 
     A page of jobs in one state looks at a bounded number of jobs: it may hold few, or none, and still have a `next`.
     """
-    return views.jobs(await services.jobs.list(caller, state, after=after, limit=limit))
+    return Jobs.model_validate(await services.jobs.list(caller, state, after=after, limit=limit))
 
 
 @router.post(
@@ -133,16 +81,16 @@ async def list_(
     response_model=Job,
     responses={200: answers(example=_DONE), **refusals(NotFound)},
 )
-async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> dict[str, Any]:
+async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
     """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
     job that is over nothing changes."""
-    return views.job(await services.jobs.cancel(caller, job_id))
+    return Job.model_validate(await services.jobs.cancel(caller, job_id))
 
 
 @router.get("/jobs/{job_id}", response_model=Job, responses={200: answers(example=_DONE), **refusals(NotFound)})
-async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> dict[str, Any]:
+async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
     """The job's state, counts by state, and each document's state with its error if it has one."""
-    return views.job(await services.jobs.get(caller, job_id))
+    return Job.model_validate(await services.jobs.get(caller, job_id))
 
 
 @router.get(
@@ -164,4 +112,4 @@ async def follow(services: ServicesDep, caller: Caller, job_id: JobId) -> Respon
 async def _progress(services: Services, caller: Access, first: JobSummary) -> AsyncGenerator[dict[str, Any]]:
     async with aclosing(services.jobs.follow(caller, first)) as changes:
         async for job in changes:
-            yield {"type": "complete" if job.over else "progress", **views.job(job)}
+            yield {"type": "complete" if job.over else "progress", **ListedJob.model_validate(job).as_json()}

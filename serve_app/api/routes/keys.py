@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field
 
 from deployments.errors import Conflict, NotFound
 from serve_app.api.dependencies import ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
-from serve_app.platform.keys import Role
-from serve_app.schemas import views
-from serve_app.schemas.documents import NewKey, Rotation, Text
+from serve_app.api.openapi import answers, refusals
+from serve_app.schemas.base import A_TIME, Text
+from serve_app.schemas.keys import FreshKey, Keys, NewKey, Rotation
 
 router = APIRouter(tags=["keys"], route_class=CreatingRoute)
 KeyId = Annotated[Text, Path(max_length=64, examples=["key_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
-
-
-class Key(Shown):
-    id: str
-    name: str
-    role: Role
-    begins_with: str = Field(description="how the secret begins", examples=["rag_1f2e3d4c"])
-    created_at: Time
-    expires_at: Time | None
-    revoked_at: Time | None
-
-
-class Keys(Shown):
-    keys: list[Key]
-
-
-class FreshKey(Key):
-    secret: str = Field(description="shown this once", examples=["rag_1f2e3d4c_…"])
 
 
 _KEY = {
@@ -50,17 +30,17 @@ _MADE = answers("Location", example=_KEY | {"secret": "rag_1f2e3d4c_…"})
 
 
 @router.post("/keys", status_code=201, response_model=FreshKey, responses={201: _MADE})
-async def create(body: NewKey, services: ServicesDep, caller: Writer, response: Response) -> dict[str, Any]:
+async def create(body: NewKey, services: ServicesDep, caller: Writer, response: Response) -> FreshKey:
     """Make a key. `secret` is shown this once."""
     secret, key = await services.keys.create_key(caller.tenant_id, body.name, body.role, expires_at=body.expires_at)
     response.headers["Location"] = f"/v1/keys/{key.id}"
-    return {**views.key(key), "secret": secret}
+    return FreshKey.of(key, secret)
 
 
 @router.get("/keys", response_model=Keys, responses={200: answers(example={"keys": [_KEY]})})
-async def list_(services: ServicesDep, caller: Writer) -> dict[str, Any]:
+async def list_(services: ServicesDep, caller: Writer) -> Keys:
     """The tenant's keys, the oldest first, those that have ended too."""
-    return {"keys": [views.key(key) for key in await services.keys.list(caller.tenant_id)]}
+    return Keys.model_validate({"keys": await services.keys.list(caller.tenant_id)})
 
 
 @router.post(
@@ -71,12 +51,12 @@ async def list_(services: ServicesDep, caller: Writer) -> dict[str, Any]:
 )
 async def rotate(
     key_id: KeyId, services: ServicesDep, caller: Writer, response: Response, body: Rotation | None = None
-) -> dict[str, Any]:
+) -> FreshKey:
     """A successor with the same name, role and end; both work until the overlap is over."""
     overlap_s = services.limits.key_overlap_s((body or Rotation()).overlap_s)
     secret, key = await services.keys.rotate(caller.tenant_id, key_id, overlap_s=overlap_s)
     response.headers["Location"] = f"/v1/keys/{key.id}"
-    return {**views.key(key), "secret": secret}
+    return FreshKey.of(key, secret)
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=refusals(NotFound))

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
 from deployments import errors
 from serve_app.api.dependencies import ServicesDep
 from serve_app.api.errors import METHOD_NOT_ALLOWED, STATUS
-from serve_app.api.openapi import Shown, answers, refusals
-from serve_app.schemas import views
+from serve_app.api.openapi import answers, refusals
+from serve_app.schemas.operations import Alive, DescribedError, Readiness
 
 router = APIRouter(tags=["operations"])
 Slug = Annotated[str, Path(max_length=64, examples=["document-too-large"])]
-
-
-class Alive(Shown):
-    alive: bool
-
-
-class Stage(Shown):
-    ready: bool
-    engine: str | None
-    model: str | None
-    replicas: int
-    detail: str | None
-
-
-class Readiness(Shown):
-    ready: bool
-    stages: dict[str, Stage]
-
-
-class DescribedError(Shown):
-    code: str
-    title: str
-    status: int
-    retryable: bool
 
 
 _STAGE = {"ready": True, "engine": "vllm", "model": "Qwen/Qwen3-8B", "replicas": 2, "detail": None}
@@ -47,9 +23,9 @@ _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail":
 
 
 @router.get("/healthz", response_model=Alive, responses={200: answers(example={"alive": True})})
-async def alive() -> dict[str, bool]:
+async def alive() -> Alive:
     """The ingress answers. Says nothing of the other stages."""
-    return {"alive": True}
+    return Alive(alive=True)
 
 
 @router.get(
@@ -64,10 +40,10 @@ async def alive() -> dict[str, bool]:
         ),
     },
 )
-async def ready(services: ServicesDep, response: Response) -> dict[str, Any]:
+async def ready(services: ServicesDep, response: Response) -> Readiness:
     """Each stage's state and what serves it; 503 until every stage has a replica that is ready."""
-    readiness = views.readiness(await services.ask_stages())
-    response.status_code = 200 if readiness["ready"] else 503
+    readiness = Readiness.of(await services.ask_stages())
+    response.status_code = 200 if readiness.ready else 503
     return readiness
 
 
@@ -76,17 +52,12 @@ async def ready(services: ServicesDep, response: Response) -> dict[str, Any]:
     response_model=DescribedError,
     responses={200: answers(example=_DESCRIBED), **refusals(errors.NotFound)},
 )
-async def describe_error(slug: Slug) -> dict[str, Any]:
+async def describe_error(slug: Slug) -> DescribedError:
     """What the `type` of a problem points to."""
     for error in STATUS:
         if error.code.replace("_", "-") == slug:
-            return {
-                "code": error.code,
-                "title": error.title,
-                "status": STATUS[error],
-                "retryable": error.retryable,
-            }
+            return DescribedError(code=error.code, title=error.title, status=STATUS[error], retryable=error.retryable)
     if slug == METHOD_NOT_ALLOWED.replace("_", "-"):
         refused = HTTPStatus.METHOD_NOT_ALLOWED
-        return {"code": METHOD_NOT_ALLOWED, "title": refused.phrase, "status": int(refused), "retryable": False}
+        return DescribedError(code=METHOD_NOT_ALLOWED, title=refused.phrase, status=int(refused), retryable=False)
     raise errors.NotFound(f"there is no error named {slug}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -13,10 +13,10 @@ from starlette.responses import Response
 from deployments import errors
 from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import Shown, answers, event_stream, message_schema, refusals
+from serve_app.api.openapi import answers, event_schema, event_stream, refusals
 from serve_app.api.streaming import PING, event, events
-from serve_app.query.answer_events import EVENT_TYPES, Chunk, Citation, Complete, Failure, Source, Sources
-from serve_app.schemas.documents import QueryRequest, SearchRequest
+from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.schemas.queries import EVENT_TYPES, Answer, Cancelling, Found, QueryRequest, SearchRequest
 
 router = APIRouter(tags=["query"])
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", examples=["3f2a9c4e5b6d7f8091a2b3c4d5e6f708"])]
@@ -24,55 +24,12 @@ QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", examples=["3f2a9c4e5b6d
 Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")]
 
 
-class Cited(Shown):
-    """Characters `start` to `end` of the answer rest on these sources (their ids)."""
-
-    sources: list[str]
-    start: int
-    end: int
-
-
-class Answer(Shown):
-    query_id: str
-    answer: str
-    sources: list[Source]
-    citations: list[Cited]
-    usage: Usage
-    timings: Timings
-    degraded: list[str] = Field(description="stages that were skipped or replaced")
-    finish_reason: str
-    engine: str
-    model: str | None
-
-
-class Result(Shown):
-    id: str
-    document_id: str
-    title: str
-    text: str
-    metadata: dict[str, Any]
-    score: float
-    scores: Scores
-
-
-class Found(Shown):
-    query_id: str
-    results: list[Result]
-    timings: Timings
-    degraded: list[str] = Field(description="stages that were skipped")
-
-
-class Cancelling(Shown):
-    query_id: str
-    state: Literal["cancelling"]
-
-
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 _TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
 _STREAM = event_stream(
     EVENT_TYPES.values(),
-    map(message_schema, EVENT_TYPES),
+    map(event_schema, EVENT_TYPES),
     {
         "sources": event(Sources(_ID, (_SOURCE,)), 1),
         "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),
@@ -133,7 +90,7 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     admitted = await services.queries.ask(caller, body, deadline_s)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
-        return JSONResponse(await services.queries.answer_as_json(admitted), headers=headers)
+        return JSONResponse((await services.queries.whole_answer(admitted)).as_json(), headers=headers)
     stream = events(admitted.query.id, services.queries.answer(admitted), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -144,15 +101,14 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     response_model=Cancelling,
     responses={202: answers(example={"query_id": _ID, "state": "cancelling"})},
 )
-async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> dict[str, str]:
+async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> Cancelling:
     """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
     services.queries.cancel(caller, query_id)
-    return {"query_id": query_id, "state": "cancelling"}
+    return Cancelling(query_id=query_id, state="cancelling")
 
 
 @router.post("/search", response_model=Found, responses={200: answers(example=_FOUND), **_REFUSED})
-async def search(
-    body: SearchRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
-) -> dict[str, Any]:
+async def search(body: SearchRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Found:
     """Find passages without generating: best first, with each stage's score."""
-    return await services.queries.search(await services.queries.validate(caller, body, deadline_s))
+    query = await services.queries.validate(caller, body, deadline_s)
+    return await services.queries.search(query)

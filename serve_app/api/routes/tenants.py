@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field
 
 from deployments.errors import Conflict, Forbidden, NotFound, StageUnavailable
 from serve_app.api.dependencies import After, KeyHolder, PageSize, Platform, ServicesDep
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import A_TIME, Shown, Time, answers, refusals
+from serve_app.api.openapi import answers, refusals
 from serve_app.platform.tenant_settings import Settings
-from serve_app.platform.tenants import Removed, Status
-from serve_app.schemas import views
-from serve_app.schemas.base import Next
-from serve_app.schemas.documents import NewTenant, TenantPatch, Text
+from serve_app.platform.tenants import Removed
+from serve_app.schemas.base import A_TIME, Text
+from serve_app.schemas.tenants import NewTenant, RemovedTenant, Tenant, TenantPatch, Tenants
 from serve_app.services.access import require_overseer
 
 router = APIRouter(tags=["tenants"], route_class=CreatingRoute)
 TenantId = Annotated[Text, Path(max_length=64, examples=["acme"])]
-
-
-class Tenant(Shown):
-    id: str = Field(examples=["acme"])
-    name: str
-    status: Status
-    settings: Settings
-    created_at: Time
-    updated_at: Time
-
-
-class Tenants(Shown):
-    tenants: list[Tenant]
-    next: Next
-
-
-class RemovedTenant(Shown):
-    id: str
-    removed: Removed
 
 
 _ACME = {
@@ -59,18 +38,18 @@ _REMOVED = asdict(Removed(passages=120, documents=9, blobs=11, bytes=48_211, key
     response_model=Tenant,
     responses={201: answers("Location", example=_ACME), **refusals(Conflict)},
 )
-async def create(body: NewTenant, services: ServicesDep, holder: Platform, response: Response) -> dict[str, Any]:
+async def create(body: NewTenant, services: ServicesDep, holder: Platform, response: Response) -> Tenant:
     """Make a tenant, with an empty collection `default`."""
     tenant = await services.tenants.create(body.id, body.name, body.settings)
     response.headers["Location"] = f"/v1/tenants/{tenant.id}"
-    return views.tenant(tenant)
+    return Tenant.model_validate(tenant)
 
 
 @router.get("/tenants", response_model=Tenants, responses={200: answers(example={"tenants": [_ACME], "next": None})})
-async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after: After = "") -> dict[str, Any]:
+async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after: After = "") -> Tenants:
     """Tenants in the order of their ids; `next` is the `after` of the next page."""
     tenants = await services.tenants.list(after=after, limit=limit)
-    return views.tenants(tenants, limit)
+    return Tenants.page(tenants, limit)
 
 
 @router.get(
@@ -78,18 +57,18 @@ async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after:
     response_model=Tenant,
     responses={200: answers(example=_ACME), **refusals(Forbidden, NotFound)},
 )
-async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> dict[str, Any]:
+async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> Tenant:
     """A tenant's state and settings; an admin key of the tenant may look too."""
     require_overseer(holder, tenant_id)
-    return views.tenant(await services.tenants.get(tenant_id))
+    return Tenant.model_validate(await services.tenants.get(tenant_id))
 
 
 @router.patch(
     "/tenants/{tenant_id}", response_model=Tenant, responses={200: answers(example=_ACME), **refusals(NotFound)}
 )
-async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, holder: Platform) -> dict[str, Any]:
+async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, holder: Platform) -> Tenant:
     """Change a tenant's name or settings, suspend it or let it go on."""
-    return views.tenant(
+    return Tenant.model_validate(
         await services.tenants.patch(tenant_id, name=body.name, settings=body.settings, suspended=body.suspended)
     )
 
@@ -99,7 +78,7 @@ async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, h
     response_model=RemovedTenant,
     responses={200: answers(example={"id": "acme", "removed": _REMOVED}), **refusals(NotFound, StageUnavailable)},
 )
-async def delete(tenant_id: TenantId, services: ServicesDep, holder: Platform) -> dict[str, Any]:
+async def delete(tenant_id: TenantId, services: ServicesDep, holder: Platform) -> RemovedTenant:
     """Remove a tenant with all that belongs to it, and say how much that was. What fails halfway is taken up by the
     same call again."""
-    return {"id": tenant_id, "removed": asdict(await services.deletion.delete_tenant(tenant_id))}
+    return RemovedTenant(id=tenant_id, removed=await services.deletion.delete_tenant(tenant_id))

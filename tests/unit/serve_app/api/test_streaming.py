@@ -9,7 +9,8 @@ import pytest
 
 from deployments.errors import StageUnavailable
 from serve_app.api.streaming import EMPTY, PING, event, events, lines
-from serve_app.query.answer_events import EVENT_TYPES, AnswerEvent, Chunk, Failure
+from serve_app.query.answer_events import AnswerEvent, Chunk, Failure
+from serve_app.schemas.queries import EVENT_TYPES
 
 
 def decode(block: bytes) -> dict[str, str]:

@@ -23,7 +23,7 @@ from serve_app.outbound.webhooks import Sender
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
-from serve_app.schemas import views
+from serve_app.schemas.jobs import job_as_json
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
 from serve_app.storage.tables import WebhookDelivery, utc_now
@@ -45,7 +45,7 @@ class Told:
         """One to whose store it is `now`."""
         web = ReachConfig(allow_http=True, ports=(self.site.port,), networks=("127.0.0.1/32",))
         config = WebhookConfig.model_validate({"web": web, "poll_s": 0.02, "first_delay_s": 0.02, **changed})
-        store = Webhooks(self.database, self.jobs.view, views.job, clock=lambda: now or utc_now())
+        store = Webhooks(self.database, self.jobs.view, job_as_json, clock=lambda: now or utc_now())
         return Sender(config, store, Http(config.web))
 
     async def ended(self) -> str:
@@ -109,7 +109,7 @@ async def test_a_job_s_end_is_told_and_signed(told: Told) -> None:
     assert asked.line == "POST /hook HTTP/1.1"
     assert asked.headers["content-type"] == "application/json"
     message = verified(asked)
-    view = views.job(await told.jobs.view("a", job))
+    view = job_as_json(await told.jobs.view("a", job))
     assert message == {
         "type": "job.completed",
         "timestamp": view["updated_at"],

@@ -18,7 +18,7 @@ from serve_app.platform.events import Event, Events, One
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
-from serve_app.schemas import views
+from serve_app.schemas.jobs import job_as_json
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
@@ -48,7 +48,7 @@ async def webhooks(database: Database, jobs: Jobs, clock: Clock) -> AsyncIterato
     for tenant in ("a", "b"):
         await Tenants(database).patch(tenant, settings={"webhook": HOOK})
     events = Events((Told(),))
-    yield Webhooks(database, jobs.view, views.job, events, clock=clock)
+    yield Webhooks(database, jobs.view, job_as_json, events, clock=clock)
     await events.close()
 
 
@@ -118,7 +118,7 @@ async def test_each_way_to_end_is_told(webhooks: Webhooks, jobs: Jobs, database:
 async def test_only_jobs_accepted_while_there_is_a_webhook_are_told_of(
     jobs: Jobs, database: Database, clock: Clock
 ) -> None:
-    webhooks, tenants = Webhooks(database, jobs.view, views.job, clock=clock), Tenants(database)
+    webhooks, tenants = Webhooks(database, jobs.view, job_as_json, clock=clock), Tenants(database)
     await ended(jobs)
     await tenants.patch("a", settings={"webhook": HOOK})
     assert await claim(webhooks) == []
@@ -206,7 +206,7 @@ async def test_two_senders_tell_of_each_job_once(migrated: StoreConfig) -> None:
             await Tenants(databases[0]).patch(tenant, settings={"webhook": hook})
         told = [await ended(jobs, tenant) for tenant in ("a", "b") for _ in range(4)]
         senders = [
-            Sender(config, Webhooks(database, Jobs(database).view, views.job), Http(config.web))
+            Sender(config, Webhooks(database, Jobs(database).view, job_as_json), Http(config.web))
             for database in databases[1:]
         ]
         for sender in senders:

@@ -1,0 +1,68 @@
+"""Jobs, and how far each of their documents has come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from deployments.ingestion.base import DocumentState
+from serve_app.platform.job_states import BulkState, JobState
+from serve_app.platform.jobs import JobView
+from serve_app.schemas.base import From, Next, ResponseModel, Time
+
+OfState = Annotated[JobState | None, Field(description="jobs in this state")]
+
+
+class DocumentError(ResponseModel):
+    code: str
+    detail: str
+
+
+class DocumentProgress(ResponseModel):
+    id: str
+    state: DocumentState
+    chunks: int = Field(description="pieces that the document was cut into; 0 until that is known")
+    chunks_done: int = Field(description="of those in the index")
+    error: DocumentError | None
+
+
+class Bulk(ResponseModel):
+    """The Ray Job that indexes a job's documents. Once it has ended, the ordinary workers index what it left."""
+
+    ray_job: str = Field(description="its submission id in Ray's dashboard")
+    state: BulkState
+    detail: str | None = Field(description="why it ended before all was done, or could not begin")
+
+
+class _Job(ResponseModel):
+    id: str
+    state: JobState
+    counts: dict[DocumentState, int] = Field(description="documents by state")
+
+
+class Job(_Job):
+    documents: list[DocumentProgress]
+    bulk: Bulk | None = Field(description="null unless it was asked for in bulk")
+    created_at: Time
+    updated_at: Time
+
+
+def job_as_json(job: JobView) -> dict[str, Any]:
+    return Job.model_validate(job).as_json()
+
+
+class ListedJob(_Job):
+    chunks: int = Field(description="pieces that the documents were cut into, as far as that is known")
+    chunks_done: int = Field(description="of those in the index")
+    created_at: Time
+    updated_at: Time
+
+
+class Jobs(ResponseModel):
+    jobs: Annotated[list[ListedJob], From(lambda page: page.rows)]
+    next: Next
+
+
+class JobEvent(ListedJob):
+    type: Literal["progress", "complete"]

@@ -1,0 +1,118 @@
+"""Questions and searches, and what they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from deployments.types import Language, Scores, Usage
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.query.request import SearchResult
+from serve_app.schemas.base import FilterText, From, Name, ResponseModel, Text, Wire
+
+
+class SearchRequest(Wire):
+    query: Text = Field(description="the question, 1 to 8,000 characters", examples=["Koji je rok za žalbu?"])
+    language: Language | None = Field(
+        None, description="hr or en; left out, it is taken from the question, and is hr where that does not tell"
+    )
+    user: Name | None = Field(None, description="also search this user's private documents", examples=["u1"])
+    collections: tuple[Name, ...] = Field((), description="search these only; none named: all", examples=[["zakoni"]])
+    filter: FilterText = None
+    top_k: int | None = Field(None, ge=1, description="passages to use; 8 if left out, at most 50")
+
+
+class QueryRequest(SearchRequest):
+    stream: bool = Field(True, description="server-sent events; false: one JSON object")
+    max_tokens: int | None = Field(None, ge=1, description="length of the answer; 512 if left out, at most 4,096")
+    temperature: float = Field(0.0, ge=0, le=2)
+    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+
+
+EVENT_TYPES: Mapping[type[AnswerEvent], str] = {
+    Sources: "sources",
+    Chunk: "chunk",
+    Citation: "citation",
+    Complete: "complete",
+    Failure: "error",
+}
+"""`type` of each event of an answer's stream. Neither these nor the events' keys ever change."""
+
+
+def event_as_json(event: AnswerEvent) -> dict[str, Any]:
+    """An event of an answer's stream as its JSON object, `type` first."""
+    return {"type": EVENT_TYPES[type(event)], **asdict(event)}
+
+
+Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")]
+
+
+class Cited(ResponseModel):
+    """Characters `start` to `end` of the answer rest on these sources (their ids)."""
+
+    sources: list[str]
+    start: int
+    end: int
+
+
+class Answer(ResponseModel):
+    query_id: str
+    answer: str
+    sources: list[Source]
+    citations: list[Cited]
+    usage: Usage
+    timings: Timings
+    finish_reason: str
+    engine: str
+    model: str | None
+    degraded: list[str] = Field(description="stages that were skipped or replaced")
+
+    @classmethod
+    def of(cls, text: str, sources: Iterable[Source], citations: Iterable[Citation], complete: Complete) -> Self:
+        cited = [Cited.model_validate(citation) for citation in citations]
+        return cls(
+            query_id=complete.query_id,
+            answer=text,
+            sources=list(sources),
+            citations=cited,
+            usage=complete.usage,
+            timings=dict(complete.timings),
+            finish_reason=complete.finish_reason,
+            engine=complete.engine,
+            model=complete.model,
+            degraded=list(complete.degraded),
+        )
+
+
+class Result(ResponseModel):
+    id: Annotated[str, From(lambda candidate: candidate.passage.id)]
+    document_id: Annotated[str, From(lambda candidate: candidate.passage.document_id)]
+    title: Annotated[str, From(lambda candidate: candidate.passage.title)]
+    text: Annotated[str, From(lambda candidate: candidate.passage.text)]
+    metadata: Annotated[dict[str, Any], From(lambda candidate: candidate.passage.metadata)]
+    score: Annotated[float, From(lambda candidate: candidate.scores.final)]
+    scores: Scores
+
+
+class Found(ResponseModel):
+    query_id: str
+    results: list[Result]
+    timings: Timings
+    degraded: list[str] = Field(description="stages that were skipped")
+
+    @classmethod
+    def of(cls, query_id: str, found: SearchResult) -> Self:
+        return cls(
+            query_id=query_id,
+            results=[Result.model_validate(candidate) for candidate in found.candidates],
+            timings=dict(found.timings),
+            degraded=list(found.degraded),
+        )
+
+
+class Cancelling(ResponseModel):
+    query_id: str
+    state: Literal["cancelling"]
