@@ -25,7 +25,8 @@ def _group() -> None:
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="Config files to check.")]) -> None:
     """Refuse unknown keys and impossible combinations, each with the field and the remedy."""
-    from serve_app.config.file import ConfigError, load
+    from serve_app.config.file import load
+    from serve_app.config.problems import ConfigError
 
     refused = False
     for path in files:
@@ -42,7 +43,8 @@ def check(files: Annotated[list[Path], typer.Argument(help="Config files to chec
 
 def checked(path: Path, data_dir: Path | None = None) -> ConfigFile:
     """A file that can be started from, its data folder replaced where another is named."""
-    from serve_app.config.file import ConfigError, load
+    from serve_app.config.file import load
+    from serve_app.config.problems import ConfigError
 
     try:
         file = load(path)

@@ -1,6 +1,6 @@
-"""AppArgs: the whole behaviour of the service, made of the stages' own configurations.
+"""AppArgs: the behaviour of the service, composed of the configurations of its stages.
 
-Scale and resources are not here: they stand under `deployments:` of the same file (see config_file.py).
+Scale and resources are not here: they are under `deployments:` of the same file (see file.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from serve_app.storage.config import BlobConfig, StoreConfig
 
 
 class ApiConfig(Config):
-    """The limits of the HTTP contract. A default is a limit's value where a caller asks for none."""
+    """The limits of the HTTP contract, and the values that hold where a caller names none."""
 
     default_language: Language = "hr"
     max_query_characters: int = Field(8_000, ge=1)
@@ -88,7 +88,7 @@ class ApiConfig(Config):
 
 
 class AppArgs(Config):
-    """Paths of embedded parts (SQLite, blobs, milvus-lite) are relative to `data_dir`, and that to the checkout."""
+    """Paths of embedded stores (SQLite, blobs, milvus-lite) are relative to `data_dir`, and that to the checkout."""
 
     data_dir: str = "var"
     store: StoreConfig = StoreConfig()
@@ -125,7 +125,7 @@ class AppArgs(Config):
         return (HOME / self.data_dir).resolve()
 
     def local_stores(self) -> dict[str, tuple[str, ...]]:
-        """Field of each embedded store → the deployments that open it, each of which must then be one replica."""
+        """Field of each embedded store → the deployments that open it. Each of those must have one replica."""
         stores: dict[str, tuple[str, ...]] = {}
         if self.retrieval.embedded:
             stores["retrieval.uri"] = ("retrieval",)
@@ -136,7 +136,7 @@ class AppArgs(Config):
         return stores
 
     def resolved(self) -> AppArgs:
-        """The same with every local path absolute, so that no replica depends on its working folder."""
+        """The same arguments with absolute local paths: replicas have working folders of their own."""
         return self.model_copy(
             update={
                 "data_dir": str(self.data_path),

@@ -10,7 +10,9 @@ import yaml
 
 from serve_app.api.errors import RETRY_AFTER_S
 from serve_app.config.args import AppArgs
-from serve_app.config.file import DEPLOYMENTS, ConfigError, load, most_replicas
+from serve_app.config.combinations import DEPLOYMENTS, max_replicas
+from serve_app.config.file import load
+from serve_app.config.problems import ConfigError
 
 ROOT = Path(__file__).parents[4]
 README = ROOT / "README.md"
@@ -129,7 +131,7 @@ def test_the_production_file_has_one_number_for_tensor_parallelism_and_shares_gp
     for name in ("embedding", "reranking"):
         assert 0 < deployment(production.raw, name)["ray_actor_options"]["num_gpus"] < 1
     for name in DEPLOYMENTS:
-        assert most_replicas(deployment(production.raw, name)) > 1
+        assert max_replicas(deployment(production.raw, name)) > 1
 
 
 def test_serve_itself_reads_the_shipped_files(shipped: dict[str, Raw]) -> None:
@@ -475,7 +477,7 @@ def test_generation_without_vllm_may_have_resources(production: Raw, tmp_path: P
     ],
 )
 def test_how_many_replicas_a_deployment_may_grow_to(options: Raw, most: int) -> None:
-    assert most_replicas(options) == most
+    assert max_replicas(options) == most
 
 
 def test_questions_wait_in_the_ingress_and_not_before_it(local: Raw, refused: Refused) -> None:
