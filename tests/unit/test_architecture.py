@@ -1,0 +1,48 @@
+"""ARCHITECTURE.md is true to the code: its paths exist, and each step of a life names a function that is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+REFERENCE = re.compile(r"`([\w.]+)`\s+in\s+`([\w/]+\.py)`")
+
+
+def steps(heading: str) -> list[str]:
+    """The numbered items of a section."""
+    section = TEXT.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\d+\. (?:.*\n)(?:   .*\n)*", section, re.MULTILINE)
+
+
+def definitions(path: Path) -> set[str]:
+    """The functions and classes of a module, methods as `Class.method`."""
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            members = [child for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)]
+            names |= {f"{node.name}.{member.name}" for member in members}
+    return names
+
+
+@pytest.mark.parametrize(("heading", "count"), [("The life of a query", 11), ("The life of a document", 8)])
+def test_each_step_names_one_function_that_exists(heading: str, count: int) -> None:
+    found = steps(heading)
+    assert len(found) == count
+    for step in found:
+        [(name, path)] = REFERENCE.findall(step)
+        assert name in definitions(ROOT / path), f"{path} has no {name}: {step}"
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "README.md", "docs/decisions/0001-rooms.md"])
+def test_every_path_of_the_project_that_is_named_exists(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    paths = set(re.findall(r"`((?:rag|serve_app|deployments|cluster|clients|tests|benchmarks)/[\w/.-]*)`", text))
+    assert paths or document != "ARCHITECTURE.md"
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
