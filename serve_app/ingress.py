@@ -34,7 +34,7 @@ from serve_app.handles import (
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
 from serve_app.outbound.http import Http
 from serve_app.outbound.sources import Sources
-from serve_app.outbound.webhooks import Sender
+from serve_app.outbound.webhooks import WebhookSender
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.visibility import Visibility
 from serve_app.platform.webhooks import Webhooks
@@ -108,7 +108,7 @@ class _Ingress:
             ask_stages=stages.statuses,
             announce_job=stages.announce_job,
         )
-        self._sender = Sender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
+        self._sender = WebhookSender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
         limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
         self._limiter_sync = LimiterSync(

@@ -1,4 +1,4 @@
-"""What fetching a document comes to, and the room there is for it."""
+"""What fetching a document comes to, and the bytes that one request may fetch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class Fetched:
     media_type: str
 
 
-class Room:
-    """Bytes that one request's documents may still take together."""
+class SizeBudget:
+    """The bytes that one request's documents may still take together."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.left = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.remaining = limit
 
     def take(self, size: int) -> None:
         """Raises DocumentTooLarge."""
         self.check(size)
-        self.left -= size
+        self.remaining -= size
 
     def check(self, size: int) -> None:
         """Raises DocumentTooLarge if so many bytes would be too many."""
-        if size > self.left:
+        if size > self.remaining:
             raise DocumentTooLarge(
-                f"the documents named in one request may have {self.most} bytes together; "
+                f"the documents named in one request may have {self.limit} bytes together; "
                 "name fewer at once, or raise sources.max_bytes"
             )

@@ -10,33 +10,33 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from deployments.errors import InvalidRequest
-from serve_app.outbound.fetched import Fetched, Room
+from serve_app.outbound.fetched import Fetched, SizeBudget
 
 _REFUSED = "names no file below one of sources.file_roots"
 """Said of all that may not be read, whether or not it is there."""
 
 
-class Files:
+class FileSource:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(map(Path, roots))
 
-    async def fetch(self, uri: str, room: Room) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
         """Raises InvalidRequest, DocumentTooLarge."""
         path = _path(uri)
-        data = await asyncio.to_thread(self._read, path, room)
+        data = await asyncio.to_thread(self._read, path, budget)
         return Fetched(data, path.name, "")
 
-    def _read(self, path: Path, room: Room) -> bytes:
+    def _read(self, path: Path, budget: SizeBudget) -> bytes:
         try:
             with os.fdopen(self._open(path), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise InvalidRequest("names something that is no regular file")
-                room.check(status.st_size)
-                data = file.read(room.left + 1)  # it may grow while it is read
+                budget.check(status.st_size)
+                data = file.read(budget.remaining + 1)  # it may grow while it is read
         except OSError:
             raise InvalidRequest(_REFUSED) from None
-        room.take(len(data))
+        budget.take(len(data))
         return data
 
     def _open(self, path: Path) -> int:

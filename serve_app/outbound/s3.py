@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from deployments.errors import InvalidRequest, RagError, Unreachable
-from serve_app.outbound.fetched import Fetched, Room
+from serve_app.outbound.fetched import Fetched, SizeBudget
 
 _REFUSED: Final = "names no object below one of sources.s3_buckets"
 _CONNECT_S: Final = 10
 
 
-class Buckets:
+class S3Source:
     """`allowed`: BUCKET or BUCKET/PREFIX each."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = tuple(each.rstrip("/") for each in allowed)
+        self._allowed = tuple(prefix.rstrip("/") for prefix in allowed)
 
-    async def fetch(self, uri: str, room: Room) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
         """Raises InvalidRequest, DocumentTooLarge, Unreachable."""
         path = self.checked(uri)
         import s3fs  # half a second, which a service without such documents need not spend
@@ -32,12 +32,12 @@ class Buckets:
         try:
             session = await store.set_session()
             try:
-                found = await store._info(path)
-                if found["type"] != "file":
+                info = await store._info(path)
+                if info["type"] != "file":
                     raise InvalidRequest("names a folder; name one object")
-                room.take(found["size"])
+                budget.take(info["size"])
                 # An empty object has no range of bytes.
-                data: bytes = await store._cat_file(path, start=0, end=found["size"]) if found["size"] else b""
+                data: bytes = await store._cat_file(path, start=0, end=info["size"]) if info["size"] else b""
             finally:
                 await session.close()
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Buckets:
             raise InvalidRequest("names an object that the service's own credentials may not read") from None
         except Exception as error:  # botocore's and s3fs's have no common base
             raise Unreachable(f"the object store failed: {type(error).__name__}: {error}") from error
-        return Fetched(data, path.rpartition("/")[2], str(found.get("ContentType") or ""))
+        return Fetched(data, path.rpartition("/")[2], str(info.get("ContentType") or ""))
 
     def checked(self, uri: str) -> str:
         """BUCKET/KEY. The key is taken as it stands, as S3's own tools do. Raises InvalidRequest."""
@@ -58,6 +58,6 @@ class Buckets:
             raise InvalidRequest("must be of the form s3://BUCKET/KEY, and no part of the key empty, . or ..")
         if "?" in path:
             raise InvalidRequest("holds ?; the newest version of an object is read")
-        if not any(path.startswith(f"{each}/") for each in self._allowed):
+        if not any(path.startswith(f"{prefix}/") for prefix in self._allowed):
             raise InvalidRequest(_REFUSED)
         return path

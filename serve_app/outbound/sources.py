@@ -8,15 +8,15 @@ from typing import Protocol
 
 from deployments.errors import InvalidRequest, RagError, Unreachable
 from serve_app.outbound.config import SourcesConfig
-from serve_app.outbound.fetched import Fetched, Room
-from serve_app.outbound.files import Files
+from serve_app.outbound.fetched import Fetched, SizeBudget
+from serve_app.outbound.files import FileSource
 from serve_app.outbound.http import Http
-from serve_app.outbound.s3 import Buckets
-from serve_app.outbound.web import Web
+from serve_app.outbound.s3 import S3Source
+from serve_app.outbound.web import WebSource
 
 
 class Source(Protocol):
-    async def fetch(self, uri: str, room: Room) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
         """Raises InvalidRequest, DocumentTooLarge, Unreachable."""
         ...
 
@@ -24,10 +24,10 @@ class Source(Protocol):
 class Sources:
     def __init__(self, config: SourcesConfig, *, http: Http | None = None) -> None:
         self._config = config
-        web = Web(http or Http(config.web), config.max_redirects)
+        web = WebSource(http or Http(config.web), config.max_redirects)
         self._by_scheme: dict[str, Source] = {
-            "file": Files(config.file_roots),
-            "s3": Buckets(config.s3_buckets),
+            "file": FileSource(config.file_roots),
+            "s3": S3Source(config.s3_buckets),
             "https": web,
             "http": web,
         }
@@ -38,10 +38,10 @@ class Sources:
 
         The errors begin with that field. Raises InvalidRequest, DocumentTooLarge, Unreachable.
         """
-        room = Room(self._config.max_bytes)
+        budget = SizeBudget(self._config.max_bytes)
         try:
             async with asyncio.timeout(self._config.timeout_s), asyncio.TaskGroup() as group:
-                fetching = {field: group.create_task(self._fetch(field, uri, room)) for field, uri in uris.items()}
+                fetching = {field: group.create_task(self._fetch(field, uri, budget)) for field, uri in uris.items()}
         except TimeoutError:
             raise Unreachable(
                 f"{next(iter(uris))}: not fetched within {self._config.timeout_s:g} s, with all others of the request; "
@@ -51,12 +51,12 @@ class Sources:
             raise failed.exceptions[0] from None
         return {field: task.result() for field, task in fetching.items()}
 
-    async def _fetch(self, field: str, uri: str, room: Room) -> Fetched:
+    async def _fetch(self, field: str, uri: str, budget: SizeBudget) -> Fetched:
         try:
             source = self._by_scheme.get(uri.partition(":")[0].lower())
             if source is None or "://" not in uri:
-                raise InvalidRequest(f"begins with none of {', '.join(f'{each}://' for each in self._by_scheme)}")
+                raise InvalidRequest(f"begins with none of {', '.join(f'{scheme}://' for scheme in self._by_scheme)}")
             async with self._free:
-                return await source.fetch(uri, room)
+                return await source.fetch(uri, budget)
         except RagError as error:
             raise type(error)(f"{field}: {error.message}") from error

@@ -7,7 +7,7 @@ from typing import Final
 from yarl import URL
 
 from deployments.errors import InvalidRequest, Unreachable
-from serve_app.outbound.fetched import Fetched, Room
+from serve_app.outbound.fetched import Fetched, SizeBudget
 from serve_app.outbound.http import Http
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -17,12 +17,12 @@ _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent":
 _STEP_BYTES: Final = 64 * 1024
 
 
-class Web:
+class WebSource:
     def __init__(self, http: Http, max_redirects: int) -> None:
         self._http = http
         self._max_redirects = max_redirects
 
-    async def fetch(self, uri: str, room: Room) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
         """Under the last name of the path that was asked for: where redirects lead may change from day to day.
 
         Raises InvalidRequest, DocumentTooLarge, Unreachable.
@@ -35,10 +35,10 @@ class Web:
                     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
                     if encoding not in ("", "identity"):
                         raise InvalidRequest(f"its server sends it as {encoding[:20]}, though asked not to compress")
-                    room.check(answer.content_length or 0)
+                    budget.check(answer.content_length or 0)
                     data = bytearray()
                     async for piece in answer.content.iter_chunked(_STEP_BYTES):
-                        room.take(len(piece))
+                        budget.take(len(piece))
                         data += piece
                     return Fetched(bytes(data), URL(uri).name, answer.headers.get("Content-Type", ""))
                 url = _target(answer.url, answer.headers.get("Location", ""))

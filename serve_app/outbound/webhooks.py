@@ -26,7 +26,7 @@ _RECORD_S: Final = 30.0
 _GONE: Final = 410
 
 
-class Sender(Background):
+class WebhookSender(Background):
     """Sends what is due, from `start` to `stop` or `close`. Any number of them may share a store.
 
     A message is sent until its receiver answers 2xx, and so may come twice; its id tells. It is given up after the
@@ -57,8 +57,8 @@ class Sender(Background):
                         await self._changed.wait()
         finally:
             ending = [*self._active]
-            for each in ending:
-                each.cancel()
+            for sending in ending:
+                sending.cancel()
             if ending:
                 await asyncio.wait(ending)
 

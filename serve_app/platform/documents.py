@@ -17,14 +17,12 @@ from deployments.errors import Conflict, NotFound, Overloaded, Unavailable, Unkn
 from deployments.filters import Filter
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import VersionCopy
-from serve_app.platform import collections
-from serve_app.platform import lexical_statistics as statistics
-from serve_app.platform import visibility as unseen
+from serve_app.platform import collections, lexical_statistics, visibility
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.new_document import canonical, check_metadata, digest
 from serve_app.platform.tenant_settings import require_open
-from serve_app.storage import pagination as scanning
+from serve_app.storage import pagination
 from serve_app.storage.database import Database
 from serve_app.storage.merge_patch import merged
 from serve_app.storage.pagination import Page
@@ -63,7 +61,7 @@ class Documents:
         database: Database,
         events: Events | None = None,
         *,
-        retire_after_s: float = unseen.RETIRE_AFTER_S,
+        retire_after_s: float = visibility.RETIRE_AFTER_S,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
@@ -89,7 +87,7 @@ class Documents:
             return await self._rows(tenant_id, chosen, after, limit)
 
         passes = partial(_passes, chosen.filter) if chosen.filter else None
-        return await scanning.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
+        return await pagination.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
 
     async def _rows(self, tenant_id: str, chosen: Selection, after: str, limit: int) -> Sequence[Document]:
         conditions = (*_conditions(tenant_id, chosen), Document.id > after)
@@ -117,14 +115,14 @@ class Documents:
             check_metadata(metadata)
             if metadata == document.metadata_:
                 return None
-            if await unseen.full(session, tenant_id):
+            if await visibility.is_full(session, tenant_id):
                 raise Overloaded("the tenant has replaced as many documents as can be removed; try again shortly")
-            [to] = await unseen.begin(session, tenant_id)
+            [to] = await visibility.next_versions(session, tenant_id)
             copy = VersionCopy(document_id, document.version, to, metadata, tuple(document.metadata_))
             # Should this come to nothing, what was written of it is removed. Long after `until`, since some of it may
             # still be on its way to the index when nobody waits for it any more.
             due = now + timedelta(seconds=2 * REWRITE_S)
-            await unseen.hide(session, [RemovedVersion(tenant_id, document_id, to)], due=due)
+            await visibility.hide(session, [RemovedVersion(tenant_id, document_id, to)], due=due)
             return Rewriting(copy, document.passages, now + timedelta(seconds=REWRITE_S))
 
     async def finish_rewriting(self, tenant_id: str, work: Rewriting) -> None:
@@ -142,8 +140,8 @@ class Documents:
             if now >= work.until:
                 raise Unavailable(f"document {document.id[:80]!r} was not rewritten in {REWRITE_S:g} s; try again")
             old = RemovedVersion(tenant_id, document.id, document.version)  # its bytes are the new one's too
-            await unseen.hide(session, [old], due=now + timedelta(seconds=self.retire_after_s))
-            await unseen.reveal(session, tenant_id, copy.to)
+            await visibility.hide(session, [old], due=now + timedelta(seconds=self.retire_after_s))
+            await visibility.reveal(session, tenant_id, copy.to)
             document.version, document.metadata_, document.updated_at = copy.to, dict(copy.metadata), now
             document.fingerprint = digest(document.fingerprint, canonical(copy.metadata))
             await session.flush()
@@ -172,11 +170,12 @@ class Documents:
             await require_open(session, tenant_id, alone=True)
             conditions = (*_conditions(tenant_id, chosen), Document.id.in_(ids))
             locked = await session.scalars(select(Document).where(*conditions).order_by(Document.id).with_for_update())
-            documents = [each for each in locked if chosen.filter is None or _passes(chosen.filter, each)]
+            documents = [document for document in locked if chosen.filter is None or _passes(chosen.filter, document)]
             blobs = await _forget(session, tenant_id, documents, self.clock())
-        for each in documents:
-            self.events.publish(Event("document.deleted", tenant_id, each.id))
-        return [RemovedVersion(tenant_id, each.id, each.version, each.blob) for each in documents], blobs
+        for document in documents:
+            self.events.publish(Event("document.deleted", tenant_id, document.id))
+        removed = [RemovedVersion(tenant_id, document.id, document.version, document.blob) for document in documents]
+        return removed, blobs
 
     async def delete_collection(self, tenant_id: str, name: str) -> tuple[dict[str, int], list[str]]:
         """Forget a collection with all its documents: how many they and their passages were, and their blobs, as in
@@ -201,10 +200,10 @@ class Documents:
             ).all()
             now = self.clock()
             blobs = await _forget(session, tenant_id, documents, now)
-            await give_up(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name, due=now)
+            await cancel_versions(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name, due=now)
             await session.execute(delete(Collection).where(*this))
         self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
-        return {"documents": len(documents), "passages": sum(each.passages for each in documents)}, blobs
+        return {"documents": len(documents), "passages": sum(document.passages for document in documents)}, blobs
 
 
 def _shown() -> Select[Document]:
@@ -254,20 +253,20 @@ async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Doc
     blobs: set[str] = set()
     for document in documents:
         versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document.id)
-        await give_up(session, *versions, due=now)
+        await cancel_versions(session, *versions, due=now)
         if document.version:
             live = RemovedVersion(tenant_id, document.id, document.version, document.blob)
-            await unseen.hide(session, [live], due=now)
-            terms = statistics.difference({}, statistics.unpack(document.terms))
-            await statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
+            await visibility.hide(session, [live], due=now)
+            terms = lexical_statistics.difference({}, lexical_statistics.unpack(document.terms))
+            await lexical_statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
         await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id == document.id))
         blobs |= set(await session.scalars(select(JobDocument.blob).where(*versions).distinct()))
     return sorted(blobs)
 
 
-async def give_up(session: AsyncSession, *versions: ColumnElement[bool], due: datetime) -> None:
-    """Cancel one tenant's versions that wait, and mark those that a worker is at. What was written of the former may
-    be removed once `due` has passed."""
+async def cancel_versions(session: AsyncSession, *versions: ColumnElement[bool], due: datetime) -> None:
+    """Cancel one tenant's versions that wait, and mark those that a worker has. What was written of the former may be
+    removed once `due` has passed."""
     cancelled = await session.execute(
         update(JobDocument)
         .where(*versions, JobDocument.state == "queued")
@@ -275,6 +274,6 @@ async def give_up(session: AsyncSession, *versions: ColumnElement[bool], due: da
         .returning(JobDocument.tenant_id, JobDocument.version)
     )
     rows = cancelled.all()
-    for tenant_id in {each.tenant_id for each in rows}:
-        await unseen.give_up(session, tenant_id, [each.version for each in rows], due)
+    for tenant_id in {row.tenant_id for row in rows}:
+        await visibility.schedule_removal(session, tenant_id, [row.version for row in rows], due)
     await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(given_up=True))

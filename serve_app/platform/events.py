@@ -1,4 +1,4 @@
-"""What happened, told to whoever subscribed. Publishing never waits, and no subscriber can hold or fail a request."""
+"""Events and their subscribers. Publishing never waits, and no subscriber can delay or fail a request."""
 
 from __future__ import annotations
 
@@ -45,26 +45,27 @@ class Event:
 
 
 class Subscriber(Protocol):
-    """`most`: events that it takes at once, in their order. `pause_s`: how long it then lets others gather."""
+    """`batch_size`: the most events that it takes at once, in their order. `pause_s`: how long it then lets others
+    gather."""
 
     name: str
     types: frozenset[str]
-    most: int
+    batch_size: int
     pause_s: float
 
     async def handle(self, events: Sequence[Event]) -> None: ...
 
 
-class One:
-    """A subscriber that takes event by event, as they come."""
+class SingleEventSubscriber:
+    """A subscriber that takes one event at a time, as they come."""
 
-    most = 1
+    batch_size = 1
     pause_s = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A loop's queues by subscriber, and whether somebody waits until they are empty."""
+class _Queues:
+    """A loop's queues by subscriber. `hurry` is set while `drain` waits until they are empty."""
 
     queues: Mapping[str, asyncio.Queue[Event]]
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +78,7 @@ class Events:
         self.subscribers = tuple(subscribers)
         self.max_waiting = max_waiting
         self.dropped = 0
-        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queues] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,30 +111,30 @@ class Events:
 
     async def close(self) -> None:
         """End the subscribers' tasks of this loop."""
-        self._waiting.pop(asyncio.get_running_loop(), None)
+        self._by_loop.pop(asyncio.get_running_loop(), None)
         ending = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
 
-    def _running(self) -> _Waiting:
+    def _running(self) -> _Queues:
         loop = asyncio.get_running_loop()
-        if loop not in self._waiting:
-            made = _Waiting({each.name: asyncio.Queue(self.max_waiting) for each in self.subscribers})
-            self._waiting[loop] = made
+        if loop not in self._by_loop:
+            running = _Queues({subscriber.name: asyncio.Queue(self.max_waiting) for subscriber in self.subscribers})
+            self._by_loop[loop] = running
             for subscriber in self.subscribers:
                 # A context of its own: it must not end with the request that published first.
-                delivering = self._deliver(subscriber, made.queues[subscriber.name], made.hurry)
+                delivering = self._deliver(subscriber, running.queues[subscriber.name], running.hurry)
                 task = spawn_detached(delivering)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        return self._waiting[loop]
+        return self._by_loop[loop]
 
     async def _deliver(self, subscriber: Subscriber, queue: asyncio.Queue[Event], hurry: asyncio.Event) -> None:
         while True:
             events = [await queue.get()]
-            while len(events) < subscriber.most and not queue.empty():
+            while len(events) < subscriber.batch_size and not queue.empty():
                 events.append(queue.get_nowait())
             try:
                 await self._hand(subscriber, events)
@@ -151,9 +152,9 @@ class Events:
                 await subscriber.handle(events)
         except Exception as error:
             if len(events) > 1 and not isinstance(error, TimeoutError):
-                for each in events:  # it may be about one of them alone
-                    await self._hand(subscriber, [each])
+                for event in events:  # it may be about one of them alone
+                    await self._hand(subscriber, [event])
                 return
-            for each in events:
-                told = subscriber.name, each.type, each.tenant_id, type(error).__name__
-                logger.error("%s failed on %s of tenant %s: %s", *told)
+            for event in events:
+                what = event.type, event.tenant_id, type(error).__name__
+                logger.error("%s failed on %s of tenant %s: %s", subscriber.name, *what)

@@ -69,7 +69,7 @@ class JobQueue:
                 row.updated_at = now
                 if row.given_up:  # the worker that was to notice is gone
                     row.state, row.lease_until = "cancelled", None
-                    await visibility.give_up(session, row.tenant_id, [row.version], self._retired_at(now))
+                    await visibility.schedule_removal(session, row.tenant_id, [row.version], self._retired_at(now))
                 else:
                     row.state = "parsing"
                     row.worker = worker
@@ -163,7 +163,7 @@ class JobQueue:
             row.error_code, row.error_detail = code, _storable(detail)
             if row.given_up:
                 row.state, row.error_code, row.error_detail = "cancelled", None, None
-            await visibility.give_up(session, task.tenant_id, [row.version], self._retired_at(now))
+            await visibility.schedule_removal(session, task.tenant_id, [row.version], self._retired_at(now))
             await session.flush()
             states = set(
                 await session.scalars(
@@ -192,7 +192,7 @@ class JobQueue:
 
     async def removed(self, versions: Sequence[RemovedVersion]) -> None:
         async with self.database.transaction() as session:
-            await visibility.removed(session, versions)
+            await visibility.forget(session, versions)
 
     def _retired_at(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.retire_after_s)
@@ -234,7 +234,7 @@ async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> 
     """Give rows their versions, in the order of the tenants, so that two workers cannot deadlock."""
     for tenant_id in sorted({row.tenant_id for row in rows}):
         tenant_rows = [row for row in rows if row.tenant_id == tenant_id]
-        versions = await visibility.begin(session, tenant_id, len(tenant_rows))
+        versions = await visibility.next_versions(session, tenant_id, len(tenant_rows))
         for row, version in zip(tenant_rows, versions, strict=True):
             row.version = version
 

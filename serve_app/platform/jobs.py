@@ -239,7 +239,7 @@ class Jobs:
                 raise _missing(job_id)
             of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
             due = self.clock() + timedelta(seconds=self.retire_after_s)
-            await documents.give_up(session, *of_job, due=due)
+            await documents.cancel_versions(session, *of_job, due=due)
         self.events.publish(Event("job.cancelled", tenant_id, job_id))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Collection
 from typing import Any, Final
 
 from pydantic import Field, field_validator
@@ -112,3 +113,9 @@ async def require_open(session: AsyncSession, tenant_id: str, *, alone: bool = F
     if row is None or row.status == "deleting":
         raise NotFound(f"tenant {tenant_id!r} does not exist")
     return Settings.model_validate(row.settings)
+
+
+async def lock_existing(session: AsyncSession, tenant_ids: Collection[str]) -> set[str]:
+    """Those of the tenants that exist. They are not removed until the transaction ends."""
+    existing = select(Tenant.id).where(Tenant.id.in_(tenant_ids)).order_by(Tenant.id)
+    return {*await session.scalars(existing.with_for_update(read=True, key_share=True))}

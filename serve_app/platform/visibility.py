@@ -1,16 +1,16 @@
 """Versions of documents that searches must not find although their passages may be in the index.
 
-An index changes passage by passage; a row here changes with the transaction that accepts, finishes or removes a
-document. A version is in this table
+An index changes passage by passage. A row of `unseen_versions` changes with the transaction that accepts, finishes or
+removes a document. A version is in that table
 
-- from its first claim, which names it, until it is live: its passages are not complete;
-- from its replacement until its passages are gone: `due` then lies `retire_after_s` ahead, because a search that read
-  this table before the replacement may still be on its way, and must find the old version whole;
+- from its first claim, which names it, until it is live, because its passages are not complete;
+- from its replacement until its passages are gone. `due` then lies `retire_after_s` ahead: a search that read the table
+  before the replacement may still be running, and must find the old version whole;
 - from its failure or deletion until its passages are gone.
 
-Versions are named in the order in which they are begun, so that a search can also leave out those that were begun after
-it read the table. Whoever reads once what there is, and searches with that, finds each document's old version or its
-new one, never both and never neither.
+Versions are named in the order in which they are begun, so a search can also leave out those that were begun after it
+read the table. A search that reads the table once finds each document's old version or its new one: never both, and
+never neither.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import VisibleVersions
 from serve_app.storage.database import Database, chunks, insert
-from serve_app.storage.tables import UnseenVersion, VersionCounter, of_tenant
+from serve_app.storage.tables import HiddenVersion, VersionCounter, of_tenant
 
-MOST_UNSEEN = 4_000
-"""Versions of one tenant that searches leave out: with more, none of its documents is claimed or changed until some are
-removed, because each of its searches names them all."""
+MAX_HIDDEN = 4_000
+"""Hidden versions of one tenant. With more, none of its documents is claimed or changed until some are removed, because
+each of its searches names them all."""
 RETIRE_AFTER_S = 300.0
 """How long a replaced version's passages stay for the searches that began before it was replaced."""
 
@@ -41,34 +41,36 @@ class Visibility:
         self.database = database
 
     async def visible_versions(self, tenant_id: str) -> VisibleVersions:
-        counter, row = VersionCounter, UnseenVersion
+        counter, row = VersionCounter, HiddenVersion
         # One statement, so that both are of one moment on every database.
-        both = (
+        counter_and_hidden = (
             select(counter.last, row.version)
             .where(of_tenant(counter, tenant_id))
             .join_from(counter, row, row.tenant_id == counter.tenant_id, isouter=True)
         )
-        found = await self.database.rows(both)
-        newest = _name(found[0].last if found else 0)
-        return VisibleVersions(newest, tuple(version for _, version in found if version is not None))
+        rows = await self.database.rows(counter_and_hidden)
+        newest = _name(rows[0].last if rows else 0)
+        return VisibleVersions(newest, tuple(version for _, version in rows if version is not None))
 
 
-async def begin(session: AsyncSession, tenant_id: str, number: int = 1) -> list[str]:
-    """Names for versions that are about to be written, each larger than all before. Locks the tenant's counter, so
-    that names become visible in their order: lock nothing of the tenant's after this."""
-    counter = insert(session, VersionCounter).values(tenant_id=tenant_id, last=number)
+async def next_versions(session: AsyncSession, tenant_id: str, count: int = 1) -> list[str]:
+    """Names for `count` versions that are about to be written, each larger than all before.
+
+    Locks the tenant's counter, so that names become visible in their order. Lock nothing of the tenant's after this.
+    """
+    counter = insert(session, VersionCounter).values(tenant_id=tenant_id, last=count)
     last = await session.scalar(
         counter.on_conflict_do_update(
             index_elements=["tenant_id"], set_={"last": VersionCounter.last + counter.excluded.last}
         ).returning(VersionCounter.last)
     )
-    return [_name(int(last or 0) - number + each) for each in range(1, number + 1)]
+    return [_name(int(last or 0) - count + position) for position in range(1, count + 1)]
 
 
 async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datetime | None = None) -> None:
     """Hide versions, until `reveal`, or for good: their passages are removed once `due` has passed."""
-    for some in chunks(rows, 100):
-        statement = insert(session, UnseenVersion)
+    for batch in chunks(rows, 100):
+        statement = insert(session, HiddenVersion)
         values: list[dict[str, Any]] = [
             {
                 "tenant_id": row.tenant_id,
@@ -77,57 +79,58 @@ async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datet
                 "blob": row.blob,
                 "due": due,
             }
-            for row in some
+            for row in batch
         ]
         await session.execute(
             statement.values(values).on_conflict_do_update(
                 index_elements=["tenant_id", "version"],
-                set_={"due": func.coalesce(statement.excluded.due, UnseenVersion.due)},
+                set_={"due": func.coalesce(statement.excluded.due, HiddenVersion.due)},
             )
         )
 
 
 async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
-    await session.execute(delete(UnseenVersion).where(_is(tenant_id, version)))
+    await session.execute(delete(HiddenVersion).where(_is(tenant_id, version)))
 
 
-async def full(session: AsyncSession, tenant_id: str) -> bool:
-    """Whether the tenant has as many as it may."""
-    its = full_tenants().where(of_tenant(UnseenVersion, tenant_id))
-    return await session.scalar(its) is not None
+async def is_full(session: AsyncSession, tenant_id: str) -> bool:
+    """Whether the tenant has as many hidden versions as it may."""
+    is_among_them = full_tenants().where(of_tenant(HiddenVersion, tenant_id))
+    return await session.scalar(is_among_them) is not None
 
 
 def full_tenants() -> Select[str]:
-    """Those that have as many as they may."""
-    row = UnseenVersion
-    return select(row.tenant_id).group_by(row.tenant_id).having(func.count() >= MOST_UNSEEN)
+    """The tenants that have as many hidden versions as they may."""
+    row = HiddenVersion
+    return select(row.tenant_id).group_by(row.tenant_id).having(func.count() >= MAX_HIDDEN)
 
 
-async def give_up(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:
-    """Have what was written of hidden versions removed once `due` has passed."""
-    for some in chunks(versions):
+async def schedule_removal(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:
+    """Have the passages of hidden versions removed once `due` has passed."""
+    for batch in chunks(versions):
         await session.execute(
-            update(UnseenVersion)
-            .where(of_tenant(UnseenVersion, tenant_id), UnseenVersion.version.in_(some))
+            update(HiddenVersion)
+            .where(of_tenant(HiddenVersion, tenant_id), HiddenVersion.version.in_(batch))
             .values(due=due)
         )
 
 
 async def removable(session: AsyncSession, now: datetime, limit: int) -> list[RemovedVersion]:
     """Versions whose passages may go, the longest due first."""
-    row = UnseenVersion
-    found = await session.execute(
+    row = HiddenVersion
+    due = await session.execute(
         select(row.tenant_id, row.document_id, row.version, row.blob)
         .where(row.due <= now)
         .order_by(row.due, row.version)
         .limit(limit)
     )
-    return [RemovedVersion(*each) for each in found]
+    return [RemovedVersion(*columns) for columns in due]
 
 
-async def removed(session: AsyncSession, versions: Sequence[RemovedVersion]) -> None:
-    for each in versions:
-        await session.execute(delete(UnseenVersion).where(_is(each.tenant_id, each.version)))
+async def forget(session: AsyncSession, versions: Sequence[RemovedVersion]) -> None:
+    """Drop versions whose passages are gone. Idempotent."""
+    for version in versions:
+        await session.execute(delete(HiddenVersion).where(_is(version.tenant_id, version.version)))
 
 
 def _name(number: int) -> str:
@@ -136,4 +139,4 @@ def _name(number: int) -> str:
 
 
 def _is(tenant_id: str, version: str) -> ColumnElement[bool]:
-    return of_tenant(UnseenVersion, tenant_id) & (UnseenVersion.version == version)
+    return of_tenant(HiddenVersion, tenant_id) & (HiddenVersion.version == version)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources
-from serve_app.platform.audit import AuditLog, QueryLog
+from serve_app.platform.audit import AuditLog
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Events
 from serve_app.platform.idempotency import Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
+from serve_app.platform.query_log import QueryLog
 from serve_app.platform.tenants import Tenants
 from serve_app.query.pipeline import Pipeline
 from serve_app.services.access import AccessService

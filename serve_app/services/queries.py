@@ -16,9 +16,9 @@ from serve_app.admission.protocol import AdmissionLimits
 from serve_app.admission.rate_limits import RateLimitStatus
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.admission.slots import Slot
-from serve_app.platform.audit import QueryOutcome
 from serve_app.platform.collections import Collections
 from serve_app.platform.events import Event, Events, EventType
+from serve_app.platform.query_log import QueryOutcome
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.query.deadline import Deadline
 from serve_app.query.pipeline import Pipeline

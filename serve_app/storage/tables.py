@@ -228,8 +228,9 @@ class VersionCounter(TenantOwned):
     last: Mapped[int] = mapped_column(BigInteger)
 
 
-class UnseenVersion(TenantOwned):
-    """A version that searches must not find (see unseen.py). `due`: when its passages may go, None while they grow."""
+class HiddenVersion(TenantOwned):
+    """A version that searches must not find (see visibility.py). `due`: when its passages may be removed, None while
+    they are being written."""
 
     __tablename__ = "unseen_versions"
     __table_args__ = (Index(None, "due"),)

@@ -23,15 +23,37 @@ from deployments.ingestion import passages
 from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus, milvus_rows
 from deployments.types import IndexEntry
-from serve_app.platform import audit as logs
-from serve_app.platform import bulk, collections, documents, idempotency, job_queue, jobs, keys, tenants, webhooks
-from serve_app.platform import lexical_statistics as statistics
+from serve_app.platform import (
+    audit,
+    bulk,
+    collections,
+    documents,
+    idempotency,
+    job_queue,
+    jobs,
+    keys,
+    lexical_statistics,
+    tenants,
+    webhooks,
+)
 from serve_app.platform.keys import Principal
 from serve_app.services.access import Access, AccessService
-from serve_app.storage import tables as models
+from serve_app.storage import tables
 
 ROOT = Path(serve_app.__file__).parents[1]
-MODULES = (bulk, collections, documents, idempotency, job_queue, jobs, keys, logs, statistics, tenants, webhooks)
+MODULES = (
+    audit,
+    bulk,
+    collections,
+    documents,
+    idempotency,
+    job_queue,
+    jobs,
+    keys,
+    lexical_statistics,
+    tenants,
+    webhooks,
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +66,11 @@ class Filter:
 
     @contextmanager
     def removed(self) -> Iterator[None]:
-        def here_nothing(model: type[models.TenantOwned], tenant_id: str) -> ColumnElement[bool]:
+        def here_nothing(model: type[tables.TenantOwned], tenant_id: str) -> ColumnElement[bool]:
             frame = sys._getframe(1)
             if frame.f_lineno == self.line:
                 return true()
-            return models.of_tenant(model, tenant_id)
+            return tables.of_tenant(model, tenant_id)
 
         with mock.patch.object(self.module, "of_tenant", here_nothing):
             yield

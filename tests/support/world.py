@@ -46,7 +46,7 @@ from serve_app.api.app import create_app
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.config import SourcesConfig
 from serve_app.outbound.sources import Sources
-from serve_app.platform.events import Event, One
+from serve_app.platform.events import Event, SingleEventSubscriber
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.visibility import Visibility
 from serve_app.query.pipeline import Pipeline
@@ -139,7 +139,7 @@ class Stages:
         return await self.generation.status()
 
 
-class Concluded(One):
+class Concluded(SingleEventSubscriber):
     """Tells, by job, that one of its documents has come to an end."""
 
     name = "the test"

@@ -9,7 +9,7 @@ import pytest
 from deployments.errors import DocumentTooLarge, InvalidRequest, Unreachable
 from serve_app.outbound.config import SourcesConfig
 from serve_app.outbound.fetched import Fetched
-from serve_app.outbound.s3 import Buckets
+from serve_app.outbound.s3 import S3Source
 from serve_app.outbound.sources import Sources
 from tests.support.site import Site, answer, serving
 
@@ -70,7 +70,7 @@ async def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("uri", ["s3://docs/laws/a.md", "s3://docs/laws/b/c d.md", "s3://own/any", "S3://own/ž"])
 def test_what_lies_below_an_allowed_place_may_be_named(uri: str) -> None:
-    assert Buckets(("docs/laws/", "own")).checked(uri) == uri[5:]
+    assert S3Source(("docs/laws/", "own")).checked(uri) == uri[5:]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_what_lies_below_an_allowed_place_may_be_named(uri: str) -> None:
 )
 def test_the_rest_may_not(uri: str, told: str) -> None:
     with pytest.raises(InvalidRequest, match=told):
-        Buckets(("docs/laws/", "own")).checked(uri)
+        S3Source(("docs/laws/", "own")).checked(uri)

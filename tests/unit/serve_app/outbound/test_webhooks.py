@@ -19,7 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from serve_app.outbound.config import ReachConfig, WebhookConfig
 from serve_app.outbound.http import Http
-from serve_app.outbound.webhooks import Sender
+from serve_app.outbound.webhooks import WebhookSender
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
@@ -41,12 +41,12 @@ class Told:
     database: Database
     jobs: Jobs
 
-    def sender(self, now: datetime | None = None, **changed: Any) -> Sender:
+    def sender(self, now: datetime | None = None, **changed: Any) -> WebhookSender:
         """One to whose store it is `now`."""
         web = ReachConfig(allow_http=True, ports=(self.site.port,), networks=("127.0.0.1/32",))
         config = WebhookConfig.model_validate({"web": web, "poll_s": 0.02, "first_delay_s": 0.02, **changed})
         store = Webhooks(self.database, self.jobs.view, job_as_json, clock=lambda: now or utc_now())
-        return Sender(config, store, Http(config.web))
+        return WebhookSender(config, store, Http(config.web))
 
     async def ended(self) -> str:
         job = await self.jobs.accept("a", [document("d1", title="Žalba"), document("d2", "other")])

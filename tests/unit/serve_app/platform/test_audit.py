@@ -12,12 +12,13 @@ from sqlalchemy import select
 
 from serve_app.platform import actor
 from serve_app.platform.actor import Actor
-from serve_app.platform.audit import AuditLog, AuditRecord, QueryLog, QueryOutcome
+from serve_app.platform.audit import AuditLog, AuditRecord
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Event, Events
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
+from serve_app.platform.query_log import QueryLog, QueryOutcome
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig

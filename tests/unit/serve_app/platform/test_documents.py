@@ -15,7 +15,7 @@ from serve_app.platform.collections import Collections
 from serve_app.platform.documents import REWRITE_S, Documents, Rewriting, Selection
 from serve_app.platform.jobs import DocumentProgress, Jobs
 from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
-from serve_app.storage import pagination as scanning
+from serve_app.storage import pagination
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
@@ -273,7 +273,7 @@ async def test_documents_come_in_pages(jobs: Jobs, documents: Documents, filter:
 async def test_a_page_looks_at_a_bounded_number_of_rows(
     jobs: Jobs, documents: Documents, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanning, "BATCH", batch)
+    monkeypatch.setattr(pagination, "BATCH", batch)
     for number in range(7):
         await put(jobs, "a", f"d{number}", metadata={"n": number})
     rare, found, after = Selection(filter=parse("metadata.n in [2, 6]")), [], ""
@@ -338,7 +338,7 @@ async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, do
 async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_removed(
     jobs: Jobs, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.platform.visibility.MOST_UNSEEN", 2)
+    monkeypatch.setattr("serve_app.platform.visibility.MAX_HIDDEN", 2)
     await put(jobs, "a", "d")
     for number in range(2):
         await begin(documents, {"n": number})

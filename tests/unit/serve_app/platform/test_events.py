@@ -9,12 +9,12 @@ import pytest
 
 from serve_app.platform import actor
 from serve_app.platform.actor import SYSTEM, Actor
-from serve_app.platform.events import Event, Events, One
+from serve_app.platform.events import Event, Events, SingleEventSubscriber
 
 CREATED = frozenset({"key.created"})
 
 
-class Notebook(One):
+class Notebook(SingleEventSubscriber):
     """Writes down what it is told, each event once the gate is open."""
 
     def __init__(self, name: str = "the notebook", types: frozenset[str] = CREATED) -> None:
@@ -34,7 +34,7 @@ class Notebook(One):
         self.heard.release()
 
 
-class Broken(One):
+class Broken(SingleEventSubscriber):
     """Fails on every event but the last."""
 
     name = "the broken one"
@@ -50,7 +50,7 @@ class Broken(One):
         self.told.append(event.subject)
 
 
-class Portable(One):
+class Portable(SingleEventSubscriber):
     """One that a replica can be sent."""
 
     name = "the portable one"
@@ -148,7 +148,7 @@ class Gathering:
 
     name = "the gatherer"
     types = CREATED
-    most = 3
+    batch_size = 3
 
     def __init__(self, pause_s: float, *fails_on: str) -> None:
         self.pause_s = pause_s
@@ -271,7 +271,7 @@ async def test_closed_they_leave_no_task_and_may_be_used_again(events: Events, n
 def test_each_event_loop_has_its_own_queues() -> None:
     told: list[str] = []
 
-    class Listener(One):
+    class Listener(SingleEventSubscriber):
         name = "the listener"
         types = CREATED
 

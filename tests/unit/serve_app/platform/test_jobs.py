@@ -251,7 +251,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
 async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.platform.visibility.MOST_UNSEEN", 2)
+    monkeypatch.setattr("serve_app.platform.visibility.MAX_HIDDEN", 2)
     await jobs.accept("a", [document("d"), document("e")])
     await jobs.accept("b", [document("d")])
     for task in await claim(jobs):

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TenantSuspended, Unavailable
 from deployments.ingestion.base import DocumentTask
-from serve_app.platform.audit import AuditLog, QueryLog
+from serve_app.platform.audit import AuditLog
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Event, Events
@@ -18,6 +18,7 @@ from serve_app.platform.idempotency import Claim, Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.new_document import NewDocument
+from serve_app.platform.query_log import QueryLog
 from serve_app.platform.tenant_settings import Limits, Quotas, Settings, require_open
 from serve_app.platform.tenants import Removed, Tenants, TenantView
 from serve_app.storage.blobs import Blobs

@@ -12,9 +12,9 @@ from deployments.ingestion.base import DocumentTask
 from serve_app.outbound.config import ReachConfig, WebhookConfig
 from serve_app.outbound.delivery_store import Delivery
 from serve_app.outbound.http import Http
-from serve_app.outbound.webhooks import Sender
+from serve_app.outbound.webhooks import WebhookSender
 from serve_app.platform.documents import Documents
-from serve_app.platform.events import Event, Events, One
+from serve_app.platform.events import Event, Events, SingleEventSubscriber
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.webhooks import Webhooks
@@ -31,7 +31,7 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 HOOK = {"url": "https://app.example/hooks", "secret": SECRET}
 
 
-class Told(One):
+class Told(SingleEventSubscriber):
     name = "the test"
     types = frozenset({"webhook.failed"})
 
@@ -206,7 +206,7 @@ async def test_two_senders_tell_of_each_job_once(migrated: StoreConfig) -> None:
             await Tenants(databases[0]).patch(tenant, settings={"webhook": hook})
         told = [await ended(jobs, tenant) for tenant in ("a", "b") for _ in range(4)]
         senders = [
-            Sender(config, Webhooks(database, Jobs(database).view, job_as_json), Http(config.web))
+            WebhookSender(config, Webhooks(database, Jobs(database).view, job_as_json), Http(config.web))
             for database in databases[1:]
         ]
         for sender in senders:
