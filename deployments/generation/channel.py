@@ -201,7 +201,7 @@ class Answer:
     def close(self, *, finished: bool = True) -> bool:
         """Await nothing more. An answer that has not `finished` is stopped at its replica.
 
-        Returns whether the replica is told now. It cannot be before its first delta arrives; then it is told at that.
+        Returns whether the replica was told. Before the answer's first delta it cannot be, and is told at that delta.
         """
         self._answers.pop(self.address.ticket, None)
         if finished or self._sender is None or self._sender.is_closing():

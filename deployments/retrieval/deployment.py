@@ -133,6 +133,6 @@ def _succeeded(task: asyncio.Task[None]) -> bool:
 
 
 def _retrieve_exception(task: asyncio.Task[None]) -> None:
-    """Spare the log a "never retrieved" for an attempt that nobody waited for; `_failure` keeps it."""
+    """Keep asyncio from logging an exception as never retrieved; `_failure` has it."""
     if not task.cancelled():
         task.exception()

@@ -31,13 +31,21 @@ class Watched(FakeEmbedder):
         self.may_go = threading.Event()
         self.may_go.set()
         self.failure: Exception | None = None
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
 
     def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
         self.calls.append([window.text for window in windows])
         self.threads.add(threading.current_thread())
         self.nice.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
         self.entered.release()
         assert self.may_go.wait(30)
+        with self._lock:
+            self._at_once -= 1
         if self.failure:
             raise self.failure
         return super().forward(windows, kind)
@@ -120,9 +128,9 @@ async def test_as_many_passes_run_at_once_as_the_embedder_gains_from(
     ingesting = asyncio.create_task(embedding.embed([str(number) for number in range(6)], "passage"))
     for _ in range(concurrent_passes):
         await asyncio.to_thread(watched.entered.acquire)
-    assert not await asyncio.to_thread(watched.entered.acquire, timeout=0.1)
     watched.may_go.set()
     await ingesting
+    assert watched.most_at_once == concurrent_passes
 
 
 async def test_passages_whose_asker_is_gone_are_not_embedded_further(embedding: Embedding, watched: Watched) -> None:

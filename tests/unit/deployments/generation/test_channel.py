@@ -10,6 +10,7 @@ from deployments.errors import StageUnavailable
 from deployments.generation import channel
 from deployments.generation.channel import Answer, Inbox, Outbox
 from deployments.types import TextDelta, Usage
+from tests.support.waiting import until
 
 HOST = "127.0.0.1"
 LAST = TextDelta("kraj", "length", Usage(5, 3, 2))
@@ -20,7 +21,7 @@ async def inbox() -> AsyncIterator[Inbox]:
     inbox = Inbox(HOST)
     yield inbox
     inbox.close()
-    await asyncio.sleep(0.01)
+    await until(lambda: not inbox._connections)
 
 
 @pytest.fixture
@@ -56,8 +57,26 @@ class Stream:
 
 
 async def taken(answer: Answer) -> TextDelta:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await answer.take()
+
+
+def has_ended(answer: Answer) -> bool:
+    """Whether the answer's last delta has arrived."""
+    return answer._delta is not None and answer._delta.finish_reason is not None
+
+
+async def until_tickets_are_read(inbox: Inbox, outbox: Outbox) -> None:
+    """Tickets come in order: once that of an answer closed now was read, all before it were too."""
+    answer, stream = await inbox.open(), Stream(TextDelta("a"), LAST)
+    sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
+    stream.release(1)
+    await taken(answer)
+    answer.close(finished=False)
+    async with asyncio.timeout(60):
+        await stream.stopped.wait()
+    stream.release(1)
+    await sending
 
 
 async def test_pieces_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
@@ -76,7 +95,7 @@ async def test_what_came_while_nobody_took_is_one_piece(inbox: Inbox, outbox: Ou
     stream = Stream(TextDelta("a"), TextDelta("b"), LAST)
     stream.release(3)
     await outbox.send(stream.deltas(), answer.address, stream.stop)
-    await asyncio.sleep(0.1)
+    await until(lambda: has_ended(answer))
     assert await taken(answer) == replace(LAST, text="abkraj")
 
 
@@ -100,7 +119,7 @@ async def test_answers_share_a_connection_and_stay_apart(
     for stream in streams:
         stream.release(2)
     await asyncio.gather(*sending)
-    await asyncio.sleep(0.1)
+    await until(lambda: all(map(has_ended, answers)))
     texts = [(await taken(answer)).text for answer in answers]
     assert texts == [f"{number}" * 5_000 + "!" for number in range(20)]
     assert len(opened) == 1
@@ -129,9 +148,9 @@ async def test_who_sends_what_nobody_reads_any_longer_is_told_at_once(inbox: Inb
         assert (await taken(answer)).text == "a"
     gone.close(finished=False)
     finished.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await streams[gone].stopped.wait()
-    await asyncio.sleep(0.1)
+    await until_tickets_are_read(inbox, outbox)
     assert not streams[read].stopped.is_set()
     assert not streams[finished].stopped.is_set()
     for stream in streams.values():
@@ -145,10 +164,10 @@ async def test_who_sends_the_first_piece_of_what_nobody_awaits_is_told_then(inbo
     answer.close(finished=False)
     stream = Stream(TextDelta("a"), LAST)
     sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
-    await asyncio.sleep(0.1)
+    await until_tickets_are_read(inbox, outbox)
     assert not stream.stopped.is_set()
     stream.release(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stream.stopped.wait()
     stream.release(1)
     await sending
@@ -175,7 +194,7 @@ async def test_an_engine_that_cannot_stop_one_answer_still_stops_others(inbox: I
     last.release(1)
     await taken(again)
     again.close(finished=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await last.stopped.wait()
     last.release(1)
     await asyncio.gather(*sending)
@@ -195,7 +214,7 @@ async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
     writer.write(sent)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await reader.read() == b""
     writer.close()
 
@@ -204,7 +223,7 @@ async def test_a_piece_that_is_too_large_ends_the_connection(inbox: Inbox) -> No
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
     writer.write((channel.MAX_DELTA_BYTES + 1).to_bytes(4, "big") + answer.address.ticket)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await reader.read() == b""
     writer.close()
 
@@ -239,7 +258,7 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
     await taken(answer)
     (((_, writer),),) = [outbox._connections.values()]
     writer.transport.abort()
-    await asyncio.sleep(0.05)
+    await until(writer.is_closing)
     stream.release(1_000)
     with pytest.raises(StageUnavailable):
         await sending
@@ -271,5 +290,5 @@ async def test_an_ingress_that_ended_is_connected_to_anew(inbox: Inbox, outbox: 
         assert await taken(answer) == LAST
         for connection in inbox._connections:
             connection.close()
-        await asyncio.sleep(0.05)
+        await until(lambda: all(channel._has_ended(*ends) for ends in outbox._connections.values()))
     assert len(outbox._connections) == 1

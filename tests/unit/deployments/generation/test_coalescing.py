@@ -16,13 +16,6 @@ from tests.unit.deployments.generation.test_deployment import MakeRequest
 LAST = TextDelta("!", "stop", Usage(1, 4))
 
 
-async def engine(*texts: str, last: TextDelta = LAST) -> AsyncGenerator[TextDelta]:
-    for text in texts:
-        yield TextDelta(text)
-        await asyncio.sleep(0)
-    yield last
-
-
 @pytest.mark.parametrize(("answers", "seconds"), [(1, 0.0), (2, 0.02), (4, 0.025), (400, 0.025)])
 def test_text_waits_the_longer_the_more_answers_there_are_up_to_the_bound(answers: int, seconds: float) -> None:
     config = GenerationConfig(coalesce_ms=25, pieces_per_s=100)
@@ -30,17 +23,48 @@ def test_text_waits_the_longer_the_more_answers_there_are_up_to_the_bound(answer
     assert pause_s(config.model_copy(update={"coalesce_ms": 0.0}), answers) == 0
 
 
-async def test_the_first_piece_goes_out_at_once_and_the_others_with_what_came_meanwhile() -> None:
-    pieces = [piece async for piece in coalesced(engine("a", "b", "c"), lambda: 0.02)]
-    assert pieces == [TextDelta("a"), TextDelta("bc!", "stop", Usage(1, 4))]
+class Engine:
+    """Gives its first text, and the others once it may go on."""
+
+    def __init__(self, first: str, *others: str) -> None:
+        self._first, self._others = first, others
+        self.may_go_on = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def deltas(self) -> AsyncGenerator[TextDelta]:
+        yield TextDelta(self._first)
+        await self.may_go_on.wait()
+        for text in self._others:
+            yield TextDelta(text)
+        yield LAST
+        self.ended.set()
 
 
-async def test_who_reads_slowly_has_what_came_meanwhile_at_once() -> None:
-    pieces = []
-    async for piece in coalesced(engine("a", "b", "c"), lambda: 0):
-        pieces.append(piece.text)
-        await asyncio.sleep(0.02)
-    assert pieces == ["a", "bc!"]
+async def test_the_first_delta_goes_out_at_once_and_the_next_after_the_pause_with_what_came_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine("a", "b", "c")
+    pauses = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        engine.may_go_on.set()
+        await engine.ended.wait()
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    deltas = [delta async for delta in coalesced(engine.deltas(), lambda: 0.02)]
+    assert deltas == [TextDelta("a"), TextDelta("bc!", "stop", Usage(1, 4))]
+    assert pauses == [0.02, 0.02]
+
+
+async def test_a_slow_reader_gets_what_came_meanwhile_at_once() -> None:
+    engine = Engine("a", "b", "c")
+    texts = []
+    async for delta in coalesced(engine.deltas(), lambda: 0):
+        texts.append(delta.text)
+        engine.may_go_on.set()
+        await engine.ended.wait()
+    assert texts == ["a", "bc!"]
 
 
 async def test_what_came_before_a_failure_is_told() -> None:
@@ -73,17 +97,24 @@ async def test_closing_closes_the_engine_s_stream(read: int) -> None:
     assert closed.is_set() is (read > 0)
 
 
-async def test_a_replica_s_answers_wait_for_each_other_and_a_lone_one_does_not(request_for: MakeRequest) -> None:
+async def test_a_replica_s_answers_wait_for_each_other_and_a_lone_one_does_not(
+    request_for: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = Generation(GenerationConfig(engine="fake", coalesce_ms=10_000, pieces_per_s=0.001))
-    words = [f"w{number}" for number in range(50)]
+    words = " ".join(f"w{number}" for number in range(50))
+    sleep, pauses = asyncio.sleep, set[float]()
 
-    async def last(request: GenerationRequest) -> str:
-        return "".join([piece.text async for piece in stage.generate(request)])
+    async def recorded(seconds: float) -> None:
+        pauses.add(seconds)
+        await sleep(0)
 
-    async with asyncio.timeout(5):
-        assert await last(request_for(" ".join(words))) == " ".join(words)
+    async def text(request: GenerationRequest) -> str:
+        return "".join([delta.text async for delta in stage.generate(request)])
+
+    monkeypatch.setattr(asyncio, "sleep", recorded)
+    assert await text(request_for(words)) == words
+    assert pauses == {0.0}
     async with aclosing(stage.generate(request_for("a b", query_id="other"))) as other:
         await anext(other)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await last(request_for(" ".join(words)))
+        assert await text(request_for(words)) == words
+    assert pauses == {0.0, 10.0}

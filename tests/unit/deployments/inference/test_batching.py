@@ -11,6 +11,7 @@ import pytest
 from deployments.errors import Overloaded
 from deployments.inference.batching import Batcher
 from deployments.inference.packing import PassLimits
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,22 @@ class Model:
 
     def __init__(self) -> None:
         self.passes: list[list[str]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
         self.entered = threading.Semaphore(0)
         self.may_go = threading.Event()
         self.may_go.set()
 
     def forward(self, words: Sequence[Word]) -> Iterator[str]:
-        self.passes.append([word.text for word in words])
+        with self._lock:
+            self.passes.append([word.text for word in words])
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
         self.entered.release()
         assert self.may_go.wait(30)
+        with self._lock:
+            self._at_once -= 1
         if any(word.text == "poison" for word in words):
             raise ValueError("poison")
         return (word.text[::-1] for word in words)
@@ -46,7 +55,7 @@ def model() -> Model:
 
 
 def batcher_of(model: Model, *, workers: int = 1, items: int = 4, max_waiting: int = 9) -> Batcher[Word, str]:
-    threads = ThreadPoolExecutor(workers)
+    threads = ThreadPoolExecutor(workers + 1)  # one more, so that not the threads bound the passes
     limits = PassLimits(items, 1_000)
     return Batcher("words", model.forward, threads, workers=workers, limits=limits, max_waiting=max_waiting)
 
@@ -56,9 +65,7 @@ def words(*texts: str) -> list[Word]:
 
 
 async def until_waiting(batcher: Batcher[Word, str], count: int) -> None:
-    async with asyncio.timeout(10):
-        while len(batcher) != count:  # noqa: ASYNC110 - the calls that make it true are under way
-            await asyncio.sleep(0.005)
+    await until(lambda: len(batcher) == count)
 
 
 async def test_results_are_in_the_order_of_the_items_whatever_the_passes(model: Model) -> None:
@@ -85,9 +92,9 @@ async def test_as_many_passes_run_at_once_as_there_are_workers_and_share_the_wor
     call = asyncio.create_task(batcher.results(words(*"abcdef")))
     for _ in range(2):
         await asyncio.to_thread(model.entered.acquire)
-    assert not await asyncio.to_thread(model.entered.acquire, timeout=0.1)
     model.may_go.set()
     assert await call == [*"abcdef"]
+    assert model.most_at_once == 2
     assert sorted(len(batch) for batch in model.passes) == [3, 3]
 
 

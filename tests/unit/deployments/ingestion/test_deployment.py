@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.deployment import Ingestion
 from deployments.ingestion.fake import FakeEmbedder, MemoryBlobStore, MemoryBulkJobs, MemoryIndex, MemoryJobStore
 from deployments.types import StageStatus
+from tests.support.waiting import until
 
 
 class BrokenJobs(MemoryJobStore):
@@ -24,19 +24,23 @@ def parsers() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "parsers.child" in " ".join(child.cmdline())]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+class CountedJobs(MemoryJobStore):
+    """Counts how often it was asked for work."""
+
+    claims = 0
+
+    async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
+        self.claims += 1
+        return await super().claim(worker, lease_s=lease_s, limit=limit, job_id=job_id)
 
 
 async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
-    blobs, index, jobs = MemoryBlobStore(), MemoryIndex(), MemoryJobStore()
+    blobs, index, jobs = MemoryBlobStore(), MemoryIndex(), CountedJobs()
     ingestion = Ingestion(
         IngestionConfig(poll_s=3600), FakeEmbedder(), index, jobs, MemoryBulkJobs(MemoryJobStore()), blobs
     )
     await ingestion.check_health()
-    await asyncio.sleep(0.05)
+    await until(lambda: jobs.claims == 1)  # the first round, which finds nothing
     blobs.blobs[task.blob] = "Članak 1.\n\nRok je 15 dana.".encode()
     record = jobs.submit(task)
     await ingestion.wake()
@@ -60,7 +64,7 @@ async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() ->
         MemoryBlobStore(),
     )
     await ingestion.check_health()
-    await asyncio.sleep(0.05)
+    await until(lambda: ingestion._worker.trouble is not None)
     status = await ingestion.status()
     await ingestion.check_health()
     assert not status.ready

@@ -17,6 +17,7 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsers import child
 from deployments.ingestion.parsing import DocumentParser
 from tests.support.documents import make_docx, make_epub, make_pdf, make_pptx, make_xlsx
+from tests.support.waiting import until
 
 INJECTED = """
 import ctypes, os, signal, sys, time
@@ -191,7 +192,7 @@ async def test_a_cancelled_call_kills_its_process_and_frees_its_place(make_injec
     parser = make_injected()
     pid = int((await parser.parse(b"a", "", "")).title)
     hanging = asyncio.create_task(parser.parse(b"hang", "", ""))
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(parser._busy))
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
         await hanging

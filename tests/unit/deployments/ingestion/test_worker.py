@@ -23,6 +23,8 @@ from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.worker import Worker
 from deployments.lexical import encode_passage
 from deployments.types import EmbedderInfo, Embeddings, IndexEntry
+from tests.support.clock import Seconds
+from tests.support.waiting import until
 
 ACT = "Zakon o žalbi\n\nČlanak 1.\n\nRok za žalbu je 15 dana.\n\nČlanak 2.\n\nO žalbi odlučuje ministarstvo."
 
@@ -59,9 +61,7 @@ class Bench:
 
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(0.005)
+        await until(condition)
 
     async def done(self, *records: JobRecord) -> None:
         await self.until(lambda: all(record.state in ("indexed", "failed", "cancelled") for record in records))
@@ -360,7 +360,8 @@ async def test_no_more_documents_at_once_than_configured(make_bench: MakeBench, 
     worker = bench.start()
     await bench.until(lambda: gate.waiting == 3)
     worker.wake()
-    await asyncio.sleep(0.05)
+    for _ in range(50):  # rounds of the loop, enough for one of the worker's
+        await asyncio.sleep(0)
     assert worker.active == 3
     gate.opened.set()
     await bench.done(*records)
@@ -369,9 +370,19 @@ async def test_no_more_documents_at_once_than_configured(make_bench: MakeBench, 
 
 
 async def test_a_wake_up_starts_a_round_at_once(make_bench: MakeBench, task: DocumentTask) -> None:
+    class CountedJobs(MemoryJobStore):
+        claims = 0
+
+        async def claim(
+            self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None
+        ) -> list[DocumentTask]:
+            self.claims += 1
+            return await super().claim(worker, lease_s=lease_s, limit=limit)
+
     bench = make_bench(poll_s=3600)
+    bench.jobs = jobs = CountedJobs()
     worker = bench.start()
-    await asyncio.sleep(0.05)  # the first round, which finds nothing
+    await bench.until(lambda: jobs.claims == 1)  # the first round, which finds nothing
     record = bench.submit(task)
     worker.wake()
     await bench.done(record)
@@ -379,23 +390,29 @@ async def test_a_wake_up_starts_a_round_at_once(make_bench: MakeBench, task: Doc
 
 
 async def test_leases_are_renewed_while_a_document_is_worked_on(make_bench: MakeBench, task: DocumentTask) -> None:
-    bench = make_bench(lease_s=0.3)
+    bench = make_bench(lease_s=0.03)
+    clock = Seconds()
+    bench.jobs = MemoryJobStore(clock)
     gate = bench.embedder = Gate()
     record = bench.submit(task)
     bench.start("first")
     await bench.until(lambda: gate.waiting == 1)
-    first_lease = record.lease_until
     bench.start("second")
-    await bench.until(lambda: record.lease_until > first_lease + 0.4)
+    for _ in range(3):
+        clock.now += 0.02
+        await bench.until(lambda: record.lease_until == clock.now + 0.03)
     assert (record.worker, record.task.attempts) == ("first", 1)
     gate.opened.set()
     await bench.done(record)
 
 
 async def test_an_expired_lease_hands_the_document_to_another_worker(make_bench: MakeBench, task: DocumentTask) -> None:
-    bench = make_bench(lease_s=0.05)
+    bench = make_bench()
+    clock = Seconds()
+    bench.jobs = MemoryJobStore(clock)
     record = bench.submit(task)
-    assert await bench.jobs.claim("dead", lease_s=0.05, limit=1)
+    assert await bench.jobs.claim("dead", lease_s=30, limit=1)
+    clock.now += 30
     bench.start()
     await bench.done(record)
     assert (record.worker, record.task.attempts) == ("worker", 2)
@@ -448,6 +465,9 @@ async def test_a_job_store_that_fails_in_the_middle_does_not_end_the_worker(
     make_bench: MakeBench, task: DocumentTask, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make_bench(lease_s=0.06)
+    clock = Seconds()
+    bench.jobs = MemoryJobStore(clock)
+    gate = Gate()
     original: Callable[..., Awaitable[None]] = getattr(bench.jobs, broken)
     calls = 0
 
@@ -455,13 +475,15 @@ async def test_a_job_store_that_fails_in_the_middle_does_not_end_the_worker(
         nonlocal calls
         calls += 1
         if calls == 1:
+            if broken == "fail":
+                clock.now += 1  # what was not recorded is claimed again once its lease has run out
             raise StageUnavailable("the store restarts")
         await original(*args, **kwargs)
+        gate.opened.set()
 
     monkeypatch.setattr(bench.jobs, broken, failing)
     if broken == "renew":
-        gate = bench.embedder = Gate()
-        asyncio.get_running_loop().call_later(0.1, gate.opened.set)
+        bench.embedder = gate
     filename = "a.bin" if broken == "fail" else "a.txt"
     record = bench.submit(replace(task, filename=filename, media_type=""), b"\0" if broken == "fail" else ACT)
     worker = bench.start()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +13,7 @@ from deployments.reranking.config import RerankingConfig
 from deployments.reranking.deployment import Reranking
 from deployments.reranking.fake import FakeReranker, Pair
 from deployments.types import Candidate, Passage, Scores, StageStatus
+from tests.support.waiting import until
 
 
 class Watched(FakeReranker):
@@ -64,12 +65,6 @@ def reranking(config: RerankingConfig, watched: Watched) -> Reranking:
 
 def candidate(text: str, fused: float = 0.5, title: str = "") -> Candidate:
     return Candidate(Passage(text, "d", "1", "t", "", "c", "en", 0, title, text), Scores(fused=fused))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - a thread makes it true
-            await asyncio.sleep(0.005)
 
 
 def ids(candidates: Sequence[Candidate]) -> list[str]:

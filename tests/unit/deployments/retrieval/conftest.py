@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.retrieval import milvus_connection
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.lite import LiteFolder
 from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
 
 Entry = Callable[..., IndexEntry]
@@ -110,7 +112,23 @@ class LiteServer:
             self._process = None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def lock_attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that this process has tried to lock from now on. It tries again soon."""
+    attempts: list[str] = []
+    try_start = LiteFolder.try_start
+
+    def counted(folder: LiteFolder) -> str | None:
+        uri = try_start(folder)
+        attempts.append(str(folder.path))
+        return uri
+
+    monkeypatch.setattr(LiteFolder, "try_start", counted)
+    monkeypatch.setattr(milvus_connection, "LOCK_POLL_S", 0.01)
+    return attempts
+
+
+@pytest.fixture(scope="session")
 def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
     server = LiteServer(tmp_path_factory.mktemp("server") / "data")
     server.start()

@@ -11,6 +11,7 @@ from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.retrieval.lite import LiteFolder
 from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus, VersionCopy
+from tests.support.waiting import until
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -40,16 +41,16 @@ async def test_too_many_passages_at_once_are_refused(embedder: EmbedderInfo, ent
 
 
 async def test_a_replacement_is_healthy_while_its_predecessor_holds_the_folder(
-    tmp_path: Path, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    tmp_path: Path, embedder: EmbedderInfo, entry: Entry, request_for: Request, lock_attempts: list[str]
 ) -> None:
     config = RetrievalConfig(uri=str(tmp_path / "index"))
     old = Retrieval(config)
     await old.upsert(embedder, [entry("a")])
     new = Retrieval(config)
     waiting = asyncio.ensure_future(new.search(request_for()))
-    for _ in range(3):
+    for attempts in range(2, 5):
+        await until(lambda: len(lock_attempts) >= attempts)  # noqa: B023 - awaited in the same round
         await new.check_health()
-        await asyncio.sleep(0.1)
     assert await new.status() == StageStatus(False, "milvus-lite", detail="opening the index")
     assert not waiting.done()
     assert len(await old.search(request_for())) == 1
@@ -60,12 +61,14 @@ async def test_a_replacement_is_healthy_while_its_predecessor_holds_the_folder(
     new.__del__()
 
 
-async def test_a_caller_that_gives_up_does_not_end_the_wait_of_others(tmp_path: Path, request_for: Request) -> None:
+async def test_a_caller_that_gives_up_does_not_end_the_wait_of_others(
+    tmp_path: Path, request_for: Request, lock_attempts: list[str]
+) -> None:
     holder = LiteFolder(str(tmp_path / "index"))
     assert holder.try_start()
     retrieval = Retrieval(RetrievalConfig(uri=str(tmp_path / "index")))
     first, second = (asyncio.ensure_future(retrieval.search(request_for())) for _ in range(2))
-    await asyncio.sleep(0.1)
+    await until(lambda: len(lock_attempts) >= 2)
     first.cancel()
     await asyncio.sleep(0)
     holder.stop()

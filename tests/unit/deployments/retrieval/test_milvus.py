@@ -24,6 +24,7 @@ from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.lite import LiteFolder
 from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, VisibleVersions
+from tests.support.waiting import until
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -97,10 +98,14 @@ async def opened() -> AsyncIterator[Callable[[RetrievalConfig], Any]]:
 
 @pytest.mark.parametrize("end", [Holder.release, Holder.kill], ids=["released", "killed"])
 async def test_opening_waits_for_the_holder_of_the_folder(
-    folder: Path, holder: Holder, opened: Callable[[RetrievalConfig], Any], end: Callable[[Holder], None]
+    folder: Path,
+    holder: Holder,
+    opened: Callable[[RetrievalConfig], Any],
+    end: Callable[[Holder], None],
+    lock_attempts: list[str],
 ) -> None:
     opening = asyncio.ensure_future(opened(RetrievalConfig(uri=str(folder))))
-    await asyncio.sleep(0.5)
+    await until(lambda: len(lock_attempts) >= 3)
     assert not opening.done()
     end(holder)
     index = await opening
@@ -197,7 +202,8 @@ async def test_searches_beside_writes_always_see_every_passage(
 async def test_a_call_that_takes_too_long_is_given_up(
     folder: Path, opened: Callable[[RetrievalConfig], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = await opened(RetrievalConfig(uri=str(folder), timeout_s=0.5))
+    index = await opened(RetrievalConfig(uri=str(folder)))
+    monkeypatch.setattr(index._connection, "_config", RetrievalConfig(uri=str(folder), timeout_s=0.5))
     stuck = threading.Event()
     monkeypatch.setattr(index, "_collections", stuck.wait)
     with pytest.raises(StageUnavailable, match=r"0\.5 s \(retrieval\.timeout_s\)"):
@@ -375,13 +381,15 @@ async def test_the_wait_for_a_call_counts_as_its_time(
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="slow", timeout_s=1))
+    config = RetrievalConfig(uri=lite_server.uri, collection_prefix="slow")
+    index = await opened(config)
     await index.upsert(embedder, [entry("a")])
+    monkeypatch.setattr(index._connection, "_config", config.model_copy(update={"timeout_s": 0.5}))
     called, go_on = [], threading.Event()
 
     def slow(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:
         called.append(options["filter"])
-        go_on.wait(10)
+        go_on.wait(60)
         return [[] for _ in data]
 
     monkeypatch.setattr(MilvusClient, "search", slow)

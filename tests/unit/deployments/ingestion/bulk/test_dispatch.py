@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-import time
+import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -10,6 +9,7 @@ from deployments.ingestion.bulk.base import BulkJob
 from deployments.ingestion.bulk.dispatch import Dispatcher
 from deployments.ingestion.config import BulkConfig, IngestionConfig
 from deployments.ingestion.fake import MemoryBulkJobs, MemoryJobStore
+from tests.support.waiting import until
 
 JOBS = [BulkJob("tenant", f"job_{number}") for number in range(3)]
 Start = Callable[..., MemoryBulkJobs]
@@ -32,17 +32,21 @@ async def start() -> AsyncIterator[Start]:
         dispatcher.stop()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)
+class Asked(MemoryBulkJobs):
+    """Counts how often it was asked for a job."""
+
+    times = 0
+
+    async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
+        self.times += 1
+        return await super().next(most=most, lease_s=lease_s)
 
 
 async def test_jobs_are_submitted_as_room_is_made(start: Start) -> None:
     submitted: list[BulkJob] = []
-    bulk = start(submitted.append, jobs=2)
-    await until(lambda: submitted == JOBS[:2])
-    await asyncio.sleep(0.05)
+    bulk = Asked(MemoryJobStore())
+    start(submitted.append, bulk=bulk, jobs=2)
+    await until(lambda: bulk.times >= 5)  # two jobs, no more in that round, and two rounds more
     assert submitted == JOBS[:2]
     await bulk.end(JOBS[0])
     await until(lambda: submitted == JOBS)
@@ -58,8 +62,10 @@ async def test_one_that_cannot_be_submitted_has_ended_and_says_why(start: Start)
 
 
 async def test_a_dashboard_that_does_not_answer_is_waited_for_so_long(start: Start) -> None:
-    bulk = start(lambda job: time.sleep(0.1), submit_s=0.01)
+    answers = threading.Event()
+    bulk = start(lambda job: answers.wait(60), submit_s=0.01)
     await until(lambda: len(bulk.ended) == 3)
+    answers.set()
     assert set(bulk.ended.values()) == {"it could not be submitted as a Ray Job: no answer within 0.01 s"}
 
 

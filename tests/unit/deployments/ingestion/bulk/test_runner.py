@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -241,9 +242,10 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
         first, second = in_this_process(*given)
         yield first
         bench.bulk.running.clear()
-        import time
-
-        time.sleep(0.1)
+        bound = time.monotonic() + 60
+        while time.monotonic() < bound:
+            yield first  # again, which changes nothing, until the run has seen that its job ended
+            time.sleep(0.005)
         yield second
 
     with pytest.raises(BulkJobLost):
