@@ -1,0 +1,1 @@
+"""The generation stage: a prompt → a streamed answer."""

@@ -1,0 +1,1 @@
+"""The ingestion stage: uploaded documents → passages in the index."""

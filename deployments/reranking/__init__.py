@@ -1,0 +1,1 @@
+"""The reranking stage: a better order of the passages that were found."""

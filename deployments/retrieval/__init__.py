@@ -1,0 +1,1 @@
+"""The retrieval stage: an index of passages, searched by vectors and terms."""
