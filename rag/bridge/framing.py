@@ -1,6 +1,6 @@
 """Bytes ↔ frames: 4 bytes of big-endian length and a body, as Erlang's `packet: 4`, or lines that end in \\n.
 
-A decoder never holds more than a frame's bound and what was fed last; what is over the bound is discarded as it comes.
+A decoder holds at most one frame of the maximum size and the last input. Longer frames are discarded as they arrive.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _LENGTH = 4
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """Stands where a frame over the bound stood."""
+    """In place of a frame over the maximum size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """Stands for a frame that the input's end cut off."""
+    """In place of a frame that the end of the input cut off."""
 
 
 Decoded = bytes | TooLarge | Truncated
@@ -27,10 +27,10 @@ Decoded = bytes | TooLarge | Truncated
 
 class Decoder(Protocol):
     def feed(self, data: bytes) -> Iterator[Decoded]:
-        """What is whole by now. Read it to its end before more is fed."""
+        """The complete frames. Exhaust the iterator before the next call."""
 
     def end(self) -> Iterator[Decoded]:
-        """What the end of the input makes of the rest."""
+        """What is left at the end of the input."""
 
 
 class FrameDecoder:
@@ -76,7 +76,7 @@ class LineDecoder:
 
     @property
     def overflowing(self) -> bool:
-        """The line that is being read is over the bound already."""
+        """Whether the current line is over the maximum size already."""
         return self._discarding
 
     def feed(self, data: bytes) -> Iterator[Decoded]:
@@ -102,7 +102,7 @@ class LineDecoder:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How bodies lie in a stream of bytes. `decoder` is made with the bound on a body."""
+    """How bodies are framed in a stream of bytes. `decoder` takes the maximum size of a body."""
 
     decoder: Callable[[int], Decoder]
     encode: Callable[[bytes], bytes]

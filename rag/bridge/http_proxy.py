@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from rag.bridge import lifetime
-from rag.bridge.session import GOODBYE_S, Capacity
+from rag.bridge.session import STOP_TIMEOUT_S, Capacity
 from rag.bridge.sockets import Listener
 from rag.bridge.upstream import Unreachable, Upstream, explain
 
@@ -29,14 +29,14 @@ _TITLES = {
     "connection_lost": "The connection to the service broke off",
     "bad_request": "Bad request",
 }
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP_HEADERS = frozenset(
     {
         "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
         "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-_OF_THIS_HOP = frozenset({"host", "expect"})
-"""What httpx says to the service by itself, and what uvicorn has answered already."""
+_SINGLE_HOP_HEADERS = frozenset({"host", "expect"})
+"""httpx sets its own `host`; uvicorn has answered `expect` already."""
 
 
 class _ClientGone(Exception):
@@ -53,12 +53,12 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         if not self._capacity.take():
-            told = f"{self._capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
-            await _problem(scope, "overloaded", told)(scope, receive, send)
+            detail = f"{self._capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
+            await _problem(scope, "overloaded", detail)(scope, receive, send)
             return
         body = _Body(scope, receive)
         try:
-            await lifetime.unless(self._forward(scope, body, receive, send), body.client_gone())
+            await lifetime.run_unless(self._forward(scope, body, receive, send), body.client_gone())
         finally:
             self._capacity.give_back()
 
@@ -76,8 +76,8 @@ class Proxy:
         except _ClientGone:
             return None
         except httpx.TransportError as error:
-            code, told = explain(error, client.base_url)
-            return await _problem(scope, code, told)(scope, receive, send)
+            code, detail = explain(error, client.base_url)
+            return await _problem(scope, code, detail)(scope, receive, send)
         try:
             headers = list(_end_to_end(response.headers.raw))
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -93,7 +93,7 @@ class Proxy:
 
 
 class _Body:
-    """The request's body, and after it the news that the client has gone: both come from `receive`."""
+    """The request's body, then the client's disconnect. Both come from `receive`."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
@@ -123,7 +123,7 @@ class _Body:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the bridge's to hear; uvicorn would raise them once more at its end."""
+    """Leaves signals to the bridge; uvicorn would raise them again at its end."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -145,7 +145,7 @@ async def serve(listener: Listener, proxy: Proxy, stop: asyncio.Event) -> None:
             proxy_headers=False,
             server_header=False,  # those of the service are passed on
             date_header=False,
-            timeout_graceful_shutdown=GOODBYE_S,
+            timeout_graceful_shutdown=STOP_TIMEOUT_S,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener.socket]))
@@ -155,13 +155,14 @@ async def serve(listener: Listener, proxy: Proxy, stop: asyncio.Event) -> None:
 
 
 def _request(client: httpx.AsyncClient, scope: Scope, body: _Body) -> httpx.Request:
-    """Not made by the client, which would add its own headers and others' cookies. Raises httpx.InvalidURL."""
+    """Built without the client, which would add headers of its own and others' cookies. Raises httpx.InvalidURL."""
     path: bytes = scope["raw_path"]
     if not path.startswith(b"/"):
         raise httpx.InvalidURL("the request's target is not a path")
     query: bytes = scope["query_string"]
     target = client.base_url.raw_path.rstrip(b"/") + path + (b"?" + query if query else b"")
-    headers = [(name, value) for name, value in _end_to_end(scope["headers"]) if name.decode() not in _OF_THIS_HOP]
+    end_to_end = _end_to_end(scope["headers"])
+    headers = [(name, value) for name, value in end_to_end if name.decode() not in _SINGLE_HOP_HEADERS]
     names = {name for name, _ in headers}
     if b"authorization" not in names and "Authorization" in client.headers:
         headers.append((b"authorization", client.headers["Authorization"].encode()))
@@ -175,19 +176,19 @@ def _request(client: httpx.AsyncClient, scope: Scope, body: _Body) -> httpx.Requ
 
 
 def _end_to_end(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Without those that are between two neighbours only; names in lower case."""
+    """The headers that are not hop-by-hop, with names in lower case."""
     given = [(name.lower(), value) for name, value in headers]
     connection = ",".join(value.decode("latin-1") for name, value in given if name == b"connection")
     named = {name.strip().lower() for name in connection.split(",")}
     chunked = any(name == b"transfer-encoding" for name, _ in given)
     for name, value in given:
-        told = name.decode("latin-1")
-        if told not in _HOP_BY_HOP and told not in named and not (chunked and told == "content-length"):
+        text = name.decode("latin-1")
+        if text not in _HOP_BY_HOP_HEADERS and text not in named and not (chunked and text == "content-length"):
             yield name, value
 
 
 def _problem(scope: Scope, code: str, detail: str) -> JSONResponse:
-    """As the service's own."""
+    """A problem in the form of the service's own."""
     status = STATUS[code]
     request = Request(scope)
     body = {

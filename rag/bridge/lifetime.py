@@ -1,4 +1,4 @@
-"""When to end: the parent has died, the reader has gone, the input has ended, a signal asks for it."""
+"""When the bridge ends: its parent died, its reader is gone, its input ended, or a signal came."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ _PARENT_DIED = signal.SIGUSR1
 
 
 def hung_up(descriptor: int, *, wait: bool = False) -> bool:
-    """Whether the other end of a pipe, socket or terminal is closed altogether; `wait`: once it is.
-
-    A peer that has only ended what it sends has not hung up.
-    """
+    """Whether the other end of a pipe, socket or terminal is closed in both directions. `wait`: block until it is."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # nothing asked for: errors and hang-ups are told always
+    poll.register(descriptor, 0)  # no events requested: errors and hang-ups are always reported
     return bool(poll.poll(None if wait else 0))
 
 
@@ -41,10 +38,10 @@ def watch_reader(output: int, gone: Callable[[], None]) -> None:
 
 
 def watch_parent(parent: int, gone: Callable[[], None]) -> None:
-    """Call `gone` once `parent`, which os.getppid() told at the start, is not this process's parent any more.
+    """Call `gone` once `parent`, which os.getppid() named at the start, is not this process's parent any more.
 
-    Linux tells at once, by a signal; that comes when the thread dies that made this process, so it is only a reason to
-    look. Everything else is seen within PARENT_POLL_S. For the main thread.
+    Linux sends a signal at once. It comes when the thread that started this process ends, so it only causes a check.
+    Otherwise the check runs every PARENT_POLL_S. Call this in the main thread.
     """
 
     def look(*_: object) -> None:
@@ -64,7 +61,7 @@ def watch_parent(parent: int, gone: Callable[[], None]) -> None:
 
 
 def watch_input(input: int, ended: asyncio.Event) -> None:
-    """Set `ended` at the end of `input` if that is a pipe or a socket, which somebody holds as long as they care."""
+    """Set `ended` at the end of `input` if that is a pipe or a socket: its holder wants the bridge to run."""
     mode = os.fstat(input).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return
@@ -89,8 +86,8 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-async def unless(work: Coroutine[Any, Any, None], ending: Coroutine[Any, Any, object]) -> bool:
-    """Do `work`; False where `ending` was done first, and `work` has been cancelled. Raises what `work` raises."""
+async def run_unless(work: Coroutine[Any, Any, None], ending: Coroutine[Any, Any, object]) -> bool:
+    """Run `work` to its end: True. If `ending` ends first, cancel `work`: False. Raises what `work` raises."""
     working, waiting = asyncio.create_task(work), asyncio.create_task(ending)
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""A frame as a request, and the messages that the bridge itself answers with."""
+"""Parses frames into requests, and builds the bridge's own messages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_HEADER = 255
 TERMINAL = frozenset({"result", "complete", "error"})
 """Types of the message that ends an answer; each answer has exactly one."""
 RETRYABLE = frozenset({"overloaded", "unreachable", "connection_lost", "timeout"})
-"""Codes of the bridge's own errors that another try may get past."""
+"""Codes of the bridge's own errors that are worth a retry."""
 
 _HEADERS = {"deadline_ms": "X-Deadline-Ms", "idempotency_key": "Idempotency-Key", "request_id": "X-Request-ID"}
 _KEYS = ("id", "command", "params", *_HEADERS)
 
 
 class BadFrame(Exception):
-    """The frame is no request. `id` is its id where that could be read."""
+    """The frame is not a valid request. `id` is its id, if that could be read."""
 
     def __init__(self, message: str, id: Id | None = None) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ def is_id(value: object) -> TypeGuard[Id]:
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """Compact JSON. Half a surrogate pair, which UTF-8 has no bytes for, stays the escape that it came as."""
+    """Compact JSON. An unpaired surrogate, which UTF-8 cannot encode, stays an escape."""
     try:
         return _json(message, ascii_only=False).encode()
     except UnicodeEncodeError:
@@ -84,7 +84,7 @@ def failure(
     request_id: str | None = None,
     retry_after: int | None = None,
 ) -> Message:
-    """The error that ends a request. `retryable` left out: as the bridge's own codes have it."""
+    """The error that ends a request. Without `retryable`, RETRYABLE decides by the code."""
     return {
         "type": "error",
         "query_id": id,

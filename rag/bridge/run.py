@@ -1,4 +1,4 @@
-"""The bridge as a process: one of the three ways in, and the end of all of them."""
+"""Runs the bridge process: standard streams, a Unix socket, or an HTTP proxy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _run(locate: Locate, streams: Streams, parent: int, options: Options) 
 
     try:
         if options.socket is None and options.listen_http is None:
-            lifetime.watch_parent(parent, stdio.leave)
+            lifetime.watch_parent(parent, stdio.exit_without_reader)
             await stdio.serve(streams, session, stop)
             return
         lifetime.watch_input(streams.input, stop)
@@ -54,13 +54,13 @@ async def _run(locate: Locate, streams: Streams, parent: int, options: Options) 
             from rag.bridge import sockets
 
             with sockets.listening(options.socket) as listener:
-                lifetime.watch_parent(parent, listener.leave)
+                lifetime.watch_parent(parent, listener.exit_now)
                 await sockets.serve(listener, session, stop)
         elif options.listen_http is not None:
             from rag.bridge import http_proxy, sockets
 
             with sockets.listening(options.listen_http) as listener:
-                lifetime.watch_parent(parent, listener.leave)
+                lifetime.watch_parent(parent, listener.exit_now)
                 await http_proxy.serve(listener, http_proxy.Proxy(upstream, capacity), stop)
     finally:
         await upstream.close()

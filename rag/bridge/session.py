@@ -17,24 +17,24 @@ CANCEL = "cancel"
 CHUNK = 256 * 1024
 """Bytes read at once."""
 HIGH_WATER = 1024 * 1024
-"""Bytes that may wait to be written before those who send must wait too."""
-GOODBYE_S = 1
-"""How long a session that is being stopped tries to tell its reader what became of the requests in flight."""
+"""Unwritten bytes above which senders wait."""
+STOP_TIMEOUT_S = 1
+"""How long a session that is being stopped may take to report the requests in flight as cancelled."""
 
 Answer = Callable[[Request], AsyncGenerator[Message]]
 
 
-class Gone(Exception):
-    """Nobody reads the output any more."""
+class ReaderGone(Exception):
+    """The output has no reader any more."""
 
 
 class Output(Protocol):
     async def send(self, frame: bytes) -> None:
-        """Take a whole frame, once there is room for it. Cancelled, it has taken nothing. Raises Gone."""
+        """Send a whole frame, when there is room for it; nothing of it if cancelled. Raises ReaderGone."""
 
 
 class Capacity:
-    """Requests in flight, over all sessions together."""
+    """The number of requests in flight, over all sessions."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -63,30 +63,32 @@ class Session:
         self._output = output
         self._bounds = bounds
         self._in_flight: dict[Id, asyncio.Task[None]] = {}
-        """Requests whose terminal message is still owed."""
+        """Requests without a terminal message so far."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, chunks: AsyncIterator[bytes]) -> None:
-        """Until the input has ended and every request is answered. Cancelled, it hangs up on the service and tells the
-        reader so. Raises Gone."""
+        """Run until the input has ended and every request is answered. Raises ReaderGone.
+
+        If cancelled, hang up on the service and report the requests in flight as cancelled.
+        """
         try:
             await self._read(chunks)
             while self._tasks:
                 await asyncio.wait(self._tasks)
         except asyncio.CancelledError:
             await self._hang_up()
-            with suppress(TimeoutError, Gone):
-                async with asyncio.timeout(GOODBYE_S):
+            with suppress(TimeoutError, ReaderGone):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
                     for id in list(self._in_flight):
                         await self._send_last(id, failure(id, "cancelled", "the bridge was stopped"))
             raise
         finally:
             await self._hang_up()
             for id in list(self._in_flight):
-                self._settle(id)
+                self._release(id)
 
     async def refuse(self, code: str, error: str) -> None:
-        """Tell the reader why it is not heard. Raises Gone."""
+        """Send the reason why this session does not start. Raises ReaderGone."""
         await self._send(failure(None, code, error))
 
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
@@ -98,15 +100,15 @@ class Session:
             await self._take(item)
 
     async def _take(self, item: Decoded) -> None:
-        """What the service is not asked is answered here, and nothing more is read until that is taken."""
+        """Forward a request, or answer it here; then nothing more is read until that answer is taken."""
         admitted = self._admit(item)
         if not isinstance(admitted, Request):
             await self._send(admitted)
         elif admitted.command == CANCEL:
             await self._cancel(admitted)
         elif not self._bounds.capacity.take():
-            told = f"{self._bounds.capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
-            await self._send(failure(admitted.id, "overloaded", told))
+            detail = f"{self._bounds.capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
+            await self._send(failure(admitted.id, "overloaded", detail))
         else:
             task = asyncio.create_task(self._forward(admitted))
             self._in_flight[admitted.id] = task
@@ -114,13 +116,13 @@ class Session:
             task.add_done_callback(self._tasks.discard)
 
     def _admit(self, item: Decoded) -> Request | Message:
-        """The request, or the error that stands in its place."""
+        """The request, or the error to answer with."""
         match item:
             case TooLarge():
-                told = (
+                detail = (
                     f"a frame may have {self._bounds.frame_bytes} bytes (--max-frame-bytes); a longer one was discarded"
                 )
-                return failure(None, "frame_too_large", told)
+                return failure(None, "frame_too_large", detail)
             case Truncated():
                 return failure(None, "bad_frame", "the input ended in the middle of a frame")
         try:
@@ -128,45 +130,45 @@ class Session:
         except BadFrame as error:
             return failure(error.id, "bad_frame", str(error))
         if request.id in self._in_flight:
-            told = f"the request {request.id!r} is still in flight; send another id"
-            return failure(None, "duplicate_id", told)
+            detail = f"the request {request.id!r} is still in flight; send another id"
+            return failure(None, "duplicate_id", detail)
         return request
 
     async def _forward(self, request: Request) -> None:
         try:
             async with aclosing(self._answer(request)) as messages:
                 async for message in messages:
-                    if self._owed(request.id):
-                        await self._pass_on(message, request.id)
-            if self._owed(request.id):
+                    if self._is_unanswered(request.id):
+                        await self._forward_message(message, request.id)
+            if self._is_unanswered(request.id):
                 raise RuntimeError("the answer has no last message")
-        except Gone:
+        except ReaderGone:
             pass  # `run` ends by itself
         except Exception:
             logger.exception("request %r failed", request.id)
-            if self._owed(request.id):
-                told = "an unexpected error; the bridge's log has the details"
-                with suppress(Gone):
-                    await self._send_last(request.id, failure(request.id, "internal_error", told))
+            if self._is_unanswered(request.id):
+                detail = "an unexpected error; the bridge's log has the details"
+                with suppress(ReaderGone):
+                    await self._send_last(request.id, failure(request.id, "internal_error", detail))
 
-    async def _pass_on(self, message: Message, id: Id) -> None:
+    async def _forward_message(self, message: Message, id: Id) -> None:
         body = encode(message)
         if len(body) > self._bounds.frame_bytes:
-            told = f"a message of the answer is over {self._bounds.frame_bytes} bytes (--max-frame-bytes)"
-            await self._send_last(id, failure(id, "frame_too_large", told))
+            detail = f"a message of the answer is over {self._bounds.frame_bytes} bytes (--max-frame-bytes)"
+            await self._send_last(id, failure(id, "frame_too_large", detail))
             return
         await self._output.send(self._framing.encode(body))
         if message["type"] in TERMINAL:
-            self._settle(id)
+            self._release(id)
 
-    def _owed(self, id: Id) -> bool:
+    def _is_unanswered(self, id: Id) -> bool:
         return self._in_flight.get(id) is asyncio.current_task()
 
     async def _cancel(self, request: Request) -> None:
         target = request.params.get("id")
         if len(request.params) != 1 or not is_id(target):
-            told = 'params: cancel takes {"id": the id of a request}'
-            await self._send(failure(request.id, "bad_frame", told))
+            detail = 'params: cancel takes {"id": the id of a request}'
+            await self._send(failure(request.id, "bad_frame", detail))
             return
         state = "unknown"
         if (task := self._in_flight.get(target)) is not None:
@@ -179,13 +181,13 @@ class Session:
 
     async def _send_last(self, id: Id, message: Message) -> None:
         await self._send(message)
-        self._settle(id)
+        self._release(id)
 
     async def _send(self, message: Message) -> None:
         await self._output.send(self._framing.encode(encode(message)))
 
-    def _settle(self, id: Id) -> None:
-        """Its id and its place are free again."""
+    def _release(self, id: Id) -> None:
+        """Free the request's id and its capacity."""
         if self._in_flight.pop(id, None) is not None:
             self._bounds.capacity.give_back()
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rag.bridge import lifetime
-from rag.bridge.session import CHUNK, HIGH_WATER, Gone, Output, Session
+from rag.bridge.session import CHUNK, HIGH_WATER, Output, ReaderGone, Session
 
 MAX_CONNECTIONS = 64
 HANG_UP_POLL_S = 0.1
@@ -28,37 +28,37 @@ class Listener:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        not_yet = path.with_name(f".{os.getpid():x}")
+        temporary = path.with_name(f".{os.getpid():x}")
         before = os.umask(0o177)
         try:
-            self.socket.bind(str(not_yet))
+            self.socket.bind(str(temporary))
             self.socket.listen()
-            not_yet.replace(path)  # whoever finds the file finds somebody listening
+            temporary.replace(path)  # so that the path never exists without a listener
         except OSError:
             self.socket.close()
-            not_yet.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         finally:
             os.umask(before)
         self._file = _identity(path)
 
     def remove(self) -> None:
-        """The file goes, unless another process has put its own there."""
+        """Remove the file, unless another process has replaced it."""
         with suppress(OSError):
             if _identity(self.path) == self._file:
                 self.path.unlink()
 
-    def leave(self) -> None:
-        """For when nobody is there to answer to."""
+    def exit_now(self) -> None:
+        """Exit at once: the parent is gone."""
         self.remove()
         os._exit(1)
 
 
 @contextmanager
 def listening(path: Path) -> Iterator[Listener]:
-    """What a killed process left at `path` is replaced. Raises CannotListen."""
+    """Listen at `path`; the socket file of a killed process is replaced. Raises CannotListen."""
     try:
-        _refuse_taken(path)
+        _refuse_if_in_use(path)
         listener = Listener(path)
     except OSError as error:
         raise CannotListen(f"{path} cannot be listened on: {error.strerror or error}") from None
@@ -70,7 +70,7 @@ def listening(path: Path) -> Iterator[Listener]:
 
 
 async def serve(listener: Listener, session: Callable[[Output], Session], stop: asyncio.Event) -> None:
-    """Until `stop` is set."""
+    """Serve connections until `stop` is set."""
     connections: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,15 +110,15 @@ class _StreamOutput:
             try:
                 await self._writer.drain()
             except OSError:
-                raise Gone from None
+                raise ReaderGone from None
             self._writer.write(frame)
 
 
 async def _talk(session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until the client has sent all and is answered, or has gone."""
+    """Run a session until the client has its answers, or is gone."""
     ended = asyncio.Event()
-    with suppress(Gone):
-        if await lifetime.unless(session.run(_chunks(reader, ended)), _hung_up(writer, ended)):
+    with suppress(ReaderGone):
+        if await lifetime.run_unless(session.run(_chunks(reader, ended)), _hung_up(writer, ended)):
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
@@ -132,15 +132,15 @@ async def _chunks(reader: asyncio.StreamReader, ended: asyncio.Event) -> AsyncGe
 
 
 async def _hung_up(writer: asyncio.StreamWriter, ended: asyncio.Event) -> None:
-    """After the end of what a client sends nothing more is heard of it; it may have gone, or wait for its answers."""
+    """Wait until the client closes the connection. After the end of its input only polling shows that."""
     await ended.wait()
     descriptor = writer.get_extra_info("socket").fileno()
     while descriptor >= 0 and not lifetime.hung_up(descriptor):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(HANG_UP_POLL_S)
 
 
-def _refuse_taken(path: Path) -> None:
-    """Raises CannotListen where there is more than a socket that nobody listens on; OSError."""
+def _refuse_if_in_use(path: Path) -> None:
+    """Raises CannotListen unless the path is free or holds a socket without a listener; OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_S)
         try:
@@ -152,7 +152,7 @@ def _refuse_taken(path: Path) -> None:
                 return
             raise CannotListen(f"{path} exists and is not a socket; name another path") from None
         except TimeoutError:
-            pass  # somebody listens, and is busy
+            pass  # there is a listener, which is busy
     raise CannotListen(f"another process listens on {path}; stop that one, or name another path")
 
 

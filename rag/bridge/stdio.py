@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 
 from rag.bridge import lifetime
-from rag.bridge.session import CHUNK, GOODBYE_S, HIGH_WATER, Output, Session
+from rag.bridge.session import CHUNK, HIGH_WATER, STOP_TIMEOUT_S, Output, Session
 from rag.bridge.streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,15 @@ READER_GONE = 141
 
 
 async def serve(streams: Streams, session: Callable[[Output], Session], stop: asyncio.Event) -> None:
-    """Until the input has ended and all is answered and written, or `stop` is set. Where nobody reads any more, the
-    process exits at once, whatever it is doing."""
-    lifetime.watch_reader(streams.output, leave)
+    """Serve until the input has ended and every answer is written, or until `stop` is set.
+
+    The process exits at once when the output has no reader any more.
+    """
+    lifetime.watch_reader(streams.output, exit_without_reader)
     output = Writer(streams.output)
-    if not await lifetime.unless(_talk(session(output), streams, output), stop.wait()):
+    if not await lifetime.run_unless(_talk(session(output), streams, output), stop.wait()):
         with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
                 await output.written()
 
 
@@ -40,7 +42,7 @@ async def _talk(session: Session, streams: Streams, output: Writer) -> None:
 
 
 class Writer:
-    """Frames in the order in which they were sent, each whole; several that wait are written at once."""
+    """Writes whole frames in order, several at once if they wait."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -60,7 +62,7 @@ class Writer:
             self._waiting.put(frame)
 
     async def written(self) -> None:
-        """Once nothing waits any more."""
+        """Return when everything is written."""
         while self._unwritten:
             self._progress.clear()
             await self._progress.wait()
@@ -72,7 +74,7 @@ class Writer:
                 try:
                     _write_all(self._descriptor, data)
                 except BrokenPipeError:
-                    leave()
+                    exit_without_reader()
                 except OSError:
                     logger.exception("the output cannot be written")
                     os._exit(1)
@@ -93,7 +95,7 @@ class Writer:
 
 
 async def chunks(descriptor: int) -> AsyncGenerator[bytes]:
-    """What can be read, as it comes, until the end; at most one chunk is read ahead."""
+    """Yield the input as it arrives; at most one chunk is read ahead."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
     room = Semaphore()
@@ -121,6 +123,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def leave() -> None:
-    """For when nobody is there to answer to."""
+def exit_without_reader() -> None:
+    """Exit at once, as SIGPIPE would end the process."""
     os._exit(READER_GONE)

@@ -1,4 +1,4 @@
-"""Standard input and output as nobody else's: a stray print(), a C library or a child would corrupt the frames."""
+"""Takes standard input and output away from all other code: a stray print() would corrupt the frames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class Streams:
 
 
 def take_over() -> Streams:
-    """From now on descriptor 0 is /dev/null, and what is written to descriptor 1 goes to stderr. A stream that is
-    closed is taken for /dev/null."""
+    """Move the standard streams to private descriptors.
+
+    Descriptor 0 is then /dev/null, and descriptor 1 goes to stderr. A closed stream counts as /dev/null.
+    """
     nothing = os.open(os.devnull, os.O_RDWR)
     taken = Streams(_private(0, nothing), _private(1, nothing))
     os.dup2(nothing, 0)
@@ -33,7 +35,7 @@ def take_over() -> Streams:
 
 
 def _private(descriptor: int, otherwise: int) -> int:
-    # Above the standard ones, even where one of those is closed: 2 as the output would get what C libraries log.
+    # Never one of the standard descriptors, even if one is closed: C libraries log to 2.
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
     except OSError:

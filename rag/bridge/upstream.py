@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import httpx
 
 KEEPALIVE_S = 2
-"""An idle connection is let go before any service would close it under a request that is just being sent."""
+"""Shorter than any service's keep-alive, so that no connection is closed just as a request is sent on it."""
 CONNECT_S = 5
 SILENCE_S = 330
-"""How long the service may send nothing. A query that is not streamed may take as long as the service's largest
-deadline, 300 s."""
+"""How long the service may send nothing. A query that is not streamed may take the longest deadline, 300 s."""
 
 
 class Unreachable(Exception):
@@ -24,15 +23,14 @@ class Address(Protocol):
     """Hashable; equal ones share a client."""
 
     def options(self) -> Mapping[str, Any]:
-        """What an httpx client of this service is made with."""
+        """Keyword arguments for an httpx client of this service."""
 
 
 Locate = Callable[[], Awaitable[Address]]
 
 
 class Upstream:
-    """`locate` says where the service is, or raises Unreachable. It is asked for each request: a local service starts,
-    stops and moves."""
+    """`locate` finds the service for each request: a local service starts, stops and moves. It raises Unreachable."""
 
     def __init__(self, locate: Locate, max_in_flight: int, silence_s: float = SILENCE_S) -> None:
         self._locate = locate
@@ -41,12 +39,12 @@ class Upstream:
         )
         self._timeout = httpx.Timeout(silence_s, connect=CONNECT_S)
         self._clients: dict[Address, httpx.AsyncClient] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def client(self) -> httpx.AsyncClient:
         """Raises Unreachable."""
         address = await self._locate()
-        async with self._one_at_a_time:
+        async with self._lock:
             if address not in self._clients:
                 self._clients[address] = await asyncio.to_thread(self._make, address)
             return self._clients[address]
@@ -57,13 +55,13 @@ class Upstream:
 
     def _make(self, address: Address) -> httpx.AsyncClient:
         options = dict(address.options())
-        # Answers are passed on as they come; nobody here would unpack them.
+        # Answers are passed on as they arrive, without decompression.
         headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
         return httpx.AsyncClient(headers=headers, limits=self._limits, timeout=self._timeout, **options)
 
 
 def explain(error: httpx.TransportError, url: object) -> tuple[str, str]:
-    """The code of what went wrong with a request, and a sentence about it."""
+    """The code of a failed request, and a sentence about it."""
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError() | httpx.UnsupportedProtocol():
             return "unreachable", f"no service answers at {url}; start one with `rag up`, or name another with --url"

@@ -42,7 +42,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Config files to chec
 
 
 def checked(path: Path, data_dir: Path | None = None) -> ConfigFile:
-    """A file that can be started from, its data folder replaced where another is named."""
+    """The checked file; with `data_dir`, that is its data folder. Raises CliError."""
     from serve_app.config.file import load
     from serve_app.config.problems import ConfigError
 

@@ -11,7 +11,7 @@ class CliError(Exception):
 
 
 class Commands(TyperGroup):
-    """A group whose commands may raise CliError. `--mode service` in a command's place is another name of `bridge`."""
+    """A group whose commands may raise CliError. `--mode service` in place of a command is an alias of `bridge`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:2] == ["--mode", "service"]:

@@ -35,13 +35,13 @@ KINDS = {
     ".tsv": "text/tab-separated-values",
     ".eml": "message/rfc822",
 }
-MOST_SKIPPED_SHOWN = 20
+MAX_SKIPPED_SHOWN = 20
 POLL_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How much one request brings at most. A file larger than `size` bytes travels alone."""
+    """The most that one request carries. A file larger than `size` bytes is sent alone."""
 
     files: int
     size: int
@@ -54,7 +54,7 @@ BULK_BATCH = Batch(1_000, 40 * 1024 * 1024)
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """`name` is what the service knows the document by: sent again under it, the file replaces its former version."""
+    """`name` identifies the document in the service: a file sent under the same name replaces the former version."""
 
     path: Path
     name: str
@@ -129,7 +129,7 @@ def progress_bars(console: Console) -> Progress:
 
 
 def parse_metadata(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs; a value that is a JSON number, true or false is taken as such, anything else as text."""
+    """KEY=VALUE pairs. A JSON number, true or false keeps its type; any other value is text."""
     metadata: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -150,8 +150,7 @@ def form_fields(*, metadata: Mapping[str, Any], **given: str | None) -> dict[str
 
 
 def find(paths: Iterable[Path]) -> Found:
-    """The files to send and those that are not understood. Raises CliError for a path that isn't there or a name
-    that two files would share."""
+    """The files to send, and those of unknown kinds. Raises CliError if a path is missing or two files share a name."""
     found = Found()
     taken: dict[str, Path] = {}
     for path in paths:
@@ -171,7 +170,7 @@ def find(paths: Iterable[Path]) -> Found:
 
 
 def _below(path: Path) -> Iterator[tuple[Path, str]]:
-    """Files with their names: relative to the working folder, or, from elsewhere, to the folder above `path`."""
+    """Files with their names: relative to the working folder, or else to the folder above `path`."""
     root = path.resolve()
     base = Path.cwd() if root.is_relative_to(Path.cwd()) else root.parent
     if not path.is_dir():
@@ -197,14 +196,14 @@ def send(
 ) -> list[Failed]:
     """Send files and follow their jobs to the end. Raises CliError if the service goes away or refuses the key.
 
-    `on_ray_job` is told what became of each job that went in bulk.
+    `on_ray_job` gets the outcome of each bulk job.
     """
     jobs: dict[str, dict[str, str]] = {}
     failures: list[Failed] = []
     sent = 0
-    for some in _batches(files, batch, failures):
-        _send_batch(service, some, fields, jobs, failures)
-        sent += len(some)
+    for files_and_bytes in _batches(files, batch, failures):
+        _send_batch(service, files_and_bytes, fields, jobs, failures)
+        sent += len(files_and_bytes)
         on_sent(sent)
     early = len(failures)
     finished: dict[str, int] = {}
@@ -259,7 +258,7 @@ def _send_batch(
         if len(batch) == 1:
             failures.append(Failed(batch[0][0].name, str(refused)))
             return
-        middle = len(batch) // 2  # a request is taken whole or not at all: find the ones to blame
+        middle = len(batch) // 2  # the service takes a request whole or not at all: find the refused files
         for half in (batch[:middle], batch[middle:]):
             _send_batch(service, half, fields, jobs, failures)
         return
@@ -287,7 +286,7 @@ def _show_skipped(console: Console, skipped: Sequence[str]) -> None:
     if not skipped:
         return
     console.print(f"Skipped, not understood ({', '.join(KINDS)} are):", style="yellow")
-    for name in skipped[:MOST_SKIPPED_SHOWN]:
+    for name in skipped[:MAX_SKIPPED_SHOWN]:
         console.print(f"  {plain(name)}", style="yellow", markup=False, highlight=False)
-    if len(skipped) > MOST_SKIPPED_SHOWN:
-        console.print(f"  and {len(skipped) - MOST_SKIPPED_SHOWN} more", style="yellow")
+    if len(skipped) > MAX_SKIPPED_SHOWN:
+        console.print(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", style="yellow")

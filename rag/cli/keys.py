@@ -1,4 +1,4 @@
-"""`rag keys`: the keys of a tenant, straight in the database, since the first one must come from somewhere."""
+"""`rag keys`: a tenant's keys. Works on the database directly: the first key cannot come from the API."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _with_keys(config: Path | None, work: Callable[[Keys], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _opened(store: StoreConfig) -> AsyncIterator[Keys]:
-    """The keys of a database, brought up to this code's schema first. What is done to them is in the audit log."""
+    """The keys of a database, which is migrated first. Changes go to the audit log."""
     from serve_app.platform import actor
     from serve_app.platform.audit import AuditLog
     from serve_app.platform.events import Events

@@ -36,7 +36,7 @@ def pull(
 
 
 def wanted(args: AppArgs) -> list[tuple[str, str, str | None]]:
-    """Field, model and revision of each model that a start needs and that is no file of this machine already."""
+    """Field, model and revision of each model that a start needs and that is not a local folder."""
     from deployments.inference.weights import is_here
 
     stages = []
@@ -50,7 +50,7 @@ def wanted(args: AppArgs) -> list[tuple[str, str, str | None]]:
 
 
 def download(field: str, model: str, revision: str | None) -> str:
-    """Fetch what is missing of a model, with the hub's own progress bars. Raises CliError if that cannot be done."""
+    """Download the missing files of a model, with the hub's progress bars. Raises CliError. Returns the folder."""
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -74,8 +74,7 @@ def download(field: str, model: str, revision: str | None) -> str:
     except OfflineModeIsEnabled:
         reason = "cannot be downloaded while HF_HUB_OFFLINE is set; unset it"
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        told = str(error.__cause__ or error).strip().splitlines()
-        reason = (
-            f"could not be downloaded: the hub does not answer ({told[0] if told else type(error).__name__}); try again"
-        )
+        lines = str(error.__cause__ or error).strip().splitlines()
+        cause = lines[0] if lines else type(error).__name__
+        reason = f"could not be downloaded: the hub does not answer ({cause}); try again"
     raise CliError(f"{field}: {model} {reason}")

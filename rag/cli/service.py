@@ -1,4 +1,4 @@
-"""The service as the commands see it: plain HTTP, with every failure told in one line."""
+"""The commands' HTTP client of the service. Every failure is one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Refused(CliError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service is, and the key to it. Raises CliError for what can be neither."""
+    """The URL of a service and the key to it. Raises CliError for an invalid one."""
 
     url: str
     key: str | None
@@ -59,7 +59,7 @@ class Address:
             raise CliError("the key holds characters that no key has; check --key")
 
     def options(self) -> dict[str, Any]:
-        """What an httpx client of this service is made with."""
+        """Keyword arguments for an httpx client of this service."""
         url = self.url.rstrip("/")
         return {
             "base_url": url,
@@ -84,7 +84,7 @@ class Service:
         self.http.close()
 
     def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """The JSON of a successful answer; an overloaded service is asked again. Raises Refused or CliError."""
+        """The JSON of a successful answer. Retries while the service is overloaded. Raises Refused or CliError."""
         for attempt in range(_ATTEMPTS):
             with self.reachable():
                 response = self.http.request(method, path, **request)
@@ -115,7 +115,7 @@ class Service:
 
     @contextmanager
     def reachable(self) -> Iterator[None]:
-        """Connection failures inside it as one line."""
+        """Turns connection errors inside the block into a CliError of one line."""
         try:
             yield
         except httpx.ConnectError:
@@ -131,13 +131,13 @@ class Service:
 
 
 def connect(context: typer.Context, url: str | None, key: str | None, data_dir: Path) -> Service:
-    """The service named by the options, else the one that runs on this machine. Tests put a transport into `obj`."""
+    """A client of the service that the options name, or of the one on this machine. Tests put a transport in `obj`."""
     address = locate(url, key, data_dir)
     return Service(address.url, address.key, context.obj)
 
 
 def locate(url: str | None, key: str | None, data_dir: Path) -> Address:
-    """The address that the options name, else that of the service which runs on this machine. Raises CliError."""
+    """The address that the options name, or that of the service on this machine. Raises CliError."""
     if url is None:
         running = RunningService.read(data_dir)
         if running is None or not running.alive():
@@ -151,7 +151,7 @@ def locate(url: str | None, key: str | None, data_dir: Path) -> Address:
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere without control characters, which a terminal would obey."""
+    """Text of others without control characters: a terminal would execute them."""
     return _CONTROL.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""What a running service leaves in its data folder: other commands find it, and a second start is refused."""
+"""The file by which commands find the running service, and the lock that refuses a second start."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunningService:
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[None]:
-    """Hold a data folder: one service at a time. What a killed one left behind is removed, on the way out too."""
+    """Lock a data folder for one service. Leftovers of a killed service are removed first, this one's at the end."""
     from filelock import FileLock, Timeout
 
     try:

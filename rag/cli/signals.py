@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one interrupts, one that comes while things are being stopped ends them at once."""
+"""Ctrl-C and SIGTERM: the first one interrupts; a second one, during the shutdown, kills at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Signals:
         self.install()
 
     def install(self) -> None:
-        """Call again after anything that puts its own handlers in place."""
+        """Call it again after code that installs handlers of its own."""
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
 

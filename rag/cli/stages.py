@@ -14,7 +14,7 @@ from rag.cli.errors import CliError
 
 
 class Stage:
-    """A running stage. `result` is what the line that remains says of it."""
+    """A running stage. `result` is shown on its line when it ends."""
 
     def __init__(self, console: Console, title: str, status: Status) -> None:
         self.result = ""
@@ -23,17 +23,17 @@ class Stage:
         self._status = status
 
     def now(self, text: str) -> None:
-        """What it is doing, until it does something else."""
+        """Show what the stage is doing, until the next call."""
         self._status.update(f"{self._title}  [dim]{escape(text)}[/dim]")
 
     def line(self, text: str) -> None:
-        """A line of its own that remains."""
+        """Print a line that stays."""
         self._console.print(f"    {escape(text)}", highlight=False)
 
 
 @contextmanager
 def stage(console: Console, title: str) -> Iterator[Stage]:
-    """Whatever fails inside becomes a CliError that names the stage."""
+    """Show a stage. An error inside becomes a CliError that names it."""
     started = time.monotonic()
     try:
         with console.status(title) as status:

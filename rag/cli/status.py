@@ -28,8 +28,8 @@ def status(context: typer.Context, url: Url = None, data_dir: DataDir = DATA_DIR
         table.add_column(column, overflow="fold")
     for name, stage in stages.items():
         mark = "[green]yes[/green]" if stage["ready"] else "[red]no[/red]"
-        told = [escape(plain(str(stage[field] if stage[field] is not None else ""))) for field in _FIELDS]
-        table.add_row(name, mark, *told)
+        cells = [escape(plain(str(stage[field] if stage[field] is not None else ""))) for field in _FIELDS]
+        table.add_row(name, mark, *cells)
     Console().print(table)
     if not ready:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`rag up`: a Ray node, a config file's application, the documents about it; and all of it down again."""
+"""`rag up`: start a Ray node, a config file's application and its documentation corpus; stop all of it at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CORPUS = Path(__file__).parents[2] / "corpus"
 CORPUS_COLLECTION = "rag-docs"
 SHUTDOWN_S = 5.0
-"""Replicas get this long to finish and close their stores before their processes are ended; --drain may say more."""
+"""How long replicas may take to finish and close their stores before their processes are killed; see --drain."""
 POLL_S = 0.3
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -60,50 +60,51 @@ def up(
     ray_node.set_flags(haproxy=haproxy)  # before anything imports ray
     console, signals = Console(file=sys.stdout), Signals()
     serving = False
-    with ExitStack() as things:
+    with ExitStack() as resources:
         try:
-            with stage(console, "Configuration") as running:
+            with stage(console, "Configuration") as current_stage:
                 file = checked(config, data_dir)
-                running.result = str(config)
+                current_stage.result = str(config)
             folder = file.args.data_path
-            things.enter_context(owned(folder))
+            resources.enter_context(owned(folder))
             raw, url = _on_free_port(file.raw, port, console)
-            with stage(console, "Models") as running:
-                running.result = _check_models(file.args)
-            # Ray prints what it has to say of dying workers, whatever it is told; the terminal is for the stages.
-            things.enter_context(redirect_stdout(things.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))))
-            beside = things.enter_context(ThreadPoolExecutor(1))
-            keys = beside.submit(_prepare_database, file.args)
-            beside.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
-            with stage(console, "Ray node") as running:
-                node = things.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
+            with stage(console, "Models") as current_stage:
+                current_stage.result = _check_models(file.args)
+            # Ray prints news of dying workers whatever its settings. The terminal is for the stages.
+            ray_log = resources.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))
+            resources.enter_context(redirect_stdout(ray_log))
+            background = resources.enter_context(ThreadPoolExecutor(1))
+            keys = background.submit(_prepare_database, file.args)
+            background.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
+            with stage(console, "Ray node") as current_stage:
+                node = resources.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
                 signals.install()  # ray.init has put its own in place
-                running.result = f"{os.cpu_count()} cores"
-            with stage(console, "Database and key") as running:
+                current_stage.result = f"{os.cpu_count()} cores"
+            with stage(console, "Database and key") as current_stage:
                 key_file = keys.result()
-                running.result = str(key_file or file.args.store.url)
+                current_stage.result = str(key_file or file.args.store.url)
             documents: Future[tuple[int, list[Failed]]] | None = None
-            with stage(console, "Deployments") as running:
-                for name in _deploy(raw, running, things, start_timeout, drain):
+            with stage(console, "Deployments") as current_stage:
+                for name in _deploy(raw, current_stage, resources, start_timeout, drain):
                     # Documents are parsed while the embedder still loads; the job waits for it.
                     if name == "ingress" and corpus and key_file:
-                        documents = beside.submit(_ingest_corpus, url, key_file)
-            with stage(console, "HTTP") as running:
+                        documents = background.submit(_ingest_corpus, url, key_file)
+            with stage(console, "HTTP") as current_stage:
                 ready = _ready(url, start_timeout)
-                running.result = url
+                current_stage.result = url
             _remember_embedder(file.args)
             if documents is not None:
-                with stage(console, "Documents about this service") as running:
+                with stage(console, "Documents about this service") as current_stage:
                     count, failures = documents.result()
                     for failed in failures:
-                        running.line(f"{failed.name}: {failed.reason}")
-                    running.result = f"{count} in collection {CORPUS_COLLECTION}"
-            with stage(console, "Ray dashboard") as running:
-                running.result = dashboard_url = node.start_dashboard()
+                        current_stage.line(f"{failed.name}: {failed.reason}")
+                    current_stage.result = f"{count} in collection {CORPUS_COLLECTION}"
+            with stage(console, "Ray dashboard") as current_stage:
+                current_stage.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
             _final_screen(console, url, key_file, dashboard_url, folder / RAY_TOKEN, ready)
             serving = True
-            _wait(node)
+            _wait_while_alive(node)
         except KeyboardInterrupt:
             console.print("\nStopping …")
         finally:
@@ -114,7 +115,7 @@ def up(
 
 
 def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) -> tuple[dict[str, Any], str]:
-    """The file with a port that nobody listens on, and the address it will be reached at."""
+    """The file's content with a free port, and the URL of the service."""
     options = dict(raw["http_options"])
     host: str = options["host"]
     wanted: int = port or options.get("port", 8000)
@@ -163,7 +164,7 @@ def _check_models(args: AppArgs) -> str:
 
 
 def _embedder(args: AppArgs) -> dict[str, Any]:
-    """What shapes the vectors of the index."""
+    """The settings that determine the vectors of the index."""
     return args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
 
 
@@ -174,7 +175,7 @@ def _remember_embedder(args: AppArgs) -> None:
 
 
 def _check_embedder(args: AppArgs) -> None:
-    """Refuse to open an index with another embedder than made it: every question would be refused."""
+    """Refuse to open an index with an embedder that did not make it: every question would be refused."""
     record = args.data_path / MODELS
     if not record.exists():
         return
@@ -192,7 +193,7 @@ def _check_embedder(args: AppArgs) -> None:
 
 
 def _prepare_database(args: AppArgs) -> Path | None:
-    """Migrate; on this machine's own database also make the key that the commands use. Its file, if there is one."""
+    """Migrate. For an embedded database, also make the key that the commands use; returns the key's file."""
     import asyncio
 
     from rag.cli.keys import local_key, migrate
@@ -207,39 +208,39 @@ def _prepare_database(args: AppArgs) -> Path | None:
 
 
 def _deploy(
-    raw: Mapping[str, Any], running: Stage, things: ExitStack, timeout_s: float, drain_s: float
+    raw: Mapping[str, Any], current_stage: Stage, resources: ExitStack, timeout_s: float, drain_s: float
 ) -> Iterator[str]:
-    """Start the application and name its deployments as they come up. Raises CliError with Serve's reason."""
+    """Start the application; yields the name of each deployment as it comes up. Raises CliError with Serve's reason."""
     from cluster.application import STARTED, Application
 
-    running.now("starting Serve")
+    current_stage.now("starting Serve")
     application = Application.deploy(raw)
-    things.callback(application.shut_down, drain_s)
-    until = time.monotonic() + timeout_s
-    up_already: set[str] = set()
+    resources.callback(application.shut_down, drain_s)
+    give_up_at = time.monotonic() + timeout_s
+    started: set[str] = set()
     while True:
         progress = application.progress()
         if progress.failure:
             raise CliError(f"the deployments failed to start:\n{progress.failure.strip()}")
         for name, (state, _) in progress.deployments.items():
-            if state == STARTED and name not in up_already:
-                up_already.add(name)
-                running.line(f"{name} is up")
+            if state == STARTED and name not in started:
+                started.add(name)
+                current_stage.line(f"{name} is up")
                 yield name
         if progress.running:
             return
-        waiting = {n: message for n, (_, message) in progress.deployments.items() if n not in up_already}
-        running.now("waiting for " + (", ".join(waiting) if waiting else "the application to be built"))
-        if time.monotonic() > until:
+        waiting = {n: message for n, (_, message) in progress.deployments.items() if n not in started}
+        current_stage.now("waiting for " + (", ".join(waiting) if waiting else "the application to be built"))
+        if time.monotonic() > give_up_at:
             reasons = "\n".join(f"  {name}: {message or 'no reason given'}" for name, message in waiting.items())
             raise CliError(f"not up after {timeout_s:.0f} s (--start-timeout):\n{reasons}")
         time.sleep(POLL_S)
 
 
 def _ready(url: str, timeout_s: float) -> dict[str, Any]:
-    """What /readyz says once every stage is ready."""
-    until = time.monotonic() + timeout_s
-    said = "no answer"
+    """The answer of /readyz once every stage is ready. Raises CliError after `timeout_s`."""
+    give_up_at = time.monotonic() + timeout_s
+    reason = "no answer"
     with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
         while True:
             try:
@@ -247,16 +248,16 @@ def _ready(url: str, timeout_s: float) -> dict[str, Any]:
                 view: dict[str, Any] = response.json()
                 if response.status_code == 200:
                     return view
-                said = ", ".join(f"{n}: {s['detail']}" for n, s in view["stages"].items() if not s["ready"])
+                reason = ", ".join(f"{n}: {s['detail']}" for n, s in view["stages"].items() if not s["ready"])
             except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
-                said = str(error) or type(error).__name__
-            if time.monotonic() > until:
-                raise CliError(f"{url}/readyz is not ready after {timeout_s:.0f} s: {said}")
+                reason = str(error) or type(error).__name__
+            if time.monotonic() > give_up_at:
+                raise CliError(f"{url}/readyz is not ready after {timeout_s:.0f} s: {reason}")
             time.sleep(POLL_S)
 
 
 def _ingest_corpus(url: str, key_file: Path) -> tuple[int, list[Failed]]:
-    """Hand in the documents that ship with the project, as any client would; unchanged ones are no work."""
+    """Send the documents that ship with the project, as any client would. Unchanged ones cause no work."""
     from rag.cli.ingest import LocalFile, send
     from rag.cli.service import Service
 
@@ -295,7 +296,7 @@ def _final_screen(
     console.print("\nCtrl-C stops everything.", highlight=False)
 
 
-def _wait(node: OwnedNode) -> None:
+def _wait_while_alive(node: OwnedNode) -> None:
     while node.alive():
         time.sleep(1)
     raise CliError("the Ray node has ended by itself; start again, and look at the machine's memory")

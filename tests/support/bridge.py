@@ -29,7 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 RAG = str(Path(sys.executable).with_name("rag"))
-WAIT_S = 20
+WAIT_S = 60
 
 
 def until(true: Callable[[], bool], within_s: float = WAIT_S) -> None:

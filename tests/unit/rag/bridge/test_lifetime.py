@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rag.bridge.lifetime import hung_up, unless
+from rag.bridge.lifetime import hung_up, run_unless
 from tests.support.bridge import RAG
 
 
@@ -41,12 +41,12 @@ async def test_work_is_done_or_cancelled() -> None:
             cancelled.set()
             raise
 
-    assert await unless(work(0), asyncio.sleep(60))
+    assert await run_unless(work(0), asyncio.sleep(60))
     assert not cancelled.is_set()
-    assert not await unless(work(60), asyncio.sleep(0))
+    assert not await run_unless(work(60), asyncio.sleep(0))
     assert cancelled.is_set()
     cancelled.clear()
-    task = asyncio.create_task(unless(work(60), asyncio.sleep(60)))
+    task = asyncio.create_task(run_unless(work(60), asyncio.sleep(60)))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -59,7 +59,7 @@ async def test_what_the_work_raises_is_raised() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        await unless(work(), asyncio.sleep(60))
+        await run_unless(work(), asyncio.sleep(60))
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

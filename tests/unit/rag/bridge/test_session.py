@@ -10,7 +10,7 @@ import pytest
 
 from rag.bridge.framing import LINES
 from rag.bridge.messages import Message, Request, result
-from rag.bridge.session import Bounds, Capacity, Gone, Session
+from rag.bridge.session import Bounds, Capacity, ReaderGone, Session
 
 BOUND = 10_000
 
@@ -65,7 +65,7 @@ class Reader:
     async def send(self, frame: bytes) -> None:
         await self.open.wait()
         if self.gone:
-            raise Gone
+            raise ReaderGone
         self.frames.append(frame)
         self.hung_up_on.append(list(self.backend.closed))
 
@@ -302,7 +302,7 @@ async def test_a_reader_who_has_gone_hangs_up_on_everything() -> None:
     await talk.settled()
     talk.reader.gone = True
     talk.write(b"x\n")
-    with pytest.raises(Gone):
+    with pytest.raises(ReaderGone):
         await talk.task
     assert sorted(map(str, talk.backend.closed)) == ["a", "b"]
     assert talk.capacity.used == 0
@@ -326,7 +326,7 @@ async def test_a_session_that_is_stopped_tells_what_it_leaves() -> None:
 
 
 async def test_a_session_that_is_stopped_does_not_wait_for_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag.bridge.session.GOODBYE_S", 0.01)
+    monkeypatch.setattr("rag.bridge.session.STOP_TIMEOUT_S", 0.01)
     talk = Talk()
     talk.send("a", "wait")
     await talk.settled()

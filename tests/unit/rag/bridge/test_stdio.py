@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from rag.bridge import lifetime
-from rag.bridge.forwarding import ONCE_ID
+from rag.bridge.forwarding import FIXED_ID
 from tests.support.bridge import RAG, bridge, has_ended, until
 
 SPELLINGS = [
@@ -40,7 +40,7 @@ def test_there_and_back(upstream: Any, tmp_path: Path, command: tuple[str, ...])
         }.items()  # fmt: skip
         port.write({"id": "k7", "command": "echo", "idempotency_key": "k"})
         assert port.read()["id"] == "k7"
-        assert upstream.commands.headers[ONCE_ID]["idempotency-key"] == "k"
+        assert upstream.commands.headers[FIXED_ID]["idempotency-key"] == "k"
         port.send("8", "refuse")
         assert port.read() == {
             "type": "error", "query_id": "8", "id": "8", "error": "no", "code": "overloaded", "retryable": True,
