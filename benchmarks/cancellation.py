@@ -79,15 +79,18 @@ def one_mode(disconnects: int, *, haproxy: bool) -> dict[str, float]:
             rounds = runner.run(hang_up(running.url, running.key, -(-disconnects // AT_ONCE)))
 
     def p99(of: Sequence[Round]) -> float:
-        times = [each for one in of for each in one.abort_ms]
+        times = [abort_ms for one_round in of for abort_ms in one_round.abort_ms]
         return round(statistics.quantiles(times, n=100, method="inclusive")[-1], 1)
 
     return {
         "disconnects": AT_ONCE * len(rounds),
-        "orphans": sum(each.orphans for each in rounds),
-        "abort_ms_p99_midstream": p99([each for each in rounds if each.moment == MIDSTREAM]),
-        "abort_ms_p99_early": p99([each for each in rounds if each.moment != MIDSTREAM]),
-        **{f"p99 at {moment}": p99([each for each in rounds if each.moment == moment]) for moment in MOMENTS},
+        "orphans": sum(one_round.orphans for one_round in rounds),
+        "abort_ms_p99_midstream": p99([one_round for one_round in rounds if one_round.moment == MIDSTREAM]),
+        "abort_ms_p99_early": p99([one_round for one_round in rounds if one_round.moment != MIDSTREAM]),
+        **{
+            f"p99 at {moment}": p99([one_round for one_round in rounds if one_round.moment == moment])
+            for moment in MOMENTS
+        },
     }
 
 

@@ -54,9 +54,9 @@ def clients(server: Server, count: int, tokens: int) -> Iterator[Clients]:
     try:
         yield Clients(running, server.key)
     finally:
-        for each in running:
-            each.kill()
-            each.communicate()
+        for process in running:
+            process.kill()
+            process.communicate()
 
 
 class Clients:
@@ -68,16 +68,16 @@ class Clients:
     def ask(self, questions: int) -> list[list[Answer]]:
         """Each client's answers to so many questions, all clients at once."""
         self._tell(str(questions))
-        return [[Answer(*each) for each in json.loads(line)] for line in self._heard()]
+        return [[Answer(*fields) for fields in json.loads(line)] for line in self._heard()]
 
     def _tell(self, line: str) -> None:
-        for each in self._processes:
-            assert each.stdin
-            each.stdin.write(f"{line}\n")
-            each.stdin.flush()
+        for process in self._processes:
+            assert process.stdin
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
 
     def _heard(self) -> list[str]:
-        return [each.stdout.readline() for each in self._processes if each.stdout]
+        return [process.stdout.readline() for process in self._processes if process.stdout]
 
 
 class _Client:
@@ -133,7 +133,7 @@ def main() -> None:
     for line in sys.stdin:
         client.connect_anew()
         answers = [client.ask() for _ in range(int(line))]
-        print(json.dumps([[each.sent, each.came, each.tokens] for each in answers]), flush=True)
+        print(json.dumps([[answer.sent, answer.came, answer.tokens] for answer in answers]), flush=True)
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ def int8(model: SentenceTransformer, sample: Sequence[str]) -> dict[str, float]:
     with warnings.catch_warnings(action="ignore"):
         shorter = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
     taken = list[float]()
-    for each in (model, shorter, model, shorter, model, shorter):
+    for encoder in (model, shorter, model, shorter, model, shorter):
         began = time.perf_counter()
-        encoded(each, sample)
+        encoded(encoder, sample)
         taken.append(time.perf_counter() - began)
     cosines = (encoded(model, sample) * encoded(shorter, sample)).sum(axis=1)
     ratio = statistics.median(taken[::2]) / statistics.median(taken[1::2])

@@ -53,20 +53,20 @@ def main() -> None:
         for number in range(arguments.repeats):
             repeats.append(repeat(url, a, b, arguments.seconds, number))
             print(repeats[-1], flush=True)
-    statuses = sum((each.a_statuses for each in repeats), Counter[int]())
+    statuses = sum((run.a_statuses for run in repeats), Counter[int]())
     report(
         {
             "proxy": "Serve's own" if arguments.stock_proxy else "HAProxy",
-            "b_ttft_p95_ratio": round(statistics.median(each.flood_p95_ms / each.calm_p95_ms for each in repeats), 3),
-            "throughput_ratio": round(statistics.median(each.flood_answers / each.peak for each in repeats), 3),
-            "b_ttft_p95_calm_ms": round(statistics.median(each.calm_p95_ms for each in repeats)),
-            "b_ttft_p95_flood_ms": round(statistics.median(each.flood_p95_ms for each in repeats)),
-            "b_questions_in_flood": sum(each.b_questions for each in repeats),
-            "b_failed": sum(each.b_failed for each in repeats),
-            "peak_per_s": round(statistics.median(each.peak for each in repeats), 2),
+            "b_ttft_p95_ratio": round(statistics.median(run.flood_p95_ms / run.calm_p95_ms for run in repeats), 3),
+            "throughput_ratio": round(statistics.median(run.flood_answers / run.peak for run in repeats), 3),
+            "b_ttft_p95_calm_ms": round(statistics.median(run.calm_p95_ms for run in repeats)),
+            "b_ttft_p95_flood_ms": round(statistics.median(run.flood_p95_ms for run in repeats)),
+            "b_questions_in_flood": sum(run.b_questions for run in repeats),
+            "b_failed": sum(run.b_failed for run in repeats),
+            "peak_per_s": round(statistics.median(run.peak for run in repeats), 2),
             "a_statuses_in_flood": {str(status): count for status, count in sorted(statuses.items())},
-            "a_refused_in_calm": sum(each.a_calm_refused for each in repeats),
-            "refusals_told_when": all(each.told_when for each in repeats),
+            "a_refused_in_calm": sum(run.a_calm_refused for run in repeats),
+            "refusals_told_when": all(run.told_when for run in repeats),
         }
     )
 
@@ -87,23 +87,23 @@ def repeat(url: str, a: str, b: str, seconds: float, number: int) -> Repeat:
         flood_p95_ms=first_p95(flood_b),
         flood_answers=answers_per_s(flood_a, flood_b),
         b_questions=len(flood_b.outcomes),
-        b_failed=sum(not each.complete for each in (*calm_b.outcomes, *flood_b.outcomes)),
-        a_statuses=Counter(each.status for each in flood_a.outcomes),
-        a_calm_refused=sum(not each.complete for each in calm_a.outcomes),
-        told_when=all(each.told_when for each in flood_a.outcomes if each.status in (429, 503)),
+        b_failed=sum(not outcome.complete for outcome in (*calm_b.outcomes, *flood_b.outcomes)),
+        a_statuses=Counter(outcome.status for outcome in flood_a.outcomes),
+        a_calm_refused=sum(not outcome.complete for outcome in calm_a.outcomes),
+        told_when=all(outcome.told_when for outcome in flood_a.outcomes if outcome.status in (429, 503)),
     )
 
 
 def first_p95(load: Offered) -> float:
     """Milliseconds to the first token. A question without an answer counts as the longest."""
-    took = [each.total_ms if each.first_ms is None else each.first_ms for each in load.outcomes]
+    took = [outcome.total_ms if outcome.first_ms is None else outcome.first_ms for outcome in load.outcomes]
     return statistics.quantiles(took, n=20, method="inclusive")[-1]
 
 
 def answers_per_s(*loads: Offered) -> float:
     """Answers that ended between the settling of the load and its end."""
     seconds = loads[0].load.seconds
-    ends = [each.due + each.total_ms / 1_000 for load in loads for each in load.outcomes if each.complete]
+    ends = [outcome.due + outcome.total_ms / 1_000 for load in loads for outcome in load.outcomes if outcome.complete]
     return sum(SETTLE_S <= end < seconds for end in ends) / (seconds - SETTLE_S)
 
 

@@ -130,26 +130,24 @@ def rates(words: Sequence[str], arguments: argparse.Namespace) -> dict[str, obje
 
     tokens = statistics.mean(sum(page.tokens) for page in pages)
     return {
-        "embed_utilisation": median(lambda each: each.service / each.embedder, 3),
-        "embed_utilisation_beside_idle_service": median(
-            lambda each: each.service / each.embedder_beside_idle_service, 3
-        ),
-        "rate_ratio_vs_naive": median(lambda each: each.service / each.naive, 3),
-        "rate_ratio_vs_naive_same_dtype": median(lambda each: each.service / each.naive_same_dtype, 3),
+        "embed_utilisation": median(lambda run: run.service / run.embedder, 3),
+        "embed_utilisation_beside_idle_service": median(lambda run: run.service / run.embedder_beside_idle_service, 3),
+        "rate_ratio_vs_naive": median(lambda run: run.service / run.naive, 3),
+        "rate_ratio_vs_naive_same_dtype": median(lambda run: run.service / run.naive_same_dtype, 3),
         "dtype": str(bench.dtype).removeprefix("torch."),
-        "tokens_per_s": median(lambda each: each.service),
-        "embedder_tokens_per_s": median(lambda each: each.embedder),
+        "tokens_per_s": median(lambda run: run.service),
+        "embedder_tokens_per_s": median(lambda run: run.embedder),
         "embedder_batch_tokens": best,
-        "naive_tokens_per_s": median(lambda each: each.naive),
+        "naive_tokens_per_s": median(lambda run: run.naive),
         "tokens_truncated": sum(max(0, one - bench.info.max_tokens) for page in pages for one in page.tokens),
-        "gazette_minutes": round(GAZETTE_DOCUMENTS * tokens / median(lambda each: each.service) / 60, 1),
+        "gazette_minutes": round(GAZETTE_DOCUMENTS * tokens / median(lambda run: run.service) / 60, 1),
         "tokens_per_document": round(tokens),
         "chunks_per_document": round(statistics.mean(len(page.tokens) for page in pages), 1),
         "kb_per_document": round(statistics.mean(len(page.html) for page in pages) / 1_000),
-        "query_p95_ms": median(lambda each: each.questions_ms),
-        "queries_failed": sum(each.questions_failed for each in repeats),
-        "query_p95_ratio": median(lambda each: each.questions_beside_ms / each.questions_ms, 2),
-        "rate_kept": median(lambda each: each.service_beside_questions / each.service, 3),
+        "query_p95_ms": median(lambda run: run.questions_ms),
+        "queries_failed": sum(run.questions_failed for run in repeats),
+        "query_p95_ratio": median(lambda run: run.questions_beside_ms / run.questions_ms, 2),
+        "rate_kept": median(lambda run: run.service_beside_questions / run.service, 3),
     }
 
 
@@ -170,7 +168,7 @@ class Bench:
         return cls(threads, info, untruncated(info.tokenizer_json), dtype(config))
 
     def page(self, number: int, html: bytes) -> Page:
-        counts = [len(encoding) for encoding in self.tokenizer.encode_batch([each.text for each in self.texts(html)])]
+        counts = [len(encoding) for encoding in self.tokenizer.encode_batch([text.text for text in self.texts(html)])]
         return Page(f"nn-{number}.html", html, counts)
 
     def texts(self, html: bytes) -> list[EmbeddableText]:
@@ -191,7 +189,7 @@ class Bench:
         """Tokens a second of the embedding stage's own class, given everything at once, as it takes it."""
         config = EmbeddingConfig(threads=self.threads, batch_tokens=batch_tokens, batch_size=1_024)
         embedding = Embedding(config)
-        texts = [each.text for page in pages for each in self.texts(page.html)]
+        texts = [text.text for page in pages for text in self.texts(page.html)]
         await embedding.embed(texts[: self.threads], "passage")
         began = time.perf_counter()
         for start in range(0, len(texts), config.max_texts):
@@ -217,15 +215,15 @@ class Bench:
             for page in pages:
                 texts = self.texts(page.html)
                 vectors = model.encode(
-                    [each.text for each in texts],
+                    [text.text for text in texts],
                     batch_size=NAIVE_BATCH,
                     normalize_embeddings=True,
                     convert_to_tensor=True,
                 )
                 vectors = vectors.float().numpy()
                 entries = [
-                    IndexEntry(each.passage, dense, encode_passage(each.text, "hr"))
-                    for each, dense in zip(texts, vectors, strict=True)
+                    IndexEntry(text.passage, dense, encode_passage(text.text, "hr"))
+                    for text, dense in zip(texts, vectors, strict=True)
                 ]
                 await index.upsert(self.info, entries)
             seconds = time.perf_counter() - began
@@ -329,8 +327,8 @@ class Questions:
         while not over.wait(max(0.0, due - time.perf_counter())):
             asked.append(threads.submit(self._ask, client, due, answers))
             due += 1 / self.rate
-        for each in asked:
-            each.result()
+        for answered in asked:
+            answered.result()
 
     def _ask(self, client: httpx.Client, due: float, answers: Answers) -> None:
         asked = {"query": " ".join(self.draw.choices(self.words, k=QUESTION_WORDS)), "language": "hr"}
@@ -347,8 +345,8 @@ def memory(words: Sequence[str], few: int, many: int) -> dict[str, object]:
     with running("--no-corpus") as service:
         service.wait_ready()
         with watched(service.rss_mb, MEMORY_POLL_S) as held:
-            for some in (pages[:few], pages[few:]):
-                ingest(service, some, "memory")
+            for batch in (pages[:few], pages[few:]):
+                ingest(service, batch, "memory")
                 peaks.append(max(held))
                 print(f"memory: {peaks[-1]:.0f} MB", flush=True)
     return {

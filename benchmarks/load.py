@@ -54,12 +54,12 @@ def offered(*loads: Load) -> Iterator[list[Offered]]:
     running = [Offered(load) for load in loads]
     try:
         yield running
-        for each in running:
-            each.wait()
+        for load_process in running:
+            load_process.wait()
     finally:
-        for each in running:
-            each.process.kill()
-            each.process.wait()
+        for load_process in running:
+            load_process.process.kill()
+            load_process.process.wait()
 
 
 class Offered:
@@ -79,7 +79,7 @@ class Offered:
 
     def wait(self) -> None:
         out, _ = self.process.communicate()
-        self.outcomes = [Outcome(*each) for each in json.loads(out)]
+        self.outcomes = [Outcome(*fields) for fields in json.loads(out)]
 
 
 async def run(load: Load) -> list[Outcome]:
@@ -134,7 +134,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     load = Load(key=sys.stdin.readline().strip(), **given | {"stream": bool(given["stream"])})
     outcomes = asyncio.run(run(load))
-    print(json.dumps([[getattr(each, name) for name in Outcome.__slots__] for each in outcomes]))
+    print(json.dumps([[getattr(outcome, name) for name in Outcome.__slots__] for outcome in outcomes]))
 
 
 if __name__ == "__main__":

@@ -64,20 +64,20 @@ def main() -> None:
             for number in range(arguments.repeats):
                 repeats.append(repeat(running.url, running.key, arguments.seconds, number))
                 print(repeats[-1], flush=True)
-    statuses = sum((each.statuses for each in repeats), Counter[int]())
+    statuses = sum((run.statuses for run in repeats), Counter[int]())
     report(
         {
             "proxy": "Serve's own" if arguments.stock_proxy else "HAProxy",
-            "goodput_ratio": round(statistics.median(each.goodput / each.peak for each in repeats), 3),
-            "peak_goodput_per_s": round(statistics.median(each.peak for each in repeats), 2),
-            "overload_goodput_per_s": round(statistics.median(each.goodput for each in repeats), 2),
-            "rss_growth_ratio": round(statistics.median(each.rss_most_mb / each.rss_before_mb for each in repeats), 3),
+            "goodput_ratio": round(statistics.median(run.goodput / run.peak for run in repeats), 3),
+            "peak_goodput_per_s": round(statistics.median(run.peak for run in repeats), 2),
+            "overload_goodput_per_s": round(statistics.median(run.goodput for run in repeats), 2),
+            "rss_growth_ratio": round(statistics.median(run.rss_most_mb / run.rss_before_mb for run in repeats), 3),
             "unexpected_5xx": sum(n for status, n in statuses.items() if status >= 500 and status not in EXPECTED_5XX),
             "no_answer": statuses[0],
             "statuses": {str(status): count for status, count in sorted(statuses.items())},
-            "refusals_told_when": all(each.told_when for each in repeats),
-            "calm_p95_ms": round(statistics.median(each.calm_p95_ms for each in repeats)),
-            "recovery_s": round(max(each.recovery_s for each in repeats), 2),
+            "refusals_told_when": all(run.told_when for run in repeats),
+            "calm_p95_ms": round(statistics.median(run.calm_p95_ms for run in repeats)),
+            "recovery_s": round(max(run.recovery_s for run in repeats), 2),
         }
     )
 
@@ -93,17 +93,17 @@ def repeat(url: str, key: str, seconds: float, number: int) -> Repeat:
         goodputs.append(goodput(swept))
     with offered(load(CALM_RATE, CALM_S)) as (calm,):
         pass
-    calm_p95 = statistics.quantiles([each.total_ms for each in calm.outcomes], n=20, method="inclusive")[-1]
+    calm_p95 = statistics.quantiles([outcome.total_ms for outcome in calm.outcomes], n=20, method="inclusive")[-1]
     with watched(_held_mb, 1.0) as held, offered(load(OFFERED, seconds)) as (flood,):
         pass
     with offered(load(CALM_RATE, CALM_S)) as (after,):
         pass
-    slow = [each.due for each in after.outcomes if not each.complete or each.total_ms > NORMAL * calm_p95]
+    slow = [outcome.due for outcome in after.outcomes if not outcome.complete or outcome.total_ms > NORMAL * calm_p95]
     return Repeat(
         peak=max(goodputs),
         goodput=goodput(flood),
-        statuses=Counter(each.status for each in flood.outcomes),
-        told_when=all(each.told_when for each in flood.outcomes if each.status in (429, 503)),
+        statuses=Counter(outcome.status for outcome in flood.outcomes),
+        told_when=all(outcome.told_when for outcome in flood.outcomes if outcome.status in (429, 503)),
         rss_before_mb=held[0],
         rss_most_mb=max(held),
         calm_p95_ms=calm_p95,
@@ -113,16 +113,18 @@ def repeat(url: str, key: str, seconds: float, number: int) -> Repeat:
 
 def goodput(load: Offered) -> float:
     """Answers a second that came within their deadline, from the settling of the load to its end."""
-    return len([each for each in in_time(load.outcomes) if each.due >= SETTLE_S]) / (load.load.seconds - SETTLE_S)
+    return len([outcome for outcome in in_time(load.outcomes) if outcome.due >= SETTLE_S]) / (
+        load.load.seconds - SETTLE_S
+    )
 
 
 def in_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [each for each in outcomes if each.complete and each.total_ms <= DEADLINE_MS]
+    return [outcome for outcome in outcomes if outcome.complete and outcome.total_ms <= DEADLINE_MS]
 
 
 def _held_mb() -> float:
     """Of the proxy, the replicas and what else Ray runs; not of those who ask."""
-    return pss_mb(each for each in psutil.Process().children(recursive=True) if not _asks(each))
+    return pss_mb(process for process in psutil.Process().children(recursive=True) if not _asks(process))
 
 
 def _asks(process: psutil.Process) -> bool:

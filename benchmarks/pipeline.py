@@ -52,11 +52,11 @@ def main() -> None:
             print(in_process[-1], tuned[-1], plain[-1], flush=True)
     report(
         {
-            "overhead_ms_c1": _median([each.alone_ms - own for each, own in zip(tuned, in_process, strict=True)]),
+            "overhead_ms_c1": _median([figures.alone_ms - own for figures, own in zip(tuned, in_process, strict=True)]),
             "rate_ratio_vs_stock_c16": _median([a.rate / b.rate for a, b in zip(tuned, plain, strict=True)]),
             "in_process_ms": _median(in_process),
-            "haproxy": {of: _median([asdict(each)[of] for each in tuned]) for of in Figures.__slots__},
-            "stock": {of: _median([asdict(each)[of] for each in plain]) for of in Figures.__slots__},
+            "haproxy": {of: _median([asdict(figures)[of] for figures in tuned]) for of in Figures.__slots__},
+            "stock": {of: _median([asdict(figures)[of] for figures in plain]) for of in Figures.__slots__},
         }
     )
 

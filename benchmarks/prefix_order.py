@@ -85,8 +85,8 @@ def tokens_of(passage: Passage) -> int:
 def trace(folder: Path) -> Iterator[list[Passage]]:
     """The passages of each prompt that has any, best first."""
     passages = {
-        each["passage_id"]: Passage(
-            id=str(each["passage_id"]),
+        row["passage_id"]: Passage(
+            id=str(row["passage_id"]),
             document_id="",
             version="",
             tenant_id="tenant",
@@ -95,12 +95,12 @@ def trace(folder: Path) -> Iterator[list[Passage]]:
             language="en",
             position=0,
             title="",
-            text="x" * CHARACTERS_A_TOKEN * each["token_length"],
+            text="x" * CHARACTERS_A_TOKEN * row["token_length"],
         )
-        for each in lines(folder / "2_passages.jsonl")
+        for row in lines(folder / "2_passages.jsonl")
     }
-    for each in lines(folder / "0_trace.jsonl"):
-        if found := each["hash_ids"]["passages_ids"]:
+    for row in lines(folder / "0_trace.jsonl"):
+        if found := row["hash_ids"]["passages_ids"]:
             yield [passages[id] for id in dict.fromkeys(found)]
 
 

@@ -134,20 +134,22 @@ async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple
 def identical(shared: Sequence[Candidate], alone: Sequence[Candidate], limit: int) -> bool:
     """Whether two answers are one up to rounding: the same passages with the same scores, each answer in their order.
     Only a passage whose cosine is that of the last of its half may be missing in the other."""
-    mine, yours = ({each.passage.id: each for each in found} for found in (shared, alone))
+    mine, yours = ({candidate.passage.id: candidate for candidate in found} for found in (shared, alone))
     common = [id for id in mine if id in yours]
     scores, others = (np.array([_scores(found[id]) for id in common]) for found in (mine, yours))
     return (
         all(mine[id].passage == yours[id].passage for id in common)
         and np.allclose(scores, others, rtol=0, atol=ROUNDING)
-        and all((np.diff([_scores(each)[-1] for each in found]) <= ROUNDING).all() for found in (shared, alone))
+        and all(
+            (np.diff([_scores(candidate)[-1] for candidate in found]) <= ROUNDING).all() for found in (shared, alone)
+        )
         and _only_at_the_cut(mine, yours, limit)
         and _only_at_the_cut(yours, mine, limit)
     )
 
 
 def _only_at_the_cut(mine: Mapping[str, Candidate], yours: Mapping[str, Candidate], limit: int) -> bool:
-    cosines = np.sort([_scores(each)[0] for each in yours.values()])[::-1]
+    cosines = np.sort([_scores(candidate)[0] for candidate in yours.values()])[::-1]
     return all(abs(_scores(mine[id])[0] - cosines[limit - 1]) <= ROUNDING for id in mine.keys() - yours.keys())
 
 

@@ -54,7 +54,7 @@ def main() -> None:
             "failed": asked.failed,
             "requests": asked.done,
             "minutes": round(minutes, 1),
-            "processes": dict(sorted(grown.items(), key=lambda each: -each[1])),
+            "processes": dict(sorted(grown.items(), key=lambda item: -item[1])),
         }
     )
 
@@ -80,20 +80,20 @@ async def soak(at: Hosted, requests: int) -> tuple[Asked, dict[str, float]]:
         await clients
         after = await sizes(at)
     kept = before.keys() & after.keys()
-    return asked, {f"{_name(each)} ({each.pid})": round(after[each] / before[each], 3) for each in kept}
+    return asked, {f"{_name(process)} ({process.pid})": round(after[process] / before[process], 3) for process in kept}
 
 
 async def sizes(at: Hosted) -> dict[psutil.Process, float]:
     """Bytes resident, of each process that serves."""
     found: dict[psutil.Process, list[int]] = {}
     for _ in range(LOOKS):
-        for each in psutil.Process(at.pid).children(recursive=True):
+        for process in psutil.Process(at.pid).children(recursive=True):
             try:
-                found.setdefault(each, []).append(each.memory_info().rss)
+                found.setdefault(process, []).append(process.memory_info().rss)
             except psutil.Error:
                 continue
         await asyncio.sleep(LOOK_S)
-    return {each: statistics.median(looks) for each, looks in found.items() if len(looks) == LOOKS}
+    return {process: statistics.median(looks) for process, looks in found.items() if len(looks) == LOOKS}
 
 
 async def _is_answered(session: aiohttp.ClientSession, url: str, number: int) -> bool:

@@ -77,10 +77,10 @@ def main() -> None:
 
 
 def measured(servers: Sequence[Server], repeats: int) -> Found:
-    found: Found = {(each.name, count): [] for each in servers for count in QUESTIONS}
+    found: Found = {(server.name, count): [] for server in servers for count in QUESTIONS}
     for count, questions in QUESTIONS.items():
         with ExitStack() as started:
-            asking = [(each.name, started.enter_context(clients(each, count, TOKENS))) for each in servers]
+            asking = [(server.name, started.enter_context(clients(server, count, TOKENS))) for server in servers]
             for number in range(repeats):
                 for name, those in asking[:: 1 if number % 2 else -1]:
                     found[name, count].append(figures_of(those.ask(questions)))
@@ -89,7 +89,7 @@ def measured(servers: Sequence[Server], repeats: int) -> Found:
 
 
 def figures_of(answers: Sequence[Sequence[Answer]]) -> Figures:
-    every = [answer for each in answers for answer in each]
+    every = [answer for by_client in answers for answer in by_client]
     seconds = max(answer.came[-1] for answer in every) - min(answer.sent for answer in every)
     gaps = [gap for answer in every for gap in answer.gaps_ms]
     return Figures(
@@ -125,7 +125,7 @@ def _median(values: Iterable[float]) -> float:
 def plain(found: Found) -> dict[str, dict[str, float]]:
     return {
         f"{name}_c{count}": {
-            of: round(statistics.median(getattr(each, of) for each in figures), 2) for of in Figures.__slots__
+            of: round(statistics.median(getattr(figure, of) for figure in figures), 2) for of in Figures.__slots__
         }
         for (name, count), figures in found.items()
     }
@@ -137,7 +137,7 @@ def query_stages(server: Server) -> dict[str, float]:
     texts = [f"Žalba broj {number} podnosi se u roku od {number % 40 + 5} dana." for number in range(DOCUMENTS)]
     running.ingest([{"id": str(number), "text": text} for number, text in enumerate(texts)], timeout_s=300)
     asked = [running.ask(f"Koji je rok za žalbu broj {number}?", max_tokens=8)["timings"] for number in range(QUERIES)]
-    return {stage: round(statistics.median(each[stage] for each in asked), 2) for stage in asked[0]}
+    return {stage: round(statistics.median(stages[stage] for stages in asked), 2) for stage in asked[0]}
 
 
 @contextmanager

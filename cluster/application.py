@@ -70,10 +70,10 @@ class Application:
             for application in applications
             for deployment in application.deployment_statuses
         }
-        running = bool(applications) and all(each.app_status.status == "RUNNING" for each in applications)
-        if not any(each.app_status.status == "DEPLOY_FAILED" for each in applications):
+        running = bool(applications) and all(deployed.app_status.status == "RUNNING" for deployed in applications)
+        if not any(deployed.app_status.status == "DEPLOY_FAILED" for deployed in applications):
             return Progress(states, running, None)
-        reasons = [each.app_status.message for each in applications]
+        reasons = [deployed.app_status.message for deployed in applications]
         reasons += [message for state, message in states.values() if state in ("DEPLOY_FAILED", "UNHEALTHY")]
         return Progress(states, running, "\n".join(dict.fromkeys(filter(None, reasons))) or "Serve gives no reason")
 

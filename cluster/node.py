@@ -154,7 +154,9 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
                 namespace="serve",
                 _temp_dir=str(folder),
             )
-        processes = tuple(each for each in psutil.Process().children() if each.name() in ("gcs_server", "raylet"))
+        processes = tuple(
+            process for process in psutil.Process().children() if process.name() in ("gcs_server", "raylet")
+        )
         yield OwnedNode(folder, processes)
     finally:
         descendants = psutil.Process().children(recursive=True)
