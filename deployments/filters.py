@@ -99,15 +99,19 @@ def parse(text: str, *, max_bytes: int = 2048, max_depth: int = 5) -> Filter:
     `max_bytes` limits its size in UTF-8, `max_depth` the levels of and, or and not above a comparison.
     """
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise InvalidFilter("filter: it is not valid Unicode; send it as UTF-8")
+        raise InvalidFilter("filter: it is not valid Unicode; send it as UTF-8", field="filter")
     if len(text.encode()) > max_bytes:
-        raise InvalidFilter(f"filter: longer than {max_bytes} bytes; shorten it, or narrow by collection instead")
+        raise InvalidFilter(
+            f"filter: longer than {max_bytes} bytes; shorten it, or narrow by collection instead", field="filter"
+        )
     try:
         parsed: Filter = _parser().parse(text)  # type: ignore[assignment]
     except UnexpectedInput as error:
-        raise InvalidFilter(_explain(text, error)) from None
+        raise InvalidFilter(_explain(text, error), field="filter") from None
     if (found := _depth(parsed)) > max_depth:
-        raise InvalidFilter(f"filter: and, or and not are nested {found} deep; at most {max_depth} are allowed")
+        raise InvalidFilter(
+            f"filter: and, or and not are nested {found} deep; at most {max_depth} are allowed", field="filter"
+        )
     return parsed
 
 
@@ -191,12 +195,16 @@ class _Builder(Transformer[Token, Filter]):
         name = str(token)
         known = name in ("document_id", "language", "collection")
         if not known and not (name.startswith(METADATA) and KEY.fullmatch(name.removeprefix(METADATA))):
-            raise InvalidFilter(f"filter: unknown field {_excerpt(name)} at {_place(token)}; fields are {_FIELDS}")
+            raise InvalidFilter(
+                f"filter: unknown field {_excerpt(name)} at {_place(token)}; fields are {_FIELDS}", field="filter"
+            )
         return name
 
     def NUMBER(self, token: Token) -> int | float:
         if not math.isfinite(float(token)):
-            raise InvalidFilter(f"filter: the number at {_place(token)} is too large; the limit is 1.7e308")
+            raise InvalidFilter(
+                f"filter: the number at {_place(token)} is too large; the limit is 1.7e308", field="filter"
+            )
         return int(token) if token.lstrip("-").isdigit() else float(token)
 
     def BOOLEAN(self, token: Token) -> bool:
@@ -209,7 +217,8 @@ class _Builder(Transformer[Token, Filter]):
         field, comparator, value = children
         if isinstance(value, bool) and comparator not in ("==", "!="):
             raise InvalidFilter(
-                f"filter: {str(comparator)!r} at {_place(comparator)} cannot order true and false; use == or !="
+                f"filter: {str(comparator)!r} at {_place(comparator)} cannot order true and false; use == or !=",
+                field="filter",
             )
         return Comparison(field, str(comparator), value)  # type: ignore[arg-type]
 

@@ -1,67 +1,57 @@
-"""The form of an error's answer: problem+json, and on paths that other APIs have, the form that their clients read.
+"""The form of an error's answer: problem+json, and on paths of other APIs the form that their clients read.
 
-Each form is made from the problem, so that there is one source of what an error says.
+Each form is made from the problem, so that there is one source of what an error says. `api/compatible` registers the
+forms of other APIs.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.api.compatible import openai
+from pydantic import BaseModel
 
-Told = Mapping[str, Any]
+from serve_app.schemas.operations import Problem
+
+ProblemMembers = Mapping[str, Any]
 """A problem's members (RFC 9457), with `status`, `detail`, `code` and `request_id`."""
-_FIRST_WORD = re.compile(r"([a-z_]+)(?:[.\[]\S*)?(?=:| is | has | names )")
-_FIELDS = openai.ChatRequest.model_fields.keys() | openai.EmbeddingsRequest.model_fields.keys()
-
-_OPENAI_CODES = {"unauthenticated": "invalid_api_key", "prompt_too_long": "context_length_exceeded"}
-"""Codes that OpenAI's clients know by another name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorFormat:
-    """`body` makes an answer of a problem and of the field that it is about, where that is known; `schema` names the
-    body's. `invalid` is the status of what the service itself would answer with 422."""
+    """`body` makes an answer, as `model` describes it, of a problem and of the field that is wrong, None for none.
+
+    `invalid_status` is the status of what the service itself answers with 422.
+    """
 
     media_type: str
-    schema: str
-    body: Callable[[Told, str | None], dict[str, Any]]
-    invalid: int
+    model: type[BaseModel]
+    body: Callable[[ProblemMembers, str | None], dict[str, Any]]
+    invalid_status: int
 
     def status(self, status: int) -> int:
-        return self.invalid if status == 422 else status
+        return self.invalid_status if status == 422 else status
 
 
-def _openai_error(problem: Told, field: str | None) -> dict[str, Any]:
-    status: int = problem["status"]
-    kind, code = "invalid_request_error", _OPENAI_CODES.get(problem["code"], problem["code"])
-    if status == 429:
-        kind = code = "rate_limit_exceeded"
-    elif status >= 500:
-        kind = "server_error"
-    return {"error": {"message": problem["detail"], "type": kind, "param": field or _named(problem), "code": code}}
+PROBLEM = ErrorFormat("application/problem+json", Problem, lambda problem, field: dict(problem), 422)
+_FORMAT_BY_ROOT: dict[str, ErrorFormat] = {}
 
 
-def _named(problem: Told) -> str | None:
-    """The field that a sentence begins with: every refusal of a field's value does."""
-    found = _FIRST_WORD.match(problem["detail"])
-    return found[1] if found and found[1] in _FIELDS and problem["status"] < 500 else None
+def register_error_format(error_format: ErrorFormat, *roots: str) -> ErrorFormat:
+    """Give the errors of all paths at and below the roots this form."""
+    _FORMAT_BY_ROOT.update(dict.fromkeys(roots, error_format))
+    return error_format
 
 
-PROBLEM = ErrorFormat("application/problem+json", "Problem", lambda problem, field: dict(problem), 422)
-OPENAI = ErrorFormat("application/json", "OpenAIError", _openai_error, 400)
-COHERE = ErrorFormat(
-    "application/json",
-    "CohereError",
-    lambda problem, field: {"id": problem["request_id"] or "", "message": problem["detail"]},
-    400,
-)
-_ROOTS = {"/v1/chat": OPENAI, "/v1/embeddings": OPENAI, "/v1/models": OPENAI, "/v1/rerank": COHERE, "/v2": COHERE}
+def error_format_of(path: str) -> ErrorFormat:
+    """The error format of a path, whether a route has the path or none."""
+    for root, error_format in _FORMAT_BY_ROOT.items():
+        if f"{path}/".startswith(f"{root}/"):
+            return error_format
+    return PROBLEM
 
 
-def of(path: str) -> ErrorFormat:
-    """The error format of a path, whether it is a route's or nobody's."""
-    return next((error_format for root, error_format in _ROOTS.items() if f"{path}/".startswith(f"{root}/")), PROBLEM)
+def error_formats() -> Iterable[ErrorFormat]:
+    """Each of them once."""
+    return dict.fromkeys((PROBLEM, *_FORMAT_BY_ROOT.values()))

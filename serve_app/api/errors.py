@@ -1,4 +1,4 @@
-"""Errors → RFC 9457 problem+json, or the form that a path has in `error_formats`. The only place with HTTP statuses."""
+"""Errors → RFC 9457 problem+json, or the form of their path (`error_formats.py`). The only place with HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from deployments import errors
-from serve_app.api import error_formats
-from serve_app.schemas import base
+from serve_app.api.error_formats import error_format_of
+from serve_app.schemas.base import invalid_request
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def problem(
     retry_after_s: float | None = None,
     field: str | None = None,
 ) -> JSONResponse:
-    """The error's answer in the error_format of the request's path. `field` is what was wrong, where that is known."""
+    """The error's answer in the format of the request's path. `field` is what was wrong, where that is known."""
     headers = {}
     if retryable and status in WITH_RETRY_AFTER:
         headers["Retry-After"] = str(RETRY_AFTER_S if retry_after_s is None else max(1, math.ceil(retry_after_s)))
@@ -85,11 +85,11 @@ def problem(
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
     }
-    error_format = error_formats.of(request.url.path)
+    error_format = error_format_of(request.url.path)
     return JSONResponse(error_format.body(body, field), error_format.status(status), headers, error_format.media_type)
 
 
-def problem_of(request: Request, error: errors.RagError, field: str | None = None) -> JSONResponse:
+def problem_of(request: Request, error: errors.RagError) -> JSONResponse:
     return problem(
         request,
         status=STATUS[type(error)],
@@ -98,13 +98,8 @@ def problem_of(request: Request, error: errors.RagError, field: str | None = Non
         detail=error.message,
         retryable=error.retryable,
         retry_after_s=error.retry_after_s,
-        field=field,
+        field=error.field,
     )
-
-
-def explain(error: RequestValidationError) -> str:
-    """As for any other input, without the word `body` or `query` before a field's name."""
-    return base.explain({**issue, "loc": issue["loc"][1:] or issue["loc"]} for issue in error.errors())
 
 
 def install(app: FastAPI) -> None:
@@ -114,8 +109,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = ".".join(map(str, error.errors()[0]["loc"][1:]))
-        return problem_of(request, errors.InvalidRequest(explain(error)), field=first)
+        # Without the framework's word for the part of the request, such as `body`, as for any other input.
+        issues = [{**issue, "loc": issue["loc"][1:]} for issue in error.errors()]
+        return problem_of(request, invalid_request(issues))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -6,72 +6,56 @@ bodies follow from what it depends on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from deployments import errors
-from serve_app.api import dependencies, error_formats
-from serve_app.api.compatible.cohere import CohereError
-from serve_app.api.compatible.openai import ChatChunk, OpenAIError
-from serve_app.api.error_formats import PROBLEM, ErrorFormat
+from serve_app.api import dependencies
+from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, error_formats
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.idempotency import HEADER, MAX_KEY, REPLAYED, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID
 from serve_app.query.answer_events import AnswerEvent
-from serve_app.schemas.base import ResponseModel
+from serve_app.schemas.operations import Problem
 from serve_app.schemas.queries import EVENT_TYPES
 
 Errors = Iterable[type[errors.RagError]]
 _REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
 
 
-class Problem(ResponseModel):
-    """An error (RFC 9457)."""
-
-    type: str = Field(json_schema_extra={"format": "uri"}, description="where the error is described")
-    title: str
-    status: int
-    detail: str = Field(description="what was wrong this time, and what to do")
-    code: str = Field(
-        description="to decide by", json_schema_extra={"enum": [*(error.code for error in STATUS), METHOD_NOT_ALLOWED]}
-    )
-    retryable: bool = Field(description="whether the same request may succeed later")
-    request_id: str
-
-
-_DETAILS: dict[type[errors.RagError], str] = {
-    errors.RagError: "an unexpected error; the service's log has the details",
-    errors.BadInput: "There was an error parsing the body",
-    errors.InvalidRequest: "top_k is 51; at most 50 is allowed",
-    errors.InvalidFilter: "filter: unexpected end at character 17",
-    errors.UnknownCollection: "collections: there is no 'zakon'; there is 'default', 'zakoni'",
-    errors.UnknownModel: "model: there is no 'gpt-4o'; there is 'rag', 'all-MiniLM-L6-v2'",
-    errors.PromptTooLong: "the question leaves no room for passages in the model's context; shorten it",
-    errors.EmbedderMismatch: "the index holds passages of another embedding model; index the documents again",
-    errors.DocumentTooLarge: "body is limited to 52428800 bytes; send less at once",
-    errors.BodyTooSlow: "the body was not received whole within 60 s; send it faster, or less at once",
-    errors.UnsupportedDocument: "files: program.exe: this type is not supported",
-    errors.BrokenDocument: "files: empty.txt: the file is empty",
-    errors.NotFound: "job 'job_5f3a' does not exist",
-    errors.Conflict: "collection 'zakoni' exists; choose another name, or patch it",
-    errors.QuotaExceeded: "the tenant may keep 1000 documents; delete some first",
-    errors.IdempotencyMismatch: "Idempotency-Key was used for another request; choose a new one",
-    errors.Unauthenticated: "the key is not valid",
-    errors.Forbidden: "this key may only ask; use an admin key of the tenant",
-    errors.TenantSuspended: "tenant 'acme' is suspended; ask the platform to resume it",
-    errors.Unavailable: "the database is busy or gone",
-    errors.StageUnavailable: "retrieval has no replica that answers; try again",
-    errors.RateLimited: "600 requests a minute are this tenant's limit; wait as long as Retry-After says",
-    errors.Overloaded: "generation has too many requests at once; try again",
-    errors.RequestInProgress: "Idempotency-Key: the first request with it is still being worked on; wait",
-    errors.DeadlineExceeded: "generation did not finish within the deadline; send a larger X-Deadline-Ms",
-    errors.Unreachable: "uri: docs.example cannot be reached; try again",
-}
+_EXAMPLES = (
+    errors.RagError("an unexpected error; the service's log has the details"),
+    errors.BadInput("There was an error parsing the body"),
+    errors.InvalidRequest("top_k is 51; at most 50 is allowed", field="top_k"),
+    errors.InvalidFilter("filter: unexpected end at character 17", field="filter"),
+    errors.UnknownCollection("collections: there is no 'zakon'; there is 'default', 'zakoni'", field="collections"),
+    errors.UnknownModel("model: there is no 'gpt-4o'; there is 'rag', 'all-MiniLM-L6-v2'", field="model"),
+    errors.PromptTooLong("the question leaves no room for passages in the model's context; shorten it"),
+    errors.EmbedderMismatch("the index holds passages of another embedding model; index the documents again"),
+    errors.DocumentTooLarge("body is limited to 52428800 bytes; send less at once"),
+    errors.BodyTooSlow("the body was not received whole within 60 s; send it faster, or less at once"),
+    errors.UnsupportedDocument("files: program.exe: this type is not supported"),
+    errors.BrokenDocument("files: empty.txt: the file is empty"),
+    errors.NotFound("job 'job_5f3a' does not exist"),
+    errors.Conflict("collection 'zakoni' exists; choose another name, or patch it"),
+    errors.QuotaExceeded("the tenant may keep 1000 documents; delete some first"),
+    errors.IdempotencyMismatch("Idempotency-Key was used for another request; choose a new one"),
+    errors.Unauthenticated("the key is not valid"),
+    errors.Forbidden("this key may only ask; use an admin key of the tenant"),
+    errors.TenantSuspended("tenant 'acme' is suspended; ask the platform to resume it"),
+    errors.Unavailable("the database is busy or gone"),
+    errors.StageUnavailable("retrieval has no replica that answers; try again"),
+    errors.RateLimited("600 requests a minute are this tenant's limit; wait as long as Retry-After says"),
+    errors.Overloaded("generation has too many requests at once; try again"),
+    errors.RequestInProgress("Idempotency-Key: the first request with it is still being worked on; wait"),
+    errors.DeadlineExceeded("generation did not finish within the deadline; send a larger X-Deadline-Ms"),
+    errors.Unreachable("uri: docs.example cannot be reached; try again"),
+)
 
 _IMPLIED: dict[Callable[..., Any], Errors] = {
     dependencies.principal: (errors.Unauthenticated, errors.Unavailable),
@@ -177,10 +161,15 @@ def event_stream(
     return {"text/event-stream": {"itemSchema": event, "examples": shown}}
 
 
-def data_stream(schemas: Iterable[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
+_STREAMED: dict[type[BaseModel], None] = {}
+"""The schemas that streams refer to. The framework does not see them."""
+
+
+def data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
     """`content` of a stream of events that have no names: their data is one of these, or at the end [DONE]."""
-    forms: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
-    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": forms}}
+    _STREAMED.update(dict.fromkeys(schemas))
+    refs: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
+    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": refs}}
     event = {
         "type": "object",
         "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
@@ -225,7 +214,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         if told := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
             raised.update(codes[code] for code in told)
             del responses[status]
-    error_format = error_formats.of(route.path_format)
+    error_format = error_format_of(route.path_format)
     responses |= {
         str(status): _refusal(error_format, status, of_status)
         for status, of_status in _by_status(raised, error_format).items()
@@ -251,14 +240,15 @@ def _refusal(error_format: ErrorFormat, status: int, of_status: list[type[errors
     headers = ["WWW-Authenticate"] if status == 401 else []
     if status in WITH_RETRY_AFTER and any(error.retryable for error in of_status):
         headers.append("Retry-After")
-    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{error_format.schema}"}
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{error_format.model.__name__}"}
     examples: dict[str, Any] = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     if error_format is PROBLEM:
         schema = {"allOf": [schema, {"properties": {"code": {"enum": codes}}}]}
     else:
         examples = {
-            error.code: {"summary": error.title, "value": error_format.body(_example(error, STATUS[error]), None)}
-            for error in of_status
+            example.code: {"summary": example.title, "value": error_format.body(_problem(example), example.field)}
+            for example in _EXAMPLES
+            if type(example) in of_status
         }
     return {
         "description": ", or ".join(error.title for error in of_status),
@@ -271,22 +261,24 @@ def _share(components: dict[str, Any]) -> None:
     """What operations refer to."""
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    for form in (Problem, OpenAIError, CohereError, ChatChunk):
-        told = form.model_json_schema(ref_template="#/components/schemas/{model}")
-        components["schemas"] |= told.pop("$defs", {}) | {form.__name__: told}
+    for model in (*(error_format.model for error_format in error_formats()), *_STREAMED):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= schema.pop("$defs", {}) | {model.__name__: schema}
+    codes = [*(error.code for error in STATUS), METHOD_NOT_ALLOWED]
+    components["schemas"][Problem.__name__]["properties"]["code"]["enum"] = codes
     components["headers"] = HEADERS
     components["parameters"] = _PARAMETERS
     components["examples"] = {
-        error.code: {"summary": error.title, "value": _example(error, status)} for error, status in STATUS.items()
+        example.code: {"summary": example.title, "value": _problem(example)} for example in _EXAMPLES
     }
 
 
-def _example(error: type[errors.RagError], status: int) -> dict[str, Any]:
+def _problem(error: errors.RagError) -> dict[str, Any]:
     return {
         "type": f"https://rag.example/errors/{error.code.replace('_', '-')}",
         "title": error.title,
-        "status": status,
-        "detail": _DETAILS[error],
+        "status": STATUS[type(error)],
+        "detail": error.message,
         "code": error.code,
         "retryable": error.retryable,
         "request_id": _REQUEST_ID,

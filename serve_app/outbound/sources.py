@@ -45,7 +45,8 @@ class Sources:
         except TimeoutError:
             raise Unreachable(
                 f"{next(iter(uris))}: not fetched within {self._config.timeout_s:g} s, with all others of the request; "
-                "try again, or name fewer at once"
+                "try again, or name fewer at once",
+                field=next(iter(uris)),
             ) from None
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -59,4 +60,4 @@ class Sources:
             async with self._free:
                 return await source.fetch(uri, budget)
         except RagError as error:
-            raise type(error)(f"{field}: {error.message}") from error
+            raise type(error)(f"{field}: {error.message}", field=field) from error

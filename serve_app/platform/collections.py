@@ -111,7 +111,8 @@ class Collections:
             existing = await self.names(tenant_id)
             if unknown := sorted(wanted.difference(existing)):
                 raise UnknownCollection(
-                    f"collections: there is no {', '.join(map(repr, unknown))}; there is {_listed(existing)}"
+                    f"collections: there is no {', '.join(map(repr, unknown))}; there is {_listed(existing)}",
+                    field="collections",
                 )
 
     async def _views(
@@ -168,7 +169,7 @@ async def chunk_sizes(session: AsyncSession, tenant_id: str, names: Set[str]) ->
 
 def _check_sizes(sizes: ChunkSizes) -> None:
     if sizes.tokens is not None and sizes.overlap is not None and sizes.overlap >= sizes.tokens:
-        raise InvalidRequest("chunk_overlap must be smaller than chunk_tokens")
+        raise InvalidRequest("chunk_overlap must be smaller than chunk_tokens", field="chunk_overlap")
 
 
 def composed(name: str) -> str:

@@ -125,13 +125,15 @@ class Jobs:
         QuotaExceeded, and NotFound for a tenant that is not there.
         """
         if not new:
-            raise InvalidRequest("documents: none given")
+            raise InvalidRequest("documents: none given", field="documents")
         given = [checked(document) for document in new]
         wanted: dict[str, NewDocument] = {}
         for document_id, document in given:
             first = wanted.setdefault(document_id, document)
             if fingerprint_of(first) != fingerprint_of(document):
-                raise InvalidRequest(f"id {document_id!r} is given to two different documents of this request")
+                raise InvalidRequest(
+                    f"id {document_id!r} is given to two different documents of this request", field="id"
+                )
         job_id, now = f"job_{uuid4().hex}", self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
@@ -289,7 +291,7 @@ async def _before(session: AsyncSession, tenant_id: str, job_id: str) -> ColumnE
     """The condition on jobs older than this one, of which several may have come at once. Raises InvalidRequest."""
     at = await session.scalar(select(Job.created_at).where(of_tenant(Job, tenant_id), Job.id == job_id))
     if at is None:
-        raise InvalidRequest(f"after: there is no job {job_id[:80]!r}; begin with the first page again")
+        raise InvalidRequest(f"after: there is no job {job_id[:80]!r}; begin with the first page again", field="after")
     return or_(Job.created_at < at, and_(Job.created_at == at, Job.id < job_id))
 
 
@@ -319,7 +321,9 @@ async def _lock_documents(
         for document in locked:
             new = wanted[document.id]
             if document.owner != new.owner:
-                raise InvalidRequest(f"id {document.id!r} belongs to a document of another owner; choose another id")
+                raise InvalidRequest(
+                    f"id {document.id!r} belongs to a document of another owner; choose another id", field="id"
+                )
             if document.version:
                 settled[document.id] = document
             else:

@@ -82,9 +82,11 @@ class Keys:
         only slow down every request.
         """
         if (role == "platform") is not (tenant_id == PLATFORM):
-            raise InvalidRequest("role: a platform key belongs to no tenant, and every other key to one")
+            raise InvalidRequest("role: a platform key belongs to no tenant, and every other key to one", field="role")
         if expires_at is not None and expires_at <= self.clock():
-            raise InvalidRequest("expires_at: has passed; give a later time, or leave it out for a key that stays")
+            raise InvalidRequest(
+                "expires_at: has passed; give a later time, or leave it out for a key that stays", field="expires_at"
+            )
         async with self.database.transaction() as session:
             await require_open(session, tenant_id)
             secret, key = self._add(session, tenant_id, name, role, expires_at)

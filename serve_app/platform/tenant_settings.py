@@ -89,7 +89,10 @@ class Settings(Config):
         secret = self.webhook.secret or f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
         if secret == HIDDEN_SECRET:
             if before.webhook is None or before.webhook.secret is None:
-                raise InvalidRequest("settings.webhook.secret: there is none yet to keep; send one, or leave it out")
+                raise InvalidRequest(
+                    "settings.webhook.secret: there is none yet to keep; send one, or leave it out",
+                    field="settings.webhook.secret",
+                )
             secret = before.webhook.secret
         return self.model_copy(update={"webhook": self.webhook.model_copy(update={"secret": secret})})
 

@@ -219,17 +219,20 @@ class Tenants:
         try:
             checked = Settings.model_validate(settings)
         except ValidationError as error:
-            raise InvalidRequest(
-                "; ".join(f"settings.{'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors())
-            ) from None
+            issues = [(".".join(("settings", *map(str, issue["loc"]))), issue["msg"]) for issue in error.errors()]
+            explained = "; ".join(f"{field}: {problem}" for field, problem in issues)
+            raise InvalidRequest(explained, field=issues[0][0]) from None
         if checked.model is not None and checked.model not in self.models:
             known = ", ".join(map(repr, self.models)) or "none to choose from"
-            raise InvalidRequest(f"settings.model: {checked.model[:80]!r} is not deployed; there is {known}")
+            raise InvalidRequest(
+                f"settings.model: {checked.model[:80]!r} is not deployed; there is {known}", field="settings.model"
+            )
         if checked.webhook is not None:
             try:
                 self.webhook_url(checked.webhook.url)
             except InvalidRequest as error:
-                raise InvalidRequest(f"settings.webhook.url: {error.message}") from None
+                field = "settings.webhook.url"
+                raise InvalidRequest(f"{field}: {error.message}", field=field) from None
         return checked
 
     async def _stop(self, tenant_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+
+from deployments.errors import InvalidRequest
 
 # --- Requests
 
@@ -64,7 +66,16 @@ class Paged(Wire):
 
 def explain(issues: Iterable[Mapping[str, Any]]) -> str:
     """What pydantic found, one clause a field, e.g. `top_k: Input should be greater than 0`."""
-    return "; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in issues)
+    return "; ".join(f"{_place(issue) or 'body'}: {issue['msg']}" for issue in issues)
+
+
+def invalid_request(issues: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """The error for what pydantic found; its field is the first one that is wrong."""
+    return InvalidRequest(explain(issues), field=_place(issues[0]) or None)
+
+
+def _place(issue: Mapping[str, Any]) -> str:
+    return ".".join(map(str, issue["loc"]))
 
 
 # --- Responses

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+from pydantic import Field
+
 from deployments.types import StageStatus
 from serve_app.schemas.base import ResponseModel
 
@@ -44,6 +46,18 @@ class Readiness(ResponseModel):
         """Ready once every stage has a replica that is. `statuses`: of each stage's replicas."""
         stages = {name: Stage.of(replicas) for name, replicas in statuses.items()}
         return cls(ready=all(stage.ready for stage in stages.values()), stages=stages)
+
+
+class Problem(ResponseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(json_schema_extra={"format": "uri"}, description="where the error is described")
+    title: str
+    status: int
+    detail: str = Field(description="what was wrong this time, and what to do")
+    code: str = Field(description="to decide by")
+    retryable: bool = Field(description="whether the same request may succeed later")
+    request_id: str
 
 
 class DescribedError(ResponseModel):

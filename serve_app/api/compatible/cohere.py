@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_error_format
 from serve_app.schemas.base import ResponseModel, Text, Wire
 
 _MODEL = "the reranker's id: see /v1/models"
@@ -104,3 +105,12 @@ class CohereError(ResponseModel):
 
     id: str = Field(description="the request's id")
     message: str = Field(description="what was wrong this time, and what to do")
+
+
+def _error_body(problem: ProblemMembers, field: str | None) -> dict[str, Any]:
+    return {"id": problem["request_id"] or "", "message": problem["detail"]}
+
+
+COHERE_ERRORS = register_error_format(
+    ErrorFormat("application/json", CohereError, _error_body, 400), "/v1/rerank", "/v2"
+)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deployments.types import Usage
-from serve_app.api import error_formats
+from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import data, expected
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
@@ -67,8 +67,8 @@ class Completion:
                         yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(each.usage)})
             except Exception as error:
                 failed = expected(self.query_id, error)
-                told = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
-                yield data(error_formats.OPENAI.body(told, None))
+                problem = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
+                yield data(OPENAI_ERRORS.body(problem, failed.field))
                 return
         yield DONE
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
+from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_error_format
 from serve_app.query.answer_events import Source
 from serve_app.schemas.base import FilterText, Name, ResponseModel, Text, Wire
 
@@ -313,3 +314,22 @@ class OpenAIError(ResponseModel):
     """An error as OpenAI's API has it."""
 
     error: ErrorDetail
+
+
+_CODES = {"unauthenticated": "invalid_api_key", "prompt_too_long": "context_length_exceeded"}
+"""Codes that OpenAI's clients know by another name."""
+
+
+def _error_body(problem: ProblemMembers, field: str | None) -> dict[str, Any]:
+    status: int = problem["status"]
+    kind, code = "invalid_request_error", _CODES.get(problem["code"], problem["code"])
+    if status == 429:
+        kind = code = "rate_limit_exceeded"
+    elif status >= 500:
+        kind = "server_error"
+    return {"error": {"message": problem["detail"], "type": kind, "param": field, "code": code}}
+
+
+OPENAI_ERRORS = register_error_format(
+    ErrorFormat("application/json", OpenAIError, _error_body, 400), "/v1/chat", "/v1/embeddings", "/v1/models"
+)

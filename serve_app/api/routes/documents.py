@@ -34,7 +34,7 @@ from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import answers, refusals
 from serve_app.platform.collections import DEFAULT
 from serve_app.platform.new_document import Upload
-from serve_app.schemas.base import A_TIME, FilterText, Name, Text, Wire, explain
+from serve_app.schemas.base import A_TIME, FilterText, Name, Text, Wire, invalid_request
 from serve_app.schemas.documents import (
     AcceptedJob,
     DeletedDocuments,
@@ -289,7 +289,7 @@ def _validated(parse: Callable[[], M]) -> M:
     try:
         return parse()
     except ValidationError as error:
-        raise InvalidRequest(explain(error.errors())) from None
+        raise invalid_request(error.errors()) from None
 
 
 def _json_object(text: str) -> dict[str, Any]:

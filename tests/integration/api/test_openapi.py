@@ -88,7 +88,7 @@ async def test_refusals_are_problems_with_their_codes_and_an_example_of_each(doc
             if status < "400" or (path == "/readyz" and status == "503"):
                 continue
             where = f"{method} {path} {status}"
-            error_format = error_formats.of(path)
+            error_format = error_formats.error_format_of(path)
             assert list(answer["content"]) == [error_format.media_type], where
             content = answer["content"][error_format.media_type]
             assert content["examples"], where
@@ -122,7 +122,7 @@ async def test_answers_in_json_have_an_example_that_fits(document: dict[str, Any
     for method, path, operation in operations(document):
         for status, answer in operation["responses"].items():
             content = answer.get("content", {}).get(JSON)
-            refused = status >= "400" and error_formats.of(path) is not error_formats.PROBLEM
+            refused = status >= "400" and error_formats.error_format_of(path) is not error_formats.PROBLEM
             if content is None or path == "/v1/rpc" or refused:
                 continue
             where = f"{method} {path} {status}"

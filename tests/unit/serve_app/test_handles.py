@@ -8,12 +8,14 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
+from deployments.errors import InvalidRequest
 from deployments.generation.channel import Address
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.types import GenerationLoad, GenerationRequest
-from serve_app.handles import GenerationHandle
+from serve_app.handles import GenerationHandle, translate
 
 QUERY = ("t", "q")
 WORDS = "jedan dva tri četiri pet šest sedam osam devet deset"
@@ -110,3 +112,11 @@ async def test_a_query_that_somebody_reads_is_ended_by_its_id(serve: Serve, hand
         assert [delta.finish_reason async for delta in answer][-1] == "cancelled"
     await serve.emptied()
     assert not serve.calls[0].cancelled
+
+
+def test_a_replica_s_error_arrives_with_its_field() -> None:
+    raised = InvalidRequest("messages do not fit the chat template", field="messages")
+    remote = RayTaskError("send", "a traceback", raised).as_instanceof_cause()
+    arrived = translate("generation", remote)
+    assert type(arrived) is InvalidRequest
+    assert (arrived.message, arrived.field) == (raised.message, "messages")

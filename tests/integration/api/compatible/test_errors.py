@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from deployments.errors import Overloaded
-from serve_app.api import error_formats
-from serve_app.api.compatible.cohere import CohereError
-from serve_app.api.compatible.openai import OpenAIError
+from serve_app.api.compatible.cohere import COHERE_ERRORS, CohereError
+from serve_app.api.compatible.openai import OPENAI_ERRORS, OpenAIError
+from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of
 from tests.integration.api.compatible.conftest import fits
 from tests.integration.api.conftest import Api
 
@@ -21,16 +21,13 @@ COHERE = ["/v1/rerank", "/v2/rerank"]
 @pytest.mark.parametrize(
     ("path", "error_format"),
     [
-        *((path, error_formats.OPENAI) for path in [*OPENAI, "/v1/chat", "/v1/models/", "/v1/chat/other"]),
-        *((path, error_formats.COHERE) for path in [*COHERE, "/v2/other", "/v2"]),
-        *(
-            (path, error_formats.PROBLEM)
-            for path in ["/v1/query", "/v1/modelsx", "/v1", "/", "/v22", "/v1/documents/v2"]
-        ),
+        *((path, OPENAI_ERRORS) for path in [*OPENAI, "/v1/chat", "/v1/models/", "/v1/chat/other"]),
+        *((path, COHERE_ERRORS) for path in [*COHERE, "/v2/other", "/v2"]),
+        *((path, PROBLEM) for path in ["/v1/query", "/v1/modelsx", "/v1", "/", "/v22", "/v1/documents/v2"]),
     ],
 )
-def test_the_path_decides(path: str, error_format: error_formats.ErrorFormat) -> None:
-    assert error_formats.of(path) is error_format
+def test_the_path_decides(path: str, error_format: ErrorFormat) -> None:
+    assert error_format_of(path) is error_format
 
 
 def message(answer: httpx.Response, path: str) -> str:
@@ -110,7 +107,7 @@ async def test_what_may_succeed_later_says_when(api: Api) -> None:
 
 
 def test_too_many_requests_are_told_in_openai_s_words() -> None:
-    told = error_formats.OPENAI.body({"status": 429, "detail": "wait", "code": "rate_limited"}, None)
+    told = OPENAI_ERRORS.body({"status": 429, "detail": "wait", "code": "rate_limited"}, None)
     assert told == {
         "error": {
             "message": "wait", "type": "rate_limit_exceeded", "param": None, "code": "rate_limit_exceeded",
@@ -119,20 +116,32 @@ def test_too_many_requests_are_told_in_openai_s_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail", "field"),
+    ("path", "body", "field"),
     [
-        ("top_k is 51; at most 50 is allowed", "top_k"),
-        ("messages has 9000 characters; at most 8000 are allowed", "messages"),
-        ("input[3] has 9 characters; at most 8 are allowed", "input"),
-        ("collections: there is no 'x'", "collections"),
-        ("collections names 51; at most 50 are allowed", "collections"),
-        ("filter: unexpected end at character 17", "filter"),
-        ("generation: vLLM refused the request", None),
-        ("the prompt has 9 tokens", None),
-        ("tenant 'acme' is suspended", None),
+        ("/v1/chat/completions", {"top_k": 51}, "top_k"),
+        ("/v1/chat/completions", {"max_tokens": 4_097}, "max_tokens"),
+        ("/v1/chat/completions", {"max_completion_tokens": 4_097}, "max_completion_tokens"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * 8_001}]}, "messages"),
+        ("/v1/chat/completions", {"collections": ["x"]}, "collections"),
+        ("/v1/chat/completions", {"collections": ["x"] * 51}, "collections"),
+        ("/v1/chat/completions", {"filter": "metadata.year >"}, "filter"),
+        ("/v1/chat/completions", {"filter": "metadata.year < true"}, "filter"),
+        ("/v1/chat/completions", {"model": "nobody"}, "model"),
+        ("/v1/chat/completions", {"stop": ["a", 1]}, "stop.1"),
+        ("/v1/embeddings", {"input": ["a", "a" * 100_001]}, "input"),
+        ("/v1/embeddings", {"dimensions": 5}, "dimensions"),
     ],
 )
-def test_the_field_is_what_a_refusal_begins_with(detail: str, field: str | None) -> None:
-    problem = {"status": 422, "detail": detail, "code": "invalid_request"}
-    assert error_formats.OPENAI.body(problem, None)["error"]["param"] == field
-    assert error_formats.OPENAI.body(problem, "other.0")["error"]["param"] == "other.0"
+async def test_a_refusal_of_a_field_s_value_names_the_field(
+    api: Api, path: str, body: dict[str, Any], field: str
+) -> None:
+    valid: dict[str, Any] = {"model": "org/embedder", "input": "a"}
+    if path == "/v1/chat/completions":
+        valid = {"model": "rag", "messages": [{"role": "user", "content": "a"}]}
+    answer = await api.client.post(path, json=valid | body)
+    assert answer.json()["error"]["param"] == field
+
+
+async def test_other_refusals_name_no_field(api: Api) -> None:
+    answer = await api.client.get("/v1/models", headers=await api.key("platform"))
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, None)
