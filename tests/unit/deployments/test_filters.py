@@ -27,9 +27,9 @@ def write(filter: Filter) -> str:
         case Not(operand):
             return f"not ({write(operand)})"
         case And(operands):
-            return " and ".join(f"({write(each)})" for each in operands)
+            return " and ".join(f"({write(operand)})" for operand in operands)
         case Or(operands):
-            return " or ".join(f"({write(each)})" for each in operands)
+            return " or ".join(f"({write(operand)})" for operand in operands)
         case Comparison(field, operator, tuple() as values):
             return f"{field} {operator} [{', '.join(map(write_literal, values))}]"
         case Comparison(field, operator, value):

@@ -180,4 +180,4 @@ def test_undecided_text_is_of_the_default_language(text: str) -> None:
 def test_threads_agree() -> None:
     texts = [f"zakonima podatke {n} građanima" for n in range(200)]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda t: terms(t, "hr"), texts)) == [terms(t, "hr") for t in texts]
+        assert list(pool.map(lambda text: terms(text, "hr"), texts)) == [terms(text, "hr") for text in texts]

@@ -32,10 +32,10 @@ async def outbox(inbox: Inbox) -> AsyncIterator[Outbox]:
 
 
 class Stream:
-    """Pieces, each when it is told to go on; knows whether it was closed."""
+    """Gives each delta when it is released, and knows whether it was closed."""
 
-    def __init__(self, *pieces: TextDelta) -> None:
-        self._pieces = pieces
+    def __init__(self, *deltas: TextDelta) -> None:
+        self._deltas = deltas
         self.go = asyncio.Semaphore(0)
         self.closed = False
         self.stopped = asyncio.Event()
@@ -45,14 +45,14 @@ class Stream:
 
     async def deltas(self) -> AsyncGenerator[TextDelta]:
         try:
-            for piece in self._pieces:
+            for delta in self._deltas:
                 await self.go.acquire()
-                yield piece
+                yield delta
         finally:
             self.closed = True
 
-    def release(self, pieces: int) -> None:
-        for _ in range(pieces):
+    def release(self, count: int) -> None:
+        for _ in range(count):
             self.go.release()
 
 
@@ -79,7 +79,7 @@ async def until_tickets_are_read(inbox: Inbox, outbox: Outbox) -> None:
     await sending
 
 
-async def test_pieces_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
+async def test_deltas_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
     answer = await inbox.open()
     stream = Stream(TextDelta("čšž "), TextDelta("🦊\n"), LAST)
     sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
@@ -90,7 +90,7 @@ async def test_pieces_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, o
     assert stream.closed
 
 
-async def test_what_came_while_nobody_took_is_one_piece(inbox: Inbox, outbox: Outbox) -> None:
+async def test_what_came_before_it_was_taken_is_one_delta(inbox: Inbox, outbox: Outbox) -> None:
     answer = await inbox.open()
     stream = Stream(TextDelta("a"), TextDelta("b"), LAST)
     stream.release(3)
@@ -139,10 +139,13 @@ async def test_an_answer_that_is_closed_takes_nothing_more_and_harms_no_other(in
     assert await taken(answer) == LAST
 
 
-async def test_who_sends_what_nobody_reads_any_longer_is_told_at_once(inbox: Inbox, outbox: Outbox) -> None:
+async def test_the_replica_of_an_answer_that_is_no_longer_read_is_told_at_once(inbox: Inbox, outbox: Outbox) -> None:
     gone, finished, read = [await inbox.open() for _ in range(3)]
     streams = {answer: Stream(TextDelta("a"), LAST) for answer in (gone, finished, read)}
-    sending = [asyncio.create_task(outbox.send(each.deltas(), to.address, each.stop)) for to, each in streams.items()]
+    sending = [
+        asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
+        for answer, stream in streams.items()
+    ]
     for answer, stream in streams.items():
         stream.release(1)
         assert (await taken(answer)).text == "a"
@@ -159,7 +162,7 @@ async def test_who_sends_what_nobody_reads_any_longer_is_told_at_once(inbox: Inb
     assert await taken(read) == LAST
 
 
-async def test_who_sends_the_first_piece_of_what_nobody_awaits_is_told_then(inbox: Inbox, outbox: Outbox) -> None:
+async def test_a_replica_that_sends_the_first_delta_of_a_closed_answer_is_told(inbox: Inbox, outbox: Outbox) -> None:
     answer = await inbox.open()
     answer.close(finished=False)
     stream = Stream(TextDelta("a"), LAST)
@@ -183,8 +186,8 @@ async def test_an_engine_that_cannot_stop_one_answer_still_stops_others(inbox: I
         asyncio.create_task(outbox.send(stream.deltas(), first.address, broken)),
         asyncio.create_task(outbox.send(other.deltas(), second.address, other.stop)),
     ]
-    for answer, each in ((first, stream), (second, other)):
-        each.release(2)
+    for answer, source in ((first, stream), (second, other)):
+        source.release(2)
         await taken(answer)
         answer.close(finished=False)
     await asyncio.gather(*sending)
@@ -210,7 +213,7 @@ async def test_a_failure_is_raised_after_what_came_before_it(inbox: Inbox) -> No
 
 
 @pytest.mark.parametrize("sent", [b"x" * 28, b"\xff" * 28, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"])
-async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
+async def test_a_connection_without_a_genuine_ticket_is_closed(inbox: Inbox, sent: bytes) -> None:
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
     writer.write(sent)
@@ -219,7 +222,7 @@ async def test_who_knows_no_ticket_is_let_go(inbox: Inbox, sent: bytes) -> None:
     writer.close()
 
 
-async def test_a_piece_that_is_too_large_ends_the_connection(inbox: Inbox) -> None:
+async def test_a_delta_that_is_too_large_ends_the_connection(inbox: Inbox) -> None:
     answer = await inbox.open()
     reader, writer = await asyncio.open_connection(HOST, answer.address.port)
     writer.write((channel.MAX_DELTA_BYTES + 1).to_bytes(4, "big") + answer.address.ticket)
@@ -274,10 +277,10 @@ async def test_an_answer_whose_reader_left_first_leaves_the_connection_to_the_ne
 ) -> None:
     gone, answer = await inbox.open(), await inbox.open()
     gone.close()
-    for each in (gone, answer):
+    for destination in (gone, answer):
         stream = Stream(LAST)
         stream.release(1)
-        await outbox.send(stream.deltas(), each.address, stream.stop)
+        await outbox.send(stream.deltas(), destination.address, stream.stop)
     assert await taken(answer) == LAST
 
 

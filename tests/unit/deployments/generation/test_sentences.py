@@ -98,7 +98,7 @@ def test_markdown() -> None:
         "---\n```\n"
     )
     found = split_sentences(text, "hr")
-    assert [(s.heading, s.text) for s in found] == [
+    assert [(sentence.heading, sentence.text) for sentence in found] == [
         ("Čuvanje", "Dokumenti se čuvaju trideset dana, vidi upute i rag status."),
         ("Čuvanje", "Citat je rečenica."),
         ("Iznimke", "Računi se čuvaju 11 godina"),

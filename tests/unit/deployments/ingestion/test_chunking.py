@@ -45,68 +45,68 @@ def letters(*texts: str) -> Counter[str]:
 def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens: int, overlap: int) -> None:
     tokenizer = word_tokenizer()
     chunks = split(text, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)
-    assert [each.position for each in chunks] == list(range(len(chunks)))
+    assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
     reached = 0
-    for each in chunks:
-        assert len(tokenizer.encode(each.text, add_special_tokens=False)) <= chunk_tokens
+    for chunk in chunks:
+        assert len(tokenizer.encode(chunk.text, add_special_tokens=False)) <= chunk_tokens
         next_letter = len(text) - len(text[reached:].lstrip())
-        start = text.rfind(each.text, 0, next_letter + len(each.text))
+        start = text.rfind(chunk.text, 0, next_letter + len(chunk.text))
         assert start >= 0, "text between two chunks is lost, or out of order"
-        reached = max(reached, start + len(each.text))
+        reached = max(reached, start + len(chunk.text))
     assert not text[reached:].strip()
     if overlap == 0:
-        assert letters(*(each.text for each in chunks)) == letters(text)
+        assert letters(*(chunk.text for chunk in chunks)) == letters(text)
 
 
 @pytest.mark.parametrize("text", ["# \n\nb c", "| a |\n| - |\n| b c |\n| d |"])
 def test_a_heading_or_header_that_fills_a_chunk_leaves_no_room_and_is_split_with_the_rest(text: str) -> None:
     for size in range(1, 8):
-        assert letters(*(each.text for each in split(text, chunk_tokens=size, overlap=0))) >= letters(text)
+        assert letters(*(chunk.text for chunk in split(text, chunk_tokens=size, overlap=0))) >= letters(text)
 
 
 def test_without_overlap_every_character_comes_once() -> None:
     text = "# Zakon\n\n" + "\n\n".join(f"## Članak {n}.\n\n" + "Rok za žalbu je 15 dana. " * n for n in range(1, 20))
-    assert letters(*(each.text for each in split(text, overlap=0))) == letters(text)
+    assert letters(*(chunk.text for chunk in split(text, overlap=0))) == letters(text)
 
 
 def test_an_article_comes_with_its_own_heading_only() -> None:
     text = "# Zakon\n\nUvod.\n\n## Članak 1.\n\nPrvi.\n\n## Članak 2.\n\n" + "Drugi je dug. " * 30
     chunks = split(text)
-    assert [each.headings for each in chunks[:2]] == [("Zakon",), ("Zakon", "Članak 1.")]
+    assert [chunk.headings for chunk in chunks[:2]] == [("Zakon",), ("Zakon", "Članak 1.")]
     assert chunks[1].text == "## Članak 1.\n\nPrvi."
     assert chunks[2].text.startswith("## Članak 2.")
     assert len(chunks) > 3
-    assert {each.headings for each in chunks[2:]} == {("Zakon", "Članak 2.")}
+    assert {chunk.headings for chunk in chunks[2:]} == {("Zakon", "Članak 2.")}
 
 
 def test_headings_that_follow_one_another_stay_with_the_text_below_them() -> None:
     chunks = split("# Zakon\n\n# Pojmovi\n\n## Članak 1.\n\nTekst.")
-    assert [(each.text, each.headings) for each in chunks] == [
+    assert [(chunk.text, chunk.headings) for chunk in chunks] == [
         ("# Zakon\n\n# Pojmovi\n\n## Članak 1.\n\nTekst.", ("Pojmovi", "Članak 1."))
     ]
 
 
 def test_no_chunk_is_a_heading_alone_where_text_fits_below_it() -> None:
     chunks = split("# Pojmovi\n\n## Članak 2.\n\n" + "riječ " * 60, overlap=0)
-    assert [each.text.count("riječ") for each in chunks] == [34, 26]
+    assert [chunk.text.count("riječ") for chunk in chunks] == [34, 26]
     assert chunks[0].text.startswith("# Pojmovi\n\n## Članak 2.\n\nriječ")
 
 
 def test_a_heading_as_long_as_a_chunk_stands_alone() -> None:
     chunks = split("# " + "Dug " * 35 + "\n\n" + "riječ " * 60, overlap=0)
     assert chunks[0].text == "# " + ("Dug " * 35).strip()
-    assert all("riječ" in each.text for each in chunks[1:])
+    assert all("riječ" in chunk.text for chunk in chunks[1:])
 
 
 def test_a_heading_of_a_higher_level_ends_the_path_below_it() -> None:
     chunks = split("# A\n\n## B\n\n### C\n\nc\n\n## D\n\nd\n\n# E\n\ne")
-    assert [each.headings for each in chunks] == [("A", "B", "C"), ("A", "D"), ("E",)]
+    assert [chunk.headings for chunk in chunks] == [("A", "B", "C"), ("A", "D"), ("E",)]
 
 
 @pytest.mark.parametrize("fence", ["```", "~~~~"])
 def test_a_comment_in_code_is_no_heading(fence: str) -> None:
     chunks = split(f"# A\n\n{fence}python\n# komentar\n{fence}\n\ntekst")
-    assert [each.headings for each in chunks] == [("A",)]
+    assert [chunk.headings for chunk in chunks] == [("A",)]
 
 
 def test_chunks_share_text_up_to_the_overlap() -> None:
@@ -125,9 +125,9 @@ def test_chunks_fit_by_the_bundled_models_own_tokens() -> None:
         f"## Članak {n}.\n\n" + f"({n}) Žalbu rješava ministarstvo, čl. {n}/2. " * n for n in range(1, 25)
     )
     chunks = split(text, chunk_tokens=220, overlap=32, tokenizer=tokenizer)
-    sizes = [len(tokenizer.encode(each.text, add_special_tokens=False)) for each in chunks]
+    sizes = [len(tokenizer.encode(chunk.text, add_special_tokens=False)) for chunk in chunks]
     assert 150 < max(sizes) <= 220
-    assert letters(*(each.text for each in chunks)) >= letters(text)
+    assert letters(*(chunk.text for chunk in chunks)) >= letters(text)
 
 
 TABLE_HEADER = "| Usluga | Cijena |\n| --- | --- |\n"
@@ -139,7 +139,7 @@ def table(rows: int) -> str:
 
 def test_a_table_that_fits_is_whole_and_takes_what_fits_beside_it() -> None:
     text = "riječ " * 30 + "\n\nCijene:\n\n" + table(3) + "\n\nKraj."
-    assert [each.text for each in split(text, overlap=0)] == [
+    assert [chunk.text for chunk in split(text, overlap=0)] == [
         ("riječ " * 30 + "\n\nCijene:").strip(),
         table(3) + "\n\nKraj.",
     ]
@@ -151,40 +151,40 @@ def test_a_table_further_below_a_heading_may_fill_a_chunk() -> None:
     whole = table(5)
     size = len(word_tokenizer().encode(whole, add_special_tokens=False))
     text = f"# Naslov s više riječi\n\n{'riječ ' * size}\n\n{whole}\n\n{'riječ ' * size}"
-    assert whole in [each.text for each in split(text, chunk_tokens=size, overlap=0)]
+    assert whole in [chunk.text for chunk in split(text, chunk_tokens=size, overlap=0)]
 
 
 def test_a_larger_table_is_cut_between_rows_below_its_header() -> None:
     chunks = split(f"# Cjenik\n\n## Usluge\n\n{table(50)}\n\nNapomena.", chunk_tokens=60)
     assert chunks[0].text.startswith(f"# Cjenik\n\n## Usluge\n\n{TABLE_HEADER}| usluga 0 |")
-    assert all(each.text.startswith(TABLE_HEADER) for each in chunks[1:])
+    assert all(chunk.text.startswith(TABLE_HEADER) for chunk in chunks[1:])
     assert chunks[-1].text.endswith("\n\nNapomena.")
-    rows = [line for each in chunks for line in each.text.splitlines() if line.startswith("| usluga")]
+    rows = [line for chunk in chunks for line in chunk.text.splitlines() if line.startswith("| usluga")]
     assert rows == table(50).splitlines()[2:]
-    assert {each.headings for each in chunks} == {("Cjenik", "Usluge")}
-    sizes = [len(word_tokenizer().encode(each.text, add_special_tokens=False)) for each in chunks]
+    assert {chunk.headings for chunk in chunks} == {("Cjenik", "Usluge")}
+    sizes = [len(word_tokenizer().encode(chunk.text, add_special_tokens=False)) for chunk in chunks]
     assert max(sizes) <= 60
     assert min(sizes[:-1]) > 40
 
 
 def test_a_row_that_does_not_fit_is_cut_below_the_header() -> None:
     chunks = split(f"{table(2)}\n| {'dug ' * 100} | 7 |\n| zadnja | 8 |", chunk_tokens=50, overlap=0)
-    assert all(each.text.startswith(TABLE_HEADER) for each in chunks)
-    assert sum(each.text.count("dug ") + each.text.count("dug\n") for each in chunks) >= 95
-    assert letters(*(each.text.removeprefix(TABLE_HEADER) for each in chunks))["g"] == 102
+    assert all(chunk.text.startswith(TABLE_HEADER) for chunk in chunks)
+    assert sum(chunk.text.count("dug ") + chunk.text.count("dug\n") for chunk in chunks) >= 95
+    assert letters(*(chunk.text.removeprefix(TABLE_HEADER) for chunk in chunks))["g"] == 102
     assert chunks[-1].text.endswith("| zadnja | 8 |")
 
 
 def test_a_header_larger_than_half_a_chunk_is_not_repeated() -> None:
     wide = "| " + " | ".join(f"stupac {n}" for n in range(12)) + " |\n|" + " --- |" * 12
     chunks = split("\n".join([wide, *("| x " * 12 + "|" for _ in range(5))]), chunk_tokens=60, overlap=0)
-    assert sum("stupac 0" in each.text for each in chunks) == 1
+    assert sum("stupac 0" in chunk.text for chunk in chunks) == 1
 
 
 def test_what_only_looks_like_a_table_is_split_as_text() -> None:
     code = "```\n" + table(30) + "\n```"
-    assert sum(TABLE_HEADER in each.text for each in split(code)) == 1
-    assert sum("| a |" in each.text for each in split("| a |\n" * 60, overlap=0)) > 1
+    assert sum(TABLE_HEADER in chunk.text for chunk in split(code)) == 1
+    assert sum("| a |" in chunk.text for chunk in split("| a |\n" * 60, overlap=0)) > 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -196,27 +196,27 @@ def test_what_only_looks_like_a_table_is_split_as_text() -> None:
 def test_with_tables_chunks_still_fit_and_lose_nothing(blocks: list[str], chunk_tokens: int, overlap: int) -> None:
     tokenizer, text = word_tokenizer(), "\n\n".join(blocks)
     chunks = split(text, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)
-    assert all(len(tokenizer.encode(each.text, add_special_tokens=False)) <= chunk_tokens for each in chunks)
-    assert letters(*(each.text for each in chunks)) >= letters(text)
+    assert all(len(tokenizer.encode(chunk.text, add_special_tokens=False)) <= chunk_tokens for chunk in chunks)
+    assert letters(*(chunk.text for chunk in chunks)) >= letters(text)
 
 
 def test_a_chunk_is_on_the_page_where_it_begins() -> None:
     text = "# A\n\n" + "prva " * 60 + "\n\n## B\n\n" + table(40) + "\n\n# C\n\ntreća"
     pages = ((0, 1), (text.index("\n\n## B"), 2), (text.index("| usluga 30"), 3), (text.index("# C"), 7))
     chunks = split_into_chunks(ParsedDocument("", text, pages), word_tokenizer(), chunk_tokens=60, overlap=8)
-    assert [each.page for each in chunks] == sorted(each.page or 0 for each in chunks)
-    for each in chunks:
-        beginning = each.text.removeprefix(TABLE_HEADER) if each.headings == ("A", "B") else each.text
+    assert [chunk.page for chunk in chunks] == sorted(chunk.page or 0 for chunk in chunks)
+    for chunk in chunks:
+        beginning = chunk.text.removeprefix(TABLE_HEADER) if chunk.headings == ("A", "B") else chunk.text
         expected = 1 if "prva" in beginning else 7 if "treća" in beginning else 2
         late = beginning.startswith(tuple(f"| usluga {n} " for n in range(30, 40)))
-        assert each.page == (3 if late else expected)
-    assert {each.page for each in chunks} == {1, 2, 3, 7}
-    assert [each.page for each in split("Bez stranica.")] == [None]
+        assert chunk.page == (3 if late else expected)
+    assert {chunk.page for chunk in chunks} == {1, 2, 3, 7}
+    assert [chunk.page for chunk in split("Bez stranica.")] == [None]
 
 
 def test_a_large_table_takes_time_in_proportion_to_its_rows() -> None:
     chunks = split(table(20_000), chunk_tokens=220)
-    assert sum(each.text.count("| usluga") for each in chunks) == 20_000
+    assert sum(chunk.text.count("| usluga") for chunk in chunks) == 20_000
 
 
 def test_no_text_no_chunks() -> None:

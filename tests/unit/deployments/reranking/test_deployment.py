@@ -68,14 +68,14 @@ def candidate(text: str, fused: float = 0.5, title: str = "") -> Candidate:
 
 
 def ids(candidates: Sequence[Candidate]) -> list[str]:
-    return [each.passage.id for each in candidates]
+    return [reranked.passage.id for reranked in candidates]
 
 
 async def test_the_first_are_reordered_and_the_rest_stay_behind(reranking: Reranking) -> None:
     given = [candidate("dog"), candidate("a rok"), candidate("rok za"), candidate("rok za žalbu"), candidate("rok")]
     found = await reranking.rerank("rok za žalbu", "en", given)
     assert ids(found) == ["rok za", "a rok", "dog", "rok za žalbu", "rok"]
-    assert [each.scores.rerank for each in found] == [
+    assert [reranked.scores.rerank for reranked in found] == [
         pytest.approx(0.5 * 2 / 3 + 0.25),
         pytest.approx(0.5 * 1 / 3 + 0.25),
         pytest.approx(0.25),

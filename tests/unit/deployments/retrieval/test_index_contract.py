@@ -55,7 +55,7 @@ async def test_a_question_without_a_vector_is_found_by_its_terms_alone(
     )
     found = await index.search(without_vector(request_for(lexical={7: 1.0})))
     assert ids(found) == ["strong", "weak"]
-    assert [(each.scores.dense, each.scores.lexical, each.scores.fused) for each in found] == [
+    assert [(candidate.scores.dense, candidate.scores.lexical, candidate.scores.fused) for candidate in found] == [
         (None, 2, 1),
         (None, 1, 0.5),
     ]
@@ -92,7 +92,10 @@ async def test_each_half_brings_its_own_candidates_with_the_other_halfs_score(
     index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
 ) -> None:
     await index.upsert(embedder, [entry("d", (1, 0, 0, 0), {7: 1.0}), entry("l", (0.6, 0.8, 0, 0), {8: 1.0})])
-    found = {c.passage.id: c.scores for c in await index.search(request_for((1, 0, 0, 0), {8: 1.0}, limit=1))}
+    found = {
+        candidate.passage.id: candidate.scores
+        for candidate in await index.search(request_for((1, 0, 0, 0), {8: 1.0}, limit=1))
+    }
     assert found["d"].lexical == 0
     assert found["l"].dense == pytest.approx(0.6)
 
@@ -144,7 +147,7 @@ async def test_private_passages_are_their_owners_alone(
 
 
 async def test_collections_narrow(index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request) -> None:
-    await index.upsert(embedder, [entry(c, collection=c) for c in ("x", "y", "z")])
+    await index.upsert(embedder, [entry(name, collection=name) for name in ("x", "y", "z")])
     assert set(ids(await index.search(request_for(collections=("x", "z", 'q"]'))))) == {"x", "z"}
 
 
@@ -194,7 +197,7 @@ async def test_a_version_s_passages_are_read_in_order_window_by_window(
         entry("p0", document_id="d", version="v2", tenant_id="other", text="theirs"),
     ]
     await index.upsert(embedder, [*stored, *others])
-    by_position = sorted((each.passage for each in stored), key=lambda passage: passage.position)
+    by_position = sorted((stored_entry.passage for stored_entry in stored), key=lambda passage: passage.position)
     assert await index.read("t", "d", "v2", limit=3) == by_position[:3]
     assert await index.read("t", "d", "v2", after=2, limit=3) == by_position[3:]
     assert await index.read("t", "d", "v2", after=3, limit=3) == []
@@ -229,11 +232,13 @@ async def test_a_version_is_copied_with_other_metadata_and_the_same_vectors(
     for made, was in zip(copies, stored, strict=True):
         expected = {"year": 2019, "type": 1, "headings": was.passage.metadata["headings"]}
         assert made == replace(was.passage, id=made.id, version="v2", metadata=expected)
-    assert await index.read("t", "d", "v1", limit=10) == [each.passage for each in stored]
+    assert await index.read("t", "d", "v1", limit=10) == [stored_entry.passage for stored_entry in stored]
     scores = []
     for condition in ("metadata.year == 2019", "metadata.draft == true and document_id == 'd'"):
         found = await index.search(request_for((1, 1, 0, 0), {7: 1.0}, filter=parse(condition)))
-        scores.append({each.passage.position: (each.scores.dense, each.scores.lexical) for each in found})
+        scores.append(
+            {candidate.passage.position: (candidate.scores.dense, candidate.scores.lexical) for candidate in found}
+        )
     assert len(scores[0]) == 3
     assert scores[0] == scores[1]
     for old_key in ("metadata.type == 'zakon'", "metadata.draft == true"):
@@ -277,7 +282,7 @@ async def test_delete_removes_a_document_and_counts(
 async def test_delete_versions_removes_those_and_no_others(
     index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
 ) -> None:
-    await index.upsert(embedder, [entry(v, document_id="d", version=v) for v in ("v1", "v2", "v3")])
+    await index.upsert(embedder, [entry(version, document_id="d", version=version) for version in ("v1", "v2", "v3")])
     await index.upsert(embedder, [entry("e", document_id="e", version="v1")])
     await index.upsert(embedder, [entry("other", tenant_id="other", document_id="d", version="v1")])
     gone = [DocumentVersion("d", "v1"), DocumentVersion("d", "v3"), DocumentVersion("none", "v9")]

@@ -96,6 +96,12 @@ async def opened() -> AsyncIterator[Callable[[RetrievalConfig], Any]]:
         await asyncio.to_thread(index.close)
 
 
+def within(seconds: float, index: MilvusIndex) -> None:
+    """Change how long a call to Milvus may take."""
+    config = index._config.model_copy(update={"timeout_s": seconds})
+    index._config = index._connection._config = config
+
+
 @pytest.mark.parametrize("end", [Holder.release, Holder.kill], ids=["released", "killed"])
 async def test_opening_waits_for_the_holder_of_the_folder(
     folder: Path,
@@ -180,7 +186,7 @@ asyncio.run(main())
     )
     assert ended.returncode == -signal.SIGKILL
     index = await opened(RetrievalConfig(uri=str(folder)))
-    assert [c.passage.id for c in await index.search(request_for())] == ["2"]
+    assert [candidate.passage.id for candidate in await index.search(request_for())] == ["2"]
 
 
 async def test_searches_beside_writes_always_see_every_passage(
@@ -194,7 +200,7 @@ async def test_searches_beside_writes_always_see_every_passage(
     await index.upsert(embedder, [entry(str(n)) for n in range(20)])
     writes = asyncio.gather(*(index.upsert(embedder, [entry(f"new-{n}")]) for n in range(10)))
     while not writes.done():
-        found = {c.passage.id for c in await index.search(request_for(lexical={10: 1.0}))}
+        found = {candidate.passage.id for candidate in await index.search(request_for(lexical={10: 1.0}))}
         assert {str(n) for n in range(20)} <= found
     await writes
 
@@ -203,7 +209,7 @@ async def test_a_call_that_takes_too_long_is_given_up(
     folder: Path, opened: Callable[[RetrievalConfig], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = await opened(RetrievalConfig(uri=str(folder)))
-    monkeypatch.setattr(index._connection, "_config", RetrievalConfig(uri=str(folder), timeout_s=0.5))
+    within(0.5, index)
     stuck = threading.Event()
     monkeypatch.setattr(index, "_collections", stuck.wait)
     with pytest.raises(StageUnavailable, match=r"0\.5 s \(retrieval\.timeout_s\)"):
@@ -255,15 +261,17 @@ async def test_a_server_that_restarts_is_found_again(
 ) -> None:
     server = lite_server_at(tmp_path / "data")
     await asyncio.to_thread(server.start)
-    index = await opened(RetrievalConfig(uri=server.uri, timeout_s=5))
+    index = await opened(RetrievalConfig(uri=server.uri))
     await index.upsert(embedder, [entry("a")])
     server.stop()
+    within(1, index)
     # More attempts than one, so that the client's back-off has grown.
     for call in (index.search(request_for()), index.upsert(embedder, [entry("b")]), index.check()):
         with pytest.raises(StageUnavailable, match=str(server.port)):
             await call
     await asyncio.to_thread(server.start)
-    assert [c.passage.id for c in await index.search(request_for())] == ["a"]
+    within(30, index)
+    assert [candidate.passage.id for candidate in await index.search(request_for())] == ["a"]
     await index.upsert(embedder, [entry("b")])
     assert await index.delete("t", "doc-a") == 1
 
@@ -292,7 +300,7 @@ async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.Mo
 
 
 class Calls:
-    """How many questions each call to Milvus held. Fails those of the tenant `bad`, and does not count them."""
+    """How many questions candidate call to Milvus held. Fails those of the tenant `bad`, and does not count them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[int] = []
@@ -360,14 +368,16 @@ async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
     assert set(calls.made) == {1}
     calls.made.clear()
     shared = await answers(together)
-    assert [type(found) for found in shared] == [str if r.scope.tenant_id == "bad" else list for r in requests]
+    assert [type(found) for found in shared] == [
+        str if request.scope.tenant_id == "bad" else list for request in requests
+    ]
     for mine, yours in zip(shared, alone, strict=True):
         if isinstance(mine, str):
             assert mine == yours
             continue
-        assert [each.passage for each in mine] == [each.passage for each in yours]
+        assert [candidate.passage for candidate in mine] == [candidate.passage for candidate in yours]
         for half in ("dense", "lexical", "fused"):
-            scores = [[getattr(each.scores, half) for each in found] for found in (mine, yours)]
+            scores = [[getattr(candidate.scores, half) for candidate in found] for found in (mine, yours)]
             # Not equal: a product of matrices and one of a matrix and a vector round differently.
             assert scores[0] == [score if score is None else pytest.approx(score, abs=1e-6) for score in scores[1]]
     assert sorted(calls.made) == [4] * (len(scopes) - 1) + [6] * (len(scopes) - 1)
@@ -381,10 +391,9 @@ async def test_the_wait_for_a_call_counts_as_its_time(
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = RetrievalConfig(uri=lite_server.uri, collection_prefix="slow")
-    index = await opened(config)
+    index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="slow"))
     await index.upsert(embedder, [entry("a")])
-    monkeypatch.setattr(index._connection, "_config", config.model_copy(update={"timeout_s": 0.5}))
+    within(0.5, index)
     called, go_on = [], threading.Event()
 
     def slow(client: MilvusClient, name: str, data: list[Any], **options: Any) -> Any:

@@ -58,7 +58,7 @@ async def test_writers_at_once_on_a_milvus_lite_server_lose_nothing(
 ) -> None:
     for turn in range(4):
         entries = [entry(f"p{turn}-{n}", tenant_id="writers", document_id="d") for n in range(12)]
-        await asyncio.gather(*(index.upsert(embedder, [each]) for each in entries))
+        await asyncio.gather(*(index.upsert(embedder, [written]) for written in entries))
     assert len(await index.search(request_for(tenant_id="writers", limit=100))) == 48
 
 
