@@ -31,12 +31,11 @@ Request = Callable[..., RetrievalRequest]
 
 HOLDER = """
 import sys
-from deployments.retrieval.lite import LiteFolder
-folder = LiteFolder(sys.argv[1])
-assert folder.try_start()
+from milvus_lite.db import MilvusLite
+database = MilvusLite(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()
-folder.stop()
+database.close()
 """
 
 
