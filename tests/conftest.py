@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cluster import node
 
@@ -21,6 +22,9 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="rag-tests-"))
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_FOLDER / "ray-token")
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_FOLDER / "hypothesis")
 node.read_or_make_secret(_FOLDER / "ray-token")
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 _TESTS = Path(__file__).parent

@@ -27,7 +27,6 @@ def test_nobody_feels_what_is_not_theirs(worlds: Worlds) -> None:
         settings=settings(
             max_examples=10,
             stateful_step_count=30,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import InvalidFilter
@@ -63,13 +63,11 @@ filters = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(filters)
 def test_what_is_written_is_read_back(filter: Filter) -> None:
     assert parse(write(filter), max_bytes=100_000, max_depth=50) == filter
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="metadata.x ()[]='\"<>!andorti12,\\", max_size=60))
 def test_any_text_is_a_filter_or_refused_as_one(text: str) -> None:
     message = "filter: "
@@ -179,7 +177,6 @@ def test_numbers_compare_across_int_and_float() -> None:
     assert holds("metadata.x >= -1.5e-3", x=0)
 
 
-@settings(deadline=None)
 @given(filters, st.dictionaries(st.sampled_from(["year", "a-b_C", "and"]), literals | st.none(), max_size=3))
 def test_not_is_the_opposite(filter: Filter, metadata: dict[str, Any]) -> None:
     assert matches(Not(filter), **DOCUMENT, metadata=metadata) is not matches(filter, **DOCUMENT, metadata=metadata)

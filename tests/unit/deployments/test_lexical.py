@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments import lexical
@@ -46,14 +46,12 @@ def test_different_words_stay_apart(words: tuple[str, str]) -> None:
     assert terms(words[0], "hr") != terms(words[1], "hr")
 
 
-@settings(deadline=None)
 @given(CROATIAN)
 def test_text_without_accents_meets_text_with_them(text: str) -> None:
     assert terms(text, "hr") == terms(text.translate(TO_ASCII), "hr")
     assert terms(text, "hr") == terms(text.replace("đ", "dj"), "hr")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["hr", "en"]))
 def test_any_text_has_plain_terms(text: str, language: Language) -> None:
     for term in terms(text, language):
@@ -107,7 +105,6 @@ def test_a_terms_id_is_the_same_in_every_process() -> None:
         assert int(found.stdout) == term_id("zakon") == 1193045202
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_ids_fit_milvus_and_leave_one_free(term: str) -> None:
     assert lexical.NO_TERMS < term_id(term) <= 2**32 - 2

@@ -40,7 +40,7 @@ def letters(*texts: str) -> Counter[str]:
     return Counter("".join("".join(texts).split()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=MARKDOWN, chunk_tokens=st.integers(1, 50), overlap=st.integers(0, 60))
 def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens: int, overlap: int) -> None:
     tokenizer = word_tokenizer()
@@ -187,7 +187,7 @@ def test_what_only_looks_like_a_table_is_split_as_text() -> None:
     assert sum("| a |" in chunk.text for chunk in split("| a |\n" * 60, overlap=0)) > 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     blocks=st.lists(st.one_of(MARKDOWN, st.integers(0, 30).map(table)), max_size=6),
     chunk_tokens=st.integers(1, 80),

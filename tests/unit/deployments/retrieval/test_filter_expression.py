@@ -139,7 +139,7 @@ def test_an_engine_agrees_with_matches(
     corpus = Corpus(tmp_path / "index", entry, embedder)
     limit = len(corpus.entries)
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(filters)
     def agree(filter: Filter) -> None:
         assert corpus.found(request_for(filter=filter, limit=limit)) == corpus.expected(filter)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.retrieval.fusion import dense_share, fuse
@@ -60,7 +60,6 @@ def test_ties_are_broken_by_id() -> None:
 halves = st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 1), st.floats(0, 9)), unique_by=lambda c: c[0])
 
 
-@settings(deadline=None)
 @given(halves, halves, st.floats(0, 1))
 def test_every_candidate_comes_out_once_in_order_of_its_score(
     dense: list[tuple[str, float, float]], lexical: list[tuple[str, float, float]], weight: float

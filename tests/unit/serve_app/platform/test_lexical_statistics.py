@@ -122,7 +122,7 @@ async def temporary_database() -> AsyncIterator[Database]:
         await database.close()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), st.none() | st.tuples(st.integers(0, 9), small)), max_size=8)
 )
