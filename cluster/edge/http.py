@@ -7,8 +7,8 @@ The connection ends when the client is silent for `http_options.keep_alive_timeo
 head, or does not read what is sent to it. The middleware treats each request:
 
 - Headers that control Serve are removed.
-- Only the first UNASKED bytes or so of a body are let in. The rest follows when the service asks for it, once it knows
-  the key.
+- Only about the first UNREQUESTED_BYTES of a body are let in. The rest follows when the service asks for it, once it
+  knows the key.
 - An answer has one X-Request-ID, the service's.
 - Serve's own answers, in plain text and with Serve's statuses, become problems. So does a missing answer.
 """
@@ -29,11 +29,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
-from serve_app.api.body_flow import EXTENSION, UNASKED, may_be_held_back
+from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES, may_be_held_back
 from serve_app.api.errors import problem_of
-from serve_app.api.middleware import FOR_SERVE, REQUEST_ID
+from serve_app.api.middleware import REQUEST_ID, SERVE_HEADERS
 
-SERVE_CONTROL_HEADERS = frozenset(name.encode() for name in (*FOR_SERVE, "serve-multiplexed-model-id", "x-session-id"))
+SERVE_CONTROL_HEADERS = frozenset(
+    name.encode() for name in (*SERVE_HEADERS, "serve-multiplexed-model-id", "x-session-id")
+)
 """They switch off Serve's time limit or its notice of hang-ups, or choose the replica. In some of them Serve takes
 underscores for hyphens, so all are compared with hyphens."""
 SERVE_PATHS = ("/-/healthz", "/-/routes")
@@ -83,7 +85,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
         # uvicorn would read on to the end of the body, however long it is, to discard it.
         self._unwanted_bytes += len(body) if self.cycle.response_complete else 0
-        if self._unwanted_bytes > UNASKED:
+        if self._unwanted_bytes > UNREQUESTED_BYTES:
             self.flow.pause_reading()
             self._close_after(LINGER_S)
 
@@ -105,7 +107,7 @@ class HttpEdge:
         scope = {**scope, "headers": headers, "extensions": {**scope.get("extensions", {}), EXTENSION: {}}}
         body_wanted = asyncio.Event()
         received_bytes = 0
-        max_bytes = UNASKED if may_be_held_back(scope) else math.inf
+        max_bytes = UNREQUESTED_BYTES if may_be_held_back(scope) else math.inf
         has_started = False
         serve_error: RagError | None = None
 

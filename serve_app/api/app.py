@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from serve_app.api import errors
 from serve_app.api.authentication import Authentication
 from serve_app.api.compatible import chat, embeddings, models, rerank
-from serve_app.api.middleware import BodyLimit, NothingForServe, RateLimitHeaders, RequestId
+from serve_app.api.middleware import BodyLimit, RateLimitHeaders, RefuseServeHeaders, RequestId
 from serve_app.api.openapi import DescribedApi, operation_id
 from serve_app.api.routes import audit, collections, commands, documents, jobs, keys, operations, query, tenants
 from serve_app.services.container import Services
@@ -35,7 +35,7 @@ def create_app(services: Services) -> FastAPI:
         version="1",
         middleware=[
             Middleware(RequestId),
-            Middleware(NothingForServe),
+            Middleware(RefuseServeHeaders),
             Middleware(Authentication, services=services),
             Middleware(RateLimitHeaders),
             Middleware(BodyLimit, limit=body_limit, within_s=config.max_body_s),
@@ -51,7 +51,7 @@ def create_app(services: Services) -> FastAPI:
 
 @cache
 def _routes() -> Sequence[BaseRoute]:
-    """Made once: what FastAPI finds out about each of them takes long, and no application's services are in it."""
+    """Made once for all applications: FastAPI takes long to inspect them, and they hold no services."""
     root = APIRouter(generate_unique_id_function=operation_id)
     for resource in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
         root.include_router(resource.router, prefix="/v1")

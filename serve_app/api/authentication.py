@@ -1,4 +1,4 @@
-"""The key is checked before anything of the body is read: who has none makes the service receive nothing.
+"""The key is checked before anything of the body is read: without one, the service receives no body.
 
 Plain ASGI. FastAPI would read and parse the body first, and then ask for the key.
 """
@@ -16,7 +16,7 @@ from serve_app.services.container import Services
 
 GUARDED = ("/v1/", "/v2/")
 PRINCIPAL = "principal"
-"""Where a request's scope has whom its key speaks for."""
+"""Where a request's scope keeps the principal of its key."""
 NO_KEY = "send the header `Authorization: Bearer <key>`"
 
 
@@ -46,5 +46,5 @@ class Authentication:
 
 
 def _has_route(scope: Scope) -> bool:
-    """What no route takes is answered 404 or 405, key or not; no body is read for that either."""
+    """Other requests are answered 404 or 405, with or without a key; no body is read for that either."""
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)

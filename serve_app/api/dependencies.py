@@ -17,7 +17,7 @@ from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
 
 
-async def get_services(request: Request) -> Services:  # what is not async runs in a thread, each time
+async def get_services(request: Request) -> Services:  # async, since others run in a thread each time
     found: Services = request.app.state.services
     return found
 
@@ -29,9 +29,9 @@ _bearer = HTTPBearer(auto_error=False, description="a key of the tenant, or the 
 async def principal(
     request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Whom the key speaks for, as the middleware found before anything of the body was read."""
+    """The key's principal, as the middleware found it before the body was read."""
     found: Principal | None = request.scope.get(PRINCIPAL)
-    if found is None:  # a route outside of what the middleware guards
+    if found is None:  # a route that the middleware does not guard
         raise Unauthenticated(NO_KEY)
     return found
 

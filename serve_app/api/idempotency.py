@@ -1,4 +1,4 @@
-"""Routes that create: with an Idempotency-Key, the same request twice is one, and has one answer."""
+"""Routes that create things are idempotent: an Idempotency-Key replays the answer of the first request with it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from serve_app.platform.keys import Principal
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
 REPLAYED = "Idempotent-Replayed"
-_KEPT_HEADERS = ("content-type", "location")
+_STORED_HEADERS = ("content-type", "location")
 
 
-class Unkept(Response):
-    """An answer that tells of a failure under a good status: the next request with its key is worked on."""
+class NotStored(Response):
+    """A failure with a success status. It is not stored, so the next request with the same key runs again."""
 
 
 class CreatingRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def once(request: Request) -> Response:
+        async def handle_once(request: Request) -> Response:
             key = request.headers.get(HEADER)
             if key is None or request.method != "POST":
                 return await handle(request)
@@ -40,18 +40,18 @@ class CreatingRoute(APIRoute):
             services = await get_services(request)
             principal: Principal = request.scope[PRINCIPAL]
             if principal.role != "platform":
-                await services.tenants.active(principal.tenant_id)  # a kept answer, too, is for tenants that may work
-            begun = await services.idempotency.begin(
+                await services.tenants.active(principal.tenant_id)  # stored answers, too, are for active tenants only
+            claim = await services.idempotency.begin(
                 principal.tenant_id, key, await _fingerprint(request), bearer(request.scope)
             )
-            if isinstance(begun, Answer):
-                return Response(begun.body, begun.status, {**begun.headers, REPLAYED: "true"})
-            return await _first(request, handle, begun)
+            if isinstance(claim, Answer):
+                return Response(claim.body, claim.status, {**claim.headers, REPLAYED: "true"})
+            return await _handle_first(request, handle, claim)
 
-        return once
+        return handle_once
 
 
-async def _first(
+async def _handle_first(
     request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], claim: Claim
 ) -> Response:
     idempotency = (await get_services(request)).idempotency
@@ -60,19 +60,19 @@ async def _first(
     except BaseException:
         await idempotency.release(claim)
         raise
-    if response.status_code >= 300 or isinstance(response, Unkept):
+    if response.status_code >= 300 or isinstance(response, NotStored):
         await idempotency.release(claim)
         return response
-    headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
+    headers = {name: value for name, value in response.headers.items() if name in _STORED_HEADERS}
     await idempotency.keep(claim, Answer(response.status_code, headers, bytes(response.body)))
     return response
 
 
 async def _fingerprint(request: Request) -> str:
-    """What makes two requests the same. A multipart body's boundary is chosen anew each time and does not count."""
+    """Equal for equal requests. A multipart body's boundary is random and does not count."""
     body, kind = await request.body(), request.headers.get("content-type", "")
     boundary = kind.partition("boundary=")[2].split(";")[0].strip().strip('"')
-    if boundary:  # by something no longer: the caller chose how often it occurs
+    if boundary:  # with a shorter text: the caller chose how often the boundary occurs
         body, kind = body.replace(boundary.encode(), b"-"), kind.replace(boundary, "-")
-    told = [request.url.path, request.url.query, kind, request.headers.get("x-tenant-id", "")]
-    return hashlib.sha256(json.dumps(told).encode() + b"\0" + body).hexdigest()
+    head = [request.url.path, request.url.query, kind, request.headers.get("x-tenant-id", "")]
+    return hashlib.sha256(json.dumps(head).encode() + b"\0" + body).hexdigest()

@@ -1,4 +1,4 @@
-"""What wraps every request: its id, what it may not say, what is left of its tenant's rate, the bounds on its body.
+"""What wraps every request: its id, headers that are refused, its tenant's rate, and the limits on its body.
 
 Plain ASGI, so that streams pass untouched.
 """
@@ -18,21 +18,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
 from serve_app.admission.rate_limits import RateLimitStatus
-from serve_app.api.body_flow import EXTENSION, ask_for_body
+from serve_app.api.body_flow import EXTENSION, request_body
 from serve_app.api.errors import problem_of
 
 logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"
 RATE = "rate"
-"""Where a request's scope keeps what is left of its tenant's rate."""
-FOR_SERVE = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
-_GIVEN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+"""Where a request's scope keeps the status of its tenant's rate limit."""
+SERVE_HEADERS = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
+_VALID_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 def request_id(scope: Scope) -> str:
     """The caller's own, if it is one that can be logged, or a new one."""
-    given = Headers(scope=scope).get(REQUEST_ID, "")
-    return given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
+    own = Headers(scope=scope).get(REQUEST_ID, "")
+    return own if _VALID_ID.fullmatch(own) else uuid.uuid4().hex
 
 
 class RequestId:
@@ -44,19 +44,19 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        scope["request_id"] = named = request_id(scope)
+        scope["request_id"] = id_ = request_id(scope)
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = named
+                MutableHeaders(scope=message)[REQUEST_ID] = id_
             await send(message)
 
         return await self.app(scope, receive, with_id)
 
 
 class RateLimitHeaders:
-    """Tells the tenant's rate with each answer to a request that counted against it, refusals too, as
-    draft-ietf-httpapi-ratelimit-headers-10 names it."""
+    """Adds the headers of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a request that was counted,
+    refusals too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -73,27 +73,27 @@ class RateLimitHeaders:
         return await self.app(scope, receive, with_rate)
 
 
-class NothingForServe:
-    """Refuses the headers by which Serve lets a caller switch off its time limit, or that it notices a hang-up.
+class RefuseServeHeaders:
+    """Refuses the headers by which a caller could switch off Serve's time limit, or its notice of a disconnect.
 
-    Where cluster/edge/http.py stands in front they do not come this far; that it does not is said once.
+    Behind cluster/edge/http.py they do not come this far. Without it a warning is logged once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.said = False
+        self.warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            if not self.said and EXTENSION not in scope.get("extensions", {}):
-                self.said = True
+            if not self.warned and EXTENSION not in scope.get("extensions", {}):
+                self.warned = True
                 logger.warning(
                     "Serve's HTTP server has no bounds on silent clients and on bodies that are not asked for: "
                     "start Ray on every node with "
                     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.edge.http:middlewares"
                 )
             headers = Headers(scope=scope)
-            for name in FOR_SERVE:
+            for name in SERVE_HEADERS:
                 if name in headers:
                     refused = BadInput(f"{name} is not a caller's to send; X-Deadline-Ms sets a request's time")
                     return await problem_of(Request(scope), refused)(scope, receive, send)
@@ -101,8 +101,10 @@ class NothingForServe:
 
 
 class BodyLimit:
-    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read, and one that has not
-    come whole `within_s` seconds after the service began to read it."""
+    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read.
+
+    Also refuses a body that is incomplete `within_s` seconds after the service began to read it.
+    """
 
     def __init__(self, app: ASGIApp, limit: Callable[[str], int], within_s: float) -> None:
         self.app = app
@@ -118,17 +120,17 @@ class BodyLimit:
         if not declared.isdecimal() or int(declared) > limit:
             return await problem_of(Request(scope), too_large)(scope, receive, send)
         refused: RagError | None = None
-        read, until, ended, started = 0, 0.0, False, False
+        read, deadline, complete, started = 0, 0.0, False, False
 
-        async def bounded() -> Message:
-            nonlocal refused, read, until, ended
-            if ended:  # what comes now is word of the reader's hanging up
+        async def receive_limited() -> Message:
+            nonlocal refused, read, deadline, complete
+            if complete:  # the next message is a disconnect
                 return await receive()
-            if not until:
-                until = asyncio.get_running_loop().time() + self.within_s
-                await ask_for_body(scope, send, limit)
+            if not deadline:
+                deadline = asyncio.get_running_loop().time() + self.within_s
+                await request_body(scope, send, limit)
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
                 refused = BodyTooSlow(
@@ -139,17 +141,17 @@ class BodyLimit:
             if read > limit:
                 refused = too_large
                 raise HTTPException(413)
-            ended = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             return message
 
-        async def checked(message: Message) -> None:
+        async def send_unless_refused(message: Message) -> None:
             # Whatever the app made of the interrupted body, the caller is told what was wrong with it.
             nonlocal started
             if started or refused is None:
                 started = True
                 await send(message)
 
-        await self.app(scope, bounded, checked)
+        await self.app(scope, receive_limited, send_unless_refused)
         if refused is not None and not started:
             await problem_of(Request(scope), refused)(scope, receive, send)
         return None

@@ -157,8 +157,8 @@ def event_stream(
         },
         "required": ["id", "event", "data"],
     }
-    shown = {name: {"value": sent.decode()} for name, sent in examples.items()}
-    return {"text/event-stream": {"itemSchema": event, "examples": shown}}
+    named_examples = {name: {"value": sent.decode()} for name, sent in examples.items()}
+    return {"text/event-stream": {"itemSchema": event, "examples": named_examples}}
 
 
 _STREAMED: dict[type[BaseModel], None] = {}
@@ -175,8 +175,8 @@ def data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes
         "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
         "required": ["data"],
     }
-    shown = {name: {"value": sent.decode()} for name, sent in examples.items()}
-    return {"text/event-stream": {"itemSchema": event, "examples": shown}}
+    named_examples = {name: {"value": sent.decode()} for name, sent in examples.items()}
+    return {"text/event-stream": {"itemSchema": event, "examples": named_examples}}
 
 
 class DescribedApi(FastAPI):
@@ -186,8 +186,8 @@ class DescribedApi(FastAPI):
             for route in self.routes:
                 if isinstance(route, APIRoute) and route.include_in_schema:
                     for method in route.methods:
-                        _complete(document["paths"][route.path_format][method.lower()], route, method)
-            _share(document["components"])
+                        _complete_operation(document["paths"][route.path_format][method.lower()], route, method)
+            _add_components(document["components"])
         return super().openapi()
 
 
@@ -195,9 +195,9 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.tags[0]}_{route.name.strip('_')}"
 
 
-def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
+def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     """Add to what FastAPI says of an operation what follows from the operation's dependencies and route class."""
-    depends = set(_called(route.dependant))
+    depends = set(_dependency_calls(route.dependant))
     creates = isinstance(route, CreatingRoute) and method == "POST"
     raised = {error for call in depends for error in _IMPLIED.get(call, ())} | {errors.RagError}
     if "requestBody" in operation:
@@ -211,8 +211,8 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         raised.add(errors.InvalidRequest)
     codes = {error.code: error for error in STATUS}
     for status in [*responses]:
-        if told := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
-            raised.update(codes[code] for code in told)
+        if examples := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
+            raised.update(codes[code] for code in examples)
             del responses[status]
     error_format = error_format_of(route.path_format)
     responses |= {
@@ -223,11 +223,13 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         names = [REQUEST_ID, *response.get("headers", ()), *([REPLAYED] if creates and status < "300" else ())]
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     operation["responses"] = dict(sorted(responses.items()))
-    for answered, given in route.responses.items():
-        if "example" in (content := given.get("content", {}).get("application/json", {})):  # FastAPI dropped its nulls
+    for answered, declared in route.responses.items():
+        if "example" in (
+            content := declared.get("content", {}).get("application/json", {})
+        ):  # FastAPI dropped its nulls
             responses[str(answered)]["content"]["application/json"]["example"] = content["example"]
     for parameter in operation.get("parameters", ()):
-        parameter["schema"] = _present(parameter["schema"])
+        parameter["schema"] = _without_null(parameter["schema"])
     operation.setdefault("parameters", []).extend(
         {"$ref": f"#/components/parameters/{name}"} for name in (REQUEST_ID, HEADER) if name != HEADER or creates
     )
@@ -257,7 +259,7 @@ def _refusal(error_format: ErrorFormat, status: int, of_status: list[type[errors
     }
 
 
-def _share(components: dict[str, Any]) -> None:
+def _add_components(components: dict[str, Any]) -> None:
     """What operations refer to."""
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
@@ -285,7 +287,7 @@ def _problem(error: errors.RagError) -> dict[str, Any]:
     }
 
 
-def _present(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that may be left out has no null to send."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     return {**{key: value for key, value in schema.items() if key != "anyOf"}, **kinds[0]} if kinds else schema
@@ -298,8 +300,8 @@ def _by_status(raised: Errors, error_format: ErrorFormat = PROBLEM) -> dict[int,
     return grouped
 
 
-def _called(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+def _dependency_calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
     for inner in dependant.dependencies:
         if inner.call is not None:
             yield inner.call
-        yield from _called(inner)
+        yield from _dependency_calls(inner)

@@ -15,13 +15,13 @@ from serve_app.schemas.queries import event_as_json
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
-EMPTY = b"\n"
-Told = AnswerEvent | Mapping[str, Any]
-"""A message of an answer, or another stream's, ready for JSON with its `type`."""
-M = TypeVar("M", bound=Told)
+EMPTY_LINE = b"\n"
+StreamEvent = AnswerEvent | Mapping[str, Any]
+"""An event of an answer, or another stream's as a JSON object with its `type`."""
+E = TypeVar("E", bound=StreamEvent)
 
 
-def event(message: Told, number: int) -> bytes:
+def event(message: StreamEvent, number: int) -> bytes:
     body = message if isinstance(message, Mapping) else event_as_json(message)
     return f"id: {number}\nevent: {body['type']}\ndata: {_json(body)}\n\n".encode()
 
@@ -35,23 +35,27 @@ def line(body: object) -> bytes:
     return f"{_json(body)}\n".encode()
 
 
-def events(query_id: str, answer: AsyncGenerator[M], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
+def events(query_id: str, answer: AsyncGenerator[E], *, heartbeat_s: float) -> AsyncGenerator[bytes]:
     """Encode messages as they come; a comment after `heartbeat_s` of silence; an error is the last event.
 
-    Closing this closes `answer`, whatever it is waiting for. `query_id` is what an error is told of.
+    Closing this closes `answer`, whatever it is waiting for. `query_id`: what an error names.
     """
-    return beating(_numbered(_until_failure(query_id, answer)), heartbeat_s=heartbeat_s)
+    return with_heartbeat(_encode_events(_ending_in_failure(query_id, answer)), heartbeat_s=heartbeat_s)
 
 
 def lines(
     command_id: str, query_id: str, answer: AsyncGenerator[AnswerEvent], *, heartbeat_s: float
 ) -> AsyncGenerator[bytes]:
-    """The same as lines, each with the command's id too. Lines of JSON have no comments: silence is an empty line."""
-    return beating(_lines(command_id, _until_failure(query_id, answer)), heartbeat_s=heartbeat_s, beat=EMPTY)
+    """The same as lines of JSON, each with the command's id. JSON has no comments, so a heartbeat is an empty line."""
+    return with_heartbeat(
+        _encode_lines(command_id, _ending_in_failure(query_id, answer)), heartbeat_s=heartbeat_s, heartbeat=EMPTY_LINE
+    )
 
 
-async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float, beat: bytes = PING) -> AsyncGenerator[bytes]:
-    """The blocks of a stream as they come, with a `beat` after `heartbeat_s` of silence.
+async def with_heartbeat(
+    blocks: AsyncGenerator[bytes], *, heartbeat_s: float, heartbeat: bytes = PING
+) -> AsyncGenerator[bytes]:
+    """The blocks of a stream as they come, with a `heartbeat` after `heartbeat_s` of silence.
 
     Closing this closes `blocks`, whatever they are waiting for.
     """
@@ -63,7 +67,7 @@ async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float, beat: by
                     pending = asyncio.ensure_future(anext(blocks, None))
                 done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
                 if not done:
-                    yield beat
+                    yield heartbeat
                     continue
                 block, pending = pending.result(), None
                 if block is None:
@@ -75,8 +79,10 @@ async def beating(blocks: AsyncGenerator[bytes], *, heartbeat_s: float, beat: by
 
 
 async def _end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait until it is over, however often the wait itself is cancelled: Starlette's task groups
-    repeat it until they are rid of what they cancelled."""
+    """Cancel a task and wait until it is over, even if the wait itself is cancelled repeatedly.
+
+    Starlette's task groups cancel again and again until their tasks have ended.
+    """
     task.cancel()
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -88,32 +94,32 @@ async def _end(task: asyncio.Task[Any]) -> None:
         raise cancelled
 
 
-async def _numbered(told: AsyncGenerator[M | Failure]) -> AsyncGenerator[bytes]:
+async def _encode_events(stream: AsyncGenerator[E | Failure]) -> AsyncGenerator[bytes]:
     number = 0
-    async with aclosing(told) as messages:
+    async with aclosing(stream) as messages:
         async for message in messages:
             number += 1
             yield event(message, number)
 
 
-async def _lines(command_id: str, told: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
-    async with aclosing(told) as messages:
+async def _encode_lines(command_id: str, stream: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
+    async with aclosing(stream) as messages:
         async for message in messages:
             yield line({**event_as_json(message), "id": command_id})
 
 
-async def _until_failure(query_id: str, answer: AsyncGenerator[M]) -> AsyncGenerator[M | Failure]:
+async def _ending_in_failure(query_id: str, answer: AsyncGenerator[E]) -> AsyncGenerator[E | Failure]:
     async with aclosing(answer) as messages:
         try:
             async for message in messages:
                 yield message
         except Exception as error:
-            failed = expected(query_id, error)
+            failed = public_error(query_id, error)
             yield Failure(query_id, failed.message, failed.code, failed.retryable)
 
 
-def expected(query_id: str, error: Exception) -> RagError:
-    """What a stream that failed tells of it: nothing of the inside."""
+def public_error(query_id: str, error: Exception) -> RagError:
+    """The error that the reader of a failed stream is sent: nothing internal."""
     if isinstance(error, RagError):
         return error
     logger.error("the stream of %s failed", query_id, exc_info=error)

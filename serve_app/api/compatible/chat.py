@@ -18,7 +18,7 @@ from serve_app.api.compatible.completions import DONE, Completion
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import answers, data_stream, refusals
-from serve_app.api.streaming import PING, beating, data
+from serve_app.api.streaming import PING, data, with_heartbeat
 from serve_app.query.answer_events import Source
 from serve_app.query.deadline import Deadline
 from serve_app.query.request import Query
@@ -122,9 +122,9 @@ async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, dead
     completion = Completion(admitted.query.id, body.model)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
-        return JSONResponse(await completion.whole(answer), headers=headers)
+        return JSONResponse(await completion.as_object(answer), headers=headers)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    stream = beating(completion.chunks(answer, with_usage=with_usage), heartbeat_s=services.config.heartbeat_s)
+    stream = with_heartbeat(completion.chunks(answer, with_usage=with_usage), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 

@@ -21,13 +21,13 @@ Query = Annotated[Text, Field(min_length=1, examples=["Koji je rok za žalbu?"])
 TopN = Annotated[int | None, Field(ge=1, description=_TOP_N)]
 
 
-def _document(given: Any) -> Any:
+def _document(value: Any) -> Any:
     """A text as the object that it stands for."""
-    if isinstance(given, str):
-        return {"text": given}
-    if not isinstance(given, dict) or not isinstance(given.get("text"), str):
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise PydanticCustomError("no_text", "send a string, or an object with a text")
-    return given
+    return value
 
 
 _FIELDS = {

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from deployments.types import Usage
 from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
-from serve_app.api.streaming import data, expected
+from serve_app.api.streaming import data, public_error
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.schemas.queries import event_as_json
 
@@ -28,21 +28,21 @@ class Completion:
     created: int = field(default_factory=lambda: int(time.time()))
     _sources: dict[str, Source] = field(default_factory=dict)
 
-    async def whole(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
+    async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
         text: list[str] = []
         message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None, "annotations": []}
         finish_reason, usage = "stop", Usage()
-        async with aclosing(answer) as messages:
-            async for each in messages:
-                match each:
+        async with aclosing(answer) as events:
+            async for event in events:
+                match event:
                     case Sources():
-                        message["sources"] = self._shown(each)
+                        message["sources"] = self._source_objects(event)
                     case Chunk():
-                        text.append(each.content)
+                        text.append(event.content)
                     case Citation():
-                        message["annotations"] += self._annotations(each)
+                        message["annotations"] += self._annotations(event)
                     case Complete():
-                        finish_reason, usage = _finish_reason(each), each.usage
+                        finish_reason, usage = _finish_reason(event), event.usage
         message["content"] = "".join(text)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
@@ -52,21 +52,21 @@ class Completion:
         clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
         null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
-        async with aclosing(answer) as messages:
+        async with aclosing(answer) as events:
             try:
-                async for each in messages:
-                    delta, finish_reason = self._delta(each)
+                async for event in events:
+                    delta, finish_reason = self._delta(event)
                     if role:
                         opening, role = role, {}
-                        if isinstance(each, Sources):
+                        if isinstance(event, Sources):
                             delta = opening | delta
                         else:
                             yield data(self.chunk(opening) | null_usage)
                     yield data(self.chunk(delta, finish_reason) | null_usage)
-                    if isinstance(each, Complete) and with_usage:
-                        yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(each.usage)})
+                    if isinstance(event, Complete) and with_usage:
+                        yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(event.usage)})
             except Exception as error:
-                failed = expected(self.query_id, error)
+                failed = public_error(self.query_id, error)
                 problem = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
                 yield data(OPENAI_ERRORS.body(problem, failed.field))
                 return
@@ -75,7 +75,7 @@ class Completion:
     def _delta(self, message: AnswerEvent) -> tuple[dict[str, Any], str | None]:
         match message:
             case Sources():
-                return {"sources": self._shown(message)}, None
+                return {"sources": self._source_objects(message)}, None
             case Chunk():
                 return {"content": message.content}, None
             case Citation():
@@ -83,7 +83,7 @@ class Completion:
             case Complete():
                 return {}, _finish_reason(message)
             case _:
-                raise AssertionError("a failure is raised, not told")
+                raise AssertionError("a failure is raised, not sent as an event")
 
     def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -98,10 +98,10 @@ class Completion:
             "choices": choices,
         }
 
-    def _shown(self, message: Sources) -> list[dict[str, Any]]:
+    def _source_objects(self, message: Sources) -> list[dict[str, Any]]:
         self._sources = {source.id: source for source in message.sources}
-        shown: list[dict[str, Any]] = event_as_json(message)["sources"]
-        return shown
+        objects: list[dict[str, Any]] = event_as_json(message)["sources"]
+        return objects
 
     def _annotations(self, citation: Citation) -> list[dict[str, Any]]:
         return [

@@ -240,12 +240,12 @@ class ChatChunk(ResponseModel):
 # --- Embeddings
 
 
-def _texts(given: Any) -> Any:
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
+def _texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and any(isinstance(text, int | list) for text in value):
         raise PydanticCustomError("token_ids", "token ids are of another model's tokenizer; send text")
-    return given
+    return value
 
 
 _INPUT = {"type": "string", "minLength": 1}

@@ -20,7 +20,7 @@ from deployments.errors import (
 from serve_app.api import idempotency
 from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep
 from serve_app.api.errors import STATUS
-from serve_app.api.idempotency import CreatingRoute, Unkept
+from serve_app.api.idempotency import CreatingRoute, NotStored
 from serve_app.api.openapi import refusals
 from serve_app.api.streaming import line, lines
 from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
@@ -106,7 +106,7 @@ async def run(
         if command.streams or isinstance(error, WRONG_PARAMS):
             raise
         failure = Failure(body.id, error.message, error.code, error.retryable)
-        return Unkept(line({**event_as_json(failure), "id": body.id}), media_type=NDJSON)
+        return NotStored(line({**event_as_json(failure), "id": body.id}), media_type=NDJSON)
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
         stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=services.config.heartbeat_s)
@@ -129,12 +129,12 @@ async def rpc(request: Request, services: ServicesDep, holder: KeyHolder, deadli
     `query` is answered whole: `stream: true` is refused. The service's own errors have the code -32000 (-32602 where
     the params are wrong) and in `data` their `code`, `status`, and whether they are `retryable`.
     """
-    reply = await Rpc(services, holder, Deadline(deadline_s), _explained).answer(await request.body())
+    reply = await Rpc(services, holder, Deadline(deadline_s), _error_data).answer(await request.body())
     if reply is None:
         return Response(status_code=204)
-    failed = all("error" in each for each in (reply if isinstance(reply, list) else [reply]))
-    return (Unkept if failed else Response)(line(reply), media_type="application/json")
+    failed = all("error" in answer for answer in (reply if isinstance(reply, list) else [reply]))
+    return (NotStored if failed else Response)(line(reply), media_type="application/json")
 
 
-def _explained(error: RagError) -> dict[str, Any]:
+def _error_data(error: RagError) -> dict[str, Any]:
     return {"code": error.code, "status": STATUS[type(error)], "retryable": error.retryable}

@@ -126,8 +126,8 @@ async def accept(request: Request, response: Response, services: ServicesDep, ca
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     match kind:
         case "application/json":
-            given = await request.body()
-            document = _validated(lambda: LoneDocument.model_validate_json(given))
+            body = await request.body()
+            document = _validated(lambda: LoneDocument.model_validate_json(body))
             uploads, bulk = await services.documents.uploads({"": document}), document.bulk
         case "multipart/form-data":
             uploads, bulk = await _files(request, services)
@@ -163,8 +163,8 @@ async def list_(
 
     A page with a filter looks at a bounded number of documents: it may hold few, or none, and still have a `next`.
     """
-    given = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
-    return Documents.model_validate(await services.documents.list(caller, given, after=after, limit=limit))
+    selection = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
+    return Documents.model_validate(await services.documents.list(caller, selection, after=after, limit=limit))
 
 
 @router.post(
@@ -244,10 +244,10 @@ async def _files(request: Request, services: Services) -> tuple[list[Upload], bo
             raise InvalidRequest(f"{unknown[0]}: files go in the field `files`", field=unknown[0])
         if not files:
             raise InvalidRequest("files is empty; send at least one file in the field `files`", field="files")
-        given: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
-        if isinstance(given.get("metadata"), str):
-            given["metadata"] = _json_object(str(given["metadata"]))
-        fields = _validated(lambda: UploadForm.model_validate(given))
+        values: dict[str, Any] = {name: value for name, value in form.multi_items() if name != "files"}
+        if isinstance(values.get("metadata"), str):
+            values["metadata"] = _json_object(str(values["metadata"]))
+        fields = _validated(lambda: UploadForm.model_validate(values))
         if len(files) > 1 and (fields.id or fields.title):
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
         services.limits.check_metadata(fields.metadata)

@@ -12,8 +12,8 @@ import pytest
 from starlette.types import ASGIApp, Message
 
 from serve_app.api.app import create_app
-from serve_app.api.body_flow import EXTENSION, UNASKED
-from serve_app.api.middleware import FOR_SERVE
+from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
+from serve_app.api.middleware import SERVE_HEADERS
 from tests.integration.api.conftest import Api
 
 CHUNKED = {"transfer-encoding": "chunked"}
@@ -125,15 +125,15 @@ async def test_the_time_of_a_body_is_not_the_time_of_its_answer(api: Api) -> Non
 @pytest.mark.parametrize(
     ("told", "asks"),
     [
-        ({"content-length": str(UNASKED)}, 0),
-        ({"content-length": str(UNASKED + 1)}, 1),
+        ({"content-length": str(UNREQUESTED_BYTES)}, 0),
+        ({"content-length": str(UNREQUESTED_BYTES + 1)}, 1),
         (CHUNKED, 1),
     ],
 )
 async def test_a_body_that_is_held_back_is_asked_for_once_before_it_is_read(
     api: Api, told: dict[str, str], asks: int
 ) -> None:
-    app = app_of(api, max_body_bytes=10 * UNASKED)
+    app = app_of(api, max_body_bytes=10 * UNREQUESTED_BYTES)
     for extensions, times in (({EXTENSION: {}}, asks), (None, 0)):
         caller = Caller(app, [b'{"text": "a"', b"}"])
         await caller.send("/v1/documents", {**key_of(api), **told}, extensions=extensions)
@@ -141,7 +141,7 @@ async def test_a_body_that_is_held_back_is_asked_for_once_before_it_is_read(
         assert caller.asked == [0] * times
 
 
-@pytest.mark.parametrize("name", FOR_SERVE)
+@pytest.mark.parametrize("name", SERVE_HEADERS)
 async def test_what_is_for_serve_is_refused(api: Api, name: str) -> None:
     caller = Caller(app_of(api), [None])
     problem = await caller.send("/v1/query", {**key_of(api), name: "0"})

@@ -18,7 +18,7 @@ async def answer(metadata: dict[str, Any], document_id: str = "d", finish: str =
 
 
 async def cited(metadata: dict[str, Any], document_id: str = "d") -> list[dict[str, Any]]:
-    whole = await Completion("q", "rag").whole(answer(metadata, document_id))
+    whole = await Completion("q", "rag").as_object(answer(metadata, document_id))
     return [each["url_citation"] for each in whole["choices"][0]["message"]["annotations"]]
 
 
@@ -40,7 +40,7 @@ async def test_a_citation_leads_to_the_document(metadata: dict[str, Any], docume
     ("finish", "told"), [("stop", "stop"), ("length", "length"), ("no_answer", "stop"), ("cancelled", "stop")]
 )
 async def test_why_an_answer_ended_is_told_in_openai_s_words(finish: str, told: str) -> None:
-    whole = await Completion("q", "rag").whole(answer({}, finish=finish))
+    whole = await Completion("q", "rag").as_object(answer({}, finish=finish))
     assert whole["choices"][0]["finish_reason"] == told
     assert whole["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
 

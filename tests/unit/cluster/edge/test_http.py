@@ -19,7 +19,7 @@ from uvicorn import config as uvicorn_config
 
 from cluster.edge import http as edge
 from cluster.edge.refusal_cache import RefusalCache
-from serve_app.api.body_flow import EXTENSION, UNASKED
+from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
 
 SILENCE_S = 1
 MOST = 2**21
@@ -200,7 +200,7 @@ async def test_of_a_body_that_nobody_asks_for_little_is_let_in_and_the_answer_ca
         assert await reader.readexactly(int(headers["content-length"]))
         await until_closed(reader)  # although the client goes on sending
         await pushing
-    assert UNASKED < app.taken < 10 * UNASKED
+    assert UNREQUESTED_BYTES < app.taken < 10 * UNREQUESTED_BYTES
 
 
 async def test_of_a_body_over_its_limit_little_more_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ async def test_of_a_body_over_its_limit_little_more_is_let_in(monkeypatch: pytes
         pushing = asyncio.create_task(push(writer))
         await app.took_most.wait()
         await asyncio.sleep(0.3)  # time in which more would come
-        assert MOST < app.taken < MOST + 10 * UNASKED
+        assert MOST < app.taken < MOST + 10 * UNREQUESTED_BYTES
         assert app.ready is not None
         app.ready.set()
         assert (await head_of(reader))[0] == 401

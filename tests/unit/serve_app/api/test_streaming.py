@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from deployments.errors import StageUnavailable
-from serve_app.api.streaming import EMPTY, PING, event, events, lines
+from serve_app.api.streaming import EMPTY_LINE, PING, event, events, lines
 from serve_app.query.answer_events import AnswerEvent, Chunk, Failure
 from serve_app.schemas.queries import EVENT_TYPES
 
@@ -48,8 +48,8 @@ async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
         yield Chunk("q", "b")
 
     told = [each async for each in lines("7", "q", slow(), heartbeat_s=0.02)]
-    assert EMPTY in told
-    assert [json.loads(each) for each in told if each != EMPTY] == [
+    assert EMPTY_LINE in told
+    assert [json.loads(each) for each in told if each != EMPTY_LINE] == [
         {"type": "chunk", "query_id": "q", "content": content, "id": "7"} for content in "ab"
     ]
 
