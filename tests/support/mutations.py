@@ -162,6 +162,58 @@ IMPLIED = {
 """Filters that another condition implies; they stay, so that nobody has to think about it."""
 
 
+SCENE_OF = {
+    "collections.chunk_sizes.1": "collections",
+    "collections.patch.1": "collections",
+    "collections.names.1": "collections",
+    "collections._views.1": "collections",
+    "collections._views.2": "collections",
+    "documents._locked.1": "metadata",
+    "documents._conditions.1": "metadata",
+    "documents._forget.1": "deletions",
+    "documents._forget.2": "deletions",
+    "documents.get.1": "looks",
+    "documents.delete_collection.1": "waiting",
+    "documents.delete_collection.2": "waiting",
+    "documents.delete_collection.3": "waiting",
+    "idempotency.begin.1": "repetitions",
+    "jobs._summaries.1": "looks",
+    "jobs._before.1": "looks",
+    "jobs._lock_documents.1": "versions",
+    "jobs._lock_documents.2": "waiting",
+    "jobs._check_quotas.1": "quotas",
+    "jobs._check_chunks.1": "quotas",
+    "jobs.view.1": "looks",
+    "jobs.finish.1": "versions",
+    "jobs.cancel.1": "looks",
+    "keys.rotate.1": "looks",
+    "keys.list.1": "keys",
+    "keys.revoke.1": "looks",
+    "audit.list.1": "keys",
+    "lexical_statistics.query_weights.1": "versions",
+    "lexical_statistics.query_weights.2": "versions",
+    "tenants._stop.1": "waiting",
+    "tenants._settled.1": "waiting",
+    "tenants._forget.1": "deletions",
+    "milvus.document_expression": "deletions",
+    "milvus.primary_key": "deletions",
+    "milvus.scope_expression": "deletions",
+    "milvus.tenant_expression": "deletions",
+    "milvus.window_expression": "versions",
+    "services.access": "looks",
+}
+"""By filter, the scene (`scenario.py`) that fails without it."""
+ON_MILVUS = [("milvus", scene) for scene in ("versions", "deletions")]
+"""Runs on milvus-lite: those of its own filters. All others are on the index that is a fake."""
+
+
+def filters_of(index: str, scene: str) -> list[str]:
+    """The filters without which a scene on an index has to fail."""
+    return [
+        name for name, named in SCENE_OF.items() if named == scene and name.startswith("milvus.") == (index == "milvus")
+    ]
+
+
 @contextmanager
 def without(name: str) -> Iterator[None]:
     """The code with one filter removed, by its name."""

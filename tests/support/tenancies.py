@@ -133,6 +133,7 @@ class Worlds:
 
 class Tenancies(RuleBasedStateMachine):
     worlds: Worlds
+    limits: Mapping[str, Any] = LIMITED
 
     @initialize()
     def begin(self) -> None:
@@ -146,7 +147,7 @@ class Tenancies(RuleBasedStateMachine):
     async def _begin(self) -> None:
         for tenant in TENANTS:
             for each in self._worlds_of(tenant):
-                await each.add_tenant(self._id(tenant), settings=LIMITED)
+                await each.add_tenant(self._id(tenant), settings=self.limits)
 
     def _id(self, tenant: str) -> str:
         return f"{tenant}-{self.run}"
@@ -446,6 +447,6 @@ class Tenancies(RuleBasedStateMachine):
             removed[name] = Seen.of(answer)
             assert answer.status_code == 200, answer.text
             assert (await each.call(self._id(tenant), "GET", "/v1/keys")).status_code == 401
-            await each.add_tenant(self._id(tenant), settings=LIMITED)
+            await each.add_tenant(self._id(tenant), settings=self.limits)
             self.jobs.pop((name, tenant), None)
         assert removed["all"] == removed[tenant]

@@ -1,9 +1,8 @@
-"""The non-interference tests can fail: with any one tenant filter gone, they do."""
+"""The non-interference tests can fail: with any one tenant filter gone, the scene that is named for it does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -14,51 +13,41 @@ from tests.support.recorded import Recorded, Replayed
 from tests.support.tenancies import Worlds
 from tests.support.world import World
 
-SQL = [each.place for each in mutations.sql_filters() if each.place not in mutations.IMPLIED]
 Answers = Mapping[str, list[httpx.Response]]
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Answers]:
-    """By index, what each tenant is answered in a world of its own. No filter changes anything there, so these worlds
-    are asked once, with all filters, and the runs without one ask only the world of all."""
-
-    @cache
-    def recorded(index: str) -> Answers:
-        named = run(tmp_path_factory.mktemp(index), index, kind=Recorded).named
-        return {name: each.answers for name, each in named.items() if name != "all" and isinstance(each, Recorded)}
-
-    return recorded
-
-
-def run(folder: Path, index: str, *, kind: type[World] = World, alone: Answers | None = None) -> Worlds:
-    others = {name: Replayed(each) for name, each in (alone or {}).items()}
+def run(folder: Path, index: str, scene: str, *, kind: type[World] = World, alone: Answers | None = None) -> Worlds:
+    others = {name: Replayed(answers) for name, answers in (alone or {}).items()}
     worlds = Worlds(folder, index, kind=kind, others=others)
     try:
-        scenario.run(worlds)
+        scenario.run(worlds, scene)
     finally:
         worlds.close()
     return worlds
 
 
-@pytest.mark.parametrize("index", ["fake", "milvus"])
-def test_the_scenario_passes_with_all_filters(tmp_path: Path, index: str, answers: Callable[[str], Answers]) -> None:
-    run(tmp_path, index, alone=answers(index))
+@pytest.mark.parametrize(("index", "scene"), [*(("fake", scene) for scene in scenario.SCENES), *mutations.ON_MILVUS])
+def test_a_scene_passes_with_all_filters_and_fails_without_any_of_its_own(
+    tmp_path: Path, index: str, scene: str
+) -> None:
+    """No filter changes anything where a tenant is alone. So those worlds are asked once, with all filters; a run
+    without one asks only the world of all."""
+    named = run(tmp_path / "recorded", index, scene, kind=Recorded).named
+    alone = {name: each.answers for name, each in named.items() if name != "all" and isinstance(each, Recorded)}
+    run(tmp_path / "all filters", index, scene, alone=alone)
+    unnoticed = []
+    for name in mutations.filters_of(index, scene):
+        with mutations.without(name):
+            try:
+                run(tmp_path / name, index, scene, alone=alone)
+            except Exception:
+                continue
+        unnoticed.append(name)
+    assert unnoticed == []
 
 
-@pytest.mark.parametrize("name", SQL)
-def test_without_a_filter_in_sql_it_fails(tmp_path: Path, name: str, answers: Callable[[str], Answers]) -> None:
-    alone = answers("fake")
-    with mutations.without(name), pytest.raises(Exception):  # noqa: B017, PT011
-        run(tmp_path, "fake", alone=alone)
-
-
-@pytest.mark.parametrize("name", sorted(mutations.other_filters()))
-def test_without_another_filter_it_fails(tmp_path: Path, name: str, answers: Callable[[str], Answers]) -> None:
-    alone = answers("milvus")
-    with mutations.without(name), pytest.raises(Exception):  # noqa: B017, PT011
-        run(tmp_path, "milvus", alone=alone)
-
-
-def test_the_filters_that_are_implied_exist() -> None:
-    assert set(mutations.IMPLIED) < {each.place for each in mutations.sql_filters()}
+def test_each_filter_has_a_scene_or_is_implied() -> None:
+    places = {found.place for found in mutations.sql_filters()}
+    assert set(mutations.IMPLIED) < places
+    assert set(mutations.SCENE_OF) == (places - set(mutations.IMPLIED)) | set(mutations.other_filters())
+    assert set(mutations.SCENE_OF.values()) <= set(scenario.SCENES)

@@ -25,7 +25,7 @@ def test_nobody_feels_what_is_not_theirs(worlds: Worlds) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=10,
+            max_examples=5,
             stateful_step_count=30,
             derandomize=True,
             database=None,
