@@ -11,9 +11,11 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from cluster import node
 
@@ -27,6 +29,8 @@ settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 
+SHARED = ("extractive", "vllm")
+"""Folders of end-to-end tests whose modules share a service."""
 _TESTS = Path(__file__).parent
 
 
@@ -34,6 +38,18 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """A test's group is its folder: unit, integration or e2e."""
     for item in items:
         item.add_marker(item.path.relative_to(_TESTS).parts[0])
+
+
+class _ByService(LoadScopeScheduling):
+    """What one process runs: the modules of a folder that share a service, or one module."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return str(path.parent if path.parent.name in SHARED else path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByService | None:
+    return _ByService(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_unconfigure() -> None:

@@ -177,7 +177,7 @@ def app_config(args: Mapping[str, Any], port: int, scale: Mapping[str, Mapping[s
 
 
 @contextmanager
-def deployed(config: dict[str, Any], *, ready_within_s: float = 240) -> Iterator[Running]:
+def deployed(config: dict[str, Any], *, ready_within_s: float = 600) -> Iterator[Running]:
     """Deploy a config on the Ray that this process is connected to, with a key for tenant `default`."""
     from ray import serve
     from ray.serve._private.api import serve_start

@@ -18,9 +18,10 @@ from deployments.types import Message
 
 
 def greedy_answers(
-    config: GenerationConfig, conversations: Sequence[Sequence[Message]], *, max_tokens: int, log: Path
+    config: GenerationConfig, conversations: Sequence[Sequence[Message]], *, max_tokens: Sequence[int], log: Path
 ) -> list[dict[str, Any]]:
     """For each conversation `text`, `finish_reason`, `prompt_tokens` and `completion_tokens`, as vLLM alone has them.
+    `max_tokens` are of the conversations' answers.
 
     Takes half a minute or more: the engine starts and stops. Its output goes to the file `log`.
     """
@@ -34,7 +35,7 @@ def greedy_answers(
         },
         "chat_template_kwargs": config.chat_template_kwargs,
         "conversations": [[{"role": m.role, "content": m.content} for m in messages] for messages in conversations],
-        "max_tokens": max_tokens,
+        "max_tokens": list(max_tokens),
     }
     environment = {
         **os.environ,
@@ -66,7 +67,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     outputs = LLM(**job["engine"]).chat(
         job["conversations"],
-        SamplingParams(temperature=0.0, max_tokens=job["max_tokens"]),
+        [SamplingParams(temperature=0.0, max_tokens=most) for most in job["max_tokens"]],
         chat_template_kwargs=job["chat_template_kwargs"],
         use_tqdm=False,
     )

@@ -1,5 +1,5 @@
 defmodule RagClient.ServiceTest do
-  # Against the running service: RAG_TEST_URL, and in RAG_TEST_KEY a platform's key. tests/e2e/clients/test_elixir.py runs it.
+  # Against the running service: RAG_TEST_URL, and in RAG_TEST_KEY a platform's key. tests/e2e/extractive/test_elixir.py runs it.
   use RagClient.ClientCase, async: false
 
   @moduletag :service

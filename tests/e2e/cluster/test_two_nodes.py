@@ -15,6 +15,8 @@ import yaml
 from tests.support.service import Running, deployed, free_port
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(900)
+PATIENCE_S = 240
 SCALED = ("embedding", "generation")
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/query", {"query": "a question of some ten words that the fake will repeat", "stream": False}),
@@ -81,7 +83,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def running(cluster: Any, tmp_path: Path) -> Iterator[Running]:
-    with deployed(production_on_fakes(tmp_path), ready_within_s=120) as started:
+    with deployed(production_on_fakes(tmp_path), ready_within_s=600) as started:
         started.ingest([{"id": "d", "language": "en", "text": "A question of ten words, answered."}])
         yield started
 
@@ -115,12 +117,12 @@ async def test_load_drives_embedding_and_generation_to_two_replicas_and_back(run
     import ray
 
     assert len([each for each in ray.nodes() if each["Alive"]]) == 2
-    await wait_for(dict.fromkeys(SCALED, 1), 30)
+    await wait_for(dict.fromkeys(SCALED, 1), PATIENCE_S)
     stop = asyncio.Event()
     callers = [asyncio.create_task(load(running, *call, stop)) for call in CALLS for _ in range(8)]
     try:
-        await wait_for(dict.fromkeys(SCALED, 2), 90)
+        await wait_for(dict.fromkeys(SCALED, 2), PATIENCE_S)
     finally:
         stop.set()
     assert all(await asyncio.gather(*callers))
-    await wait_for(dict.fromkeys(SCALED, 1), 90)
+    await wait_for(dict.fromkeys(SCALED, 1), PATIENCE_S)

@@ -27,7 +27,7 @@ from serve_app.config.args import AppArgs
 from tests.support.service import Running, app_config, free_port, haproxy_flags, processes, replicas
 from tests.support.up import interrupt, up
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 SILENCE_S, REQUEST_S, BODY_S = 3, 20, 2.5
 SLOTS = 20
 """Answers that the engine generates at once; the ingress takes a few requests more."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.killing import VICTIMS, kill_round, killed
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_what_is_accepted_ends_indexed_once_or_failed_with_a_reason(tmp_path: Path) -> None:

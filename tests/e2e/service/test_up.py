@@ -18,7 +18,7 @@ from serve_app.config.file import load
 from tests.support.service import answers, on_fakes
 from tests.support.up import RAG, Up, interrupt, up
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 LOCAL = Path(__file__).parents[3] / "cluster/local.yaml"
 
 

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from cluster.node import owned_node
-from tests.support.service import Running, app_config, commands, deployed, free_port
+from tests.support import configurations
+from tests.support.service import Running, commands
 
-pytestmark = pytest.mark.timeout(600)
-ARGS = {
-    "embedding": {"backend": "fake"},
-    "reranking": {"backend": "fake"},
-    "generation": {"engine": "extractive"},
-    "ingestion": {"lease_s": 5, "poll_s": 0.5},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Bulk:
-    """`refused`: a bulk job that was handed in while there was no dashboard."""
-
-    service: Running
-    refused: str
-
-
-@contextmanager
-def another_rays_agent() -> Iterator[None]:
-    """Ray's usual port for the agent that starts jobs is taken, as beside another Ray on this machine."""
-    with socket.socket() as taken:
-        with suppress(OSError):  # it is another Ray's in truth
-            taken.bind(("127.0.0.1", 52365))
-            taken.listen()
-        yield
-
-
-@pytest.fixture(scope="module")
-def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bulk]:
-    folder = tmp_path_factory.mktemp("service")
-    config = app_config({"data_dir": str(folder / "var"), **ARGS}, free_port(), {})
-    with (
-        another_rays_agent(),
-        owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node,
-        deployed(config) as running,
-    ):
-        refused = hand_in(running, "refused", {"a.md": b"Text."})
-        wait_for_job(running, refused, is_done)
-        node.start_dashboard()
-        yield Bulk(running, refused)
+pytestmark = pytest.mark.timeout(900)
+SERVICE = configurations.extractive
+PATIENCE_S = 300
 
 
 @pytest.fixture
-def running(bulk: Bulk) -> Running:
-    return bulk.service
+def running(shared: configurations.Extractive) -> Running:
+    return shared.running
 
 
 def hand_in(running: Running, collection: str, files: dict[str, bytes]) -> str:
@@ -75,7 +33,7 @@ def hand_in(running: Running, collection: str, files: dict[str, bytes]) -> str:
 
 
 def wait_for_job(running: Running, job_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     with running.client() as client:
         while not condition(view := client.get(f"/v1/jobs/{job_id}").raise_for_status().json()):
             assert time.monotonic() < end, view
@@ -92,7 +50,7 @@ def ended_ray_job(name: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while not (status := client.get_job_status(name)).is_terminal():
         assert time.monotonic() < end, status
         time.sleep(0.1)
@@ -140,8 +98,10 @@ def test_a_bulk_job_is_a_ray_job(running: Running) -> None:
     assert remove(running, "notes") == {"documents": 20, "passages": 19}
 
 
-def test_without_a_dashboard_the_workers_do_it_and_the_job_says_so(bulk: Bulk) -> None:
-    job = wait_for_job(bulk.service, bulk.refused, is_done)
+def test_without_a_dashboard_the_workers_do_it_and_the_job_says_so(
+    running: Running, shared: configurations.Extractive
+) -> None:
+    job = wait_for_job(running, shared.refused, is_done)
     assert job["state"] == "succeeded"
     assert job["bulk"]["detail"].startswith("it could not be submitted as a Ray Job: ")
 

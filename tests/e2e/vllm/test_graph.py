@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,84 +13,49 @@ from typing import Any
 import openai
 import pytest
 
-from deployments.types import GenerationLoad, Passage
-from serve_app.query.prompt import build_prompt
+from deployments.types import GenerationLoad
 from tests.support.elixir import against, passed
+from tests.support.on_vllm import QUESTION, QUESTION_TOKENS, Vllm, vllm
 from tests.support.recovery import is_retryable, until_answered, until_end
-from tests.support.service import Running, engine_load, kill, service
-from tests.support.vllm_reference import greedy_answers
+from tests.support.service import Running, engine_load, kill
 
-DOCUMENTS = [
-    {
-        "id": f"zakon-{number}",
-        "title": f"Zakon o rokovima {number}",
-        "text": f"# Članak {number}\n\nŽalba se podnosi u roku od {number + 10} dana od dana dostave rješenja. "
-        f"O žalbi odlučuje povjerenstvo broj {number}, a odluka se dostavlja podnositelju.",
-        "metadata": {"year": 2000 + number},
-    }
-    for number in range(1, 7)
-]
-QUESTION = "U kojem roku se podnosi žalba?"
-ANSWER_TOKENS = 48
+SERVICE = vllm
+pytestmark = pytest.mark.timeout(900)
 LONG = 4_000
-"""More tokens than 1,500 are still to come at whatever moment a client leaves."""
-SETTLED_S = 2.0
-ROUNDS = 20
+"""Tokens of an answer that goes on for longer than SETTLED_S."""
+SETTLED_S, PATIENCE_S = 4.0, 150
+ROUNDS = 3
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.tiny_model import make_tiny_model
-
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", context_tokens=16_384)
+@pytest.fixture
+def running(shared: Vllm) -> Running:
+    return shared.running
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Running]:
-    generation = {
-        "engine": "vllm",
-        "model": str(model),
-        "context_tokens": 16_384,
-        "max_num_seqs": 16,
-        "engine_kwargs": {"enforce_eager": True},
-    }
-    with service(tmp_path_factory.mktemp("service"), {"generation": generation}) as started:
-        assert {d["state"] for d in started.ingest(DOCUMENTS)} == {"indexed"}
-        yield started
+@pytest.fixture
+def model(running: Running) -> str:
+    return running.args.generation.model
 
 
-def test_what_serves_is_said(running: Running, model: Path) -> None:
+def test_what_serves_is_said(running: Running, model: str) -> None:
     ready = running.wait_ready(10)
     assert ready["stages"]["generation"]["engine"] == "vllm"
     assert ready["stages"]["embedding"]["model"] == "all-MiniLM-L6-v2"
 
 
-async def test_the_streamed_text_is_that_of_a_direct_greedy_run(running: Running, tmp_path: Path) -> None:
-    async with running.stream(QUESTION, max_tokens=ANSWER_TOKENS) as stream:
-        messages = [message async for message in stream]
+async def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
+    messages, direct = shared.reference.streamed, shared.reference.direct
     assert [m["type"] for m in messages if m["type"] not in ("chunk", "citation")] == ["sources", "complete"]
-    sources, complete = messages[0]["sources"], messages[-1]
+    complete = messages[-1]
     streamed = "".join(m["content"] for m in messages if m["type"] == "chunk")
     assert (complete["engine"], complete["finish_reason"]) == ("vllm", "length")
-    assert complete["usage"]["completion_tokens"] == ANSWER_TOKENS
+    assert complete["usage"]["completion_tokens"] == QUESTION_TOKENS
     assert len([m for m in messages if m["type"] == "chunk"]) > 1
-
-    async def uncounted(texts: Any) -> list[int]:
-        raise AssertionError("this prompt fits by its bytes")
-
-    shown = [
-        Passage(s["id"], s["document_id"], "", "", "", "", "hr", 0, s["title"], s["text"], s["metadata"])
-        for s in sources
-    ]
-    built = await build_prompt(QUESTION, "hr", shown, budget=16_384 - ANSWER_TOKENS, count_tokens=uncounted)
-    [reference] = await asyncio.to_thread(
-        greedy_answers, running.args.generation, [built.messages], max_tokens=ANSWER_TOKENS, log=tmp_path / "vllm.log"
-    )
-    assert streamed == reference["text"]
-    assert complete["usage"]["prompt_tokens"] == reference["prompt_tokens"]
+    assert streamed == direct["text"]
+    assert complete["usage"]["prompt_tokens"] == direct["prompt_tokens"]
 
 
-async def test_openai_s_client_asks_both_models(running: Running, model: Path) -> None:
+async def test_openai_s_client_asks_both_models(running: Running, model: str) -> None:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     async with openai.AsyncOpenAI(
         api_key=running.key,
@@ -98,9 +63,9 @@ async def test_openai_s_client_asks_both_models(running: Running, model: Path) -
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     ) as client:
-        assert [each.id async for each in client.models.list()] == ["rag", str(model), "all-MiniLM-L6-v2"]
-        assert (await client.models.retrieve(str(model))).id == str(model)
-        for name in ("rag", str(model)):
+        assert [each.id async for each in client.models.list()] == ["rag", model, "all-MiniLM-L6-v2"]
+        assert (await client.models.retrieve(model)).id == model
+        for name in ("rag", model):
             asked: dict[str, Any] = {"model": name, "messages": messages, "temperature": 1, "max_tokens": 24}
             first, again, other = [
                 (await client.chat.completions.create(**asked, seed=seed)).choices[0] for seed in (7, 7, 8)
@@ -156,9 +121,8 @@ async def test_clients_that_hang_up_leave_nothing_in_the_engine(running: Running
     assert await engine_load() == GenerationLoad(0, 0), "one came to the engine after it was idle"
 
 
-@pytest.mark.timeout(600)
-def test_the_elixir_client_on_vllm(running: Running, tmp_path: Path) -> None:
-    assert passed(against(running, tmp_path, RAG_TEST_VLLM="1")) >= 16
+def test_the_elixir_client_on_vllm(running: Running, elixir_folder: Path) -> None:
+    assert passed(against(running, elixir_folder, RAG_TEST_VLLM="1")) >= 16
     # Among them were answers of 4,000 tokens whose readers went away.
     asyncio.run(until_idle())
 
@@ -177,13 +141,13 @@ async def test_a_query_is_cancelled_by_its_id(running: Running) -> None:
 async def test_killing_vllm_ends_its_streams_with_a_retryable_error_and_it_answers_again(running: Running) -> None:
     opened = [asyncio.Event() for _ in range(3)]
     streams = [asyncio.create_task(until_end(running, QUESTION, each, max_tokens=LONG)) for each in opened]
-    await asyncio.gather(*(asyncio.wait_for(each.wait(), 30) for each in opened))
+    await asyncio.gather(*(asyncio.wait_for(each.wait(), PATIENCE_S) for each in opened))
     kill("generation")
-    for last in await asyncio.wait_for(asyncio.gather(*streams), 20):
+    for last in await asyncio.wait_for(asyncio.gather(*streams), PATIENCE_S):
         assert is_retryable(last), last
     # Three processes import vLLM one after the other, and how fast is the machine's: the recovery benchmark holds the
     # figure, here it has to come back at all.
-    await until_answered(running, QUESTION, within_s=120)
+    await until_answered(running, QUESTION)
 
 
 async def until_idle() -> None:
@@ -224,7 +188,7 @@ async def hang_up_in_mid_stream(running: Running) -> None:
     async with asked(running) as reader:
         answer = b""
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while b"event: chunk" not in answer and (more := await reader.read(65_536)):
                     answer += more
         except TimeoutError:

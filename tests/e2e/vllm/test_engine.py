@@ -1,11 +1,9 @@
-"""The generation stage on a real vLLM engine, alone: what it streams, and that whatever is ended leaves the engine."""
+"""The generation stage on a real vLLM engine, by its handle: what it streams, and that what is ended leaves it."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ import pytest
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong
 from deployments.generation.config import GenerationConfig
 from deployments.types import GenerationLoad, GenerationRequest, Message, TextDelta
-from tests.support.tiny_model import make_tiny_model
-from tests.support.vllm_reference import greedy_answers
+from tests.support.on_vllm import CONTEXT, CONVERSATIONS, QUEUE, SLOTS, Vllm, vllm
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -22,58 +19,28 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 
-SLOTS, QUEUE = 4, 2
-LONG = 1_500
-"""Tokens of an answer that would go on for seconds."""
-
-CONVERSATIONS = [
-    (Message("system", "Odgovaraš iz odlomaka."), Message("user", "Koliko dugo se čuvaju dokumenti? Šaljem žalbu.")),
-    (Message("user", "How long are documents kept?"),),
-    (
-        Message("system", "Pišeš kratko."),
-        Message("user", "[1] Dokumenti se čuvaju 30 dana.\n\nKoliko?"),
-        Message("assistant", "30 dana. [1]"),
-        Message("user", "A zatim?"),
-    ),
-]
+SERVICE = vllm
+LONG = 7_000
+"""Tokens of an answer that would go on for much longer than EMPTIED_S."""
+EMPTIED_S, PATIENCE_S = 10, 120
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> GenerationConfig:
-    return GenerationConfig(
-        engine="vllm",
-        model=str(make_tiny_model(tmp_path_factory.mktemp("model"))),
-        context_tokens=2048,
-        max_num_seqs=SLOTS,
-        max_waiting=QUEUE,
-        local_files_only=True,
-        engine_kwargs={"enforce_eager": True},
-    )
+@pytest.fixture
+def config(shared: Vllm) -> GenerationConfig:
+    return shared.running.args.generation
 
 
-@pytest.fixture(scope="module")
-def reference(config: GenerationConfig, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return greedy_answers(config, CONVERSATIONS, max_tokens=100, log=tmp_path_factory.mktemp("reference") / "vllm.log")
+@pytest.fixture
+def reference(shared: Vllm) -> Sequence[Mapping[str, Any]]:
+    return shared.reference.conversations
 
 
-@pytest.fixture(scope="module")
-def generation(config: GenerationConfig, reference: list[dict[str, Any]]) -> Iterator[Any]:
-    """A handle to the stage. After the reference, so that one engine at a time has the machine."""
-    import ray
+@pytest.fixture
+def generation(shared: Vllm) -> Any:
+    """A handle to the stage."""
     from ray import serve
 
-    from deployments.generation.vllm import build
-
-    # Ray's sockets lie in it, and their paths may have 107 characters.
-    folder = tempfile.mkdtemp(prefix="rag", dir="/tmp")
-    ray.init(num_cpus=16, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
-    try:
-        serve.start(proxy_location="Disabled")
-        yield serve.run(build(config, {"max_ongoing_requests": 64}), name="generation", route_prefix=None)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    return serve.get_deployment_handle("generation", "rag")
 
 
 def ask(
@@ -104,8 +71,8 @@ async def reaches(generation: Any, load: GenerationLoad, within_s: float) -> Non
 
 
 async def emptied(generation: Any) -> None:
-    """Returns when nothing is left in the engine; fails after 2 s."""
-    await reaches(generation, GenerationLoad(0, 0), within_s=2)
+    """Returns when nothing is left in the engine; fails after EMPTIED_S."""
+    await reaches(generation, GenerationLoad(0, 0), within_s=EMPTIED_S)
 
 
 async def error_of(generation: Any, request: GenerationRequest) -> Exception:
@@ -115,7 +82,7 @@ async def error_of(generation: Any, request: GenerationRequest) -> Exception:
     return cause
 
 
-async def test_streams_what_vllm_says_by_itself(generation: Any, reference: list[dict[str, Any]]) -> None:
+async def test_streams_what_vllm_says_by_itself(generation: Any, reference: Sequence[Mapping[str, Any]]) -> None:
     for number, expected in enumerate(reference):
         text, last = await collect(generation, ask(f"alone-{number}", number))
         assert text == expected["text"]
@@ -127,7 +94,7 @@ async def test_streams_what_vllm_says_by_itself(generation: Any, reference: list
 
 
 async def test_streams_the_same_beside_others_and_from_the_prefix_cache(
-    generation: Any, reference: list[dict[str, Any]]
+    generation: Any, reference: Sequence[Mapping[str, Any]]
 ) -> None:
     requests = [ask(f"beside-{n}", n % 3, tenant_id=f"t{n % 2}") for n in range(SLOTS + QUEUE)]
     answers = await asyncio.gather(*(collect(generation, request) for request in requests))
@@ -173,7 +140,7 @@ async def test_an_abort_that_came_first(generation: Any) -> None:
 @pytest.mark.parametrize("after_s", [0, 0.02, 0.1, 0.4])
 @pytest.mark.parametrize("explicit", [True, False], ids=["abort", "hang-up"])
 async def test_a_caller_that_leaves_takes_its_query_along(generation: Any, after_s: float, explicit: bool) -> None:
-    for number in range(5):
+    for number in range(3):
         query_id = f"leave-{after_s}-{explicit}-{number}"
         deltas = stream(generation, ask(query_id, number % 3, max_tokens=LONG))
         reader = asyncio.create_task(read(deltas))
@@ -194,7 +161,7 @@ async def read(deltas: AsyncIterator[TextDelta]) -> None:
 async def test_beyond_its_queue_it_is_overloaded(generation: Any) -> None:
     streams = [stream(generation, ask(f"queue-{n}", max_tokens=LONG)) for n in range(SLOTS + QUEUE)]
     readers = [asyncio.create_task(read(deltas)) for deltas in streams]
-    await reaches(generation, GenerationLoad(SLOTS, QUEUE), within_s=10)
+    await reaches(generation, GenerationLoad(SLOTS, QUEUE), within_s=PATIENCE_S)
     assert isinstance(await error_of(generation, ask("queue-over")), Overloaded)
     aborted = await asyncio.gather(*(generation.abort.remote("t", f"queue-{n}") for n in range(SLOTS + QUEUE)))
     assert all(aborted)
@@ -203,20 +170,20 @@ async def test_beyond_its_queue_it_is_overloaded(generation: Any) -> None:
 
 
 async def test_what_the_engine_cannot_take_is_the_callers_to_mend(generation: Any) -> None:
-    too_long = await error_of(generation, ask("long", messages=(Message("user", "dugo " * 3_000),)))
+    too_long = await error_of(generation, ask("long", messages=(Message("user", "dugo " * 10_000),)))
     assert isinstance(too_long, PromptTooLong)
-    assert "context_tokens is 2048" in str(too_long)
+    assert f"context_tokens is {CONTEXT}" in str(too_long)
     assert isinstance(await error_of(generation, ask("cold", temperature=-1.0)), InvalidRequest)
     await emptied(generation)
 
 
 async def test_an_answer_ends_where_the_context_does(generation: Any) -> None:
     (tokens,) = await generation.count_tokens.remote(["dugo " * 100])
-    messages = (Message("user", "dugo " * (100 * 2_000 // tokens)),)
+    messages = (Message("user", "dugo " * (100 * (CONTEXT - 48) // tokens)),)
     _, last = await collect(generation, ask("edge", messages=messages, max_tokens=4_096))
     assert last.finish_reason == "length"
     assert last.usage is not None
-    assert last.usage.prompt_tokens + last.usage.completion_tokens == 2048
+    assert last.usage.prompt_tokens + last.usage.completion_tokens == CONTEXT
 
 
 def test_the_engines_arguments_come_from_our_fields() -> None:

@@ -1,0 +1,44 @@
+"""The Elixir client against the running service (`tests/e2e/vllm/test_graph.py` has it on vLLM)."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import configurations
+from tests.support.elixir import RAG, against, passed
+from tests.support.service import Running
+
+pytestmark = pytest.mark.timeout(900)
+SERVICE = configurations.extractive
+
+
+def test_against_the_service_with_the_extractive_engine(
+    shared: configurations.Extractive, elixir_folder: Path, tmp_path: Path
+) -> None:
+    running = shared.running
+    assert passed(against(running, elixir_folder)) >= 14
+    with listening(running, tmp_path / "http.sock") as url:
+        assert passed(against(running, elixir_folder, RAG_TEST_URL=url, RAG_TEST_BRIDGE="")) >= 7
+
+
+@contextmanager
+def listening(running: Running, path: Path) -> Iterator[str]:
+    """`rag bridge` with the service's HTTP on a Unix socket; the address for the client."""
+    command = [RAG, "bridge", "--listen-http", str(path), "--url", running.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as bridge:
+        try:
+            end = time.monotonic() + 120
+            while not path.exists():
+                assert bridge.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield f"unix:{path}"
+        finally:
+            bridge.terminate()
+            assert bridge.wait(60) == 0
