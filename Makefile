@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean system-libraries
+.PHONY: help run test coverage check format bench clean system-libraries
 
 BIN := .venv/bin
 NAME ?=
@@ -16,6 +16,8 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 
 # PyTorch keeps its CPU builds in an index of its own; whoever gives pip a folder of wheels has the build there.
 TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pytorch.org/whl/cpu)
+
+PYTEST := $(BIN)/python -m pytest -n 2 --durations 10 --durations-min 1
 
 PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --progress-bar off
 
@@ -30,6 +32,7 @@ endef
 help:
 	@echo 'make run                start the service (Ctrl-C stops it); ARGS="…" is handed to `rag up`'
 	echo 'make test               all tests; ARGS="-m unit", "-m integration", "-m e2e" or "tests/unit -x" picks some'
+	echo 'make coverage           how much of the code the unit and integration tests run, branches counted'
 	echo 'make check              ruff, mypy, import-linter'
 	echo 'make format             let ruff format and fix'
 	echo 'make bench NAME=…       run benchmarks/NAME.py; ARGS="--data FOLDER"'
@@ -41,10 +44,14 @@ run: .venv/.runtime
 test: .venv/.development system-libraries
 	@if [[ -n "$(strip $(ARGS))" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
 	status=0
-	# Tests that start a Ray node, vLLM or Elixir have the machine to themselves; of all others two run at a time.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not e2e' || status=$$?
-	$(BIN)/python -m pytest -m e2e || status=$$?
+	# Two processes. In the second run one of them has all tests of a service (tests/conftest.py): each starts once.
+	$(PYTEST) --dist worksteal -m 'not e2e' --junitxml .results/unit-integration.xml || status=$$?
+	$(PYTEST) --dist loadscope -m e2e --junitxml .results/e2e.xml || status=$$?
 	exit $$status
+
+coverage: .venv/.development system-libraries
+	@$(PYTEST) --dist worksteal -m 'not e2e' --cov --cov-report=
+	$(BIN)/coverage report --skip-covered
 
 check: .venv/.development
 	@$(BIN)/ruff check .
@@ -65,7 +72,7 @@ bench: .venv/.development
 	exec $(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 clean:
-	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* .results
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
 # What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, the SQL store is tried on
