@@ -1,7 +1,21 @@
-"""Each test that asks for a database runs on SQLite and, through PgBouncer in transaction mode, on PostgreSQL.
+"""The databases that tests of the platform and its storage run on.
 
-Through PgBouncer a statement or a lock that outlives its transaction breaks; that could be in any test. PostgreSQL
-without it lets more pass: the tests of the storage itself run there too (`storage/conftest.py`).
+A test that asks for one runs on SQLite. One that is marked `every_database` runs on PostgreSQL too, and through
+PgBouncer in transaction mode. PostgreSQL alone lets more of them contend at once, because PgBouncer has few connections;
+behind PgBouncer, a statement or a lock that outlives its transaction breaks. Marked are the tests of what databases do
+differently:
+
+- locks and claims, and workers that contend for them;
+- inserts that meet an existing row;
+- migrations, connections and errors: all of storage/test_database.py;
+- sums (PostgreSQL's are decimals), the order of texts, odd characters, statements with thousands of parameters.
+
+The SQL of the others is of the same kinds, so the marked ones cover it. On SQLite alone run
+
+- rules on what may be handed in, which no database sees: test_jobs, test_collections, test_keys, test_tenants;
+- what a row holds after plain reads and updates: views, listings, settings, patches of metadata, key rotation;
+- the logs' content, and that they hold no secrets: test_audit, test_idempotency;
+- one tenant's rows against another's: tests/integration/isolation finds a missing condition by the source.
 """
 
 from __future__ import annotations
@@ -50,7 +64,15 @@ async def _with_tenants(store: StoreConfig) -> None:
     await database.close()
 
 
-@pytest.fixture(params=["sqlite", "pgbouncer"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen_by_test = any("kind" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "kind" in metafunc.fixturenames and not chosen_by_test:
+        every = metafunc.definition.get_closest_marker("every_database") is not None
+        kinds = ["sqlite", "postgresql", "pgbouncer"] if every else ["sqlite"]
+        metafunc.parametrize("kind", kinds, indirect=True)
+
+
+@pytest.fixture
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

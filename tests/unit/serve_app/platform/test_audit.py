@@ -194,6 +194,7 @@ async def test_a_query_is_logged_however_it_ended(events: Events, database: Data
     assert await audit.list("a") == [], "queries have a log of their own"
 
 
+@pytest.mark.every_database
 async def test_queries_that_are_written_together_are_each_their_tenants(events: Events, database: Database) -> None:
     """The first is written by itself, the others together; one of their tenants is gone by then."""
     for query_id, tenant in (("q0", "a"), ("q1", "b"), ("q2", "gone"), ("q3", "a")):
@@ -202,6 +203,7 @@ async def test_queries_that_are_written_together_are_each_their_tenants(events: 
     assert [(row.query_id, row.tenant_id) for row in await queries(database)] == [("q0", "a"), ("q1", "b"), ("q3", "a")]
 
 
+@pytest.mark.every_database
 async def test_the_same_query_told_twice_is_one_row(events: Events, database: Database) -> None:
     for _ in range(2):
         events.publish(answered("q1"))
@@ -209,6 +211,7 @@ async def test_the_same_query_told_twice_is_one_row(events: Events, database: Da
     assert len(await queries(database)) == 1
 
 
+@pytest.mark.every_database
 async def test_what_happens_to_a_tenant_that_is_gone_is_the_platforms(
     events: Events, audit: AuditLog, database: Database, clock: Clock, tmp_path: Path
 ) -> None:

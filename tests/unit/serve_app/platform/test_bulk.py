@@ -40,6 +40,7 @@ async def state(jobs: Jobs, job: BulkJob) -> Any:
     return view.state, view.detail
 
 
+@pytest.mark.every_database
 async def test_its_documents_are_for_its_ray_job_alone(jobs: Jobs, bulk: BulkJobs) -> None:
     job = await accept(jobs, "x", "y")
     await jobs.accept("a", [document("ordinary")])
@@ -75,6 +76,7 @@ async def test_what_is_indexed_as_it_is_needs_no_ray_job(jobs: Jobs, bulk: BulkJ
     assert await start(bulk) is None
 
 
+@pytest.mark.every_database
 async def test_a_ray_job_claims_nothing_of_others(jobs: Jobs, bulk: BulkJobs) -> None:
     first, second = await accept(jobs, "x"), await accept(jobs, "y")
     await start(bulk)
@@ -83,6 +85,7 @@ async def test_a_ray_job_claims_nothing_of_others(jobs: Jobs, bulk: BulkJobs) ->
     assert await bulk.waiting(second) == 1
 
 
+@pytest.mark.every_database
 async def test_only_so_many_run_and_those_that_waited_longest_first(jobs: Jobs, bulk: BulkJobs, clock: Clock) -> None:
     waiting = []
     for name, tenant in (("x", "b"), ("y", "a"), ("z", "b")):
@@ -93,6 +96,7 @@ async def test_only_so_many_run_and_those_that_waited_longest_first(jobs: Jobs, 
     assert await start(bulk, most=2) == waiting[2]
 
 
+@pytest.mark.every_database
 async def test_two_that_start_at_once_do_not_start_too_many(jobs: Jobs, bulk: BulkJobs) -> None:
     for name in "xyz":
         await accept(jobs, name)
@@ -100,6 +104,7 @@ async def test_two_that_start_at_once_do_not_start_too_many(jobs: Jobs, bulk: Bu
     assert len({job.id for job in started if job}) == len([job for job in started if job]) == 2
 
 
+@pytest.mark.every_database
 async def test_a_silent_ray_job_loses_its_documents_to_the_workers(jobs: Jobs, bulk: BulkJobs, clock: Clock) -> None:
     job = await accept(jobs, "x", "y")
     await start(bulk)
@@ -130,6 +135,7 @@ async def test_a_silent_ray_job_makes_room_for_the_next(jobs: Jobs, bulk: BulkJo
     assert await start(bulk, most=1) == second
 
 
+@pytest.mark.every_database
 async def test_renewing_leaves_other_claims_alone(jobs: Jobs, bulk: BulkJobs, clock: Clock) -> None:
     job = await accept(jobs, "x")
     await start(bulk)
@@ -140,6 +146,7 @@ async def test_renewing_leaves_other_claims_alone(jobs: Jobs, bulk: BulkJobs, cl
     assert len(await claim(jobs, job)) == 1
 
 
+@pytest.mark.every_database
 async def test_what_has_ended_puts_back_what_it_claimed(jobs: Jobs, bulk: BulkJobs) -> None:
     job = await accept(jobs, "x", "y")
     await start(bulk)

@@ -25,6 +25,7 @@ async def test_the_default_is_always_there(collections: Collections) -> None:
     await collections.require("a", [])
 
 
+@pytest.mark.every_database
 async def test_ingesting_into_a_collection_makes_it(jobs: Jobs, collections: Collections) -> None:
     await jobs.accept("a", [document(collection="zakoni"), document(collection="zakoni", content="x")])
     await collections.require("a", ["zakoni", "default"])
@@ -124,6 +125,7 @@ async def test_another_tenants_collection_is_unknown(collections: Collections) -
     assert (await collections.get("b", "tajno")).description == ""
 
 
+@pytest.mark.every_database
 async def test_documents_and_passages_are_counted_once_they_are_live(
     collections: Collections, jobs: Jobs, database: Database
 ) -> None:
@@ -145,6 +147,7 @@ async def test_documents_and_passages_are_counted_once_they_are_live(
     assert await counts() == {"default": (2, 14), "zakoni": (0, 0)}
 
 
+@pytest.mark.every_database
 async def test_of_two_who_create_the_same_one_does(collections: Collections) -> None:
     other = Collections(Database(collections.database.config))
     ends = await asyncio.gather(*(each.create("a", "nova") for each in (collections, other)), return_exceptions=True)

@@ -39,6 +39,7 @@ def row(document: Document) -> dict[str, Any]:
     return {name: getattr(document, name) for name, _ in Document.__mapper__.columns.items() if name != "terms"}
 
 
+@pytest.mark.every_database
 async def test_a_deleted_document_leaves_no_statistics(jobs: Jobs, documents: Documents, database: Database) -> None:
     await jobs.accept("a", [document("d", "one")])
     [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
@@ -55,6 +56,7 @@ async def test_a_queued_version_is_cancelled(jobs: Jobs, documents: Documents) -
     assert (await jobs.view("a", job.id)).state == "cancelled"
 
 
+@pytest.mark.every_database
 async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Documents, database: Database) -> None:
     """Nor does it when the document is handed in again before its worker notices."""
     old = await jobs.accept("a", [document("d", "one")])
@@ -73,6 +75,7 @@ async def test_a_version_in_work_does_not_come_back(jobs: Jobs, documents: Docum
     assert task.blob == "blob of two"
 
 
+@pytest.mark.every_database
 async def test_a_version_in_work_whose_worker_died_is_cleared_up_by_the_next(
     jobs: Jobs, documents: Documents, clock: Clock
 ) -> None:
@@ -155,6 +158,7 @@ async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is
         assert set(await session.scalars(select(Document.collection))) == {"default"}
 
 
+@pytest.mark.every_database
 async def test_what_is_handed_in_while_its_collection_is_deleted_is_kept_or_goes_with_it(
     jobs: Jobs, documents: Documents, database: Database
 ) -> None:
@@ -194,6 +198,7 @@ async def test_the_default_collection_stays(documents: Documents) -> None:
         await documents.delete_collection("a", "default")
 
 
+@pytest.mark.every_database
 async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
     jobs: Jobs, documents: Documents, database: Database
 ) -> None:
@@ -259,6 +264,7 @@ async def test_documents_are_chosen_by_all_that_is_given(jobs: Jobs, documents: 
     assert await ids(documents, filter="language != 'en'") == (["1", "2", "3"], None), "4's is not known"
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("filter", ["", "metadata.n >= 0"])
 async def test_documents_come_in_pages(jobs: Jobs, documents: Documents, filter: str) -> None:
     for number in range(5):
@@ -292,6 +298,7 @@ async def begin(documents: Documents, change: dict[str, Any]) -> Rewriting:
     return work
 
 
+@pytest.mark.every_database
 async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     jobs: Jobs, documents: Documents, database: Database, clock: Clock
 ) -> None:
@@ -326,6 +333,7 @@ async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passa
     assert row(await documents.get("a", "d")) == live
 
 
+@pytest.mark.every_database
 async def test_of_two_rewritings_at_once_the_first_to_finish_wins(jobs: Jobs, documents: Documents) -> None:
     await put(jobs, "a", "d")
     first, second = await begin(documents, {"n": 1}), await begin(documents, {"n": 2})
@@ -346,6 +354,7 @@ async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_remov
         await begin(documents, {"n": 3})
 
 
+@pytest.mark.every_database
 async def test_documents_that_changed_since_they_were_chosen_are_not_deleted(jobs: Jobs, documents: Documents) -> None:
     await put(jobs, "a", "d", metadata={"n": 1})
     await put(jobs, "a", "e", metadata={"n": 2})

@@ -40,6 +40,7 @@ async def rows(database: Database) -> list[str]:
         return [str(row) for row in await session.execute(text("SELECT * FROM idempotent_requests"))]
 
 
+@pytest.mark.every_database
 async def test_the_same_request_gets_the_same_answer(idempotency: Idempotency) -> None:
     await idempotency.keep(await claim(idempotency), ANSWER)
     for _ in range(2):
@@ -60,6 +61,7 @@ async def test_another_key_is_another_request(idempotency: Idempotency) -> None:
     await claim(idempotency, "K")
 
 
+@pytest.mark.every_database
 async def test_of_many_at_once_one_works(idempotency: Idempotency) -> None:
     begun = await asyncio.gather(
         *(
@@ -71,6 +73,7 @@ async def test_of_many_at_once_one_works(idempotency: Idempotency) -> None:
     assert sorted(type(each).__name__ for each in begun) == ["Claim", *4 * ["RequestInProgress"]]
 
 
+@pytest.mark.every_database
 async def test_the_others_wait_while_one_works(idempotency: Idempotency, clock: Clock) -> None:
     await claim(idempotency)
     clock.advance(LEASE_S - 1)
@@ -78,11 +81,13 @@ async def test_the_others_wait_while_one_works(idempotency: Idempotency, clock: 
         await begin(idempotency)
 
 
+@pytest.mark.every_database
 async def test_a_request_that_came_to_nothing_may_be_tried_again(idempotency: Idempotency) -> None:
     await idempotency.release(await claim(idempotency))
     await claim(idempotency, request="mended")
 
 
+@pytest.mark.every_database
 async def test_a_request_whose_worker_died_is_taken_over(idempotency: Idempotency, clock: Clock) -> None:
     """And the one thought dead changes nothing any more."""
     dead = await claim(idempotency)
@@ -122,6 +127,7 @@ async def test_the_day_of_a_request_taken_over_begins_anew(idempotency: Idempote
     assert await begin(idempotency) == ANSWER
 
 
+@pytest.mark.every_database
 async def test_what_is_out_of_date_is_removed(idempotency: Idempotency, database: Database, clock: Clock) -> None:
     for n in range(3):
         await claim(idempotency, str(n))

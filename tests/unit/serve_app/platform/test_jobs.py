@@ -105,6 +105,7 @@ async def test_a_job_is_its_tenants_alone(jobs: Jobs) -> None:
             await jobs.view(tenant, job_id)
 
 
+@pytest.mark.every_database
 async def test_each_document_is_claimed_once_by_workers_that_contend(jobs: Jobs, database: Database) -> None:
     documents = [document(f"d{n}") for n in range(40)]
     await jobs.accept("a", documents[:20])
@@ -126,6 +127,7 @@ async def test_each_document_is_claimed_once_by_workers_that_contend(jobs: Jobs,
     assert totals == {("a", ""): 20, ("b", ""): 20}
 
 
+@pytest.mark.every_database
 async def test_a_lost_lease_hands_the_document_on(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("d")])
     first = await claim_one(jobs, "first")
@@ -158,6 +160,7 @@ async def test_the_next_worker_is_told_how_far_the_one_before_came(jobs: Jobs, c
     assert (await claim_one(jobs, "second")).progress == so_far
 
 
+@pytest.mark.every_database
 async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("done"), document("in work"), document("tried"), document("waiting")])
     other = await jobs.accept("b", [document("waiting")])
@@ -180,6 +183,7 @@ async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs,
         await jobs.cancel("b", job.id)
 
 
+@pytest.mark.every_database
 async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Database, clock: Clock) -> None:
     visibility = Visibility(database)
     before = await visibility.visible_versions("a")
@@ -210,6 +214,7 @@ async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Da
     assert (await claim_one(jobs)).version > new.version, "what is removed late must not be this"
 
 
+@pytest.mark.every_database
 async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_workers_that_contend(
     jobs: Jobs, database: Database
 ) -> None:
@@ -236,6 +241,7 @@ async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_worker
         assert sorted(each.hidden) == [f"v{n:015d}" for n in range(1, int(each.newest[1:]) + 1)], "none comes later"
 
 
+@pytest.mark.every_database
 async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: Database, clock: Clock) -> None:
     await jobs.accept("a", [document("d", "one")])
     live = await claim_one(jobs)
@@ -248,6 +254,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
     assert [each.version for each in await jobs.queue.removable(10)] == [failed.version]
 
 
+@pytest.mark.every_database
 async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +271,7 @@ async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     assert ("a", "f") in [(task.tenant_id, task.document_id) for task in await claim(jobs)]
 
 
+@pytest.mark.every_database
 async def test_a_renewed_lease_lasts(jobs: Jobs, clock: Clock) -> None:
     await jobs.accept("a", [document("d")])
     task = await claim_one(jobs)
@@ -273,6 +281,7 @@ async def test_a_renewed_lease_lasts(jobs: Jobs, clock: Clock) -> None:
     assert await claim(jobs, "other") == []
 
 
+@pytest.mark.every_database
 async def test_a_retry_waits_its_time(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("d")])
     await jobs.queue.retry(await claim_one(jobs), after_s=60)
@@ -283,6 +292,7 @@ async def test_a_retry_waits_its_time(jobs: Jobs, clock: Clock) -> None:
     assert (await claim_one(jobs)).attempts == 2
 
 
+@pytest.mark.every_database
 async def test_finishing_twice_is_finishing_once(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d")])
     task = await claim_one(jobs)
@@ -330,6 +340,7 @@ async def test_a_failed_version_leaves_the_one_before_live(jobs: Jobs, database:
     assert await states(jobs, again.id) == {"d": "indexed"}
 
 
+@pytest.mark.every_database
 async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, database: Database, clock: Clock) -> None:
     old = await jobs.accept("a", [document("d", "one")])
     new = await jobs.accept("a", [document("d", "two"), document("e")])
@@ -355,6 +366,7 @@ async def test_versions_of_a_document_are_worked_on_in_order(jobs: Jobs, databas
     assert await states(jobs, new.id) == {"d": "indexed", "e": "parsing"}
 
 
+@pytest.mark.every_database
 async def test_the_same_document_again_is_no_work(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", title="T", metadata={"x": 1, "y": 2})])
     await jobs.queue.finish(await claim_one(jobs), indexed({1: 1}))
@@ -424,6 +436,7 @@ async def test_ids_are_made_of_owner_name_and_content(jobs: Jobs) -> None:
     assert (await jobs.accept("a", new[:1])).documents == (first,)
 
 
+@pytest.mark.every_database
 async def test_a_job_is_accepted_whole_or_not_at_all(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document("d", owner="ana")])
     await claim(jobs)
@@ -457,6 +470,7 @@ async def test_documents_outside_the_rules_are_refused(jobs: Jobs, new: list[Any
         await jobs.accept("a", new)
 
 
+@pytest.mark.every_database
 async def test_odd_but_lawful_text_is_kept(jobs: Jobs) -> None:
     metadata = {"put": "C:\\u0000", "ključ 🔑": [True, None, 1.5, {"ž": "đ"}]}
     await jobs.accept("a", [document("čćšžđ 🔑/..", title="\u2028", metadata=metadata)])
@@ -464,6 +478,7 @@ async def test_odd_but_lawful_text_is_kept(jobs: Jobs) -> None:
     assert (task.document_id, task.title, task.metadata) == ("čćšžđ 🔑/..", "\u2028", metadata)
 
 
+@pytest.mark.every_database
 async def test_two_jobs_with_the_same_new_documents_do_not_deadlock(
     jobs: Jobs, database: Database, clock: Clock
 ) -> None:
@@ -517,6 +532,7 @@ async def test_a_page_of_jobs_in_one_state_looks_at_a_bounded_number(jobs: Jobs,
     assert await page(jobs, state="succeeded", max_scanned=2, after=after) == ([first.id], None)
 
 
+@pytest.mark.every_database
 async def test_a_summary_is_the_view_without_its_documents(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("x"), document("y"), document("z")])
     x, y, _ = await claim(jobs)

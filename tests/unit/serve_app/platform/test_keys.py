@@ -142,6 +142,7 @@ async def test_a_key_that_has_ended_has_no_successor(keys: Keys, clock: Clock) -
             await keys.rotate("a", key.id, overlap_s=60)
 
 
+@pytest.mark.every_database
 async def test_of_two_rotations_at_once_each_has_its_successor(keys: Keys) -> None:
     _, key = await keys.create_key("a", "CI")
     made = await asyncio.gather(*(keys.rotate("a", key.id, overlap_s=60) for _ in range(2)))
@@ -214,6 +215,7 @@ async def test_a_tenants_id_follows_the_rule(keys: Keys, tenant: str) -> None:
         await Tenants(keys.database).ensure(tenant)
 
 
+@pytest.mark.every_database
 async def test_a_tenant_may_be_ensured_again(keys: Keys) -> None:
     await Tenants(keys.database).ensure("a")
     await Tenants(keys.database).ensure("acme.hr-1", "Acme")

@@ -55,6 +55,7 @@ def test_the_difference_leads_from_old_to_new(old: Frequencies, new: Frequencies
     assert {term: count for term, count in total.items() if count} == new
 
 
+@pytest.mark.every_database
 async def test_weights_are_of_what_the_asker_may_see(jobs: Jobs, database: Database) -> None:
     await index(jobs, "a", "1", "rok žalba")
     await index(jobs, "a", "2", "rok sud")
@@ -90,6 +91,7 @@ async def test_a_tenant_with_nothing_has_no_weights(database: Database) -> None:
     assert await weights(database, "", "a") == b"{}"
 
 
+@pytest.mark.every_database
 async def test_a_question_of_thousands_of_terms(jobs: Jobs, database: Database) -> None:
     words = [f"r{n}" for n in range(2_000)]
     await index(jobs, "a", "1", " ".join(words))
@@ -97,6 +99,7 @@ async def test_a_question_of_thousands_of_terms(jobs: Jobs, database: Database) 
     assert set(found) == set(lexical.encode_passage(" ".join(words), "hr"))
 
 
+@pytest.mark.every_database
 async def test_two_workers_finishing_the_same_terms_count_both(jobs: Jobs, database: Database) -> None:
     await jobs.accept("a", [document(f"d{n}") for n in range(8)])
     terms = dict.fromkeys(range(1, 400), 1)

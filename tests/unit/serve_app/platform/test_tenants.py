@@ -120,6 +120,7 @@ async def test_a_tenant_without_a_name_has_its_ids(tenants: Tenants) -> None:
     assert (await tenants.create("c")).name == "c"
 
 
+@pytest.mark.every_database
 async def test_an_id_is_taken_once(tenants: Tenants) -> None:
     await tenants.patch("a", name="the first")
     with pytest.raises(Conflict, match="'a' exists; choose another id"):
@@ -128,6 +129,7 @@ async def test_an_id_is_taken_once(tenants: Tenants) -> None:
     assert (await tenants.get("a")).name == "the first"
 
 
+@pytest.mark.every_database
 async def test_of_two_who_create_the_same_one_does(tenants: Tenants) -> None:
     other = Tenants(Database(tenants.database.config))
     ends = await asyncio.gather(tenants.create("c"), other.create("c"), return_exceptions=True)
@@ -153,6 +155,7 @@ async def test_what_is_no_tenant_is_not_found(tenants: Tenants, tenant: str, blo
             await use
 
 
+@pytest.mark.every_database
 async def test_tenants_are_listed_page_by_page(tenants: Tenants) -> None:
     for tenant in ("e", "c", "d"):
         await tenants.create(tenant)
@@ -216,6 +219,7 @@ async def test_a_tenant_cannot_begin_with_a_model_that_is_not_deployed(tenants: 
         await tenants.get("c")
 
 
+@pytest.mark.every_database
 async def test_patches_at_once_are_all_kept(tenants: Tenants) -> None:
     names = ("documents", "bytes", "chunks")
     others = [Tenants(Database(tenants.database.config)) for _ in names]
@@ -276,6 +280,7 @@ async def test_the_cache_of_active_tenants_is_bounded(database: Database, monkey
 # --- Deleting
 
 
+@pytest.mark.every_database
 async def test_a_deleted_tenant_leaves_no_row_and_its_removal_is_counted(
     tenants: Tenants, database: Database, blobs: Blobs, index: Index
 ) -> None:
@@ -343,6 +348,7 @@ async def test_a_workers_document_is_waited_for_and_given_up_by_it(
     assert seen == ["cancelled"], "the passages are removed once nobody writes any more"
 
 
+@pytest.mark.every_database
 async def test_a_worker_that_takes_too_long_is_unavailable_and_the_next_call_goes_on(
     tenants: Tenants, jobs: Jobs, blobs: Blobs, index: Index, clock: Clock
 ) -> None:
@@ -357,6 +363,7 @@ async def test_a_worker_that_takes_too_long_is_unavailable_and_the_next_call_goe
     assert (removed.documents, removed.passages) == (1, 7)
 
 
+@pytest.mark.every_database
 async def test_a_dead_workers_document_is_not_handed_to_another(
     tenants: Tenants, jobs: Jobs, blobs: Blobs, clock: Clock
 ) -> None:
@@ -381,6 +388,7 @@ async def test_a_deletion_that_failed_halfway_goes_on(
     assert (await tenants.delete("a", index, blobs, settle_s=0)).documents == 2
 
 
+@pytest.mark.every_database
 async def test_nothing_is_accepted_from_a_tenant_being_deleted(
     tenants: Tenants, jobs: Jobs, database: Database, blobs: Blobs, index: Index
 ) -> None:
@@ -416,6 +424,7 @@ async def test_nothing_is_accepted_from_a_tenant_being_deleted(
         await jobs.accept("a", [document("late")])
 
 
+@pytest.mark.every_database
 async def test_uploads_and_logs_while_a_tenant_is_deleted_leave_nothing(
     tenants: Tenants, jobs: Jobs, database: Database, blobs: Blobs
 ) -> None:
@@ -452,6 +461,7 @@ async def test_without_quotas_nothing_is_counted(tenants: Tenants, jobs: Jobs) -
     await jobs.accept("a", [document(f"d{n}") for n in range(20)])
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize(
     ("quota", "says"),
     [
@@ -491,6 +501,7 @@ async def test_the_chunk_quota_counts_what_a_new_version_replaces(tenants: Tenan
     await jobs.queue.finish(task, indexed({1: 1}, passages=2))
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize(("quota", "kept"), [({"documents": 5}, 5), ({"bytes": 23}, 5)])
 async def test_document_and_byte_quotas_are_exact_when_many_hand_in_at_once(
     tenants: Tenants, jobs: Jobs, database: Database, quota: dict[str, int], kept: int
@@ -516,6 +527,7 @@ async def test_document_and_byte_quotas_are_exact_when_many_hand_in_at_once(
         assert await session.scalar(select(func.count()).select_from(Job)) == kept
 
 
+@pytest.mark.every_database
 async def test_the_chunk_quota_is_exact_when_many_finish_at_once(
     tenants: Tenants, jobs: Jobs, database: Database
 ) -> None:

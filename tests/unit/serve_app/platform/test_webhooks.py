@@ -74,6 +74,7 @@ async def rows(database: Database) -> list[tuple[str, str, int]]:
         return [(each.tenant_id, each.state, each.attempts) for each in found]
 
 
+@pytest.mark.every_database
 async def test_a_job_is_told_of_once_all_its_documents_are_done_with(webhooks: Webhooks, jobs: Jobs) -> None:
     job = await jobs.accept("a", [document("d1"), document("d2", "other")])
     assert await claim(webhooks) == []
@@ -128,6 +129,7 @@ async def test_only_jobs_accepted_while_there_is_a_webhook_are_told_of(
     assert await rows(database) == []
 
 
+@pytest.mark.every_database
 async def test_a_receiver_that_lets_wait_holds_up_its_own_tenant_only(
     webhooks: Webhooks, jobs: Jobs, clock: Clock
 ) -> None:
@@ -146,6 +148,7 @@ async def test_a_receiver_that_lets_wait_holds_up_its_own_tenant_only(
     assert {(each.id, each.attempts) for each in await claim(webhooks)} == {(each.id, 2) for each in claimed}
 
 
+@pytest.mark.every_database
 async def test_a_lost_lease_hands_the_message_on(
     webhooks: Webhooks, jobs: Jobs, database: Database, clock: Clock
 ) -> None:
@@ -193,6 +196,7 @@ async def test_a_deleted_tenant_s_messages_are_gone(
     assert await rows(database) == [("b", "sending", 1)]
 
 
+@pytest.mark.every_database
 async def test_two_senders_tell_of_each_job_once(migrated: StoreConfig) -> None:
     databases = [Database(migrated) for _ in range(3)]
     async with serving() as site:

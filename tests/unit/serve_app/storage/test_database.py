@@ -36,6 +36,7 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+pytestmark = pytest.mark.every_database
 ON_A_SERVER = pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"], indirect=True)
 
 
