@@ -181,7 +181,9 @@ def checked_name(name: str) -> str:
     """The name in composed form. Raises InvalidRequest unless it is 1 to 64 letters, digits, `_`, `.` or `-`."""
     kept = composed(name)
     if not _NAME.fullmatch(kept):
-        raise InvalidRequest(f"collection {name[:80]!r}: use 1 to 64 letters, digits, '_', '.' or '-'")
+        raise InvalidRequest(
+            f"collection {name[:80]!r}: use 1 to 64 letters, digits, '_', '.' or '-'", field="collection"
+        )
     return kept
 
 
@@ -193,6 +195,6 @@ def removable(name: str) -> str:
     return kept
 
 
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+    shown = ", ".join(map(repr, names[:limit]))
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -57,11 +57,11 @@ class Upload:
 def checked(document: NewDocument) -> tuple[str, NewDocument]:
     """A document's id, and the document with its collection's name in composed form. Raises InvalidRequest."""
     for attribute, value in document.fields().items():
-        most = document_column(attribute).info.get("max_characters")
-        if most is not None and value is not None:
-            if len(value) > most:
+        limit = document_column(attribute).info.get("max_characters")
+        if limit is not None and value is not None:
+            if len(value) > limit:
                 raise InvalidRequest(
-                    f"{attribute}: {len(value)} characters; at most {most} are allowed", field=attribute
+                    f"{attribute}: {len(value)} characters; at most {limit} are allowed", field=attribute
                 )
             _check_text(attribute, value)
     check_metadata(document.metadata_)

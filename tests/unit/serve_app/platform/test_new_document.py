@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from deployments.errors import InvalidRequest
 from deployments.ingestion.base import ChunkSizes
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 
@@ -63,3 +64,20 @@ def test_what_is_left_out_has_the_columns_default() -> None:
 def test_a_document_has_its_columns_and_no_others(columns: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"missing or unknown: (content_hash|colour)"):
         NewDocument(**columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        ({"title": "x" * 1_001}, "title"),
+        ({"filename": "\0"}, "filename"),
+        ({"metadata": {"x": "\ud800"}}, "metadata"),
+        ({"metadata": {"x": float("inf")}}, "metadata"),
+        ({"id": "\n"}, "id"),
+        ({"collection": "a b"}, "collection"),
+    ],
+)
+def test_a_refusal_names_its_field(columns: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field}") as refused:
+        checked(NewDocument(**STORED | columns))
+    assert refused.value.field == field
