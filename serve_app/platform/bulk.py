@@ -25,7 +25,7 @@ class BulkJobs:
         now = self.queue.clock()
         being_deleted = exists().where(Tenant.id == Job.tenant_id, Tenant.status == "deleting")
         async with self.queue.database.transaction() as session:
-            # Whoever counts holds the platform's row, or two would both start the last one allowed.
+            # The count is taken with the platform's row locked, or two replicas would both start the last one allowed.
             await session.execute(select(Tenant.id).where(Tenant.id == PLATFORM).with_for_update())
             running = await session.scalar(select(func.count()).where(Job.bulk == "running", Job.bulk_until > now))
             if (running or 0) >= most:
@@ -46,14 +46,14 @@ class BulkJobs:
     async def renew(self, job: BulkJob, *, lease_s: float) -> bool:
         until = self.queue.clock() + timedelta(seconds=lease_s)
         async with self.queue.database.transaction() as session:
-            found = await session.scalar(select(Job).where(*_is(job), Job.bulk == "running").with_for_update())
-            if found is None:
+            row = await session.scalar(select(Job).where(*_is(job), Job.bulk == "running").with_for_update())
+            if row is None:
                 return False
-            found.bulk_until = until
-            # A row that somebody else is changing waits for the next renewal: whoever holds several rows must not
-            # wait for one more.
-            for row in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
-                row.lease_until = until
+            row.bulk_until = until
+            # A row that another transaction has locked waits for the next renewal: a transaction that holds several
+            # rows must not wait for one more.
+            for document in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
+                document.lease_until = until
             await session.flush()
         return True
 
@@ -67,12 +67,13 @@ class BulkJobs:
     async def end(self, job: BulkJob, detail: str = "") -> None:
         now = self.queue.clock()
         async with self.queue.database.transaction() as session:
-            found = await session.scalar(select(Job).where(*_is(job), Job.bulk != "ended").with_for_update())
-            if found is None:
+            row = await session.scalar(select(Job).where(*_is(job), Job.bulk != "ended").with_for_update())
+            if row is None:
                 return
-            found.bulk, found.bulk_until, found.bulk_detail = "ended", None, detail[:2_000]
-            for row in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
-                row.state, row.lease_until, row.not_before, row.updated_at = "queued", None, now, now
+            row.bulk, row.bulk_until, row.bulk_detail = "ended", None, detail[:2_000]
+            for document in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
+                document.state, document.lease_until = "queued", None
+                document.not_before = document.updated_at = now
             await session.flush()
 
     async def close(self) -> None:

@@ -75,10 +75,10 @@ class Collections:
 
     async def get(self, tenant_id: str, name: str) -> CollectionView:
         """Raises UnknownCollection."""
-        found = await self._views(tenant_id, Collection.name == composed(name))
-        if not found:
+        views = await self._views(tenant_id, Collection.name == composed(name))
+        if not views:
             raise UnknownCollection(f"collection {name[:80]!r} does not exist")
-        return found[0]
+        return views[0]
 
     async def list(self, tenant_id: str, *, after: str = "", limit: int = 100) -> Sequence[CollectionView]:
         """A tenant's collections in the order of their names, those after the name `after`."""
@@ -102,8 +102,8 @@ class Collections:
 
     async def names(self, tenant_id: str) -> Sequence[str]:
         async with self.database.session() as session:
-            found = await session.scalars(select(Collection.name).where(of_tenant(Collection, tenant_id)))
-            return sorted({DEFAULT, *found})
+            names = await session.scalars(select(Collection.name).where(of_tenant(Collection, tenant_id)))
+            return sorted({DEFAULT, *names})
 
     async def require(self, tenant_id: str, names: Iterable[str]) -> None:
         """Raises UnknownCollection, naming those of the tenant that exist, unless all the names do."""
@@ -140,11 +140,11 @@ class Collections:
                     chunk_tokens=row.chunk_tokens,
                     chunk_overlap=row.chunk_overlap,
                     documents=int(count),
-                    passages=int(held),
+                    passages=int(passage_count),
                     created_at=row.created_at,
                     updated_at=row.updated_at,
                 )
-                for row, count, held in rows
+                for row, count, passage_count in rows
             ]
 
 
@@ -157,13 +157,13 @@ async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: 
 async def chunk_sizes(session: AsyncSession, tenant_id: str, names: Set[str]) -> dict[str, ChunkSizes]:
     """How the documents of some collections are cut."""
     sizes: dict[str, ChunkSizes] = {}
-    for some in chunks(sorted(names)):
-        found = await session.execute(
+    for batch in chunks(sorted(names)):
+        rows = await session.execute(
             select(Collection.name, Collection.chunk_tokens, Collection.chunk_overlap).where(
-                of_tenant(Collection, tenant_id), Collection.name.in_(some)
+                of_tenant(Collection, tenant_id), Collection.name.in_(batch)
             )
         )
-        sizes |= {name: ChunkSizes(tokens, overlap) for name, tokens, overlap in found}
+        sizes |= {name: ChunkSizes(tokens, overlap) for name, tokens, overlap in rows}
     return sizes
 
 

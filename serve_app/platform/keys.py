@@ -161,15 +161,24 @@ class Keys:
                 select(ApiKey).where(of_tenant(ApiKey, tenant_id)).order_by(ApiKey.created_at, ApiKey.id)
             )
             return [
-                Key(r.id, r.tenant_id, r.name, r.prefix, cast(Role, r.role), r.created_at, r.expires_at, r.revoked_at)
-                for r in rows
+                Key(
+                    row.id,
+                    row.tenant_id,
+                    row.name,
+                    row.prefix,
+                    cast(Role, row.role),
+                    row.created_at,
+                    row.expires_at,
+                    row.revoked_at,
+                )
+                for row in rows
             ]
 
     async def revoke(self, tenant_id: str, key_id: str) -> None:
-        """End a key: at once here, within `cache_s` in other replicas. Raises NotFound; twice is once."""
+        """End a key: at once here, within `cache_s` in other replicas. Idempotent. Raises NotFound."""
         async with self.database.transaction() as session:
-            found = await session.scalar(select(ApiKey.id).where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id))
-            if found is None:
+            key = await session.scalar(select(ApiKey.id).where(of_tenant(ApiKey, tenant_id), ApiKey.id == key_id))
+            if key is None:
                 raise NotFound(f"key {key_id[:80]!r} does not exist")
             await session.execute(
                 update(ApiKey)

@@ -29,9 +29,9 @@ class LexicalStatistics:
     async def query_weights(self, text: str, language: Language, scope: Scope) -> SparseVector:
         ids = await asyncio.to_thread(lexical.query_term_ids, text, language)
         owners = sorted({"", scope.user_id})
-        held: dict[int, int] = {}
+        frequencies: dict[int, int] = {}
         # One statement for all questions but those of hundreds of terms: of one moment, and without a transaction.
-        for some in chunks(sorted(set(ids))):
+        for batch in chunks(sorted(set(ids))):
             total = select(literal(_TOTAL), func.sum(LexicalTotal.passages)).where(
                 of_tenant(LexicalTotal, scope.tenant_id), LexicalTotal.owner.in_(owners)
             )
@@ -40,13 +40,13 @@ class LexicalStatistics:
                 .where(
                     of_tenant(LexicalTerm, scope.tenant_id),
                     LexicalTerm.owner.in_(owners),
-                    LexicalTerm.term_id.in_(some),
+                    LexicalTerm.term_id.in_(batch),
                 )
                 .group_by(LexicalTerm.term_id)
             )
-            found = await self.database.rows(union_all(total, terms))
-            held.update((term, int(passages or 0)) for term, passages in found)
-        return lexical.encode_query(ids, held, held.pop(_TOTAL, 0))
+            rows = await self.database.rows(union_all(total, terms))
+            frequencies.update((term, int(passages or 0)) for term, passages in rows)
+        return lexical.encode_query(ids, frequencies, frequencies.pop(_TOTAL, 0))
 
 
 async def move(session: AsyncSession, tenant_id: str, owner: str, *, passages: int, terms: Mapping[int, int]) -> None:
@@ -73,10 +73,10 @@ async def move(session: AsyncSession, tenant_id: str, owner: str, *, passages: i
             ),
             [{**key, "term_id": term_id, "passages": change} for term_id, change in changes],
         )
-    for some in chunks([term_id for term_id, change in changes if change < 0]):
+    for batch in chunks([term_id for term_id, change in changes if change < 0]):
         await session.execute(
             delete(LexicalTerm).where(
-                _owned(LexicalTerm, tenant_id, owner), LexicalTerm.term_id.in_(some), LexicalTerm.passages <= 0
+                _owned(LexicalTerm, tenant_id, owner), LexicalTerm.term_id.in_(batch), LexicalTerm.passages <= 0
             )
         )
     await session.execute(
@@ -101,8 +101,8 @@ def unpack(packed: bytes) -> dict[int, int]:
     """The inverse of `pack`; empty bytes are no terms."""
     if not packed:
         return {}
-    ids, held = np.frombuffer(zlib.decompress(packed), dtype="<u4").reshape(2, -1).tolist()
-    return dict(zip(ids, held, strict=True))
+    ids, counts = np.frombuffer(zlib.decompress(packed), dtype="<u4").reshape(2, -1).tolist()
+    return dict(zip(ids, counts, strict=True))
 
 
 def _owned(model: type[LexicalTerm | LexicalTotal], tenant_id: str, owner: str) -> ColumnElement[bool]:

@@ -3,9 +3,8 @@
     expected → waiting → sending → delivered | failed
                   ↑_______ retry, lease lost _|
 
-A job that is accepted while its tenant has a webhook gets its message in the same transaction, and has that one only:
-so no end of a job goes untold, and none is told under two ids. It is expected until none of the job's documents is
-unfinished.
+A job that is accepted while its tenant has a webhook gets its one message in the same transaction. So every end of a
+job has a message, and only one. It is expected until none of the job's documents is unfinished.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from serve_app.storage.tables import JobDocument, Tenant, WebhookDelivery, of_te
 if TYPE_CHECKING:  # jobs.py expects messages here
     from serve_app.platform.jobs import JobView
 
-_LOOKED_AT_ONCE: Final = 1_000
-"""Messages that one round finds to be no longer only expected."""
+_EXPECTED_BATCH: Final = 1_000
+"""Expected messages that one claim makes due at most."""
 _MAX_PROBLEM: Final = 500
 
 
 def expect(session: AsyncSession, tenant_id: str, job_id: str, settings: Settings, now: datetime) -> None:
-    """In the transaction that accepts a job: tell the tenant's webhook of its end, if there is one."""
+    """Add the message of a job's end in the transaction that accepts the job, if the tenant has a webhook."""
     if settings.webhook is not None:
         session.add(
             WebhookDelivery(tenant_id=tenant_id, id=f"msg_{uuid4().hex}", job_id=job_id, state="expected", due=now)
@@ -61,15 +60,17 @@ class Webhooks:
         self._render = render
 
     async def claim(self, *, lease_s: float, limit: int) -> Sequence[Delivery]:
-        """Messages that are due, at most one of each tenant, and none of one that another sender is sending to: a
-        receiver that lets wait holds up nobody else's messages."""
+        """Messages that are due: at most one of each tenant, and none of a tenant to which a message is being sent.
+
+        So a slow receiver delays its own tenant's messages only.
+        """
         now = self.clock()
         row, other = WebhookDelivery, aliased(WebhookDelivery)
         unfinished = exists().where(JobDocument.job_id == row.job_id, JobDocument.state.in_(UNFINISHED))
         ended = (
             select(row.id)
             .where(row.state == "expected", ~unfinished)
-            .limit(_LOOKED_AT_ONCE)
+            .limit(_EXPECTED_BATCH)
             .with_for_update(skip_locked=True)
         )
         first = (
@@ -93,15 +94,17 @@ class Webhooks:
         async with self.database.transaction() as session:
             if ids := (await session.scalars(ended)).all():
                 await session.execute(update(row).where(row.id.in_(ids)).values(state="waiting", due=now))
-            for each, settings in (await session.execute(next_ones)).all():
+            for message, settings in (await session.execute(next_ones)).all():
                 webhook = Settings.model_validate(settings).webhook
                 if webhook is None or webhook.secret is None:
-                    await session.delete(each)  # taken out of the settings meanwhile: nobody is to be told
+                    await session.delete(message)  # the webhook was taken out of the settings meanwhile
                     continue
-                each.state, each.due = "sending", now + timedelta(seconds=lease_s)
-                each.attempts += 1
+                message.state, message.due = "sending", now + timedelta(seconds=lease_s)
+                message.attempts += 1
                 claimed.append(
-                    Delivery(each.id, each.tenant_id, each.job_id, each.attempts, webhook.url, webhook.secret)
+                    Delivery(
+                        message.id, message.tenant_id, message.job_id, message.attempts, webhook.url, webhook.secret
+                    )
                 )
             await session.flush()
         return claimed

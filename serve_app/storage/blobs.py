@@ -89,7 +89,7 @@ class Blobs:
         return await _off_loop(self._read, _checked(key))
 
     async def delete(self, key: str) -> None:
-        """Remove bytes that no document needs any longer. Twice is once."""
+        """Remove bytes that no document needs any longer. Idempotent."""
         await _off_loop(self._delete, _checked(key))
 
     async def delete_tenant(self, tenant_id: str) -> tuple[int, int]:
@@ -145,11 +145,11 @@ class Blobs:
             if self._folder is None:
                 file_system, root = self._remote()
                 file_system.invalidate_cache()
-                sizes = [int(each["size"]) for each in file_system.find(f"{root}/{tenant_id}", detail=True).values()]
+                sizes = [int(info["size"]) for info in file_system.find(f"{root}/{tenant_id}", detail=True).values()]
                 if sizes:
                     file_system.rm(f"{root}/{tenant_id}", recursive=True)
             else:
-                sizes = [each.stat().st_size for each in (self._folder / tenant_id).iterdir()]
+                sizes = [file.stat().st_size for file in (self._folder / tenant_id).iterdir()]
                 shutil.rmtree(self._folder / tenant_id)
                 _sync_folder(self._folder)
         except FileNotFoundError:

@@ -222,7 +222,7 @@ def _mapped(error: exc.DBAPIError) -> Exception:
     state = getattr(error.orig, "sqlstate", None) or ""
     if transient or state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
         return Unavailable(f"the database is busy or gone: {error.orig}")
-    if state == _BAD_TEXT or any(isinstance(each, UnicodeEncodeError) for each in _causes(error)):
+    if state == _BAD_TEXT or any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
         return InvalidRequest(_UNSTORABLE)
     return error
 

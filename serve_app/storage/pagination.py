@@ -1,4 +1,4 @@
-"""Pages of lists whose rows are chosen by what no query can tell: read in batches, and a bounded number a page."""
+"""Pages of lists whose rows are partly chosen outside SQL. Rows are read in batches, a bounded number for each page."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ async def page(
     limit: int,
     max_scanned: int,
 ) -> Page[R]:
-    """Those of the rows after the id `after` that pass, at most `limit`; `read` gives up to so many after an id.
+    """At most `limit` of the rows after the id `after` that pass. `read` takes an id and a number of rows.
 
-    So that a page stays bounded whatever it finds, it looks at no more than `max_scanned` rows where some may not pass:
-    it may then hold fewer than `limit` rows, or none, and still name a next one.
+    Where rows may not pass, at most `max_scanned` rows are read. The page may then hold fewer than `limit` rows, or
+    none, and still name a next one.
     """
-    found: list[R] = []
-    scanned, most = 0, limit if passes is None else max_scanned
-    while scanned < most:
-        asked = min(BATCH, most - scanned)
-        rows = await read(after, asked)
+    passing: list[R] = []
+    scanned, scan_limit = 0, limit if passes is None else max_scanned
+    while scanned < scan_limit:
+        batch_size = min(BATCH, scan_limit - scanned)
+        rows = await read(after, batch_size)
         for row in rows:
             scanned, after = scanned + 1, row.id
             if passes is None or passes(row):
-                found.append(row)
-            if len(found) == limit:
-                return Page(found, after)
-        if len(rows) < asked:
-            return Page(found, None)
-    return Page(found, after)
+                passing.append(row)
+            if len(passing) == limit:
+                return Page(passing, after)
+        if len(rows) < batch_size:
+            return Page(passing, None)
+    return Page(passing, after)
