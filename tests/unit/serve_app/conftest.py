@@ -1,8 +1,8 @@
 """The databases that tests of the platform and its storage run on.
 
-A test that asks for one runs on SQLite. One that is marked `every_database` runs on PostgreSQL too, and through
-PgBouncer in transaction mode. PostgreSQL alone lets more of them contend at once, because PgBouncer has few connections;
-behind PgBouncer, a statement or a lock that outlives its transaction breaks. Marked are the tests of what databases do
+A test that asks for one runs on SQLite. One that is marked `every_database` runs on PostgreSQL too, directly and
+through PgBouncer in transaction mode. Directly, more of it contends at once, because PgBouncer has few connections.
+Through PgBouncer, a statement or a lock that outlives its transaction breaks. Marked are the tests of what databases do
 differently:
 
 - locks and claims, and workers that contend for them;
