@@ -22,11 +22,11 @@ import psutil
 # `ray` is imported inside the functions: its flags are read at import, so `set_flags` must come first.
 
 LOGICAL_CPUS = 16
-"""More than the cores of a small machine: vLLM's placement group asks for whole CPUs and would wait for ever."""
+"""More than a small machine's cores: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 FOLDER_PREFIX = "rag-"
 LONGEST_TEMP_ROOT = 20
-"""HAProxy's sockets may have paths of 97 characters, and 77 of them are not the root's. (Ray's need less.)"""
+"""Socket paths of HAProxy have at most 97 characters, of which 77 follow the root. (Ray's are shorter.)"""
 
 _FLAGS = {
     "RAY_AUTH_MODE": "token",
@@ -47,8 +47,8 @@ _FLAGS = {
     "RAY_worker_niceness": "0",
 }
 _FOR_LOAD = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-"""HAProxy in place of Serve's own proxy, gRPC between deployments, and no threads of their own for routers and for what
-replicas do. Dockerfile.gpu has the same."""
+"""HAProxy in place of Serve's own proxy, gRPC between deployments, and no separate threads for routers and replicas.
+Dockerfile.gpu sets the same."""
 _PORTS = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
@@ -62,9 +62,9 @@ _HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "m.sock",
 }
-"""Else in one folder of /tmp, where they stay. Serve adds a folder with the node's id."""
-_NOT_OURS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
-"""They would lead to another cluster, or unlock this one with another's token."""
+"""By default they are left behind in a shared folder of /tmp. Serve adds a folder with the node's id."""
+_FOREIGN_VARIABLES = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""They would connect to another cluster, or use another cluster's token."""
 
 
 def set_flags(*, haproxy: bool = False) -> None:
@@ -73,7 +73,7 @@ def set_flags(*, haproxy: bool = False) -> None:
     `haproxy` puts it in front, set up for load; without, the environment decides. It listens on two ports more, on all
     interfaces, whatever the service's own host is: others than the usual ones where these are taken.
     """
-    for name in _NOT_OURS:
+    for name in _FOREIGN_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(_FLAGS)
     if haproxy:

@@ -12,7 +12,7 @@ _SENTENCE_START = re.compile(r"(?:[.!?…:]\s+|\n\s*)(?=\S)")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Characters `start` to `end` of the answer rest on the passages with these numbers (from 1)."""
+    """Characters `start` to `end` of the answer are supported by the passages with these numbers, from 1."""
 
     numbers: tuple[int, ...]
     start: int
@@ -20,9 +20,9 @@ class Span:
 
 
 class CitationScanner:
-    """Fed an answer piece by piece, yields each citation as soon as its marker is complete.
+    """Takes an answer piece by piece and returns each citation as soon as its marker is complete.
 
-    The span is the sentence before the marker. Markers side by side share it; numbers that no passage has are ignored.
+    The span is the sentence before the marker. Adjacent markers share it. Numbers without a passage are ignored.
     """
 
     def __init__(self, passages: int) -> None:
@@ -39,7 +39,7 @@ class CitationScanner:
             self._scanned = marker.end()
             start, end = self._sentence_before(marker.start())
             self._last_marker_end = marker.end()
-            numbers = tuple(n for n in map(int, marker[1].split(",")) if 1 <= n <= self._passages)
+            numbers = tuple(number for number in map(int, marker[1].split(",")) if 1 <= number <= self._passages)
             self._last = Span(numbers, start, end)
             if numbers:
                 found.append(self._last)
@@ -50,7 +50,7 @@ class CitationScanner:
         if not segment.strip(" ,;") and self._last is not None:
             return self._last.start, self._last.end
         body = segment.rstrip()
-        # The terminator of the cited sentence itself may stand before the marker: look for earlier ones only.
-        starts = [m.end() for m in _SENTENCE_START.finditer(body) if m.end() < len(body)]
+        # The cited sentence's own full stop may come before the marker: only earlier ones start a sentence.
+        starts = [match.end() for match in _SENTENCE_START.finditer(body) if match.end() < len(body)]
         lead = starts[-1] if starts else len(body) - len(body.lstrip(" .,;:!?\n"))
         return self._last_marker_end + lead, self._last_marker_end + len(body)

@@ -10,7 +10,7 @@ from deployments.types import Language, Message, Passage
 
 CountTokens = Callable[[Sequence[str]], Awaitable[list[int]]]
 Arrange = Callable[[str, Sequence[Passage]], Sequence[Passage]]
-"""The system part, and the passages that follow it best first → the same passages in the order of their numbers."""
+"""The system part, and the passages, best first → the same passages in the order in which they are numbered."""
 
 _SYSTEM: dict[Language, str] = {
     "hr": (
@@ -30,9 +30,9 @@ _SYSTEM: dict[Language, str] = {
 }
 _QUESTION: dict[Language, str] = {"hr": "Pitanje", "en": "Question"}
 _TEMPLATE_TOKENS = 64
-"""Room for what a chat template adds around two messages."""
+"""What a chat template adds around two messages, at most."""
 _TURN_TOKENS = 16
-"""And around each further one."""
+"""What it adds around each further message, at most."""
 
 
 def by_rank(system: str, passages: Sequence[Passage]) -> Sequence[Passage]:
@@ -41,7 +41,7 @@ def by_rank(system: str, passages: Sequence[Passage]) -> Sequence[Passage]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`passages` are those that fitted, in the order of their numbers from 1."""
+    """`passages` are those that fit, in the order of their numbers, from 1."""
 
     messages: tuple[Message, ...]
     passages: tuple[Passage, ...]
@@ -58,30 +58,29 @@ async def build_prompt(
     history: Sequence[Message] = (),
     arrange: Arrange = by_rank,
 ) -> Prompt:
-    """The tenant's preamble and the system part, the conversation so far, the passages, the question last, within
-    `budget` tokens.
+    """Preamble and system part, the conversation so far, the passages, and the question last; at most `budget` tokens.
 
-    Passages, given best first, that do not fit are left out, worst first; of the history, which gets the room that they
-    leave, the oldest first. Raises PromptTooLong if the question alone does not fit.
+    `passages` are given best first; those that do not fit are left out, worst first. The history gets the room that is
+    left, and loses its oldest messages first. Raises PromptTooLong if the question alone does not fit.
     """
     blocks = [_fence(number, passage) for number, passage in enumerate(passages, 1)]
     system = system_part(language, preamble)
     frame = [system, _ask(question, language)]
-    # No tokenizer makes more tokens of a text than it has bytes, so most prompts need no counting.
-    newest = [message.content for message in reversed(history)]
-    most = sum(len(part.encode()) for part in (*frame, *blocks, *newest)) + _TURN_TOKENS * len(newest)
-    if most + _TEMPLATE_TOKENS > budget:
-        counts = await count_tokens([*frame, *blocks, *newest])
+    # A text has at most as many tokens as bytes, so most prompts need no counting.
+    newest_first = [message.content for message in reversed(history)]
+    max_tokens = sum(len(part.encode()) for part in (*frame, *blocks, *newest_first)) + _TURN_TOKENS * len(newest_first)
+    if max_tokens + _TEMPLATE_TOKENS > budget:
+        counts = await count_tokens([*frame, *blocks, *newest_first])
         room = budget - _TEMPLATE_TOKENS - sum(counts[: len(frame)])
         if room < 0:
             raise PromptTooLong(f"query takes {-room} tokens more than the model can read; shorten it")
         # The line break after a passage is counted as a token.
         costs = [count + 1 for count in counts[len(frame) : len(frame) + len(blocks)]]
-        blocks = blocks[: _fitting(costs, room)]
+        blocks = blocks[: _count_fitting(costs, room)]
         turns = [count + _TURN_TOKENS for count in counts[len(frame) + len(costs) :]]
-        history = history[len(history) - _fitting(turns, room - sum(costs[: len(blocks)])) :]
-    history, kept = _begun(history), passages[: len(blocks)]
-    if not history:  # else no other prompt begins as this one does, whatever the order
+        history = history[len(history) - _count_fitting(turns, room - sum(costs[: len(blocks)])) :]
+    history, kept = _from_first_question(history), passages[: len(blocks)]
+    if not history:  # with a history, no other prompt has the same beginning
         kept = arrange(system, kept)
         blocks = [_fence(number, passage) for number, passage in enumerate(kept, 1)]
     question_last = Message("user", "\n".join([*blocks, frame[1]]))
@@ -92,8 +91,8 @@ def system_part(language: Language, preamble: str = "") -> str:
     return f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
 
 
-def _fitting(costs: Sequence[int], room: int) -> int:
-    """How many of the first parts fit."""
+def _count_fitting(costs: Sequence[int], room: int) -> int:
+    """How many of the first parts fit into `room` tokens."""
     for kept, cost in enumerate(costs):
         room -= cost
         if room < 0:
@@ -101,9 +100,9 @@ def _fitting(costs: Sequence[int], room: int) -> int:
     return len(costs)
 
 
-def _begun(history: Sequence[Message]) -> Sequence[Message]:
-    """Without an answer whose question was left out: some chat templates refuse a conversation that begins with it."""
-    first = next((at for at, message in enumerate(history) if message.role == "user"), len(history))
+def _from_first_question(history: Sequence[Message]) -> Sequence[Message]:
+    """The history from its first question on: some chat templates refuse a conversation that begins with an answer."""
+    first = next((index for index, message in enumerate(history) if message.role == "user"), len(history))
     return history[first:]
 
 
