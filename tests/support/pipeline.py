@@ -60,8 +60,8 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
         top_k=3,
         candidates=10,
         max_tokens=64,
-        deadline_s=5,
-        first_token_s=5,
+        deadline_s=60,
+        first_token_s=60,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -196,8 +196,8 @@ class Stages:
         self,
         context_tokens: int = 100_000,
         *,
-        embedding_s: float = 5,
-        reranking_s: float = 5,
+        embedding_s: float = 60,
+        reranking_s: float = 60,
         fallback: Generator | None = None,
         prefixes: PromptPrefixCache | None = None,
     ) -> Pipeline:
