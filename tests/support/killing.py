@@ -34,7 +34,7 @@ RAG = str(Path(sys.executable).with_name("rag"))
 VICTIMS = ("ingress", "ingestion", "retrieval", "node")
 CHUNKS = 60
 """Of one document: with 8 in a batch, its indexing has seven places to be killed between."""
-SETTLE_S = 120.0
+SETTLE_S = 300.0
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Killed:
             )
         self.wait_ready()
 
-    def wait_ready(self, within_s: float = 240) -> None:
+    def wait_ready(self, within_s: float = 600) -> None:
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             with suppress(httpx.HTTPError, OSError), self.client(5) as client:

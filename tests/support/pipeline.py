@@ -68,12 +68,14 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 
 @dataclass
 class Stages:
-    """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates."""
+    """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates. Where `gates` has
+    `token`, each token waits until it may pass."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
     delays: dict[str, float] = field(default_factory=dict)
     failures: dict[str, RagError] = field(default_factory=dict)
+    gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     aborted: list[tuple[str, str]] = field(default_factory=list)
     requests: list[GenerationRequest] = field(default_factory=list)
@@ -175,6 +177,8 @@ class Stages:
         try:
             await self._enter("generation")
             for text in self.answer:
+                if "token" in self.gates:
+                    await self.gates["token"].acquire()
                 await asyncio.sleep(self.delays.get("token", 0))
                 yield TextDelta(text)
             if "ending" in self.failures:

@@ -26,14 +26,14 @@ class Up:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, path: Path, within_s: float = 300) -> None:
+    def wait_for(self, path: Path, within_s: float = 3000) -> None:
         end = time.monotonic() + within_s
         while not path.exists():
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < end, self.text()
             time.sleep(0.1)
 
-    def wait_for_text(self, text: str, within_s: float = 60) -> None:
+    def wait_for_text(self, text: str, within_s: float = 300) -> None:
         end = time.monotonic() + within_s
         while text not in self.text():
             assert time.monotonic() < end, self.text()
@@ -77,7 +77,7 @@ def interrupt(running: Up) -> int:
     """Ctrl-C, which a terminal sends to the whole group; then nothing may be left. The exit code."""
     descendants = psutil.Process(running.process.pid).children(recursive=True)
     os.killpg(running.process.pid, signal.SIGINT)
-    code = running.process.wait(60)
-    _, alive = psutil.wait_procs(descendants, timeout=10)
+    code = running.process.wait(180)
+    _, alive = psutil.wait_procs(descendants, timeout=60)
     assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
     return code

@@ -29,6 +29,7 @@ from tests.support.up import interrupt, up
 
 pytestmark = pytest.mark.timeout(900)
 SILENCE_S, REQUEST_S, BODY_S = 3, 20, 2.5
+PATIENCE_S = 300
 SLOTS = 20
 """Answers that the engine generates at once; the ingress takes a few requests more."""
 WORKING, WAITING = SLOTS + 4, SLOTS
@@ -185,7 +186,7 @@ def test_an_answer_has_one_request_id(service: Service) -> None:
 def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(service: Service) -> None:
     head = ("POST /v1/documents HTTP/1.1", "Transfer-Encoding: chunked")
     sender, sent = service.open(*head, key="rag_none"), 0
-    sender.settimeout(10)
+    sender.settimeout(REQUEST_S)
     with opened(sender), ThreadPoolExecutor(1) as beside:
         began = time.monotonic()
         answer = beside.submit(begun, sender)
@@ -193,7 +194,9 @@ def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(s
             while True:
                 sender.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
                 sent += 65536
-        assert service.haproxy or time.monotonic() - began < 10  # HAProxy lets some go only after `timeout server`
+        assert (
+            service.haproxy or time.monotonic() - began < REQUEST_S
+        )  # HAProxy lets some go only after `timeout server`
         assert answer.result() == b"HTTP/1.1 401"
     assert sent < 16 * 2**20  # the kernel's own buffers, of both ends
 
@@ -204,7 +207,7 @@ def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
     with opened(sender):
         began = time.monotonic()
         assert begun(sender) == b"HTTP/1.1 408"
-        assert BODY_S <= time.monotonic() - began < BODY_S + 2
+        assert BODY_S <= time.monotonic() - began < REQUEST_S
 
 
 def test_a_follower_of_a_job_who_takes_nothing_is_let_go(service: Service) -> None:
@@ -286,7 +289,7 @@ def a_refusal(readers: list[socket.socket]) -> HTTPResponse | None:
 
 def until_taken(service: Service) -> None:
     """Ask until there is an answer; whoever is refused in between is told to come again."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     with service.running.client() as client:
         while (answer := client.get("/v1/collections")).status_code != 200:
             assert (answer.status_code, answer.headers.get("retry-after")) == (503, "2"), answer.text

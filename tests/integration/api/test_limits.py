@@ -24,6 +24,12 @@ async def limit(api: Api, **limits: Any) -> None:
     assert changed.status_code == 200, changed.text
 
 
+async def until_waiting(api: Api) -> None:
+    async with asyncio.timeout(60):
+        while api.admission.waiting != 1:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
 async def fill(api: Api, tenant: str = "t") -> list[Any]:
     """Take every slot."""
     admission = api.admission
@@ -48,19 +54,19 @@ async def test_each_question_tells_what_is_left(api: Api) -> None:
 
 
 async def test_over_the_rate_is_429_before_anything_is_done(api: Api) -> None:
-    await limit(api, requests_per_minute=20)  # a slice is one request
+    await limit(api, requests_per_minute=1)  # a slice is one request
     assert (await api.client.post("/v1/query", json=ASK)).status_code == 200
     asked = [*api.stages.asked]
     refused = await api.client.post("/v1/query", json=ASK)
     assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (429, "rate_limited", True)
-    assert int(refused.headers["retry-after"]) == 3
+    assert 50 <= int(refused.headers["retry-after"]) <= 60
     assert refused.headers["ratelimit"].startswith('"requests";r=')
     assert api.stages.asked == asked
     assert (await api.client.get("/v1/collections")).status_code == 200  # only questions count
 
 
 async def test_commands_count_as_routes_do(api: Api) -> None:
-    await limit(api, requests_per_minute=20)
+    await limit(api, requests_per_minute=1)
     command = {"id": "1", "command": "search", "params": {"query": "rok"}}
     assert json.loads((await api.client.post("/v1/commands", json=command)).text)["type"] == "result"
     refused = json.loads((await api.client.post("/v1/commands", json=command)).text)
@@ -73,14 +79,14 @@ async def test_commands_count_as_routes_do(api: Api) -> None:
 
 
 async def test_a_platform_key_spends_the_rate_of_the_tenant_it_names(api: Api) -> None:
-    await limit(api, requests_per_minute=20)
+    await limit(api, requests_per_minute=1)
     platform = {**await api.key("platform"), "X-Tenant-ID": "t"}
     assert (await api.client.post("/v1/search", json={"query": "rok"}, headers=platform)).status_code == 200
     assert (await api.client.post("/v1/search", json={"query": "rok"})).status_code == 429
 
 
 async def test_another_tenants_rate_is_its_own(api: Api) -> None:
-    await limit(api, requests_per_minute=20)
+    await limit(api, requests_per_minute=1)
     await api.stores.tenants.ensure("other")
     other = await api.key("query", "other")
     assert [
@@ -102,7 +108,7 @@ async def test_too_much_at_once_is_503_and_nothing_was_begun(api: Api) -> None:
 async def test_too_much_at_once_leaves_quotations_where_those_may_take_an_answer_s_place(tmp_path: Path) -> None:
     async with serving(tmp_path, fallback=Extractive(GenerationConfig())) as api:
         held = await fill(api)
-        hurried = {"X-Deadline-Ms": "1000"}
+        hurried = {"X-Deadline-Ms": "2000"}
         answer = await api.client.post("/v1/query", json=ASK, headers=hurried)
         assert (answer.status_code, answer.json()["engine"]) == (200, "extractive")
         assert answer.json()["degraded"] == ["generation"]
@@ -119,8 +125,7 @@ async def test_too_much_at_once_leaves_quotations_where_those_may_take_an_answer
 async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> None:
     held = await fill(api)
     asking = asyncio.create_task(api.client.post("/v1/query", json=ASK))
-    await asyncio.sleep(0.2)
-    assert api.admission.waiting == 1
+    await until_waiting(api)
     assert api.stages.asked == []
     held.pop().release(answered=False)
     assert (await asking).status_code == 200
@@ -129,9 +134,10 @@ async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> 
 
 async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
     held = await fill(api)
-    api.stages.delays["retrieval"] = 0.4
-    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "500"}))
-    await asyncio.sleep(0.3)
+    api.stages.delays["retrieval"] = 1.5
+    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "2000"}))
+    await until_waiting(api)
+    await asyncio.sleep(1)
     held.pop().release(answered=False)
     answer = await asking
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
