@@ -57,12 +57,12 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """The calls of a batch share the deadline. `explained` is what is told of an error of ours beside its message."""
+    """The calls of a batch share the deadline. `error_data`: what an error of ours says beside its message."""
 
     services: Services
     holder: Principal
     deadline: Deadline
-    explained: Callable[[RagError], dict[str, Any]]
+    error_data: Callable[[RagError], dict[str, Any]]
 
     async def answer(self, body: bytes) -> RpcReply | list[RpcReply] | None:
         """None where nothing but notifications came."""
@@ -71,20 +71,20 @@ class Rpc:
         except ValueError as error:
             return _failed(NOT_JSON, f"the body is not JSON: {error}")
         if not isinstance(given, list):
-            return await self._one(given)
+            return await self._answer_one(given)
         most = self.services.config.max_batch
         if not 1 <= len(given) <= most:
             return _failed(NOT_A_CALL, f"a batch has 1 to {most} calls, this one {len(given)}")
         free = asyncio.Semaphore(AT_ONCE)
 
-        async def in_turn(each: Any) -> RpcReply | None:
+        async def in_turn(call: Any) -> RpcReply | None:
             async with free:
-                return await self._one(each)
+                return await self._answer_one(call)
 
         replies = await asyncio.gather(*map(in_turn, given))
         return [reply for reply in replies if reply is not None] or None
 
-    async def _one(self, given: Any) -> RpcReply | None:
+    async def _answer_one(self, given: Any) -> RpcReply | None:
         try:
             call = RpcCall.model_validate(given)
         except ValidationError as error:
@@ -99,7 +99,7 @@ class Rpc:
             return _failed(error.code, str(error), call.id)
         except RagError as error:
             code = WRONG if isinstance(error, WRONG_PARAMS) else OURS
-            return _failed(code, error.message, call.id, self.explained(error))
+            return _failed(code, error.message, call.id, self.error_data(error))
         except Exception:
             logger.exception("%s failed", call.method)
             return _failed(INTERNAL, "an unexpected error; the service's log has the details", call.id)

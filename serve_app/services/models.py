@@ -19,13 +19,13 @@ _EXTRACTIVE = "extractive"
 class ModelCatalogue:
     """`deployed`: the models of the generation deployment, its own and its adapters."""
 
-    generate: Generator
+    generator: Generator
     inference: Inference
     deployed: tuple[str, ...]
 
     async def chat_models(self) -> tuple[str, ...]:
         """The models that chat without documents: the engine's own first, then its adapters; none for `extractive`."""
-        serving = await self.generate.status()
+        serving = await self.generator.status()
         if serving.engine == _EXTRACTIVE:
             return ()
         adapters = self.deployed if serving.engine == "vllm" else ()
