@@ -44,7 +44,7 @@ from deployments.lexical import encode_passage
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry
-from rag.cli.configs import LOCAL_CONFIG, checked
+from rag.cli.configs import LOCAL_CONFIG, load_config
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "croatian-law"
 GAZETTE_DOCUMENTS = 2_576
@@ -162,7 +162,7 @@ class Bench:
 
     @classmethod
     async def load(cls) -> Bench:
-        threads = checked(LOCAL_CONFIG).args.embedding.threads
+        threads = load_config(LOCAL_CONFIG).args.embedding.threads
         config = EmbeddingConfig(threads=threads)
         info = await Embedding(config).describe()
         return cls(threads, info, untruncated(info.tokenizer_json), dtype(config))

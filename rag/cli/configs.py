@@ -1,4 +1,4 @@
-"""Config files as the commands take them; `rag config check`."""
+"""Loads config files for the other commands, and provides `rag config check`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,37 @@ app = typer.Typer(help="Config files.", no_args_is_help=True)
 
 @app.callback()
 def _group() -> None:
-    """Keeps `check` a command of its own."""
+    """Without this callback, Typer would make `check` the whole of `rag config`."""
 
 
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="Config files to check.")]) -> None:
-    """Refuse unknown keys and impossible combinations, each with the field and the remedy."""
+    """Check config files for unknown keys and for settings that do not fit together.
+
+    Each problem is printed with its field and the remedy. The exit code is 1 if there is any problem.
+    """
+    # Imported here and below, because these imports are slow and most commands do not need them.
     from serve_app.config.file import load
     from serve_app.config.problems import ConfigError
 
-    refused = False
+    has_problems = False
     for path in files:
         try:
             load(path)
             typer.echo(f"{path}: ok")
         except ConfigError as error:
-            refused = True
+            has_problems = True
             for problem in error.problems:
                 typer.echo(f"{path}: {problem}", err=True)
-    if refused:
+    if has_problems:
         raise typer.Exit(1)
 
 
-def checked(path: Path, data_dir: Path | None = None) -> ConfigFile:
-    """The checked file; with `data_dir`, that is its data folder. Raises CliError."""
+def load_config(path: Path, data_dir: Path | None = None) -> ConfigFile:
+    """Load and check a config file. `data_dir`, unless None, replaces the data folder that the file names.
+
+    Raises CliError, with all of the file's problems, if it is not valid.
+    """
     from serve_app.config.file import load
     from serve_app.config.problems import ConfigError
 

@@ -102,9 +102,9 @@ def _read(key_file: Path) -> str | None:
 
 def _with_keys(config: Path | None, work: Callable[[Keys], Awaitable[T]]) -> T:
     from deployments.errors import RagError
-    from rag.cli.configs import LOCAL_CONFIG, checked
+    from rag.cli.configs import LOCAL_CONFIG, load_config
 
-    store = checked(config or LOCAL_CONFIG).args.resolved().store
+    store = load_config(config or LOCAL_CONFIG).args.resolved().store
 
     async def run() -> T:
         async with _opened(store) as keys:

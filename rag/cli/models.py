@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag.cli.configs import LOCAL_CONFIG, checked
+from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def pull(
     config: Annotated[Path, typer.Option(help="Config file whose models are meant.")] = LOCAL_CONFIG,
 ) -> None:
     """Download the models that a config file names into the local cache; the next start uses them."""
-    args = checked(config).args
+    args = load_config(config).args
     for field, model, revision in wanted(args):
         typer.echo(f"{field}: {model}")
         typer.echo(f"  in {download(field, model, revision)}")

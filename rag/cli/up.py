@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rag.cli.configs import LOCAL_CONFIG, checked
+from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
 from rag.cli.service_file import KEY, MODELS, RAY_LOG, RAY_TOKEN, RunningService, owned
 from rag.cli.signals import Signals
@@ -63,7 +63,7 @@ def up(
     with ExitStack() as resources:
         try:
             with stage(console, "Configuration") as current_stage:
-                file = checked(config, data_dir)
+                file = load_config(config, data_dir)
                 current_stage.result = str(config)
             folder = file.args.data_path
             resources.enter_context(owned(folder))

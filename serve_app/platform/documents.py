@@ -24,7 +24,7 @@ from serve_app.platform.new_document import canonical, check_metadata, digest
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage import pagination
 from serve_app.storage.database import Database
-from serve_app.storage.merge_patch import merged
+from serve_app.storage.merge_patch import apply_merge_patch
 from serve_app.storage.pagination import Page
 from serve_app.storage.tables import Collection, Document, JobDocument, of_tenant, utc_now
 
@@ -110,7 +110,7 @@ class Documents:
                 raise Conflict(
                     f"document {document_id[:80]!r} is not indexed yet; wait for its job, or hand it in again"
                 )
-            metadata = merged(document.metadata_, change)
+            metadata = apply_merge_patch(document.metadata_, change)
             check(metadata)
             check_metadata(metadata)
             if metadata == document.metadata_:

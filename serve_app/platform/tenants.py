@@ -21,7 +21,7 @@ from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.blobs import TENANT_ID, Blobs
 from serve_app.storage.database import Database, insert
-from serve_app.storage.merge_patch import merged
+from serve_app.storage.merge_patch import apply_merge_patch
 from serve_app.storage.tables import (
     PLATFORM,
     ApiKey,
@@ -156,7 +156,7 @@ class Tenants:
             if name is not None:
                 row.name = name
             if settings is not None:
-                changed = self._checked(merged(row.settings, settings)).with_secret(settings_before)
+                changed = self._checked(apply_merge_patch(row.settings, settings)).with_secret(settings_before)
                 row.settings = changed.model_dump(exclude_defaults=True)
             if suspended is not None:
                 row.status = "suspended" if suspended else "active"

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """null removes a key, objects are merged, everything else replaces."""
-    result = dict(old)
-    for key, value in change.items():
+def apply_merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The target as the patch changes it, as a new object. Neither argument is changed.
+
+    A None in the patch removes the key. An object is merged into the target's object. Any other value, a list too,
+    replaces the target's value.
+    """
+    result = dict(target)
+    for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, Mapping):
-            inner = result.get(key)
-            result[key] = merged(inner if isinstance(inner, Mapping) else {}, value)
+            old_value = result.get(key)
+            result[key] = apply_merge_patch(old_value if isinstance(old_value, Mapping) else {}, value)
         else:
             result[key] = value
     return result

@@ -1,4 +1,4 @@
-"""Parses CSV and TSV: one table, with the first row as its header."""
+"""Parses CSV and TSV files: each is one table, and its first row is the header."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from deployments.errors import BrokenDocument
 from deployments.ingestion.base import ParsedDocument
@@ -14,49 +15,76 @@ from deployments.ingestion.parsers.tables import Row, row, tables
 from deployments.ingestion.parsers.text import clean, decode
 
 _DELIMITERS = "\t;|,"
-"""In order of preference. The comma is last, because Croatian writes it in numbers."""
+"""The delimiters to guess from, in order of preference. The comma is last: Croatian numbers contain it (`1,50`)."""
 _SAMPLE_LINES = 50
-_DECLARED = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""The number of lines that the guess looks at."""
+_SEPARATOR_LINE = re.compile(r"sep=([^\r\n]?)\r?\n", re.IGNORECASE)
+"""The first line `sep=;`, which Excel writes to name the delimiter. It is not part of the table."""
 
 
-def parse_delimited(data: bytes, text_characters: int) -> ParsedDocument:
+def parse_delimited(data: bytes, max_text_characters: int) -> ParsedDocument:
+    """The table as Markdown.
+
+    Raises DocumentTooLarge if the Markdown has more than `max_text_characters` characters or the table has too many
+    columns, and BrokenDocument if the file is not valid CSV.
+    """
     content = decode(data)
-    declared = _DECLARED.match(content)  # Excel writes this line to declare the delimiter
-    delimiter = declared[1] if declared else _delimiter(content)
-    text = BoundedText(text_characters)
-    for table in tables(_rows(content[declared.end() if declared else 0 :], delimiter)):
+    separator_line = _SEPARATOR_LINE.match(content)
+    table_start = separator_line.end() if separator_line else 0
+    lines_before_table = 1 if separator_line else 0
+    content = content[table_start:]
+    # `sep=` may name no delimiter, or a quotation mark, which cannot be one.
+    if separator_line and separator_line[1] not in ("", '"'):
+        delimiter = separator_line[1]
+    else:
+        delimiter = _guess_delimiter(content)
+    text = BoundedText(max_text_characters)
+    for table in tables(_rows(content, delimiter, lines_before_table)):
         text.add(table)
     return ParsedDocument(title="", text=clean(str(text)))
 
 
-def _delimiter(content: str) -> str:
-    """The first delimiter by which all rows have the same number of columns, at least 2. Else the one by which the
-    first row has most."""
-    sample = [line for line, _ in zip(io.StringIO(content, newline=""), range(_SAMPLE_LINES), strict=False)]
-    widths = {delimiter: _widths(sample, delimiter) for delimiter in _DELIMITERS}
-    consistent = (delimiter for delimiter, columns in widths.items() if len(set(columns)) == 1 and columns[0] > 1)
-    return next(consistent, max(_DELIMITERS, key=lambda delimiter: widths[delimiter][:1]))
+def _guess_delimiter(content: str) -> str:
+    """Guess the delimiter from the first lines.
+
+    Choose the first of _DELIMITERS that gives all rows the same number of cells, and at least two. If there is none,
+    choose the one that gives the first row the most cells.
+    """
+    sample = list(islice(io.StringIO(content, newline=""), _SAMPLE_LINES))
+    cell_counts = {delimiter: _count_cells(sample, delimiter) for delimiter in _DELIMITERS}
+    for delimiter, counts in cell_counts.items():
+        if counts and counts[0] > 1 and len(set(counts)) == 1:
+            return delimiter
+    return max(_DELIMITERS, key=lambda delimiter: cell_counts[delimiter][0] if cell_counts[delimiter] else 0)
 
 
-def _widths(lines: list[str], delimiter: str) -> list[int]:
-    """The number of columns of each row. The last row is left out where the sample may have cut it off."""
+def _count_cells(lines: list[str], delimiter: str) -> list[int]:
+    """The number of cells of each row that is not empty. The list is empty if the lines are not valid CSV.
+
+    The last row is left out of a full sample, because the sample may end in the middle of that row.
+    """
     try:
-        widths = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
+        counts = [len(cells) for cells in csv.reader(lines, delimiter=delimiter) if cells]
     except csv.Error:
         return []
-    return widths[:-1] if len(lines) == _SAMPLE_LINES else widths
+    return counts[:-1] if len(lines) == _SAMPLE_LINES else counts
 
 
-def _rows(content: str, delimiter: str) -> Iterator[Row]:
+def _rows(content: str, delimiter: str, lines_before: int) -> Iterator[Row]:
+    """The rows that have any text. `lines_before`: lines of the file before `content`, for error messages.
+
+    Raises BrokenDocument.
+    """
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
     try:
         for cells in reader:
             if any(cells):
                 yield row(cells)
     except csv.Error as error:
+        line = lines_before + reader.line_num
         if "field larger" in str(error):
             raise BrokenDocument(
-                f"a cell at line {reader.line_num:,} of the CSV is longer than {csv.field_size_limit():,} characters; "
+                f"a cell at line {line:,} of the CSV is longer than {csv.field_size_limit():,} characters; "
                 "see whether a quotation mark is left open before it"
             ) from error
-        raise BrokenDocument(f"line {reader.line_num:,} of the CSV cannot be read: {error}") from error
+        raise BrokenDocument(f"line {line:,} of the CSV cannot be read: {error}") from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+
 import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
@@ -28,6 +30,13 @@ def test_the_delimiter_is_found_or_taken_as_declared(content: str) -> None:
     assert parse_delimited(content.encode(), 10_000).text == TABLE
 
 
+@pytest.mark.parametrize("named", ["", '"'])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_separator_line_that_names_no_delimiter_is_skipped(named: str, line_end: str) -> None:
+    lines = [f"sep={named}", "Ime;Iznos", "Željka Šarić;1,50", "Đuro;2,75", ""]
+    assert parse_delimited(line_end.join(lines).encode(), 10_000).text == TABLE
+
+
 def test_rows_of_uneven_width_are_kept() -> None:
     assert parse_delimited(b"a,b\n1,2,3\n4\n", 10_000).text == (
         "| a | b |  |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n| 4 |  |  |"
@@ -38,6 +47,13 @@ def test_a_quote_left_open_is_named_with_its_line() -> None:
     rows = "".join(f"{n},tekst\n" for n in range(50_000))
     with pytest.raises(BrokenDocument, match=r"longer than 131,072 characters.*quotation mark"):
         parse_delimited(f'a,b\n1,"tekst\n{rows}'.encode(), 10_000_000)
+
+
+@pytest.mark.parametrize(("separator_line", "line"), [("", 2), ("sep=,\n", 3)])
+def test_an_error_names_the_line_of_the_file(separator_line: str, line: int) -> None:
+    cell = "x" * (csv.field_size_limit() + 1)
+    with pytest.raises(BrokenDocument, match=f"a cell at line {line} of the CSV"):
+        parse_delimited(f"{separator_line}a,b\n1,{cell}\n".encode(), 10_000_000)
 
 
 def test_the_text_limit_holds_while_reading() -> None:
