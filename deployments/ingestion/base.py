@@ -10,6 +10,10 @@ if TYPE_CHECKING:  # the parsing process imports this module, and must not impor
     from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Language
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
+"""The state of a document in a job.
+
+`queued`: it waits for a worker. `parsing` and `embedding`: a worker has claimed it. The other three states are final.
+"""
 
 
 class DocumentCancelled(Exception):

@@ -1,22 +1,31 @@
-"""The states of a document's version on its way, and of the job that it came with."""
+"""The states of jobs, and the groups of document states that queries of the job tables need."""
 
 from __future__ import annotations
 
 from collections.abc import Set
 from typing import Final, Literal
 
+from deployments.ingestion.base import DocumentState
+
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
+"""The state of a job as its documents' states give it, see `job_state`."""
 BulkState = Literal["waiting", "running", "ended"]
-IN_WORK: Final = ("parsing", "embedding")
-"""States of a version that a worker has."""
-UNFINISHED: Final = ("queued", *IN_WORK)
+"""The state of a bulk job's Ray Job: not started yet, started, or over. The workers index the documents that remain."""
+IN_WORK: Final[tuple[DocumentState, ...]] = ("parsing", "embedding")
+"""A worker has claimed the document."""
+UNFINISHED: Final[tuple[DocumentState, ...]] = ("queued", *IN_WORK)
+"""The document waits or a worker has claimed it. All other states are final."""
 
 
 def job_state(document_states: Set[str]) -> JobState:
-    """A job's state, from those that its documents are in.
+    """The state of a job whose documents have these DocumentStates.
 
-    While documents wait or are worked on, it is `queued` or `running`. Then it is `succeeded` if all of them are
-    indexed, `partial` if some are, and `failed` or `cancelled` if none is.
+    - `queued`: all documents are queued.
+    - `running`: at least one document is unfinished, and not all are queued.
+    - `succeeded`: all documents are indexed.
+    - `partial`: all documents are finished, and some but not all of them are indexed.
+    - `failed`: all documents are finished, none is indexed, and at least one failed.
+    - `cancelled`: all documents are cancelled, or there are none.
     """
     if document_states & set(UNFINISHED):
         return "queued" if document_states == {"queued"} else "running"

@@ -1,4 +1,8 @@
-"""The events of an answer's stream. Their fields are the keys of the JSON that is sent, which never change."""
+"""The events of an answer's stream.
+
+Their fields are the keys of the JSON that is sent, and never change. `schemas/queries.py` adds the key `type`.
+The OpenAPI document publishes the classes' docstrings. Notes for developers are below the fields.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,15 @@ class Source:
     """A passage shown to the reader; its position in `Sources.sources`, from 1, is the number that citations use."""
 
     id: str
+    """The passage's id."""
     document_id: str
     title: str
+    """The document's title."""
     text: str
     score: float
+    """The score of the last stage that scored the passage. Scores of different queries are not comparable."""
     metadata: Mapping[str, Any]
+    """The document's metadata, as its owner gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +35,14 @@ class Sources:
 
     query_id: str
     sources: tuple[Source, ...]
+    """Empty if no passage was found or fits into the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     query_id: str
     content: str
+    """The next piece of the answer's text. The answer is all chunks in the order in which they are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,9 @@ class Citation:
     query_id: str
     sources: tuple[str, ...]
     start: int
+    """Offset of the first character, in Unicode code points from the start of the answer."""
     end: int
+    """Offset after the last character: the text is `answer[start:end]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,16 @@ class Complete:
     query_id: str
     usage: Usage
     timings: Mapping[str, float]
+    """Also `sources`, `first_token` and `total`: milliseconds from the start of the query to these moments."""
     finish_reason: str
+    """`stop`: the answer is complete. `length`: it reached `max_tokens`. `cancelled`: the query was cancelled.
+    `no_answer`: the passages hold no answer."""
     engine: str
+    """The name of the generation backend, for example `vllm`."""
     model: str | None
+    """The name of the model. None if the backend has none."""
     degraded: tuple[str, ...] = field(default=())
+    """The stages that failed and were skipped or replaced, in the order in which they failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +82,15 @@ class Failure:
 
     query_id: str
     error: str
+    """The error's text."""
     code: str
+    """The error's code, as in the answers of other routes."""
     retryable: bool
+    """Whether the same request may succeed later."""
 
 
 AnswerEvent = Sources | Chunk | Citation | Complete | Failure
+"""Exactly one Complete or Failure ends a stream that is sent.
+
+The pipeline never yields Failure: it raises RagError, and `api/streaming.py` sends the error as Failure.
+"""
