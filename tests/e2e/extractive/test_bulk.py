@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support import configurations
@@ -57,12 +58,28 @@ def ended_ray_job(name: str) -> Any:
     return client.get_job_info(name), client.get_job_logs(name)
 
 
-def kill_driver(name: str) -> None:
+def drivers(name: str) -> list[psutil.Process]:
     job_id = name.removeprefix("ingest-default-")
     module = ["-m", "deployments.ingestion.bulk"]
-    drivers = [process for process, words in commands() if words[1:3] == module and job_id in words]
-    assert drivers
-    for driver in drivers:
+    return [process for process, words in commands() if words[1:3] == module and job_id in words]
+
+
+def kill_driver_halfway(running: Running, job_id: str, name: str) -> None:
+    """Kill the driver of a Ray Job once a document is indexed. It runs for moments only, so it cannot end before."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := drivers(name)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    while True:
+        for driver in found:
+            driver.suspend()
+        if wait_for_job(running, job_id, lambda _: True)["counts"]["indexed"]:
+            break
+        assert time.monotonic() < end
+        for driver in found:
+            driver.resume()
+        time.sleep(0.1)
+    for driver in found:
         driver.kill()
 
 
@@ -110,8 +127,7 @@ def test_what_a_killed_bulk_job_leaves_is_indexed_once(running: Running) -> None
     files = {f"{n}.md": f"# {n}\n\nA short text, number {n}.".encode() for n in range(60)}
     job_id = hand_in(running, "killed", files)
     name = f"ingest-default-{job_id}"
-    wait_for_job(running, job_id, lambda view: view["counts"]["indexed"] > 0)
-    kill_driver(name)
+    kill_driver_halfway(running, job_id, name)
     assert ended_ray_job(name)[0].status == "FAILED"
     job = wait_for_job(running, job_id, is_done)
     assert job["state"] == "succeeded", job
