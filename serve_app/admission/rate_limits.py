@@ -39,7 +39,7 @@ class RateLimits:
         self._accounts: dict[str, _Account] = {}
         self._granted = asyncio.Event()
 
-    async def spend(self, tenant_id: str, requests_per_minute: int) -> RateLimitStatus:
+    async def count_request(self, tenant_id: str, requests_per_minute: int) -> RateLimitStatus:
         """Count one request. Without allowance it first waits for the next grant. Raises RateLimited."""
         account = self._accounts.get(tenant_id)
         if account is None:

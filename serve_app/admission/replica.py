@@ -28,12 +28,12 @@ class ReplicaAdmission:
         self._slots = Slots(config, initial_slots, self.changed, clock)
         self._replicas = 1
 
-    async def spend(self, tenant_id: str, limits: AdmissionLimits) -> RateLimitStatus | None:
-        """Count a request against the tenant's rate; None where it has none. Raises RateLimited."""
+    async def count_request(self, tenant_id: str, limits: AdmissionLimits) -> RateLimitStatus | None:
+        """Count a request against the tenant's rate limit. Returns None if it has no limit. Raises RateLimited."""
         if (limit := limits.requests_per_minute) is None:
             return None
         self._limits[tenant_id] = limits
-        return await self._rates.spend(tenant_id, limit)
+        return await self._rates.count_request(tenant_id, limit)
 
     def rate_status(self, tenant_id: str) -> RateLimitStatus | None:
         return self._rates.status(tenant_id)

@@ -103,7 +103,7 @@ async def page_size(
     services: ServicesDep,
     limit: Annotated[int | None, Query(ge=1, description="rows to give; 100 if left out")] = None,
 ) -> int:
-    return services.limits.page_size(limit)
+    return services.limits.resolve_page_size(limit)
 
 
 PageSize = Annotated[int, Depends(page_size)]

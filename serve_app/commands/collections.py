@@ -37,7 +37,7 @@ class ListCollections(TenantCommand, Paged):
     action: Literal["list"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = call.services.limits.page_size(self.limit)
+        limit = call.services.limits.resolve_page_size(self.limit)
         found = await call.services.collections.list(call.caller.tenant_id, after=self.after, limit=limit)
         return Collections.page(found, limit).as_json()
 

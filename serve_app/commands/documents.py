@@ -49,7 +49,7 @@ class ListDocuments(TenantCommand, DocumentSelection, Paged):
     after: Text = Field("", max_length=256, description="the `next` of the page before")
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = call.services.limits.page_size(self.limit)
+        limit = call.services.limits.resolve_page_size(self.limit)
         page = await call.services.documents.list(call.caller, self, after=self.after, limit=limit)
         return Documents.model_validate(page).as_json()
 
@@ -102,7 +102,7 @@ class ListJobs(TenantCommand, Paged):
     state: OfState = None
 
     async def run(self, call: Call) -> dict[str, Any]:
-        limit = call.services.limits.page_size(self.limit)
+        limit = call.services.limits.resolve_page_size(self.limit)
         page = await call.services.jobs.list(call.caller, self.state, after=self.after, limit=limit)
         return Jobs.model_validate(page).as_json()
 

@@ -48,7 +48,7 @@ class RotateKey(TenantCommand, _Named, Rotation):
     action: Literal["rotate"]
 
     async def run(self, call: Call) -> dict[str, Any]:
-        overlap_s = call.services.limits.key_overlap_s(self.overlap_s)
+        overlap_s = call.services.limits.check_key_overlap(self.overlap_s)
         secret, key = await call.services.keys.rotate(call.caller.tenant_id, self.key_id, overlap_s=overlap_s)
         return FreshKey.of(key, secret).as_json()
 

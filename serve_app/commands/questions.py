@@ -27,7 +27,7 @@ class Ask(TenantCommand, QueryRequest):
         admitted = await call.services.queries.ask(call.caller, self, call.deadline_s)
         if self.stream:
             return Streamed(admitted.query.id, call.services.queries.answer(admitted))
-        return (await call.services.queries.whole_answer(admitted)).as_json()
+        return (await call.services.queries.collect_answer(admitted)).as_json()
 
 
 @command("search")

@@ -42,7 +42,7 @@ class ListTenants(PlatformCommand, Paged):
     """Tenants in the order of their ids."""
 
     async def run(self, services: Services) -> dict[str, Any]:
-        limit = services.limits.page_size(self.limit)
+        limit = services.limits.resolve_page_size(self.limit)
         return Tenants.page(await services.tenants.list(after=self.after, limit=limit), limit).as_json()
 
 

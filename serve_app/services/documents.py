@@ -91,7 +91,7 @@ class DocumentService:
 
     async def select(self, caller: Access, selection: DocumentSelection) -> Selection:
         """Raises UnknownCollection, InvalidFilter."""
-        condition = self.limits.filter(selection.filter)
+        condition = self.limits.parse_filter(selection.filter)
         await self.collections.require(caller.tenant_id, filter(None, [selection.collection]))
         return Selection(selection.collection, selection.user, selection.live, condition)
 

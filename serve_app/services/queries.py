@@ -1,4 +1,7 @@
-"""Ask, search and chat: what may be asked, the pipeline's run of it, and the record of how it ended."""
+"""Questions, searches and chats: validates them, runs the pipeline, and publishes how each answer ended.
+
+A *message* is a part of a chat's conversation. An *event* is a part of an answer's stream.
+"""
 
 from __future__ import annotations
 
@@ -30,29 +33,37 @@ from serve_app.services.limits import RequestLimits
 
 @dataclass(frozen=True, slots=True)
 class AdmittedQuery:
-    """A query that may be answered now. `slot` is its slot in generation.
+    """A validated query, ready to be answered. Its deadline is what remains after the wait for a slot.
 
-    Without one, `overloaded` says why, and the pipeline's fallback answers.
+    Exactly one of `slot` and `overloaded` is set.
     """
 
     query: Query
     slot: Slot | None
+    """The query's slot in generation. `answer` and `chat` release it."""
     overloaded: Overloaded | None = None
+    """Why there is no slot. The pipeline's fallback then answers, and needs none."""
 
 
 class FieldNames(NamedTuple):
-    """What the caller's API calls these fields; refusals name them so."""
+    """The names of two fields in the request. APIs name them differently, and errors must use the API's names."""
 
     query: str
+    """The field with the question's text."""
     max_tokens: str
+    """The field with the length of the answer."""
 
 
-OWN_FIELD_NAMES = FieldNames("query", "max_tokens")
+DEFAULT_FIELD_NAMES = FieldNames("query", "max_tokens")
+"""The names in this service's own API, as opposed to the APIs that it is compatible with."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryService:
-    """A query is validated, then given a slot in generation, then answered: `answer` and `chat` free the slot."""
+    """Answers queries in three steps: validate the query, acquire a slot in generation, answer it.
+
+    `answer` and `chat` release the slot at their end.
+    """
 
     pipeline: Pipeline
     admission: ReplicaAdmission
@@ -61,36 +72,42 @@ class QueryService:
     limits: RequestLimits
 
     async def count_request(self, caller: Access) -> None:
-        """Count a request against the tenant's rate. Raises RateLimited."""
-        await self.admission.spend(caller.tenant_id, self._admission_limits(caller))
+        """Count a request against the tenant's rate limit. Raises RateLimited."""
+        await self.admission.count_request(caller.tenant_id, self._admission_limits(caller))
 
     def rate_status(self, caller: Access) -> RateLimitStatus | None:
-        """The rest of the tenant's rate; None where it has no limit."""
+        """How many requests the tenant's rate limit still allows. None if the tenant has no rate limit."""
         return self.admission.rate_status(caller.tenant_id)
 
     async def ask(self, caller: Access, request: QueryRequest, deadline_s: float) -> AdmittedQuery:
-        """Validate a question and wait for its slot in generation. No stage works for a question that is refused here.
+        """Validate a question and wait for its slot in generation. No stage is called before both have succeeded.
 
-        Raises as `validate` and `acquire_slot`.
+        Raises InvalidRequest, InvalidFilter, UnknownCollection, RateLimited, Overloaded.
         """
         return await self.acquire_slot(caller, await self.validate(caller, request, deadline_s))
 
     async def validate(
-        self, caller: Access, request: SearchRequest, deadline_s: float, *, names: FieldNames = OWN_FIELD_NAMES
+        self, caller: Access, request: SearchRequest, deadline_s: float, *, names: FieldNames = DEFAULT_FIELD_NAMES
     ) -> Query:
-        """Raises InvalidRequest, InvalidFilter, UnknownCollection."""
+        """The query of a question or a search, with defaults for what the request leaves out.
+
+        `deadline_s`: requested seconds from now; a tenant may have a lower limit. Raises InvalidRequest, InvalidFilter,
+        UnknownCollection.
+        """
         config, settings = self.limits.config, caller.tenant.settings
         text = request.query.strip()
         if not text:
             raise InvalidRequest(f"{names.query} is empty; send the question's text", field=names.query)
         self.limits.check_query_length(request.query, field=names.query)
         self.limits.check_collections(request.collections)
-        condition = self.limits.filter(request.filter)
-        top_k = self.limits.top_k(request.top_k, settings.limits)
-        sampling: dict[str, Any] = {"max_tokens": 1}
+        condition = self.limits.parse_filter(request.filter)
+        top_k = self.limits.resolve_top_k(request.top_k, settings.limits)
+        sampling: dict[str, Any] = {"max_tokens": 1}  # required by Query, and not used by a search
         if isinstance(request, QueryRequest):
             sampling = {
-                "max_tokens": self.limits.max_tokens(request.max_tokens, settings.limits, field=names.max_tokens),
+                "max_tokens": self.limits.resolve_max_tokens(
+                    request.max_tokens, settings.limits, field=names.max_tokens
+                ),
                 "temperature": request.temperature,
                 "seed": request.seed,
             }
@@ -102,7 +119,7 @@ class QueryService:
             scope=Scope(caller.tenant_id, request.user or "", tuple(sorted(set(request.collections))), condition),
             top_k=top_k,
             candidates=max(config.candidates, top_k),
-            deadline_s=self.limits.deadline_s(deadline_s, settings.limits),
+            deadline_s=self.limits.cap_deadline(deadline_s, settings.limits),
             first_token_s=config.first_token_s,
             preamble=settings.prompt_preamble,
             model=settings.model or "",
@@ -119,9 +136,10 @@ class QueryService:
         deadline_s: float,
         names: FieldNames,
     ) -> Query:
-        """The query for `chat`. `text` is the last user message: engines that read no messages answer that.
+        """The query for `chat`. It searches nothing, so this needs no await: there are no collections to look up.
 
-        Raises InvalidRequest.
+        `text` is the last user message. Engines that do not read messages, such as the extractive one, answer it. Its
+        length is not checked here: the model's context limits the whole conversation. Raises InvalidRequest.
         """
         config, settings = self.limits.config, caller.tenant.settings
         return Query(
@@ -131,18 +149,20 @@ class QueryService:
             scope=Scope(caller.tenant_id, user or ""),
             top_k=0,
             candidates=0,
-            max_tokens=self.limits.max_tokens(max_tokens, settings.limits, field=names.max_tokens),
-            deadline_s=self.limits.deadline_s(deadline_s, settings.limits),
+            max_tokens=self.limits.resolve_max_tokens(max_tokens, settings.limits, field=names.max_tokens),
+            deadline_s=self.limits.cap_deadline(deadline_s, settings.limits),
             first_token_s=config.first_token_s,
         )
 
     async def acquire_slot(self, caller: Access, query: Query, *, from_documents: bool = True) -> AdmittedQuery:
-        """Wait for a slot in generation; the wait is part of the query's deadline.
+        """Wait for a slot in generation. The wait counts towards the query's deadline.
 
-        Raises RateLimited. Raises Overloaded, unless the query is answered `from_documents` and the pipeline has a
-        fallback, which needs no slot.
+        Raises RateLimited, and Overloaded if there is no slot in time. A query that is answered `from_documents` is
+        admitted without a slot instead, if the pipeline has a fallback.
         """
-        deadline, slot, overloaded = Deadline(query.deadline_s), None, None
+        deadline = Deadline(query.deadline_s)
+        slot: Slot | None = None
+        overloaded: Overloaded | None = None
         try:
             slot = await self.admission.acquire_slot(caller.tenant_id, self._admission_limits(caller), deadline)
         except Overloaded as error:
@@ -152,56 +172,72 @@ class QueryService:
         return AdmittedQuery(replace(query, deadline_s=deadline.remaining()), slot, overloaded)
 
     def answer(self, admitted: AdmittedQuery) -> AsyncGenerator[AnswerEvent]:
-        """The pipeline's messages. However it ends, the slot is then free and the outcome published."""
+        """Answer from documents: Sources, then Chunks and Citations, then Complete. Raises RagError at any point.
+
+        At its end the slot is released and the outcome is published, also if it fails or is closed early. Close it
+        (`aclosing`) to cancel the query.
+        """
         return self._record_outcome(admitted, self.pipeline.answer(admitted.query, no_slot=admitted.overloaded))
 
     def chat(self, admitted: AdmittedQuery, conversation: Sequence[ChatMessage]) -> AsyncGenerator[AnswerEvent]:
-        """A model's answer to messages as they are, without documents. Ends as `answer` does."""
+        """Send the conversation to the model as it is, without documents: Chunks, then Complete.
+
+        Raises, ends and is closed like `answer`.
+        """
         return self._record_outcome(admitted, self.pipeline.chat(admitted.query, conversation))
 
-    async def whole_answer(self, admitted: AdmittedQuery) -> Answer:
-        """The answer as one object."""
+    async def collect_answer(self, admitted: AdmittedQuery) -> Answer:
+        """Run `answer` to its end, and return its events as one object. Raises RagError."""
         text: list[str] = []
         sources: Sequence[Source] = ()
         citations: list[Citation] = []
         complete: Complete | None = None
-        async with aclosing(self.answer(admitted)) as messages:
-            async for message in messages:
-                match message:
+        async with aclosing(self.answer(admitted)) as events:
+            async for event in events:
+                match event:
                     case Sources():
-                        sources = message.sources
+                        sources = event.sources
                     case Chunk():
-                        text.append(message.content)
+                        text.append(event.content)
                     case Citation():
-                        citations.append(message)
+                        citations.append(event)
                     case Complete():
-                        complete = message
+                        complete = event
         if complete is None:
             raise AssertionError("an answer that does not fail ends with Complete")
         return Answer.of("".join(text), sources, citations, complete)
 
     async def search(self, query: Query) -> Found:
-        """Passages without an answer, best first, with each stage's score."""
+        """Passages without an answer, best first, with each stage's score. Needs no slot. Raises RagError."""
         return Found.of(query.id, await self.pipeline.search(query))
 
     def cancel(self, caller: Access, query_id: str) -> None:
-        """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
+        """Tell all generation replicas to stop a query of the caller's tenant, and return at once.
+
+        The query's stream then ends with the finish reason `cancelled`. An unknown id is ignored.
+        """
         self.pipeline.generator.abort(caller.tenant_id, query_id)
 
     async def _record_outcome(
         self, admitted: AdmittedQuery, answer: AsyncGenerator[AnswerEvent]
     ) -> AsyncGenerator[AnswerEvent]:
-        sources, complete, outcome = 0, None, "cancelled"
+        """Pass on the events; at the end, release the slot and publish the outcome.
+
+        The outcome is the finish reason, the error's code, or `cancelled` if the generator is closed before its end.
+        """
+        source_count = 0
+        complete: Complete | None = None
+        outcome = "cancelled"
         try:
-            async with aclosing(answer) as messages:
-                async for message in messages:
-                    if isinstance(message, Sources):
-                        sources = len(message.sources)
+            async with aclosing(answer) as events:
+                async for event in events:
+                    if isinstance(event, Sources):
+                        source_count = len(event.sources)
                         if admitted.slot is not None:
                             admitted.slot.mark_generating()
-                    elif isinstance(message, Complete):
-                        complete, outcome = message, message.finish_reason
-                    yield message
+                    elif isinstance(event, Complete):
+                        complete, outcome = event, event.finish_reason
+                    yield event
         except RagError as error:
             outcome = error.code
             raise
@@ -211,27 +247,31 @@ class QueryService:
         finally:
             if admitted.slot is not None:
                 admitted.slot.release(answered=complete is not None)
-            self._publish(admitted.query, outcome, complete, sources)
+            self._publish_outcome(admitted.query, outcome, complete, source_count)
 
-    def _publish(self, query: Query, outcome: str, complete: Complete | None, sources: int) -> None:
+    def _publish_outcome(self, query: Query, outcome: str, complete: Complete | None, source_count: int) -> None:
         usage = complete.usage if complete else Usage()
         details = QueryOutcome(
             user=query.scope.user_id,
             language=query.language,
             outcome=outcome,
             engine=complete.engine if complete else None,
-            sources=sources,
+            sources=source_count,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             timings=dict(complete.timings) if complete else {},
         )
-        kind: EventType = "query.cancelled" if outcome == "cancelled" else "query.failed"
-        if complete is not None and outcome != "cancelled":
-            kind = "query.completed"
-        self.events.publish(Event(kind, query.scope.tenant_id, query.id, asdict(details)))
+        event_type: EventType
+        if outcome == "cancelled":
+            event_type = "query.cancelled"
+        elif complete is not None:
+            event_type = "query.completed"
+        else:
+            event_type = "query.failed"
+        self.events.publish(Event(event_type, query.scope.tenant_id, query.id, asdict(details)))
 
     def _admission_limits(self, caller: Access) -> AdmissionLimits:
-        """The tenant's own limits, and where it has none the service's."""
+        """The tenant's limits, with the service's default for each limit that the tenant does not set."""
         settings, defaults = caller.tenant.settings, self.admission.config
         return AdmissionLimits(
             settings.weight,

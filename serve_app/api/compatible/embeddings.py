@@ -41,7 +41,7 @@ _ANSWER = {
 async def embed(body: EmbeddingsRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Embed texts as with OpenAI's API, as passages unless `input_type` says that they are queries."""
     services.limits.check_texts(body.input, field="input")
-    deadline = Deadline(services.limits.deadline_s(deadline_s, caller.tenant.settings.limits))
+    deadline = Deadline(services.limits.cap_deadline(deadline_s, caller.tenant.settings.limits))
     embedder = await deadline.wait("embedding", services.inference.embedder())
     require_model(body.model, (embedder,))
     vectors, tokens = await _embedded(services, body.input, body.input_type or "passage", deadline)

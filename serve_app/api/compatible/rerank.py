@@ -82,7 +82,7 @@ async def _ranked(
     """Best first; equal ones keep their order. Raises InvalidRequest, UnknownModel."""
     services.limits.check_query_length(query, field="query")
     services.limits.check_texts(texts, field="documents")
-    deadline = Deadline(services.limits.deadline_s(deadline_s, caller.tenant.settings.limits))
+    deadline = Deadline(services.limits.cap_deadline(deadline_s, caller.tenant.settings.limits))
     if model is not None:
         require_model(model, (await deadline.wait("reranking", services.inference.reranker()),))
     scores = await deadline.wait("reranking", services.inference.score(query, texts))

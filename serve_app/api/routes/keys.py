@@ -53,7 +53,7 @@ async def rotate(
     key_id: KeyId, services: ServicesDep, caller: Writer, response: Response, body: Rotation | None = None
 ) -> FreshKey:
     """A successor with the same name, role and end; both work until the overlap is over."""
-    overlap_s = services.limits.key_overlap_s((body or Rotation()).overlap_s)
+    overlap_s = services.limits.check_key_overlap((body or Rotation()).overlap_s)
     secret, key = await services.keys.rotate(caller.tenant_id, key_id, overlap_s=overlap_s)
     response.headers["Location"] = f"/v1/keys/{key.id}"
     return FreshKey.of(key, secret)

@@ -90,7 +90,7 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     admitted = await services.queries.ask(caller, body, deadline_s)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
-        return JSONResponse((await services.queries.whole_answer(admitted)).as_json(), headers=headers)
+        return JSONResponse((await services.queries.collect_answer(admitted)).as_json(), headers=headers)
     stream = events(admitted.query.id, services.queries.answer(admitted), heartbeat_s=services.config.heartbeat_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 

@@ -54,7 +54,7 @@ async def spend_all(admission: ReplicaAdmission, limits: AdmissionLimits) -> int
     """Spend until the tenant is refused. Returns how many requests got through."""
     for count in range(1_000):
         try:
-            await admission.spend("a", limits)
+            await admission.count_request("a", limits)
         except RateLimited:
             return count
     raise AssertionError("the tenant is never refused")
@@ -74,7 +74,7 @@ async def test_a_rate_holds_over_replicas_and_a_refusal_says_when_to_retry() -> 
         await replicas.sync(0)
     assert 40 <= through <= 40 + 2 * rate_slice(40)
     with pytest.raises(RateLimited) as refused:
-        await replicas.admissions[0].spend("a", limits)
+        await replicas.admissions[0].count_request("a", limits)
     assert refused.value.retry_after_s == pytest.approx(1.5, abs=2 * rate_slice(40) * 1.5)
     status = replicas.admissions[0].rate_status("a")
     assert status is not None
@@ -85,7 +85,7 @@ async def test_a_rate_holds_over_replicas_and_a_refusal_says_when_to_retry() -> 
 async def test_a_request_waits_for_the_next_grant_before_it_is_refused() -> None:
     replicas, limits = Replicas(1), AdmissionLimits(requests_per_minute=20)
     await spend_all(replicas.admissions[0], limits)
-    late = asyncio.create_task(replicas.admissions[0].spend("a", limits))
+    late = asyncio.create_task(replicas.admissions[0].count_request("a", limits))
     await asyncio.sleep(0)
     assert replicas.admissions[0].changed.is_set()
     await replicas.sync(0)
@@ -96,11 +96,11 @@ async def test_a_request_waits_for_the_next_grant_before_it_is_refused() -> None
 
 async def test_a_changed_limit_holds_from_the_next_request_on() -> None:
     admission = Replicas(1).admissions[0]
-    await admission.spend("a", AdmissionLimits(requests_per_minute=1_000))
-    status = await admission.spend("a", AdmissionLimits(requests_per_minute=10))
+    await admission.count_request("a", AdmissionLimits(requests_per_minute=1_000))
+    status = await admission.count_request("a", AdmissionLimits(requests_per_minute=10))
     assert status is not None
     assert status.limit == 10
-    assert await admission.spend("a", AdmissionLimits()) is None
+    assert await admission.count_request("a", AdmissionLimits()) is None
 
 
 async def test_without_the_limiter_rates_refill_by_equal_parts_and_slots_stay(
@@ -126,9 +126,9 @@ async def test_without_the_limiter_rates_refill_by_equal_parts_and_slots_stay(
 async def test_requests_spent_without_the_limiter_are_reported_later() -> None:
     replicas, limits = Replicas(1), AdmissionLimits(requests_per_minute=60)
     replicas.limiter_is_silent = True
-    await replicas.admissions[0].spend("a", limits)
+    await replicas.admissions[0].count_request("a", limits)
     await replicas.sync(0)
-    await replicas.admissions[0].spend("a", limits)
+    await replicas.admissions[0].count_request("a", limits)
     replicas.limiter_is_silent = False
     await replicas.sync(0)
     status = replicas.admissions[0].rate_status("a")
