@@ -65,7 +65,7 @@ def test_names_only_commands_that_exist(path: Path) -> None:
 
 @by_name
 def test_names_only_calls_that_exist(path: Path) -> None:
-    services = cast(Any, SimpleNamespace(limits=ApiConfig()))
+    services = cast(Any, SimpleNamespace(config=ApiConfig()))
     paths = create_app(services).openapi()["paths"]
     calls = {(verb.upper(), re.sub(r"\{.*?\}", "{}", url)) for url, verbs in paths.items() for verb in verbs}
     for verb, url in re.findall(r"`(GET|POST|PATCH|DELETE) (/[^`]*)`", path.read_text(encoding="utf-8")):
