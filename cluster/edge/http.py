@@ -31,7 +31,7 @@ from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES, may_be_held_back
 from serve_app.api.errors import problem_of
-from serve_app.api.middleware import REQUEST_ID, SERVE_HEADERS
+from serve_app.api.middleware import REQUEST_ID_HEADER, SERVE_HEADERS
 
 SERVE_CONTROL_HEADERS = frozenset(
     name.encode() for name in (*SERVE_HEADERS, "serve-multiplexed-model-id", "x-session-id")
@@ -46,7 +46,7 @@ REPLICA_LOST = (
 )
 MAX_UNSENT_BYTES = 64 * 1024
 """What the kernel holds of an answer beyond what the client's machine has room for."""
-_REQUEST_ID_HEADER = REQUEST_ID.lower().encode()
+_RAW_REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 
 
 def middlewares() -> list[Middleware]:
@@ -131,10 +131,10 @@ class HttpEdge:
 
         await self.app(scope, receive_when_wanted, send_unless_serves_own)
         if not has_started:
-            scope["request_id"] = request_id = Headers(scope=scope).get(REQUEST_ID)
+            scope["request_id"] = request_id = Headers(scope=scope).get(REQUEST_ID_HEADER)
             problem = problem_of(Request(scope), serve_error or Unavailable(REPLICA_LOST))
             if request_id:
-                problem.headers[REQUEST_ID] = request_id
+                problem.headers[REQUEST_ID_HEADER] = request_id
             await problem(scope, receive, send)
         return None
 
@@ -145,7 +145,7 @@ def _normalized(header_name: bytes) -> bytes:
 
 def _with_one_request_id(start: Message) -> Message:
     """Keep the first X-Request-ID, the service's. Serve adds one, which differs if the caller's was not valid."""
-    ids = [header for header in start["headers"] if _normalized(header[0]) == _REQUEST_ID_HEADER]
+    ids = [header for header in start["headers"] if _normalized(header[0]) == _RAW_REQUEST_ID_HEADER]
     return {**start, "headers": [*(header for header in start["headers"] if header not in ids), *ids[:1]]}
 
 

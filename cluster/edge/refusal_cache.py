@@ -16,7 +16,7 @@ from cachetools import TTLCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.middleware import REQUEST_ID, request_id
+from serve_app.api.middleware import REQUEST_ID_HEADER, request_id
 
 TTL_S = 0.1
 """Retry-After is at least ten times as long."""
@@ -80,7 +80,7 @@ async def _repeat(refusal: _Refusal, request_id: str, send: Send) -> None:
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     start = {**refusal.start, "headers": list(refusal.start["headers"])}
     headers = MutableHeaders(scope=start)
-    headers[REQUEST_ID] = request_id
+    headers[REQUEST_ID_HEADER] = request_id
     headers["content-length"] = str(len(content))
     await send(start)
     await send({"type": "http.response.body", "body": content})

@@ -17,9 +17,9 @@ from serve_app.api.dependencies import get_services
 from serve_app.platform.idempotency import Answer, Claim
 from serve_app.platform.keys import Principal
 
-HEADER = "Idempotency-Key"
-MAX_KEY = 255
-REPLAYED = "Idempotent-Replayed"
+KEY_HEADER = "Idempotency-Key"
+MAX_KEY_CHARACTERS = 255
+REPLAYED_HEADER = "Idempotent-Replayed"
 _STORED_HEADERS = ("content-type", "location")
 
 
@@ -32,11 +32,11 @@ class CreatingRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_once(request: Request) -> Response:
-            key = request.headers.get(HEADER)
+            key = request.headers.get(KEY_HEADER)
             if key is None or request.method != "POST":
                 return await handle(request)
-            if not 1 <= len(key) <= MAX_KEY:
-                raise InvalidRequest(f"{HEADER} must have 1 to {MAX_KEY} characters")
+            if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+                raise InvalidRequest(f"{KEY_HEADER} must have 1 to {MAX_KEY_CHARACTERS} characters")
             services = await get_services(request)
             principal: Principal = request.scope[PRINCIPAL]
             if principal.role != "platform":
@@ -45,7 +45,7 @@ class CreatingRoute(APIRoute):
                 principal.tenant_id, key, await _fingerprint(request), bearer(request.scope)
             )
             if isinstance(claim, Answer):
-                return Response(claim.body, claim.status, {**claim.headers, REPLAYED: "true"})
+                return Response(claim.body, claim.status, {**claim.headers, REPLAYED_HEADER: "true"})
             return await _handle_first(request, handle, claim)
 
         return handle_once

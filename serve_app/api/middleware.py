@@ -22,7 +22,7 @@ from serve_app.api.body_flow import EXTENSION, request_body
 from serve_app.api.errors import problem_of
 
 logger = logging.getLogger(__name__)
-REQUEST_ID = "X-Request-ID"
+REQUEST_ID_HEADER = "X-Request-ID"
 RATE = "rate"
 """Where a request's scope keeps the status of its tenant's rate limit."""
 SERVE_HEADERS = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
@@ -31,7 +31,7 @@ _VALID_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 def request_id(scope: Scope) -> str:
     """The caller's own, if it is one that can be logged, or a new one."""
-    own = Headers(scope=scope).get(REQUEST_ID, "")
+    own = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
     return own if _VALID_ID.fullmatch(own) else uuid.uuid4().hex
 
 
@@ -48,7 +48,7 @@ class RequestId:
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = id_
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = id_
             await send(message)
 
         return await self.app(scope, receive, with_id)

@@ -1,7 +1,8 @@
-"""The OpenAPI document: what routes say of themselves, and here, once, what holds for all of them.
+"""Completes the OpenAPI document that FastAPI generates.
 
-A route names its answer's schema and, through `refusals`, the errors of its own. Errors of keys, tenants, deadlines and
-bodies follow from what it depends on.
+A route declares the schema of its response and, with `describe_errors`, the errors that its own code raises. This
+module adds what many routes share: headers, parameters, and the errors of keys, tenants, deadlines and bodies. It finds
+out from a route's dependencies which of them the route has.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from deployments import errors
 from serve_app.api import dependencies
 from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, error_formats
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
-from serve_app.api.idempotency import HEADER, MAX_KEY, REPLAYED, CreatingRoute
-from serve_app.api.middleware import REQUEST_ID
+from serve_app.api.idempotency import KEY_HEADER, MAX_KEY_CHARACTERS, REPLAYED_HEADER, CreatingRoute
+from serve_app.api.middleware import REQUEST_ID_HEADER
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.schemas.operations import Problem
 from serve_app.schemas.queries import EVENT_TYPES
 
 Errors = Iterable[type[errors.RagError]]
-_REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
-
+_EXAMPLE_REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
 
 _EXAMPLES = (
     errors.RagError("an unexpected error; the service's log has the details"),
@@ -57,25 +57,27 @@ _EXAMPLES = (
     errors.Unreachable("uri: docs.example cannot be reached; try again"),
 )
 
-_IMPLIED: dict[Callable[..., Any], Errors] = {
+# Dependency → the errors that it raises itself.
+_ERRORS_OF_DEPENDENCY: dict[Callable[..., Any], Errors] = {
     dependencies.principal: (errors.Unauthenticated, errors.Unavailable),
     dependencies.caller: (errors.Forbidden, errors.TenantSuspended, errors.NotFound, errors.InvalidRequest),
     dependencies.asker: (errors.RateLimited,),
     dependencies.platform: (errors.Forbidden,),
     dependencies.deadline: (errors.InvalidRequest,),
 }
-_ROLES: dict[Callable[..., Any], str] = {
+# Dependency → the key that it requires. The first one that a route depends on counts: `writer` depends on `caller`.
+_REQUIRED_KEYS: dict[Callable[..., Any], str] = {
     dependencies.platform: "Needs a platform key.",
     dependencies.writer: "Needs an admin key of the tenant, or a platform key.",
     dependencies.caller: "Needs any key of the tenant, or a platform key.",
 }
 
 HEADERS: dict[str, dict[str, Any]] = {
-    REQUEST_ID: {
+    REQUEST_ID_HEADER: {
         "description": "the request's id: the caller's own, or a new one",
         "required": True,
         "schema": {"type": "string"},
-        "example": _REQUEST_ID,
+        "example": _EXAMPLE_REQUEST_ID,
     },
     "X-Query-ID": {
         "description": "what DELETE /v1/query/{query_id} cancels",
@@ -93,57 +95,67 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": RETRY_AFTER_S,
     },
     "WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}},
-    REPLAYED: {
-        "description": f"the answer was kept from an earlier request with the same {HEADER}",
+    REPLAYED_HEADER: {
+        "description": f"the answer was kept from an earlier request with the same {KEY_HEADER}",
         "schema": {"type": "string", "const": "true"},
     },
 }
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    REQUEST_ID: {
-        "name": REQUEST_ID,
+    REQUEST_ID_HEADER: {
+        "name": REQUEST_ID_HEADER,
         "in": "header",
         "description": "the caller's own id of the request, if it is 1 to 128 of A-Z, a-z, 0-9, _ . : -",
         "schema": {"type": "string"},
-        "example": _REQUEST_ID,
+        "example": _EXAMPLE_REQUEST_ID,
     },
-    HEADER: {
-        "name": HEADER,
+    KEY_HEADER: {
+        "name": KEY_HEADER,
         "in": "header",
         "description": "the same key with the same request gets the same answer, as a rule for 24 hours",
-        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
         "example": "5f0c7a1e-2b64-4c0e-9a35-6f7d8e9c0b1a",
     },
 }
 
 
-def refusals(*raised: type[errors.RagError]) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route that may raise these, beside what its dependencies do."""
+def describe_errors(*raised: type[errors.RagError]) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for its `responses=`: the errors that its own code raises.
+
+    They hold only the errors' codes. `_complete_operation` fills them in.
+    """
     return {
-        status: {"content": {PROBLEM.media_type: {"examples": {error.code: {} for error in of_status}}}}
-        for status, of_status in _by_status(raised).items()
+        status: {"content": {PROBLEM.media_type: {"examples": {error.code: {} for error in group}}}}
+        for status, group in _group_by_status(raised).items()
     }
 
 
-def answers(*headers: str, example: Any = None, **rest: Any) -> dict[str, Any]:
-    """One of `responses=`: an answer with these of HEADERS, and an example of it as JSON."""
+def describe_response(*headers: str, example: Any = None, **rest: Any) -> dict[str, Any]:
+    """One response of a route, for its `responses=`.
+
+    `headers`: names in HEADERS. `example`: a JSON body, None for no example. `rest`: other keys that FastAPI accepts.
+    """
     content = {**rest.pop("content", {}), **({"application/json": {"example": example}} if example else {})}
     return {"headers": {name: {} for name in headers}, **({"content": content} if content else {}), **rest}
 
 
-def event_schema(kind: type[AnswerEvent]) -> dict[str, Any]:
-    """A message as it is on the wire: with its type."""
+def describe_event(kind: type[AnswerEvent]) -> dict[str, Any]:
+    """The JSON schema of an event as it is sent: with the key `type`."""
     schema = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)  # the whole answer refers to the same ones
+    schema.pop("$defs", None)  # the schema of the answer as one object adds the same definitions
     return schema | {
         "properties": {"type": {"const": EVENT_TYPES[kind]}, **schema["properties"]},
         "required": ["type", *schema["required"]],
     }
 
 
-def event_stream(
+def describe_event_stream(
     names: Iterable[str], schemas: Iterable[dict[str, Any]], examples: Mapping[str, bytes]
 ) -> dict[str, Any]:
-    """`content` of a stream of server-sent events: their names, what their data may be, and how they are sent."""
+    """`content` of a response that streams named server-sent events.
+
+    `names`: the events' names. `schemas`: JSON schemas, one of which each event's data has. `examples`: name of the
+    example → bytes of an event as it is sent.
+    """
     event = {
         "type": "object",
         "properties": {
@@ -161,13 +173,20 @@ def event_stream(
     return {"text/event-stream": {"itemSchema": event, "examples": named_examples}}
 
 
-_STREAMED: dict[type[BaseModel], None] = {}
-"""The schemas that streams refer to. The framework does not see them."""
+_STREAMED_MODELS: dict[type[BaseModel], None] = {}
+"""The models that streams refer to, in order. `describe_data_stream` adds them while the routes' modules are imported.
+
+FastAPI does not know these models, and therefore `_add_components` adds their schemas to the document.
+"""
 
 
-def data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
-    """`content` of a stream of events that have no names: their data is one of these, or at the end [DONE]."""
-    _STREAMED.update(dict.fromkeys(schemas))
+def describe_data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
+    """`content` of a response that streams server-sent events without names.
+
+    The data of each event has one of the `schemas`; the data of the last one is `[DONE]`. `examples`: as in
+    `describe_event_stream`. Adds the schemas to _STREAMED_MODELS.
+    """
+    _STREAMED_MODELS.update(dict.fromkeys(schemas))
     refs: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
     json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": refs}}
     event = {
@@ -180,7 +199,10 @@ def data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes
 
 
 class DescribedApi(FastAPI):
+    """A FastAPI application whose OpenAPI document is completed by this module."""
+
     def openapi(self) -> dict[str, Any]:
+        """The document. It is generated at the first call and then kept."""
         if self.openapi_schema is None:
             document = super().openapi()
             for route in self.routes:
@@ -192,55 +214,70 @@ class DescribedApi(FastAPI):
 
 
 def operation_id(route: APIRoute) -> str:
+    """The id of an operation, for example `documents_delete`: the route's first tag and the function's name."""
     return f"{route.tags[0]}_{route.name.strip('_')}"
 
 
 def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str) -> None:
-    """Add to what FastAPI says of an operation what follows from the operation's dependencies and route class."""
-    depends = set(_dependency_calls(route.dependant))
-    creates = isinstance(route, CreatingRoute) and method == "POST"
-    raised = {error for call in depends for error in _IMPLIED.get(call, ())} | {errors.RagError}
+    """Add the shared errors, headers, parameters and the required key to an operation that FastAPI described."""
+    dependencies = set(_collect_dependencies(route.dependant))
+    is_idempotent = isinstance(route, CreatingRoute) and method == "POST"
+    responses: dict[str, Any] = operation["responses"]
+    raised = _remove_declared_errors(responses)
+    raised.update(error for dependency in dependencies for error in _ERRORS_OF_DEPENDENCY.get(dependency, ()))
     if "requestBody" in operation:
         raised |= {errors.BadInput, errors.DocumentTooLarge, errors.BodyTooSlow, errors.InvalidRequest}
-    if creates:
+    if is_idempotent:
         raised |= {errors.InvalidRequest, errors.RequestInProgress, errors.IdempotencyMismatch}
         raised |= {errors.TenantSuspended, errors.NotFound}
-    responses: dict[str, Any] = operation["responses"]
-    if "application/json" in responses.get("422", {}).get("content", {}):  # FastAPI's own words for a bad parameter
+    error_format = error_format_of(route.path_format)
+    for error_status, group in _group_by_status(raised, error_format).items():
+        responses[str(error_status)] = _error_response(error_format, error_status, group)
+    for status, response in responses.items():
+        header_names = [REQUEST_ID_HEADER, *response.get("headers", ())]
+        if is_idempotent and int(status) < 300:
+            header_names.append(REPLAYED_HEADER)
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
+    for declared_status, declared in route.responses.items():
+        declared_json = declared.get("content", {}).get("application/json", {})
+        if "example" in declared_json:  # again, because FastAPI drops null values from it
+            responses[str(declared_status)]["content"]["application/json"]["example"] = declared_json["example"]
+    operation["responses"] = dict(sorted(responses.items()))
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _remove_null(parameter["schema"])
+    shared_parameters = [REQUEST_ID_HEADER, KEY_HEADER] if is_idempotent else [REQUEST_ID_HEADER]
+    operation.setdefault("parameters", []).extend(
+        {"$ref": f"#/components/parameters/{name}"} for name in shared_parameters
+    )
+    for dependency, required_key in _REQUIRED_KEYS.items():
+        if dependency in dependencies:
+            operation["description"] = f"{operation.get('description', '')}\n\n{required_key}".strip()
+            break
+
+
+def _remove_declared_errors(responses: dict[str, Any]) -> set[type[errors.RagError]]:
+    """Remove the error responses that the route and FastAPI declared, and return their errors.
+
+    The error that any route may raise, RagError, is among them.
+    """
+    raised: set[type[errors.RagError]] = {errors.RagError}
+    # FastAPI's own response for an invalid parameter. This service sends InvalidRequest instead.
+    if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
         raised.add(errors.InvalidRequest)
-    codes = {error.code: error for error in STATUS}
-    for status in [*responses]:
-        if examples := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
-            raised.update(codes[code] for code in examples)
+    error_of_code = {error.code: error for error in STATUS}
+    for status in list(responses):
+        if codes := responses[status].get("content", {}).get(PROBLEM.media_type, {}).get("examples", ()):
+            raised.update(error_of_code[code] for code in codes)
             del responses[status]
-    error_format = error_format_of(route.path_format)
-    responses |= {
-        str(status): _refusal(error_format, status, of_status)
-        for status, of_status in _by_status(raised, error_format).items()
-    }
-    for status, response in responses.items():
-        names = [REQUEST_ID, *response.get("headers", ()), *([REPLAYED] if creates and status < "300" else ())]
-        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-    operation["responses"] = dict(sorted(responses.items()))
-    for answered, declared in route.responses.items():
-        if "example" in (
-            content := declared.get("content", {}).get("application/json", {})
-        ):  # FastAPI dropped its nulls
-            responses[str(answered)]["content"]["application/json"]["example"] = content["example"]
-    for parameter in operation.get("parameters", ()):
-        parameter["schema"] = _without_null(parameter["schema"])
-    operation.setdefault("parameters", []).extend(
-        {"$ref": f"#/components/parameters/{name}"} for name in (REQUEST_ID, HEADER) if name != HEADER or creates
-    )
-    if role := next((words for call, words in _ROLES.items() if call in depends), ""):
-        operation["description"] = f"{operation.get('description', '')}\n\n{role}".strip()
+    return raised
 
 
-def _refusal(error_format: ErrorFormat, status: int, of_status: list[type[errors.RagError]]) -> dict[str, Any]:
-    codes = [error.code for error in of_status]
+def _error_response(error_format: ErrorFormat, status: int, group: list[type[errors.RagError]]) -> dict[str, Any]:
+    """The response of a status that all errors of the group have."""
+    codes = [error.code for error in group]
     headers = ["WWW-Authenticate"] if status == 401 else []
-    if status in WITH_RETRY_AFTER and any(error.retryable for error in of_status):
+    if status in WITH_RETRY_AFTER and any(error.retryable for error in group):
         headers.append("Retry-After")
     schema: dict[str, Any] = {"$ref": f"#/components/schemas/{error_format.model.__name__}"}
     examples: dict[str, Any] = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
@@ -248,22 +285,25 @@ def _refusal(error_format: ErrorFormat, status: int, of_status: list[type[errors
         schema = {"allOf": [schema, {"properties": {"code": {"enum": codes}}}]}
     else:
         examples = {
-            example.code: {"summary": example.title, "value": error_format.body(_problem(example), example.field)}
+            example.code: {
+                "summary": example.title,
+                "value": error_format.body(_example_problem(example), example.field),
+            }
             for example in _EXAMPLES
-            if type(example) in of_status
+            if type(example) in group
         }
     return {
-        "description": ", or ".join(error.title for error in of_status),
+        "description": ", or ".join(error.title for error in group),
         "headers": {name: {} for name in headers},
         "content": {error_format.media_type: {"schema": schema, "examples": examples}},
     }
 
 
 def _add_components(components: dict[str, Any]) -> None:
-    """What operations refer to."""
+    """Add the schemas, headers, parameters and examples that operations refer to."""
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    for model in (*(error_format.model for error_format in error_formats()), *_STREAMED):
+    for model in (*(error_format.model for error_format in error_formats()), *_STREAMED_MODELS):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= schema.pop("$defs", {}) | {model.__name__: schema}
     codes = [*(error.code for error in STATUS), METHOD_NOT_ALLOWED]
@@ -271,11 +311,12 @@ def _add_components(components: dict[str, Any]) -> None:
     components["headers"] = HEADERS
     components["parameters"] = _PARAMETERS
     components["examples"] = {
-        example.code: {"summary": example.title, "value": _problem(example)} for example in _EXAMPLES
+        example.code: {"summary": example.title, "value": _example_problem(example)} for example in _EXAMPLES
     }
 
 
-def _problem(error: errors.RagError) -> dict[str, Any]:
+def _example_problem(error: errors.RagError) -> dict[str, Any]:
+    """The problem (RFC 9457) that is sent for an error."""
     return {
         "type": f"https://rag.example/errors/{error.code.replace('_', '-')}",
         "title": error.title,
@@ -283,25 +324,33 @@ def _problem(error: errors.RagError) -> dict[str, Any]:
         "detail": error.message,
         "code": error.code,
         "retryable": error.retryable,
-        "request_id": _REQUEST_ID,
+        "request_id": _EXAMPLE_REQUEST_ID,
     }
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that may be left out has no null to send."""
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **kinds[0]} if kinds else schema
+def _remove_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter without its null type.
+
+    FastAPI declares an optional parameter as "a type or null". Null cannot be sent in a URL or a header: the client
+    leaves the parameter out.
+    """
+    types = [type_schema for type_schema in schema.get("anyOf", ()) if type_schema != {"type": "null"}]
+    if not types:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **types[0]}
 
 
-def _by_status(raised: Errors, error_format: ErrorFormat = PROBLEM) -> dict[int, list[type[errors.RagError]]]:
+def _group_by_status(raised: Errors, error_format: ErrorFormat = PROBLEM) -> dict[int, list[type[errors.RagError]]]:
+    """HTTP status in this format → the errors that have it, in the order of STATUS, each once."""
     grouped: dict[int, list[type[errors.RagError]]] = {}
     for error in sorted(set(raised), key=list(STATUS).index):
         grouped.setdefault(error_format.status(STATUS[error]), []).append(error)
     return grouped
 
 
-def _dependency_calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+def _collect_dependencies(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    """The functions that a route depends on, directly or through other dependencies."""
     for inner in dependant.dependencies:
         if inner.call is not None:
             yield inner.call
-        yield from _dependency_calls(inner)
+        yield from _collect_dependencies(inner)

@@ -17,7 +17,7 @@ from deployments.types import Usage
 from serve_app.api.compatible.completions import DONE, Completion
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import answers, data_stream, refusals
+from serve_app.api.openapi import describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, data, with_heartbeat
 from serve_app.query.answer_events import Source
 from serve_app.query.deadline import Deadline
@@ -67,7 +67,7 @@ _ANSWER = {
 
 
 _FAILED = {"message": "generation lost its replica; try again", "type": "server_error", "param": None}
-_STREAM = data_stream(
+_STREAM = describe_data_stream(
     (ChatChunk, OpenAIError),
     {
         "sources": data(_SHOWN.chunk({"role": "assistant", "content": "", "sources": [_SOURCE]})),
@@ -85,14 +85,14 @@ _STREAM = data_stream(
     "/chat/completions",
     response_class=StreamingResponse,
     responses={
-        200: answers(
+        200: describe_response(
             "X-Query-ID",
             model=ChatCompletion,
             content=_STREAM,
             example=_ANSWER,
             description="one object, or server-sent events if streamed, the last of them `data: [DONE]`",
         ),
-        **refusals(
+        **describe_errors(
             errors.UnknownModel,
             errors.UnknownCollection,
             errors.InvalidFilter,

@@ -14,7 +14,7 @@ from deployments.errors import InvalidRequest
 from deployments.types import Matrix, TextKind
 from serve_app.api.compatible.openai import Embedding, EmbeddingsAnswer, EmbeddingsRequest, EmbeddingsUsage
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.query.deadline import Deadline
 from serve_app.services.container import Services
 from serve_app.services.models import require_model
@@ -34,8 +34,8 @@ _ANSWER = {
     "/embeddings",
     response_model=EmbeddingsAnswer,
     responses={
-        200: answers(example=_ANSWER),
-        **refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
+        200: describe_response(example=_ANSWER),
+        **describe_errors(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
 async def embed(body: EmbeddingsRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from deployments import errors
 from serve_app.api.compatible.openai import Model, Models
 from serve_app.api.dependencies import Caller, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.query.deadline import Deadline
 from serve_app.schemas.base import Text
 from serve_app.services.models import require_model
@@ -26,8 +26,8 @@ def _model(model: str) -> dict[str, Any]:
     "/models",
     response_model=Models,
     responses={
-        200: answers(example={"object": "list", "data": [_model("rag"), _model("Qwen/Qwen3-8B")]}),
-        **refusals(errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
+        200: describe_response(example={"object": "list", "data": [_model("rag"), _model("Qwen/Qwen3-8B")]}),
+        **describe_errors(errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
 async def list_(services: ServicesDep, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
@@ -40,8 +40,8 @@ async def list_(services: ServicesDep, caller: Caller, deadline_s: DeadlineSecon
     "/models/{model:path}",
     response_model=Model,
     responses={
-        200: answers(example=_model("rag")),
-        **refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
+        200: describe_response(example=_model("rag")),
+        **describe_errors(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded),
     },
 )
 async def get(model: ModelId, services: ServicesDep, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:

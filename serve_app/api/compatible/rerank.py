@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from deployments import errors
 from serve_app.api.compatible.cohere import RerankV1Answer, RerankV1Request, RerankV2Answer, RerankV2Request
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.query.deadline import Deadline
 from serve_app.services.access import Access
 from serve_app.services.container import Services
@@ -20,7 +20,7 @@ from serve_app.services.models import require_model
 
 DOCUMENTS_A_UNIT = 100
 router = APIRouter(tags=["cohere"])
-_REFUSED = refusals(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded)
+_REFUSED = describe_errors(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded)
 
 
 def _answer(version: Literal["1", "2"], results: list[dict[str, Any]], documents: int) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _answer(version: Literal["1", "2"], results: list[dict[str, Any]], documents
     response_model=RerankV1Answer,
     response_model_exclude_unset=True,
     responses={
-        200: answers(
+        200: describe_response(
             example=_answer("1", [{"index": 0, "relevance_score": 0.83, "document": {"text": "Rok je 15 dana."}}], 2)
         ),
         **_REFUSED,
@@ -60,7 +60,7 @@ async def first_version(
 @router.post(
     "/v2/rerank",
     response_model=RerankV2Answer,
-    responses={200: answers(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2)), **_REFUSED},
+    responses={200: describe_response(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2)), **_REFUSED},
 )
 async def second_version(
     body: RerankV2Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds

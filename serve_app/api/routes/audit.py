@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 
 from deployments.errors import Forbidden, NotFound, TenantSuspended
 from serve_app.api.dependencies import KeyHolder, NamedTenant, PageSize, ServicesDep
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.audit import AuditEntries
 from serve_app.schemas.base import A_TIME
 from serve_app.storage.tables import PLATFORM
@@ -37,7 +37,10 @@ async def audited(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTe
 @router.get(
     "/audit",
     response_model=AuditEntries,
-    responses={200: answers(example={"entries": [_ENTRY]}), **refusals(Forbidden, TenantSuspended, NotFound)},
+    responses={
+        200: describe_response(example={"entries": [_ENTRY]}),
+        **describe_errors(Forbidden, TenantSuspended, NotFound),
+    },
 )
 async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> AuditEntries:
     """Who changed what, the newest first: a tenant's log for its admin keys, and for platform keys that name it; the

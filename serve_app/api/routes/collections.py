@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Response
 from deployments.errors import Conflict, UnknownCollection
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.base import A_TIME, Text
 from serve_app.schemas.collections import Collection, CollectionPatch, Collections, NewCollection, RemovedCollection
 
@@ -35,7 +35,7 @@ _REMOVED = {"name": "zakoni", "removed": {"documents": 12, "passages": 840}}
     "/collections",
     status_code=201,
     response_model=Collection,
-    responses={201: answers("Location", example=_ZAKONI), **refusals(Conflict)},
+    responses={201: describe_response("Location", example=_ZAKONI), **describe_errors(Conflict)},
 )
 async def create(body: NewCollection, services: ServicesDep, caller: Writer, response: Response) -> Collection:
     """Make an empty collection. (A document that names a new collection makes it too.)"""
@@ -47,7 +47,7 @@ async def create(body: NewCollection, services: ServicesDep, caller: Writer, res
 @router.get(
     "/collections",
     response_model=Collections,
-    responses={200: answers(example={"collections": [_ZAKONI], "next": None})},
+    responses={200: describe_response(example={"collections": [_ZAKONI], "next": None})},
 )
 async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: After = "") -> Collections:
     """The tenant's collections in the order of their names; `next` is the `after` of the next page."""
@@ -58,7 +58,7 @@ async def list_(services: ServicesDep, caller: Caller, limit: PageSize, after: A
 @router.get(
     "/collections/{name}",
     response_model=Collection,
-    responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
+    responses={200: describe_response(example=_ZAKONI), **describe_errors(UnknownCollection)},
 )
 async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> Collection:
     """A collection, and how many documents and passages it holds."""
@@ -68,7 +68,7 @@ async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> Co
 @router.patch(
     "/collections/{name}",
     response_model=Collection,
-    responses={200: answers(example=_ZAKONI), **refusals(UnknownCollection)},
+    responses={200: describe_response(example=_ZAKONI), **describe_errors(UnknownCollection)},
 )
 async def patch(name: CollectionName, body: CollectionPatch, services: ServicesDep, caller: Writer) -> Collection:
     """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
@@ -78,7 +78,7 @@ async def patch(name: CollectionName, body: CollectionPatch, services: ServicesD
 @router.delete(
     "/collections/{name}",
     response_model=RemovedCollection,
-    responses={200: answers(example=_REMOVED), **refusals(UnknownCollection)},
+    responses={200: describe_response(example=_REMOVED), **describe_errors(UnknownCollection)},
 )
 async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> RemovedCollection:
     """Remove a collection with all its documents, and say how much that was. `default` stays."""

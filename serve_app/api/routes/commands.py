@@ -21,7 +21,7 @@ from serve_app.api import idempotency
 from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep
 from serve_app.api.errors import STATUS
 from serve_app.api.idempotency import CreatingRoute, NotStored
-from serve_app.api.openapi import refusals
+from serve_app.api.openapi import describe_errors
 from serve_app.api.streaming import line, lines
 from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
 from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
@@ -77,7 +77,7 @@ _CALLS: dict[str, Any] = {
     response_class=Response,
     responses={
         200: {"description": "a line for each message", "content": {NDJSON: {"examples": _LINES}}},
-        **refusals(*_REFUSED),
+        **describe_errors(*_REFUSED),
     },
 )
 async def run(
@@ -97,8 +97,8 @@ async def run(
     params (422), a key that may not, a tenant that is not there, and a streamed query that cannot begin.
     """
     command = body.params
-    if command.streams and idempotency.HEADER in request.headers:
-        raise InvalidRequest(f"{idempotency.HEADER}: a streamed answer is not kept; send stream: false, or no key")
+    if command.streams and idempotency.KEY_HEADER in request.headers:
+        raise InvalidRequest(f"{idempotency.KEY_HEADER}: a streamed answer is not kept; send stream: false, or no key")
     work = await command.begin(services, holder, deadline_s)
     try:
         outcome = await work()

@@ -31,7 +31,7 @@ from deployments.errors import (
 )
 from serve_app.api.dependencies import DeadlineSeconds, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.platform.collections import DEFAULT
 from serve_app.platform.new_document import Upload
 from serve_app.schemas.base import A_TIME, FilterText, Name, Text, Wire, invalid_request
@@ -113,8 +113,8 @@ _OPENAPI: dict[str, Any] = {
     status_code=202,
     response_model=AcceptedJob,
     responses={
-        202: answers("Location", example=_ACCEPTED),
-        **refusals(UnsupportedDocument, BrokenDocument, QuotaExceeded, Unreachable),
+        202: describe_response("Location", example=_ACCEPTED),
+        **describe_errors(UnsupportedDocument, BrokenDocument, QuotaExceeded, Unreachable),
     },
     openapi_extra=_OPENAPI,
 )
@@ -144,8 +144,8 @@ async def accept(request: Request, response: Response, services: ServicesDep, ca
     "/documents",
     response_model=Documents,
     responses={
-        200: answers(example={"documents": [_LISTED], "next": None}),
-        **refusals(UnknownCollection, InvalidFilter),
+        200: describe_response(example={"documents": [_LISTED], "next": None}),
+        **describe_errors(UnknownCollection, InvalidFilter),
     },
 )
 async def list_(
@@ -171,8 +171,8 @@ async def list_(
     "/documents/delete",
     response_model=DeletedDocuments,
     responses={
-        200: answers(example={"deleted": 12, "more": False}),
-        **refusals(UnknownCollection, InvalidFilter),
+        200: describe_response(example={"deleted": 12, "more": False}),
+        **describe_errors(UnknownCollection, InvalidFilter),
     },
 )
 async def delete_chosen(
@@ -190,8 +190,8 @@ async def delete_chosen(
     "/documents/{document_id:path}/chunks",
     response_model=DocumentChunks,
     responses={
-        200: answers(example={"chunks": [_CHUNK], "next": None}),
-        **refusals(NotFound, StageUnavailable),
+        200: describe_response(example={"chunks": [_CHUNK], "next": None}),
+        **describe_errors(NotFound, StageUnavailable),
     },
 )
 async def chunks(
@@ -204,7 +204,7 @@ async def chunks(
 @router.get(
     "/documents/{document_id:path}",
     response_model=Document,
-    responses={200: answers(example=_DOCUMENT), **refusals(NotFound)},
+    responses={200: describe_response(example=_DOCUMENT), **describe_errors(NotFound)},
 )
 async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> Document:
     """A document as searches see it; while no version is live, as it was handed in last."""
@@ -214,7 +214,10 @@ async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) ->
 @router.patch(
     "/documents/{document_id:path}",
     response_model=Document,
-    responses={200: answers(example=_DOCUMENT), **refusals(NotFound, Conflict, StageUnavailable, Overloaded)},
+    responses={
+        200: describe_response(example=_DOCUMENT),
+        **describe_errors(NotFound, Conflict, StageUnavailable, Overloaded),
+    },
 )
 async def patch(document_id: DocumentId, body: DocumentPatch, services: ServicesDep, caller: Writer) -> Document:
     """Change a document's metadata; nothing is embedded again. Searches find the old metadata or the new, never some of
@@ -222,7 +225,7 @@ async def patch(document_id: DocumentId, body: DocumentPatch, services: Services
     return Document.model_validate(await services.documents.change_metadata(caller, document_id, body.metadata))
 
 
-@router.delete("/documents/{document_id:path}", status_code=204, responses=refusals(NotFound))
+@router.delete("/documents/{document_id:path}", status_code=204, responses=describe_errors(NotFound))
 async def delete(document_id: DocumentId, services: ServicesDep, caller: Writer) -> None:
     """Remove a document: once this has returned, no search finds it."""
     await services.deletion.delete_document(caller, document_id)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from deployments.errors import NotFound
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
-from serve_app.api.openapi import answers, event_schema, event_stream, refusals
+from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
 from serve_app.api.streaming import PING, event, events
 from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
@@ -53,9 +53,9 @@ _UNDER_WAY = {
     "chunks": 60,
     "chunks_done": 52,
 }
-_EVENTS = event_stream(
+_EVENTS = describe_event_stream(
     ("progress", "complete", "error"),
-    (JobEvent.model_json_schema(), event_schema(Failure)),
+    (JobEvent.model_json_schema(), describe_event(Failure)),
     {
         "progress": event({"type": "progress", **_UNDER_WAY}, 1),
         "complete": event({"type": "complete", **_LISTED}, 2),
@@ -65,7 +65,7 @@ _EVENTS = event_stream(
 )
 
 
-@router.get("/jobs", response_model=Jobs, responses={200: answers(example={"jobs": [_LISTED], "next": None})})
+@router.get("/jobs", response_model=Jobs, responses={200: describe_response(example={"jobs": [_LISTED], "next": None})})
 async def list_(
     services: ServicesDep, caller: Writer, limit: PageSize, after: After = "", state: OfState = None
 ) -> Jobs:
@@ -79,7 +79,7 @@ async def list_(
 @router.post(
     "/jobs/{job_id}/cancel",
     response_model=Job,
-    responses={200: answers(example=_DONE), **refusals(NotFound)},
+    responses={200: describe_response(example=_DONE), **describe_errors(NotFound)},
 )
 async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
     """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
@@ -87,7 +87,9 @@ async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
     return Job.model_validate(await services.jobs.cancel(caller, job_id))
 
 
-@router.get("/jobs/{job_id}", response_model=Job, responses={200: answers(example=_DONE), **refusals(NotFound)})
+@router.get(
+    "/jobs/{job_id}", response_model=Job, responses={200: describe_response(example=_DONE), **describe_errors(NotFound)}
+)
 async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
     """The job's state, counts by state, and each document's state with its error if it has one."""
     return Job.model_validate(await services.jobs.get(caller, job_id))
@@ -96,7 +98,7 @@ async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
 @router.get(
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
-    responses={200: answers(content=_EVENTS, description="server-sent events"), **refusals(NotFound)},
+    responses={200: describe_response(content=_EVENTS, description="server-sent events"), **describe_errors(NotFound)},
 )
 async def follow(services: ServicesDep, caller: Caller, job_id: JobId) -> Response:
     """The job as it stands, and again with each change, as `progress`; when it is over, `complete` is the last event.

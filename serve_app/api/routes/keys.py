@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Response
 from deployments.errors import Conflict, NotFound
 from serve_app.api.dependencies import ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.base import A_TIME, Text
 from serve_app.schemas.keys import FreshKey, Keys, NewKey, Rotation
 
@@ -26,7 +26,7 @@ _KEY = {
     "expires_at": None,
     "revoked_at": None,
 }
-_MADE = answers("Location", example=_KEY | {"secret": "rag_1f2e3d4c_…"})
+_MADE = describe_response("Location", example=_KEY | {"secret": "rag_1f2e3d4c_…"})
 
 
 @router.post("/keys", status_code=201, response_model=FreshKey, responses={201: _MADE})
@@ -37,7 +37,7 @@ async def create(body: NewKey, services: ServicesDep, caller: Writer, response: 
     return FreshKey.of(key, secret)
 
 
-@router.get("/keys", response_model=Keys, responses={200: answers(example={"keys": [_KEY]})})
+@router.get("/keys", response_model=Keys, responses={200: describe_response(example={"keys": [_KEY]})})
 async def list_(services: ServicesDep, caller: Writer) -> Keys:
     """The tenant's keys, the oldest first, those that have ended too."""
     return Keys.model_validate({"keys": await services.keys.list(caller.tenant_id)})
@@ -47,7 +47,7 @@ async def list_(services: ServicesDep, caller: Writer) -> Keys:
     "/keys/{key_id}/rotate",
     status_code=201,
     response_model=FreshKey,
-    responses={201: _MADE, **refusals(NotFound, Conflict)},
+    responses={201: _MADE, **describe_errors(NotFound, Conflict)},
 )
 async def rotate(
     key_id: KeyId, services: ServicesDep, caller: Writer, response: Response, body: Rotation | None = None
@@ -59,7 +59,7 @@ async def rotate(
     return FreshKey.of(key, secret)
 
 
-@router.delete("/keys/{key_id}", status_code=204, responses=refusals(NotFound))
+@router.delete("/keys/{key_id}", status_code=204, responses=describe_errors(NotFound))
 async def revoke(key_id: KeyId, services: ServicesDep, caller: Writer) -> None:
     """End a key: within five seconds every replica refuses it."""
     await services.keys.revoke(caller.tenant_id, key_id)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Response
 from deployments import errors
 from serve_app.api.dependencies import ServicesDep
 from serve_app.api.errors import METHOD_NOT_ALLOWED, STATUS
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.operations import Alive, DescribedError, Readiness
 
 router = APIRouter(tags=["operations"])
@@ -22,7 +22,7 @@ _DESCRIBED = {"code": "document_too_large", "title": "Document too large", "stat
 _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail": "no replica answers"}
 
 
-@router.get("/healthz", response_model=Alive, responses={200: answers(example={"alive": True})})
+@router.get("/healthz", response_model=Alive, responses={200: describe_response(example={"alive": True})})
 async def alive() -> Alive:
     """The ingress answers. Says nothing of the other stages."""
     return Alive(alive=True)
@@ -32,8 +32,8 @@ async def alive() -> Alive:
     "/readyz",
     response_model=Readiness,
     responses={
-        200: answers(example={"ready": True, "stages": {"generation": _STAGE}}),
-        503: answers(
+        200: describe_response(example={"ready": True, "stages": {"generation": _STAGE}}),
+        503: describe_response(
             model=Readiness,
             description="A stage is not ready",
             example={"ready": False, "stages": {"generation": _GONE}},
@@ -50,7 +50,7 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
 @router.get(
     "/errors/{slug}",
     response_model=DescribedError,
-    responses={200: answers(example=_DESCRIBED), **refusals(errors.NotFound)},
+    responses={200: describe_response(example=_DESCRIBED), **describe_errors(errors.NotFound)},
 )
 async def describe_error(slug: Slug) -> DescribedError:
     """What the `type` of a problem points to."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from deployments import errors
 from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import answers, event_schema, event_stream, refusals
+from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
 from serve_app.api.streaming import PING, event, events
 from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Source, Sources
 from serve_app.schemas.queries import EVENT_TYPES, Answer, Cancelling, Found, QueryRequest, SearchRequest
@@ -27,9 +27,9 @@ Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 _TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
-_STREAM = event_stream(
+_STREAM = describe_event_stream(
     EVENT_TYPES.values(),
-    map(event_schema, EVENT_TYPES),
+    map(describe_event, EVENT_TYPES),
     {
         "sources": event(Sources(_ID, (_SOURCE,)), 1),
         "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),
@@ -57,7 +57,7 @@ _FOUND = {
     "timings": {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4},
     "degraded": [],
 }
-_REFUSED = refusals(
+_REFUSED = describe_errors(
     errors.UnknownCollection,
     errors.InvalidFilter,
     errors.PromptTooLong,
@@ -72,7 +72,7 @@ _REFUSED = refusals(
     "/query",
     response_class=StreamingResponse,
     responses={
-        200: answers(
+        200: describe_response(
             "X-Query-ID",
             model=Answer,
             content=_STREAM,
@@ -99,7 +99,7 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     "/query/{query_id}",
     status_code=202,
     response_model=Cancelling,
-    responses={202: answers(example={"query_id": _ID, "state": "cancelling"})},
+    responses={202: describe_response(example={"query_id": _ID, "state": "cancelling"})},
 )
 async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> Cancelling:
     """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
@@ -107,7 +107,7 @@ async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> Ca
     return Cancelling(query_id=query_id, state="cancelling")
 
 
-@router.post("/search", response_model=Found, responses={200: answers(example=_FOUND), **_REFUSED})
+@router.post("/search", response_model=Found, responses={200: describe_response(example=_FOUND), **_REFUSED})
 async def search(body: SearchRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Found:
     """Find passages without generating: best first, with each stage's score."""
     query = await services.queries.validate(caller, body, deadline_s)

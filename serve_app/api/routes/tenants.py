@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Response
 from deployments.errors import Conflict, Forbidden, NotFound, StageUnavailable
 from serve_app.api.dependencies import After, KeyHolder, PageSize, Platform, ServicesDep
 from serve_app.api.idempotency import CreatingRoute
-from serve_app.api.openapi import answers, refusals
+from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.platform.tenant_settings import Settings
 from serve_app.platform.tenants import Removed
 from serve_app.schemas.base import A_TIME, Text
@@ -36,7 +36,7 @@ _REMOVED = asdict(Removed(passages=120, documents=9, blobs=11, bytes=48_211, key
     "/tenants",
     status_code=201,
     response_model=Tenant,
-    responses={201: answers("Location", example=_ACME), **refusals(Conflict)},
+    responses={201: describe_response("Location", example=_ACME), **describe_errors(Conflict)},
 )
 async def create(body: NewTenant, services: ServicesDep, holder: Platform, response: Response) -> Tenant:
     """Make a tenant, with an empty collection `default`."""
@@ -45,7 +45,9 @@ async def create(body: NewTenant, services: ServicesDep, holder: Platform, respo
     return Tenant.model_validate(tenant)
 
 
-@router.get("/tenants", response_model=Tenants, responses={200: answers(example={"tenants": [_ACME], "next": None})})
+@router.get(
+    "/tenants", response_model=Tenants, responses={200: describe_response(example={"tenants": [_ACME], "next": None})}
+)
 async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after: After = "") -> Tenants:
     """Tenants in the order of their ids; `next` is the `after` of the next page."""
     tenants = await services.tenants.list(after=after, limit=limit)
@@ -55,7 +57,7 @@ async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after:
 @router.get(
     "/tenants/{tenant_id}",
     response_model=Tenant,
-    responses={200: answers(example=_ACME), **refusals(Forbidden, NotFound)},
+    responses={200: describe_response(example=_ACME), **describe_errors(Forbidden, NotFound)},
 )
 async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> Tenant:
     """A tenant's state and settings; an admin key of the tenant may look too."""
@@ -64,7 +66,9 @@ async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> 
 
 
 @router.patch(
-    "/tenants/{tenant_id}", response_model=Tenant, responses={200: answers(example=_ACME), **refusals(NotFound)}
+    "/tenants/{tenant_id}",
+    response_model=Tenant,
+    responses={200: describe_response(example=_ACME), **describe_errors(NotFound)},
 )
 async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, holder: Platform) -> Tenant:
     """Change a tenant's name or settings, suspend it or let it go on."""
@@ -76,7 +80,10 @@ async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, h
 @router.delete(
     "/tenants/{tenant_id}",
     response_model=RemovedTenant,
-    responses={200: answers(example={"id": "acme", "removed": _REMOVED}), **refusals(NotFound, StageUnavailable)},
+    responses={
+        200: describe_response(example={"id": "acme", "removed": _REMOVED}),
+        **describe_errors(NotFound, StageUnavailable),
+    },
 )
 async def delete(tenant_id: TenantId, services: ServicesDep, holder: Platform) -> RemovedTenant:
     """Remove a tenant with all that belongs to it, and say how much that was. What fails halfway is taken up by the
