@@ -177,10 +177,10 @@ class JobStore(Protocol):
         """Put a document back into the queue. It can be claimed again after `after_s` seconds."""
         ...
 
-    async def removable(self, limit: int) -> list[RemovedVersion]:
+    async def list_removable(self, limit: int) -> list[RemovedVersion]:
         """At most `limit` versions that no search may find any longer: replaced, failed, or of deleted documents."""
         ...
 
-    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
-        """Forget versions that `removable` returned, once their passages are removed. Idempotent."""
+    async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
+        """Forget versions that `list_removable` returned, once their passages are removed. Idempotent."""
         ...

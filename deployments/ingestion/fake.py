@@ -121,10 +121,10 @@ class MemoryJobStore:
         record.not_before, record.lease_until = self._clock() + after_s, 0.0
         self._enter(record, "queued")
 
-    async def removable(self, limit: int) -> list[RemovedVersion]:
+    async def list_removable(self, limit: int) -> list[RemovedVersion]:
         return self.removable_versions[:limit]
 
-    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
+    async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         self.removable_versions = [version for version in self.removable_versions if version not in versions]
 
     def _record(self, task: DocumentTask) -> JobRecord:

@@ -133,7 +133,7 @@ class Worker(Background):
         """Remove passages and blobs of versions that no search may find any longer."""
         while True:
             try:
-                versions = await self._jobs.removable(REMOVAL_BATCH)
+                versions = await self._jobs.list_removable(REMOVAL_BATCH)
                 for tenant_id in {version.tenant_id for version in versions}:
                     of_tenant = [version for version in versions if version.tenant_id == tenant_id]
                     await self._index.delete_versions(
@@ -142,7 +142,7 @@ class Worker(Background):
                     for version in of_tenant:
                         if version.blob:
                             await self._blobs.delete(version.blob)
-                    await self._jobs.removed(of_tenant)
+                    await self._jobs.forget_removed(of_tenant)
             except Exception as error:
                 versions = []
                 logger.warning("passages of replaced and deleted documents stay until they can be removed: %s", error)

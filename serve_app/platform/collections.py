@@ -187,8 +187,8 @@ def checked_name(name: str) -> str:
     return kept
 
 
-def removable(name: str) -> str:
-    """The name in composed form. Raises InvalidRequest for the collection that every tenant has."""
+def check_deletable(name: str) -> str:
+    """The name in composed form. Raises InvalidRequest for the default collection, which cannot be deleted."""
     kept = composed(name)
     if kept == DEFAULT:
         raise InvalidRequest(f"collection {kept!r} is where documents go by default; delete its documents instead")

@@ -184,7 +184,7 @@ class Documents:
         A version on its way into it, of a document that is live in another one, is given up. Raises
         UnknownCollection, and InvalidRequest for the default one.
         """
-        name = collections.removable(name)
+        name = collections.check_deletable(name)
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
             this = (of_tenant(Collection, tenant_id), Collection.name == name)

@@ -186,11 +186,11 @@ class JobQueue:
         async with self.database.transaction() as session:
             await session.execute(queued)
 
-    async def removable(self, limit: int) -> list[RemovedVersion]:
+    async def list_removable(self, limit: int) -> list[RemovedVersion]:
         async with self.database.session() as session:
-            return await visibility.removable(session, self.clock(), limit)
+            return await visibility.list_removable(session, self.clock(), limit)
 
-    async def removed(self, versions: Sequence[RemovedVersion]) -> None:
+    async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         async with self.database.transaction() as session:
             await visibility.forget(session, versions)
 

@@ -115,7 +115,7 @@ async def schedule_removal(session: AsyncSession, tenant_id: str, versions: Sequ
         )
 
 
-async def removable(session: AsyncSession, now: datetime, limit: int) -> list[RemovedVersion]:
+async def list_removable(session: AsyncSession, now: datetime, limit: int) -> list[RemovedVersion]:
     """Versions whose passages may go, the longest due first."""
     row = HiddenVersion
     due = await session.execute(

@@ -122,8 +122,8 @@ def build_services(
         queries=QueryService(pipeline, admission, stores.collections, stores.events, limits),
         documents=documents,
         deletion=DeletionService(
-            documents=documents,
-            store=stores.documents,
+            document_service=documents,
+            documents=stores.documents,
             tenants=stores.tenants,
             queue=stores.jobs.queue,
             blobs=stores.blobs,

@@ -1,7 +1,7 @@
-"""Removal of documents, collections and tenants: from the database first, then from the index and the blob store.
+"""Deletes documents, collections and tenants: first in the database, then in the index and the blob store.
 
-What is deleted in the database is found by no search. Where the index or the blob store does not answer, ingestion
-removes the rest later.
+No search finds a document that is deleted in the database. If the index or the blob store does not answer, the
+ingestion stage removes the passages and the bytes later.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import DocumentVersion
-from serve_app.platform.collections import removable
+from serve_app.platform.collections import check_deletable
 from serve_app.platform.documents import Documents
 from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.tenants import Removed, Tenants
@@ -28,101 +28,124 @@ from serve_app.services.ports import Passages
 from serve_app.storage.blobs import Blobs
 
 _DELETE_BATCH = 50
-"""Documents in one transaction that removes them."""
+"""The largest number of documents that one transaction deletes."""
 logger = logging.getLogger(__name__)
 
 
 class DeletedDocuments(NamedTuple):
-    """`more`: whether there may be more of the chosen documents."""
+    """How far a deletion of selected documents has come."""
 
     deleted: int
+    """The number of documents that this call deleted."""
     more: bool
+    """Whether selected documents may remain. The client then sends the request again."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionService:
-    """`settle_s`: how long a worker may still hold a document of a tenant that is being deleted."""
+    """Deletes what a tenant owns, and tenants."""
 
-    documents: DocumentService
-    store: Documents
+    document_service: DocumentService
+    """Turns a request's selection of documents into a condition."""
+    documents: Documents
+    """The documents' rows in the database."""
     tenants: Tenants
     queue: JobQueue
     blobs: Blobs
+    """The documents' bytes."""
     passages: Passages
+    """The documents' passages in the index."""
     limits: RequestLimits
     settle_s: float
+    """Seconds to wait, when a tenant is deleted, until workers have stopped indexing its documents."""
 
     async def delete_document(self, caller: Access, document_id: str) -> None:
-        """Raises NotFound."""
-        blobs = await self.store.delete(caller.tenant_id, document_id)
-        async with _rest_is_removed_later(f"document {document_id!r}"):
+        """Delete a document with its passages and bytes. Raises NotFound if the tenant does not have it."""
+        blob_keys = await self.documents.delete(caller.tenant_id, document_id)
+        async with _log_incomplete_removal(f"document {document_id!r}"):
             await self.passages.delete(caller.tenant_id, document_id)
-            await self._delete_blobs(blobs)
+            await self._delete_blobs(blob_keys)
 
     async def delete_documents(
         self, caller: Access, selection: DocumentSelection, deadline_s: float
     ) -> DeletedDocuments:
-        """Remove the selected documents batch by batch, until none is left or `deadline_s` seconds have passed.
+        """Delete the selected documents in batches.
 
-        Raises InvalidRequest, UnknownCollection, InvalidFilter.
+        It stops after the last document, or when `deadline_s` seconds have passed, or when a batch's passages and bytes
+        cannot be removed at once. Raises InvalidRequest, UnknownCollection, InvalidFilter.
         """
         if selection.collection is None and selection.user is None and selection.filter is None:
             raise InvalidRequest("name the documents by at least one of collection, user and filter")
         tenant_id = caller.tenant_id
-        selected = await self.documents.select(caller, selection)
+        selected = await self.document_service.select(caller, selection)
         max_scanned, end = self.limits.config.max_scanned, time.monotonic() + deadline_s
-        deleted, after, complete = 0, "", True
+        deleted, after = 0, ""
         while True:
-            page = await self.store.page(tenant_id, selected, after=after, limit=_DELETE_BATCH, max_scanned=max_scanned)
+            page = await self.documents.page(
+                tenant_id, selected, after=after, limit=_DELETE_BATCH, max_scanned=max_scanned
+            )
+            is_removed = True
             if page.rows:
-                versions, blobs = await self.store.delete_chosen(
+                versions, blob_keys = await self.documents.delete_chosen(
                     tenant_id, selected, [document.id for document in page.rows]
                 )
                 deleted += len(versions)
-                complete = await self._remove(tenant_id, versions, blobs)
-            if page.next is None or not complete or time.monotonic() >= end:
-                return DeletedDocuments(deleted, page.next is not None)
+                is_removed = await self._remove_passages_and_blobs(tenant_id, versions, blob_keys)
+            if page.next is None:
+                return DeletedDocuments(deleted, more=False)
+            if not is_removed or time.monotonic() >= end:
+                return DeletedDocuments(deleted, more=True)
             after = page.next
 
     async def delete_collection(self, caller: Access, name: str) -> dict[str, int]:
-        """Remove a collection with its documents: how many documents and passages it had.
+        """Delete a collection with its documents. Returns how many `documents` and `passages` it had.
 
         Raises UnknownCollection, and InvalidRequest for the default collection.
         """
-        name = removable(name)
-        removed, blobs = await self.store.delete_collection(caller.tenant_id, name)
-        async with _rest_is_removed_later(f"collection {name!r}"):
+        name = check_deletable(name)
+        counts, blob_keys = await self.documents.delete_collection(caller.tenant_id, name)
+        async with _log_incomplete_removal(f"collection {name!r}"):
             await self.passages.purge(caller.tenant_id, collection=name)
-            await self._delete_blobs(blobs)
-        return removed
+            await self._delete_blobs(blob_keys)
+        return counts
 
     async def delete_tenant(self, tenant_id: str) -> Removed:
-        """Remove a tenant and all that belongs to it. Raises NotFound, Unavailable."""
+        """Delete a tenant and all that belongs to it.
+
+        Raises NotFound, and Unavailable if workers have not stopped in time or a store does not answer. The tenant then
+        accepts nothing new, and the same call continues the deletion.
+        """
         return await self.tenants.delete(tenant_id, self.passages, self.blobs, settle_s=self.settle_s)
 
-    async def _remove(self, tenant_id: str, versions: Sequence[RemovedVersion], blobs: Sequence[str]) -> bool:
-        """Take deleted documents out of the index and the blob store; False where that is left to ingestion."""
-        live = [version for version in versions if version.version]
+    async def _remove_passages_and_blobs(
+        self, tenant_id: str, versions: Sequence[RemovedVersion], blob_keys: Sequence[str]
+    ) -> bool:
+        """Remove deleted documents from the index and the blob store.
+
+        Returns False if one of them does not answer. The ingestion stage then removes them later.
+        """
+        live_versions = [version for version in versions if version.version]  # empty: the document was never indexed
         try:
             await self.passages.delete_versions(
-                tenant_id, [DocumentVersion(version.document_id, version.version) for version in live]
+                tenant_id, [DocumentVersion(version.document_id, version.version) for version in live_versions]
             )
-            await self._delete_blobs(blobs)
-            await self.queue.removed(live)
+            await self._delete_blobs(blob_keys)
+            await self.queue.forget_removed(live_versions)
         except Unavailable as error:
             logger.warning(
-                "%d documents are deleted; what is left of them is removed later: %s", len(live), error.message
+                "%d documents are deleted; what is left of them is removed later: %s", len(live_versions), error.message
             )
             return False
         return True
 
-    async def _delete_blobs(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            await self.blobs.delete(key)
+    async def _delete_blobs(self, blob_keys: Iterable[str]) -> None:
+        for blob_key in blob_keys:
+            await self.blobs.delete(blob_key)
 
 
 @asynccontextmanager
-async def _rest_is_removed_later(subject: str) -> AsyncIterator[None]:
+async def _log_incomplete_removal(subject: str) -> AsyncIterator[None]:
+    """Log it if the index or the blob store does not answer. The ingestion stage then removes the rest later."""
     try:
         yield
     except Unavailable as error:

@@ -236,7 +236,7 @@ async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
     await api.stores.jobs.queue.finish(task, IndexedDocument("", "hr", 1, {}))
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert (await api.client.delete("/v1/documents/d")).status_code == 204
-    [left] = await api.stores.jobs.queue.removable(10)
+    [left] = await api.stores.jobs.queue.list_removable(10)
     assert (left.version, left.blob) == (task.version, task.blob), "ingestion removes what is left"
     assert (await api.client.delete("/v1/documents/d")).status_code == 404
 

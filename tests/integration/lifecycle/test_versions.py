@@ -67,6 +67,6 @@ async def test_a_document_deleted_while_the_index_is_down_is_not_found_when_it_i
     assert await editions(service) == []
     assert (await service.call("acme", "DELETE", "/v1/documents/d")).status_code == 404
     async with asyncio.timeout(20):
-        while await service.stores.jobs.queue.removable(1):  # noqa: ASYNC110 - there is no event to wait for
+        while await service.stores.jobs.queue.list_removable(1):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     assert await service.stages.delete("acme", "d") == 0, "the worker removed what was left"

@@ -89,7 +89,7 @@ async def test_a_version_in_work_whose_worker_died_is_cleared_up_by_the_next(
     assert await jobs.queue.claim("other", lease_s=30, limit=1) == []
     assert (await jobs.view("a", job.id)).state == "cancelled"
     clock.advance(RETIRE_AFTER_S)
-    assert {each.version for each in await jobs.queue.removable(10)} == {live.version, lost.version}
+    assert {each.version for each in await jobs.queue.list_removable(10)} == {live.version, lost.version}
 
 
 async def test_another_tenants_document_is_not_there(jobs: Jobs, documents: Documents, database: Database) -> None:
@@ -314,7 +314,7 @@ async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     assert (changed.passages, changed.updated_at) == (3, clock.now)
     assert (await Visibility(database).visible_versions("a")).hidden == (live.version,)
     clock.advance(RETIRE_AFTER_S)
-    assert await jobs.queue.removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
+    assert await jobs.queue.list_removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
     assert await documents.delete("a", "d") == ["blob of d"]
 
 
@@ -327,9 +327,9 @@ async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passa
     clock.advance(REWRITE_S)
     with pytest.raises(Unavailable, match="try again"):
         await documents.finish_rewriting("a", work)
-    assert await jobs.queue.removable(10) == [], "some of them may be on their way"
+    assert await jobs.queue.list_removable(10) == [], "some of them may be on their way"
     clock.advance(REWRITE_S)
-    assert await jobs.queue.removable(10) == [RemovedVersion("a", "d", work.copy.to)]
+    assert await jobs.queue.list_removable(10) == [RemovedVersion("a", "d", work.copy.to)]
     assert row(await documents.get("a", "d")) == live
 
 

@@ -178,7 +178,7 @@ async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs,
     assert await states(jobs, job.id) == expected
     assert (await jobs.view("b", other.id)).state == "queued"
     clock.advance(RETIRE_AFTER_S)
-    assert {each.version for each in await jobs.queue.removable(10)} == {in_work.version, tried.version}
+    assert {each.version for each in await jobs.queue.list_removable(10)} == {in_work.version, tried.version}
     with pytest.raises(NotFound):
         await jobs.cancel("b", job.id)
 
@@ -204,11 +204,11 @@ async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Da
     assert await visibility.visible_versions("a") == VisibleVersions(new.version, (old.version,))
     assert await visibility.visible_versions("b") == before
 
-    assert await jobs.queue.removable(10) == [], "a search that began before must find the old version whole"
+    assert await jobs.queue.list_removable(10) == [], "a search that began before must find the old version whole"
     clock.advance(RETIRE_AFTER_S)
-    (gone,) = await jobs.queue.removable(10)
+    (gone,) = await jobs.queue.list_removable(10)
     assert gone == RemovedVersion("a", "d", old.version, "blob of one")
-    await jobs.queue.removed([gone, gone])
+    await jobs.queue.forget_removed([gone, gone])
     assert await visibility.visible_versions("a") == VisibleVersions(new.version)
     await jobs.accept("a", [document("d", "one")])
     assert (await claim_one(jobs)).version > new.version, "what is removed late must not be this"
@@ -251,7 +251,7 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
     await jobs.queue.fail(failed, "broken_document", "")
     assert await Visibility(database).visible_versions("a") == VisibleVersions(failed.version, (failed.version,))
     clock.advance(RETIRE_AFTER_S)
-    assert [each.version for each in await jobs.queue.removable(10)] == [failed.version]
+    assert [each.version for each in await jobs.queue.list_removable(10)] == [failed.version]
 
 
 @pytest.mark.every_database
@@ -267,7 +267,7 @@ async def test_who_has_too_many_unseen_versions_waits_until_some_are_removed(
     await jobs.accept("b", [document("f")])
     assert [(task.tenant_id, task.document_id) for task in await claim(jobs)] == [("b", "f")]
     clock.advance(RETIRE_AFTER_S)
-    await jobs.queue.removed((await jobs.queue.removable(10))[:1])
+    await jobs.queue.forget_removed((await jobs.queue.list_removable(10))[:1])
     assert ("a", "f") in [(task.tenant_id, task.document_id) for task in await claim(jobs)]
 
 
