@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from rag.bridge.framing import LineDecoder
-from rag.bridge.messages import TERMINAL, Message, Request, encode, failure
+from rag.bridge.messages import TERMINAL_TYPES, Message, Request, encode, failure
 from rag.bridge.upstream import Unreachable, Upstream, explain
 
 END_TIMEOUT_S = 1
@@ -69,7 +69,7 @@ class Forwarder:
                 async for line in lines:
                     message = _message(line, request, sent_id)
                     yield message
-                    if message["type"] in TERMINAL:
+                    if message["type"] in TERMINAL_TYPES:
                         await _finish(chunks)
                         return
         raise _UnusableAnswer("connection_lost", f"the answer of {client.base_url} broke off before its end; ask again")

@@ -52,7 +52,7 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
-        if not self._capacity.take():
+        if not self._capacity.try_acquire():
             detail = f"{self._capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
             await _problem(scope, "overloaded", detail)(scope, receive, send)
             return
@@ -60,7 +60,7 @@ class Proxy:
         try:
             await lifetime.run_unless(self._forward(scope, body, receive, send), body.client_gone())
         finally:
-            self._capacity.give_back()
+            self._capacity.release()
 
     async def _forward(self, scope: Scope, body: _Body, receive: Receive, send: Send) -> None:
         try:

@@ -14,7 +14,7 @@ MAX_ID = 256
 """Characters of an id, as the service has it."""
 MAX_HEADER = 255
 """Characters of a value that becomes a header."""
-TERMINAL = frozenset({"result", "complete", "error"})
+TERMINAL_TYPES = frozenset({"result", "complete", "error"})
 """Types of the message that ends an answer; each answer has exactly one."""
 RETRYABLE = frozenset({"overloaded", "unreachable", "connection_lost", "timeout"})
 """Codes of the bridge's own errors that are worth a retry."""

@@ -12,7 +12,7 @@ from typing import Literal
 from rag.bridge import lifetime, stdio
 from rag.bridge.forwarding import Forwarder
 from rag.bridge.framing import FRAMES, LINES
-from rag.bridge.session import Bounds, Capacity, Output, Session
+from rag.bridge.session import Capacity, Output, Session, SessionLimits
 from rag.bridge.streams import Streams
 from rag.bridge.upstream import Locate, Upstream
 
@@ -42,7 +42,7 @@ async def _run(locate: Locate, streams: Streams, parent: int, options: Options) 
     framing = FRAMES if options.framing == "frames" else LINES
 
     def session(output: Output) -> Session:
-        return Session(forwarder.answer, framing, output, Bounds(options.max_frame_bytes, capacity))
+        return Session(forwarder.answer, framing, output, SessionLimits(options.max_frame_bytes, capacity))
 
     try:
         if options.socket is None and options.listen_http is None:

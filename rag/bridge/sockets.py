@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rag.bridge import lifetime
-from rag.bridge.session import CHUNK, HIGH_WATER, Output, ReaderGone, Session
+from rag.bridge.session import MAX_UNWRITTEN_BYTES, READ_BYTES, Output, ReaderGone, Session
 
 MAX_CONNECTIONS = 64
 HANG_UP_POLL_S = 0.1
@@ -101,7 +101,7 @@ async def serve(listener: Listener, session: Callable[[Output], Session], stop: 
 
 class _StreamOutput:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
-        writer.transport.set_write_buffer_limits(HIGH_WATER)
+        writer.transport.set_write_buffer_limits(MAX_UNWRITTEN_BYTES)
         self._writer = writer
         self._lock = asyncio.Lock()
 
@@ -126,7 +126,7 @@ async def _talk(session: Session, reader: asyncio.StreamReader, writer: asyncio.
 
 async def _chunks(reader: asyncio.StreamReader, ended: asyncio.Event) -> AsyncGenerator[bytes]:
     with suppress(OSError):
-        while chunk := await reader.read(CHUNK):
+        while chunk := await reader.read(READ_BYTES):
             yield chunk
     ended.set()
 

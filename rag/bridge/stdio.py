@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 
 from rag.bridge import lifetime
-from rag.bridge.session import CHUNK, HIGH_WATER, STOP_TIMEOUT_S, Output, Session
+from rag.bridge.session import MAX_UNWRITTEN_BYTES, READ_BYTES, STOP_TIMEOUT_S, Output, Session
 from rag.bridge.streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Writer:
 
     async def send(self, frame: bytes) -> None:
         async with self._lock:
-            while self._unwritten >= HIGH_WATER:
+            while self._unwritten >= MAX_UNWRITTEN_BYTES:
                 self._progress.clear()
                 await self._progress.wait()
             self._unwritten += len(frame)
@@ -84,7 +84,7 @@ class Writer:
         frames = [self._waiting.get()]
         size = len(frames[0])
         with suppress(Empty):
-            while size < CHUNK:
+            while size < READ_BYTES:
                 frames.append(self._waiting.get_nowait())
                 size += len(frames[-1])
         return b"".join(frames)
@@ -106,7 +106,7 @@ async def chunks(descriptor: int) -> AsyncGenerator[bytes]:
             while chunk:
                 room.acquire()
                 try:
-                    chunk = os.read(descriptor, CHUNK)
+                    chunk = os.read(descriptor, READ_BYTES)
                 except OSError:  # a terminal that hung up
                     chunk = b""
                 loop.call_soon_threadsafe(arrived.put_nowait, chunk)

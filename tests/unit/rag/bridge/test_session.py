@@ -10,7 +10,7 @@ import pytest
 
 from rag.bridge.framing import LINES
 from rag.bridge.messages import Message, Request, result
-from rag.bridge.session import Bounds, Capacity, ReaderGone, Session
+from rag.bridge.session import Capacity, ReaderGone, Session, SessionLimits
 
 BOUND = 10_000
 
@@ -83,7 +83,7 @@ class Talk:
     def __init__(self, limit: int = 100, capacity: Capacity | None = None) -> None:
         self.backend, self.capacity = Backend(), capacity or Capacity(limit)
         self.reader = Reader(self.backend)
-        self.session = Session(self.backend.answer, LINES, self.reader, Bounds(BOUND, self.capacity))
+        self.session = Session(self.backend.answer, LINES, self.reader, SessionLimits(BOUND, self.capacity))
         self._input: asyncio.Queue[bytes] = asyncio.Queue()
         self.task = asyncio.create_task(self.session.run(self._chunks()))
 
@@ -146,7 +146,7 @@ async def test_what_is_no_request_is_answered_and_the_session_goes_on() -> None:
     assert sorted(told[4:], key=str) == [("a", None), (None, "bad_frame")]
 
 
-async def test_an_id_is_free_again_once_its_last_message_is_out() -> None:
+async def test_an_id_is_free_again_once_its_terminal_message_is_out() -> None:
     talk = Talk(limit=1)
     talk.send("a", "linger")
     await talk.settled()
@@ -220,7 +220,7 @@ async def test_cancel_hangs_up_and_tells_both() -> None:
     assert [message["type"] for message in talk.reader.of("8")] == ["result"]
 
 
-async def test_cancel_in_the_same_breath() -> None:
+async def test_cancel_right_after_its_request() -> None:
     talk = Talk()
     requests = [{"id": "a", "command": "wait"}, {"id": "c", "command": "cancel", "params": {"id": "a"}}]
     talk.write("".join(f"{json.dumps(request)}\n" for request in requests).encode())
@@ -229,7 +229,7 @@ async def test_cancel_in_the_same_breath() -> None:
     assert talk.backend.started == []
 
 
-async def test_what_has_its_last_message_out_can_no_longer_be_cancelled() -> None:
+async def test_what_has_its_terminal_message_out_can_no_longer_be_cancelled() -> None:
     talk = Talk()
     talk.send("a", "linger")
     await talk.settled()
@@ -251,7 +251,7 @@ async def test_a_cancel_that_names_no_request(params: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("command", ["fail", "stop"])
-async def test_whatever_goes_wrong_there_is_a_last_message(command: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_whatever_goes_wrong_there_is_a_terminal_message(command: str, caplog: pytest.LogCaptureFixture) -> None:
     talk = Talk()
     talk.send("a", command, chunks=1)
     await talk.end()

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from rag.bridge.session import CHUNK, HIGH_WATER
+from rag.bridge.session import MAX_UNWRITTEN_BYTES, READ_BYTES
 from rag.bridge.stdio import Writer
 from tests.support.bridge import WAIT_S
 
@@ -41,7 +41,7 @@ async def test_what_waits_for_a_reader_is_bounded_and_a_sender_who_gave_up_has_s
             while sent < 100:
                 await output.send(bytes([sent]) * FRAME)
                 sent += 1
-    assert sent * FRAME < HIGH_WATER + CHUNK + PIPE + 2 * FRAME
+    assert sent * FRAME < MAX_UNWRITTEN_BYTES + READ_BYTES + PIPE + 2 * FRAME
     await output_is(reader, output, b"".join(bytes([number]) * FRAME for number in range(sent)))
 
 
