@@ -16,6 +16,7 @@ from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.types import GenerationLoad, GenerationRequest
 from serve_app.handles import GenerationHandle, translate
+from tests.support.waiting import BOUND_S, until
 
 QUERY = ("t", "q")
 WORDS = "jedan dva tri četiri pet šest sedam osam devet deset"
@@ -57,19 +58,23 @@ class Serve:
     async def results_async(self, *, return_exceptions: bool) -> list[bool]:
         return [await self.stage.abort(*QUERY)]
 
-    async def emptied(self) -> None:
-        async with asyncio.timeout(1):
-            while await self.stage.load() != GenerationLoad(0, 0):  # noqa: ASYNC110 - it has no event
+    async def reaches(self, load: GenerationLoad) -> None:
+        async with asyncio.timeout(BOUND_S):
+            while await self.stage.load() != load:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.005)
-            await asyncio.wait({self.calls[-1].task})
+
+    async def emptied(self) -> None:
+        await self.reaches(GenerationLoad(0, 0))
+        await asyncio.wait({self.calls[-1].task}, timeout=BOUND_S)
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    serve = Serve(word_ms=200)
+async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Serve]:
+    """Its parameter is the milliseconds that a word takes."""
+    serve = Serve(word_ms=getattr(request, "param", 200))
     yield serve
     serve.stage._outbox.close()
-    await asyncio.sleep(0.01)
+    await until(lambda: not serve.stage._outbox._listeners)
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ async def handle(serve: Serve) -> AsyncIterator[GenerationHandle]:
     handle: GenerationHandle = GenerationHandle(serve, "127.0.0.1")
     yield handle
     handle._inbox.close()
-    await asyncio.sleep(0.01)
+    await until(lambda: not handle._inbox._connections)
 
 
 async def test_a_replica_that_sends_is_told_on_the_answer_s_connection_alone(
@@ -88,15 +93,16 @@ async def test_a_replica_that_sends_is_told_on_the_answer_s_connection_alone(
     handle.abort(*QUERY)  # as the pipeline does after every answer that did not end by itself
     await serve.emptied()
     assert (serve.broadcasts, serve.calls[0].cancelled) == ([], False)
+    await until(lambda: not handle._aborted)  # what was told is forgotten with its call
     handle.abort(*QUERY)
-    await asyncio.sleep(0.01)
-    assert serve.broadcasts == [("abort", *QUERY)], "what was told is forgotten with its call"
+    await until(lambda: serve.broadcasts == [("abort", *QUERY)])
 
 
+@pytest.mark.parametrize("serve", [3_600_000], indirect=True)
 async def test_before_the_first_piece_all_replicas_are_told(serve: Serve, handle: GenerationHandle) -> None:
     answer = handle.generate(REQUEST)
     first = asyncio.ensure_future(anext(answer))
-    await asyncio.sleep(0.05)
+    await serve.reaches(GenerationLoad(1, 0))
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first

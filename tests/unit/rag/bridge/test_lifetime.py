@@ -32,9 +32,10 @@ def test_a_socket_is_hung_up_once_the_peer_is_closed_and_not_while_that_still_re
 
 
 async def test_work_is_done_or_cancelled() -> None:
-    cancelled = asyncio.Event()
+    begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def work(seconds: float) -> None:
+        begun.set()
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -45,9 +46,10 @@ async def test_work_is_done_or_cancelled() -> None:
     assert not cancelled.is_set()
     assert not await run_unless(work(60), asyncio.sleep(0))
     assert cancelled.is_set()
+    begun.clear()
     cancelled.clear()
     task = asyncio.create_task(run_unless(work(60), asyncio.sleep(60)))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

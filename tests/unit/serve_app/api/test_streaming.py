@@ -11,10 +11,19 @@ from deployments.errors import StageUnavailable
 from serve_app.api.streaming import EMPTY_LINE, PING, event, events, lines
 from serve_app.query.answer_events import AnswerEvent, Chunk, Failure
 from serve_app.schemas.queries import EVENT_TYPES
+from tests.support.waiting import BOUND_S
 
 
 def decode(block: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in block.decode().strip().splitlines())
+
+
+async def silent_until(heard: asyncio.Event) -> AsyncGenerator[AnswerEvent]:
+    """Says `a`, and `b` once the reader has set `heard`."""
+    yield Chunk("q", "a")
+    async with asyncio.timeout(BOUND_S):
+        await heard.wait()
+    yield Chunk("q", "b")
 
 
 def test_every_message_has_a_type() -> None:
@@ -29,27 +38,23 @@ def test_an_event_is_one_line_of_json_with_letters_kept() -> None:
 
 
 async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
-    async def slow() -> AsyncGenerator[AnswerEvent]:
-        yield Chunk("q", "a")
-        await asyncio.sleep(0.1)
-        yield Chunk("q", "b")
-
-    blocks = [block async for block in events("q", slow(), heartbeat_s=0.02)]
-    assert PING in blocks
+    blocks, pinged = list[bytes](), asyncio.Event()
+    async for block in events("q", silent_until(pinged), heartbeat_s=0.02):
+        blocks.append(block)
+        if block == PING:
+            pinged.set()
     chunks = [decode(b) for b in blocks if b != PING]
     assert [json.loads(c["data"])["content"] for c in chunks] == ["a", "b"]
     assert [c["id"] for c in chunks] == ["1", "2"]
 
 
 async def test_silence_between_lines_is_filled_with_empty_ones() -> None:
-    async def slow() -> AsyncGenerator[AnswerEvent]:
-        yield Chunk("q", "a")
-        await asyncio.sleep(0.1)
-        yield Chunk("q", "b")
-
-    told = [each async for each in lines("7", "q", slow(), heartbeat_s=0.02)]
-    assert EMPTY_LINE in told
-    assert [json.loads(each) for each in told if each != EMPTY_LINE] == [
+    told, filled = list[bytes](), asyncio.Event()
+    async for line in lines("7", "q", silent_until(filled), heartbeat_s=0.02):
+        told.append(line)
+        if line == EMPTY_LINE:
+            filled.set()
+    assert [json.loads(line) for line in told if line != EMPTY_LINE] == [
         {"type": "chunk", "query_id": "q", "content": content, "id": "7"} for content in "ab"
     ]
 
@@ -89,7 +94,7 @@ async def test_closing_the_events_closes_the_answer(read: int) -> None:
 
 
 async def test_cancelling_while_waiting_cancels_the_answer() -> None:
-    cancelled = asyncio.Event()
+    pinged, cancelled = asyncio.Event(), asyncio.Event()
 
     async def answer() -> AsyncGenerator[AnswerEvent]:
         try:
@@ -100,11 +105,12 @@ async def test_cancelling_while_waiting_cancels_the_answer() -> None:
             raise
 
     async def read() -> None:
-        async for _ in events("q", answer(), heartbeat_s=0.01):
-            pass
+        async for block in events("q", answer(), heartbeat_s=0.01):
+            assert block == PING
+            pinged.set()
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(0.05)
+    await pinged.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -29,6 +29,7 @@ from serve_app.storage.database import Database
 from serve_app.storage.tables import WebhookDelivery, utc_now
 from tests.support.site import Asked, Site, answer, redirect, serving
 from tests.support.storage import document, indexed
+from tests.support.waiting import BOUND_S
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -56,7 +57,7 @@ class Told:
 
     async def until(self, state: str, *, tried: bool = False) -> WebhookDelivery:
         """The message, once it is in a state, `tried` at least once."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             while True:
                 async with self.database.session() as session:
                     row: WebhookDelivery | None = await session.scalar(select(WebhookDelivery))
@@ -168,7 +169,7 @@ async def test_a_message_is_given_up(told: Told, reply: str, attempts: int, prob
 
 async def test_a_receiver_that_does_not_answer_costs_its_time(told: Told) -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(5)
+        await asyncio.sleep(3600)
 
     told.site.replies["/hook"] = silent
     sender = told.sender(attempts=1, timeout_s=0.1)
@@ -193,18 +194,18 @@ async def test_what_one_sender_left_undone_the_next_one_does(told: Told) -> None
 
     async def silent(writer: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(5)
+        await asyncio.sleep(3600)
 
     told.site.replies["/hook"] = silent
-    first = told.sender(timeout_s=0.2)
+    first = told.sender()
     first.start()
     await told.ended()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         await asked.wait()
     await first.close()
     assert (await told.until("sending")).attempts == 1
     told.site.replies["/hook"] = answer(b"")
-    second = told.sender(now=utc_now() + timedelta(seconds=60))
+    second = told.sender(now=utc_now() + timedelta(minutes=5))  # the first one's lease is over
     second.start()
     assert (await told.until("delivered")).attempts == 2
     await second.close()
