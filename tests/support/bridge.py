@@ -120,7 +120,10 @@ class Commands:
                 self.closed.append(id)
 
     def chunks_once_it_stands(self) -> int:
-        """How many chunks were sent by the time that no more are."""
+        """How many chunks were sent by the time that no more are: none within a second.
+
+        On a slow machine it may be fewer.
+        """
         sent = -1
         while sent < self.chunks:
             sent = self.chunks

@@ -141,7 +141,7 @@ def test_readers_that_take_nothing_are_let_go_and_cost_little(service: Service) 
     with opened(*readers):
         for reader in readers:
             assert begun(reader) == b"HTTP/1.1 200"
-        time.sleep(SILENCE_S * 0.8)
+        time.sleep(SILENCE_S * 0.8)  # what they do not take gathers; on a slow machine it is less
         grown = service.memory_mb() - before
         service.until_let_go(readers, REQUEST_S / 2)
         assert service.first_token_s() < REQUEST_S / 2
@@ -304,7 +304,7 @@ def test_who_loses_the_replica_is_told_to_come_again(service: Service) -> None:
     with service.running.client() as client, ThreadPoolExecutor(1) as beside:
         client.get("/v1/collections").raise_for_status()  # a connection to the replica that HAProxy might use again
         asking = beside.submit(client.post, "/v1/query", json={"query": LONG, "max_tokens": 4096, "stream": False})
-        time.sleep(1)
+        time.sleep(1)  # nothing tells when the replica has the question
         for victim in replicas("ingress"):
             os.kill(victim.pid, signal.SIGKILL)
         answer = asking.result()

@@ -42,7 +42,7 @@ async def test_a_query_in_a_stage_that_is_killed_ends_retryably_and_the_next_is_
         return [await until_end(running, LONG, asyncio.Event()) for _ in range(2)]
 
     asking = [asyncio.create_task(ask_again_and_again()) for _ in range(4)]
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # any moment will do: an answer is whole or ends retryably
     kill(stage)
     lasts = [last for each in await asyncio.wait_for(asyncio.gather(*asking), PATIENCE_S) for last in each]
     assert len(lasts) == 8

@@ -112,7 +112,7 @@ def test_a_stage_that_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) ->
 def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.wait_for(tmp_path / "var/key")  # the Ray node is starting
-        time.sleep(1)
+        time.sleep(1)  # any moment of the start will do
         assert interrupt(running) == 130, running.text()
     assert not (tmp_path / "var/service.json").exists()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from deployments.errors import StageUnavailable
 from deployments.generation.config import GenerationConfig
@@ -132,12 +135,14 @@ async def test_a_question_waits_for_its_place_and_is_then_answered(api: Api) -> 
     assert api.admission.running == 63
 
 
-async def test_the_wait_is_part_of_the_deadline(api: Api) -> None:
+async def test_the_wait_is_part_of_the_deadline(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("serve_app.services.queries.Deadline", partial(Deadline, clock=lambda: now_s))
     held = await fill(api)
-    api.stages.delays["retrieval"] = 1.5
-    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "2000"}))
+    api.stages.delays["retrieval"] = 10
+    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK, headers={"X-Deadline-Ms": "60000"}))
     await until_waiting(api)
-    await asyncio.sleep(1)
+    now_s = 59  # of a minute; retrieval would fit into it, but not into the second that is left
     held.pop().release(answered=False)
     answer = await asking
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")

@@ -22,6 +22,8 @@ from cluster.edge.refusal_cache import RefusalCache
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
 
 SILENCE_S = 1
+MORE_S = 0.2
+"""Time in which more would come than is allowed. On a slow machine less would come, so no test fails."""
 MOST = 2**21
 CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -73,19 +75,25 @@ async def answer_of(port: int, *headers: str) -> tuple[int, Headers, bytes]:
 
 
 class Pumping:
-    """Takes all there is of the body as fast as it comes, as Serve does, and answers when `ready`."""
+    """Takes all there is of the body as fast as it comes, as Serve does, and answers when `ready`.
 
-    def __init__(self, *, asks: bool = False, ready: asyncio.Event | None = None) -> None:
+    Before it asks for more, or answers, it takes over `unasked` bytes, or the whole body if that is less.
+    """
+
+    def __init__(self, *, unasked: int = 0, asks: bool = False, ready: asyncio.Event | None = None) -> None:
+        self.unasked = unasked
         self.asks = asks
         self.ready = ready
         self.taken = 0
+        self.took_unasked = asyncio.Event()
         self.took_most = asyncio.Event()
         self.ended = asyncio.Event()
         self.last: Message = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pumping = asyncio.create_task(self._pump(receive))
-        await asyncio.sleep(0.2)
+        await self.took_unasked.wait()
+        await asyncio.sleep(MORE_S)
         if self.asks:
             await send({"type": EXTENSION, "most": MOST})
         if self.ready is not None:
@@ -98,21 +106,22 @@ class Pumping:
     async def _pump(self, receive: Receive) -> None:
         while (last := await receive())["type"] == "http.request":
             self.taken += len(last["body"])
+            if self.taken > self.unasked:
+                self.took_unasked.set()
             if self.taken > MOST:
                 self.took_most.set()
             if not last["more_body"]:
                 break
         self.last = last
+        self.took_unasked.set()
         self.ended.set()
 
 
-async def until_closed(reader: asyncio.StreamReader) -> float:
-    """Seconds until the server closed the connection. What it sends is discarded."""
-    began = time.monotonic()
+async def until_closed(reader: asyncio.StreamReader) -> None:
+    """Return once the server has closed the connection. What it sends is discarded."""
     with suppress(OSError):
         while await reader.read(65536):
             pass
-    return time.monotonic() - began
 
 
 async def push(writer: asyncio.StreamWriter) -> None:
@@ -134,26 +143,32 @@ def test_serve_gets_the_middlewares_and_uvicorn_the_connection(monkeypatch: pyte
 
 @pytest.mark.parametrize("begun", [b"", b"GET /", b"POST /v1/query HTTP/1.1\r\nHost: h\r\nX-A: "])
 async def test_a_client_that_does_not_end_a_request_s_head_is_disconnected(begun: bytes) -> None:
-    async with served(Pumping()) as port, connected(port) as (reader, writer):
-        writer.write(begun)
+    async with served(Pumping()) as port:
+        began = time.monotonic()
+        async with connected(port) as (reader, writer):
+            writer.write(begun)
 
-        async def drip() -> None:
-            with suppress(OSError):
-                while begun:
-                    await asyncio.sleep(0.1)
-                    writer.write(b"x")
+            async def drip() -> None:
+                with suppress(OSError):
+                    while begun:
+                        await asyncio.sleep(0.1)
+                        writer.write(b"x")
 
-        dripping = asyncio.create_task(drip())
-        assert await until_closed(reader) > SILENCE_S - 0.2  # while bytes still come
-        dripping.cancel()
+            dripping = asyncio.create_task(drip())
+            await until_closed(reader)  # while bytes still come
+            assert time.monotonic() - began > SILENCE_S - 0.2
+            dripping.cancel()
 
 
 async def test_a_head_in_parts_within_its_time_is_answered_and_the_connection_is_used_again() -> None:
-    async with served(Pumping()) as port, connected(port) as (reader, writer):
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(SILENCE_S * 1.2)  # longer than a head may take; a slow machine cannot fail here
+        await JSONResponse({}, 401)(scope, receive, send)
+
+    async with served(slow) as port, connected(port) as (reader, writer):
         for _ in range(2):
-            await asyncio.sleep(SILENCE_S * 0.4)
             writer.write(b"GET /v1/x HTTP/1.1\r\n")
-            await asyncio.sleep(SILENCE_S * 0.4)
+            await asyncio.sleep(SILENCE_S * 0.1)  # a part of its own
             writer.write(b"Host: h\r\n\r\n")
             status, headers = await head_of(reader)
             assert status == 401
@@ -191,7 +206,7 @@ async def test_of_a_body_that_nobody_asks_for_little_is_let_in_and_the_answer_ca
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(edge, "LINGER_S", 0.3)
-    app = Pumping()
+    app = Pumping(unasked=UNREQUESTED_BYTES)
     async with served(app) as port, connected(port) as (reader, writer):
         writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         pushing = asyncio.create_task(push(writer))
@@ -205,12 +220,12 @@ async def test_of_a_body_that_nobody_asks_for_little_is_let_in_and_the_answer_ca
 
 async def test_of_a_body_over_its_limit_little_more_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "LINGER_S", 0.3)
-    app = Pumping(asks=True, ready=asyncio.Event())
+    app = Pumping(unasked=UNREQUESTED_BYTES, asks=True, ready=asyncio.Event())
     async with served(app) as port, connected(port) as (reader, writer):
         writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         pushing = asyncio.create_task(push(writer))
         await app.took_most.wait()
-        await asyncio.sleep(0.3)  # time in which more would come
+        await asyncio.sleep(MORE_S)
         assert MOST < app.taken < MOST + 10 * UNREQUESTED_BYTES
         assert app.ready is not None
         app.ready.set()
@@ -220,7 +235,7 @@ async def test_of_a_body_over_its_limit_little_more_is_let_in(monkeypatch: pytes
 
 
 async def test_a_body_that_is_asked_for_comes_whole() -> None:
-    app = Pumping(asks=True)
+    app = Pumping(unasked=UNREQUESTED_BYTES, asks=True)
     async with served(app) as port, connected(port) as (reader, writer):
         writer.write(b"POST /v1/documents HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(32):
@@ -237,7 +252,7 @@ async def test_a_small_body_is_let_in_unasked_and_a_hang_up_is_told_before_anyth
     async with served(app) as port:
         async with connected(port) as (_, writer):
             writer.write(b"POST /v1/query HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n{}")
-            await asyncio.sleep(0.3)
+            await app.took_unasked.wait()
         await app.ended.wait()
         assert (app.taken, app.last["type"]) == (2, "http.disconnect")
         assert app.ready is not None

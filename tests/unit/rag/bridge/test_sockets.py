@@ -141,7 +141,7 @@ def test_whoever_is_connected_when_it_stops_is_told(upstream: Any, tmp_path: Pat
 
 def test_input_that_nobody_holds_does_not_end_it(upstream: Any, tmp_path: Path) -> None:
     with listener(tmp_path, "--url", upstream.url, stdin=subprocess.DEVNULL) as (process, path), Client(path) as client:
-        time.sleep(0.2)
+        time.sleep(0.2)  # time in which it would end; a slow machine cannot fail here
         client.send("a", "echo")
         assert client.read()["type"] == "result"
         assert process.process.poll() is None

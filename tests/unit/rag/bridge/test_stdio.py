@@ -197,7 +197,7 @@ def test_the_end_of_the_input_lets_a_slow_reader_finish(upstream: Any, tmp_path:
         port.send("a", "echo", text="x" * 600_000)
         port.end_input()
         until(port.is_stuck)
-        time.sleep(0.3)
+        time.sleep(0.3)  # time in which it would end; a slow machine cannot fail here
         assert port.read()["data"] == {"text": "x" * 600_000}
         assert port.wait() == 0
 
@@ -283,7 +283,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("after_s", ["talks", 0, 0.05, 0.15, 0.25])
 def test_it_does_not_outlive_its_parent(tmp_path: Path, after_s: str | float) -> None:
-    """Killed once it talks to its child, or while that still starts."""
+    """Killed once it talks to its child, or at any moment while that still starts."""
     command = [sys.executable, "-c", PARENT, str(after_s), RAG, "bridge", "--url", "http://127.0.0.1:1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -325,7 +325,7 @@ def test_a_parent_whose_thread_started_it_is_not_dead_when_that_ends(upstream: A
         port = made[0]
         port.send(1, "echo")
         assert port.read()["type"] == "result"
-        time.sleep(2 * lifetime.PARENT_POLL_S)
+        time.sleep(2 * lifetime.PARENT_POLL_S)  # two looks at the parent; none of them may end it
         port.send(2, "echo")
         assert port.read()["type"] == "result"
     finally:

@@ -154,7 +154,7 @@ async def test_bytes_and_places_are_shared_by_what_one_request_names() -> None:
         together += 1
         most = max(most, together)
         await until(lambda: most >= 2)
-        await asyncio.sleep(0.02)  # time in which a third would come; a slow machine fails no more for it
+        await asyncio.sleep(0.02)  # time in which a third would come; a slow machine cannot fail here
         together -= 1
         writer.write(answer(b"four"))
 
