@@ -15,6 +15,7 @@ from serve_app.api.app import create_app
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
 from serve_app.api.middleware import SERVE_HEADERS
 from tests.integration.api.conftest import Api
+from tests.support.waiting import BOUND_S
 
 CHUNKED = {"transfer-encoding": "chunked"}
 CARRIERS = ["/v1/query", "/v1/documents", "/v1/commands", "/v1/rpc"]
@@ -73,7 +74,7 @@ class Caller:
             else:
                 self.body += message["body"]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             await self.app(scope, receive, answered)
         return json.loads(self.body) if "json" in self.headers["content-type"] else None
 

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from serve_app.ingress import DisconnectOnCancel
+from tests.support.waiting import BOUND_S
 
 
 async def test_a_cancelled_call_for_messages_is_a_hang_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -46,7 +47,7 @@ async def test_a_cancelled_call_for_messages_is_a_hang_up(caplog: pytest.LogCapt
             hung_up.set()
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "asgi": {}}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         await app(scope, receive, send)
     assert closed.is_set()
     assert caplog.records == []

@@ -11,7 +11,7 @@ import pytest
 from deployments.errors import Overloaded
 from deployments.inference.batching import Batcher
 from deployments.inference.packing import PassLimits
-from tests.support.waiting import until
+from tests.support.waiting import BOUND_S, until
 
 
 @dataclass(frozen=True)
@@ -149,5 +149,5 @@ async def test_nothing_asked_is_nothing_computed(model: Model) -> None:
 async def test_what_comes_as_a_worker_ends_is_not_forgotten(model: Model) -> None:
     batcher = batcher_of(model)
     for _ in range(200):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             await batcher.results(words("one"))

@@ -13,6 +13,7 @@ from rag.bridge.forwarding import Forwarder
 from rag.bridge.messages import Message, Request
 from rag.bridge.upstream import SILENCE_S, Unreachable, Upstream
 from serve_app.config.args import ApiConfig
+from tests.support.waiting import BOUND_S
 
 BOUND = 1000
 URL = "http://service.test"
@@ -122,7 +123,7 @@ async def test_messages_come_out_before_the_answer_has_ended() -> None:
     async def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=parts())
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         answer = Forwarder(Upstream(at(handle), 1), BOUND).answer(REQUEST)
         assert await anext(answer) == {"type": "chunk", "content": "a", "id": 7}
         reading.set()
@@ -312,7 +313,7 @@ async def test_silence_has_a_bound() -> None:
     server = await asyncio.start_server(never, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     upstream = Upstream(there, 1, silence_s=0.05)
-    async with server, asyncio.timeout(5):
+    async with server, asyncio.timeout(BOUND_S):
         [told] = [message async for message in Forwarder(upstream, BOUND).answer(REQUEST)]
         await upstream.close()
         await hung_up.wait()

@@ -11,6 +11,7 @@ import pytest
 from rag.bridge.framing import LINES
 from rag.bridge.messages import Message, Request, result
 from rag.bridge.session import Capacity, ReaderGone, Session, SessionLimits
+from tests.support.waiting import BOUND_S
 
 BOUND = 10_000
 
@@ -99,7 +100,7 @@ class Talk:
 
     async def end(self) -> None:
         self.write(b"")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BOUND_S):
             await self.task
         assert self.capacity.used == 0
 
@@ -332,7 +333,7 @@ async def test_a_session_that_is_stopped_does_not_wait_for_its_reader(monkeypatc
     await talk.settled()
     talk.reader.open.clear()
     talk.task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         with suppress(asyncio.CancelledError):
             await talk.task
     assert talk.backend.closed == ["a"]
