@@ -1,4 +1,7 @@
-"""Connections and transactions: SQLite for one machine, PostgreSQL for a cluster, the same SQL on both."""
+"""Connections and transactions of the database: SQLite on one machine, PostgreSQL in a cluster.
+
+The stores use the same SQL on both.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,28 @@ from serve_app.storage.config import StoreConfig
 from serve_app.storage.tables import Base
 
 SCHEMA: Final = "0006"
-"""The revision of the newest migration: what this code works on."""
+"""The revision of the newest migration. This code works with this revision of the schema only."""
 _MIGRATION_LOCK: Final = 0x7261675F73657276
-"""PostgreSQL's advisory lock held by whoever migrates: any constant that no other application uses."""
-
-
+"""The key of the PostgreSQL advisory lock that a migration holds. Any number that no other application uses will do."""
 _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
-"""SQLSTATE classes: connection lost, rolled back for another's sake, out of resources, an operator stepped in."""
+"""Classes of SQLSTATE codes: the same statement may succeed later.
+
+In order: connection lost, transaction rolled back in favour of another, out of resources, and operator intervention.
+"""
 _LOCK_NOT_AVAILABLE: Final = "55P03"
-_BAD_TEXT: Final = "22021"
-_UNSTORABLE: Final = "a text holds a NUL or an unpaired surrogate, which the database knows not; remove it"
+_INVALID_TEXT: Final = "22021"
+"""The SQLSTATE code for a text that cannot be encoded."""
+_INVALID_TEXT_DETAIL: Final = "a text holds a NUL or an unpaired surrogate, which the database knows not; remove it"
 _T = TypeVar("_T")
 
 
 class Database:
-    """A configured database. Engines are made on first use, one for each event loop, so that an instance may be
-    pickled into a replica.
+    """A configured database. An instance can be pickled and sent to a replica.
 
-    Raises Unavailable where the database cannot be reached, is locked beyond the timeout, or gives up on a deadlock,
-    and InvalidRequest for a text that it cannot hold.
+    It can be pickled because it creates its engines later: each event loop gets its own, on first use.
+
+    Its methods raise Unavailable if the database cannot be reached, takes longer than the timeout, or rolls a
+    transaction back because of a deadlock. They raise InvalidRequest for a text that the database cannot store.
     """
 
     def __init__(self, config: StoreConfig) -> None:
@@ -50,60 +56,72 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """For reading: one transaction, always rolled back."""
+        """A transaction for reading. It is always rolled back at the end of the block."""
         async with self._begin("DEFERRED") as session:
             yield session
 
     async def rows(self, statement: Executable) -> Sequence[Any]:
-        """All that one statement reads. It is of one moment by itself, so it needs no transaction, whose beginning and
-        end would cost more than the statement."""
-        alone = {"sqlite_begin": None} if self.config.embedded else {"isolation_level": "AUTOCOMMIT"}
-        with self._connecting(), self._executing():
+        """All rows that one statement reads, without a transaction around it.
+
+        One statement sees one state of the database by itself. Beginning and ending a transaction would cost more than
+        the statement.
+        """
+        no_transaction = {"sqlite_begin": None} if self.config.embedded else {"isolation_level": "AUTOCOMMIT"}
+        with self._connection_errors(), self._statement_errors():
             async with self._engine().connect() as connection:
-                await connection.execution_options(**alone)
+                await connection.execution_options(**no_transaction)
                 return (await connection.execute(statement)).all()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """For writing: committed, and durable, when the block ends; rolled back if it raises."""
+        """A transaction for writing. It is committed to disk at the end of the block, or rolled back if that raises."""
         async with self._begin("IMMEDIATE") as session:
             yield session
             await session.commit()
 
     @asynccontextmanager
-    async def _begin(self, mode: str) -> AsyncIterator[AsyncSession]:
+    async def _begin(self, sqlite_mode: str) -> AsyncIterator[AsyncSession]:
+        """Begin a transaction.
+
+        `sqlite_mode`: DEFERRED, or IMMEDIATE to take the write lock now. PostgreSQL ignores it.
+        """
         async with AsyncSession(self._engine(), expire_on_commit=False, autoflush=False) as session:
-            with self._connecting():
-                await session.connection(execution_options={"sqlite_begin": mode})
-            with self._executing():
+            with self._connection_errors():
+                await session.connection(execution_options={"sqlite_begin": sqlite_mode})
+            with self._statement_errors():
                 yield session
 
     @contextmanager
-    def _connecting(self) -> Iterator[None]:
+    def _connection_errors(self) -> Iterator[None]:
+        """Translate the errors of the block, which gets a connection and begins a transaction."""
         try:
             yield
-        except OSError as error:  # asyncpg's way of saying that nobody listens
+        except OSError as error:  # asyncpg raises this if no server listens
             raise Unavailable(f"the database does not answer: {error}") from error
         except exc.DBAPIError as error:
-            raise _mapped(error) from error
+            raise _translate(error) from error
         except exc.TimeoutError as error:
             raise Unavailable(
                 "all connections to the database are busy; try again, or raise store.pool_size"
             ) from error
 
     @contextmanager
-    def _executing(self) -> Iterator[None]:
+    def _statement_errors(self) -> Iterator[None]:
+        """Translate the errors of the block, which runs statements."""
         try:
             yield
         except exc.DBAPIError as error:
-            raise _mapped(error) from error
-        except UnicodeEncodeError as error:  # SQLite's driver says so itself
-            raise InvalidRequest(_UNSTORABLE) from error
-        except TimeoutError as error:  # asyncpg's, which SQLAlchemy lets through
+            raise _translate(error) from error
+        except UnicodeEncodeError as error:  # SQLite's driver raises this itself
+            raise InvalidRequest(_INVALID_TEXT_DETAIL) from error
+        except TimeoutError as error:  # asyncpg raises this, and SQLAlchemy does not wrap it
             raise Unavailable(f"the database took longer than {self.config.timeout_s:g} s") from error
 
     async def migrate(self) -> None:
-        """Bring the schema up to this code's, whoever else is doing so at the same moment. Raises SchemaTooNew."""
+        """Upgrade the schema to the revision SCHEMA. Several processes may call this at once: they take turns.
+
+        Raises Unavailable, and SchemaTooNew if a later release has migrated the database.
+        """
         engine = create_engine(self.config, migrating=True)
         try:
             async with self._migration_lock(), engine.connect() as connection:
@@ -115,18 +133,19 @@ class Database:
         except OSError as error:
             raise Unavailable(f"the database cannot be opened: {error}") from error
         except exc.DBAPIError as error:
-            raise _mapped(error) from error
+            raise _translate(error) from error
         finally:
             await engine.dispose()
 
     def _migration_lock(self) -> AbstractAsyncContextManager[Any]:
+        """A lock on a file beside the SQLite file. PostgreSQL needs none: `migrate` takes an advisory lock."""
         if not self.config.embedded:
             return nullcontext()
         self.config.path.parent.mkdir(parents=True, exist_ok=True)
         return AsyncFileLock(f"{self.config.path}.migrate.lock")
 
     async def close(self) -> None:
-        """Close this event loop's connections. Idempotent; the next use opens new ones."""
+        """Close the connections of the running event loop. Idempotent. The next use opens new ones."""
         engine = self._engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
             await engine.dispose()
@@ -139,7 +158,7 @@ class Database:
 
 
 def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that knows ON CONFLICT, in the dialect of the session's database."""
+    """An INSERT statement in the dialect of the session's database. Unlike SQLAlchemy's own, it has ON CONFLICT."""
     table = cast(Table, model.__table__)
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
@@ -147,14 +166,18 @@ def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqli
 
 
 def chunks(items: Sequence[_T], size: int = 900) -> Iterator[Sequence[_T]]:
-    """Pieces of a list small enough for one statement's IN: SQLite may be built for 999 parameters."""
+    """Pieces of a list, each short enough for the IN of one statement. SQLite may allow only 999 parameters."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngine:
-    """An engine whose connections are set up as this code expects. One that migrates keeps no pool and checks no
-    foreign keys, because SQLite changes a table by dropping its old form."""
+    """An engine whose connections have the settings that this code relies on.
+
+    `migrating`: whether the engine is for a migration. It then has no pool. On PostgreSQL it has no limit on a
+    statement's time. On SQLite it checks no foreign keys, because a migration changes a table by copying it
+    and dropping the old one.
+    """
     pool: dict[str, Any] = (
         {"poolclass": NullPool}
         if migrating
@@ -168,8 +191,8 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
             connect_args={
                 "timeout": config.timeout_s,
                 "command_timeout": None if migrating else config.timeout_s,
-                # PgBouncer hands each transaction another server connection: no statement may outlive its transaction.
-                # One with a name would, and heap up on the server, so statements have none.
+                # PgBouncer may run each transaction on another server connection, so no prepared statement may be used
+                # after its transaction. One with a name would also stay on the server: they get no names.
                 "statement_cache_size": 0,
                 "prepared_statement_cache_size": 0,
                 "prepared_statement_name_func": lambda: "",
@@ -180,18 +203,19 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
 
     @event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # else sqlite3 begins transactions by itself, and deferred
+        connection.isolation_level = None  # otherwise sqlite3 begins deferred transactions by itself
         cursor = connection.cursor()
-        if migrating:  # a switch to WAL fails at once beside another connection: only under the migration's lock
+        # The switch to WAL fails at once beside another connection. A migration makes it, because it holds a lock.
+        if migrating:
             cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")  # NORMAL, some builds' default, loses commits with the power
+        cursor.execute("PRAGMA synchronous = FULL")  # some builds' default, NORMAL, loses commits in a power cut
         cursor.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
-        # A transaction that reads and then writes must hold the write lock from its start: upgrading a read lock
-        # fails at once, whatever the timeout, when another connection wrote in between.
+        # A transaction that reads and then writes must hold the write lock from its start. Otherwise its first write
+        # fails if another connection has written since the read, and SQLite does not wait for the timeout.
         if mode := connection.get_execution_options().get("sqlite_begin", "DEFERRED"):
             connection.exec_driver_sql(f"BEGIN {mode}")
 
@@ -199,35 +223,41 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
 
 
 def _postgresql_url(config: StoreConfig) -> URL:
+    """The configured URL with asyncpg as the driver, and with the password from the environment."""
     url = make_url(config.url).set(drivername="postgresql+asyncpg", password=os.environ.get("RAG_DATABASE_PASSWORD"))
-    if mode := url.query.get("sslmode"):  # libpq's spelling, in which providers hand out their URLs
+    if mode := url.query.get("sslmode"):  # providers' URLs have libpq's parameter; asyncpg's is `ssl`
         url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return url
 
 
 def upgrade(connection: Connection) -> None:
-    """Run every migration that the connection's database has not seen, inside its transaction."""
+    """Run the migrations that the database still needs, in the connection's transaction. Raises SchemaTooNew."""
     if inspect(connection).has_table("alembic_version"):
         revisions = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
         if revisions == [SCHEMA]:
             return
-    from serve_app.storage import migrations  # a third of a second, which the usual start need not spend
+    from serve_app.storage import migrations  # this import is slow, and most starts do not need it
 
     migrations.upgrade(connection)
 
 
-def _mapped(error: exc.DBAPIError) -> Exception:
-    """What a driver's error means to callers: come again, mend the text, or, for a defect of ours, the error itself."""
+def _translate(error: exc.DBAPIError) -> Exception:
+    """The error to raise for a driver's error.
+
+    Unavailable if a later attempt may succeed, and InvalidRequest for a text that the database cannot store. Any other
+    error is a defect of this code, and is returned as it is.
+    """
     transient = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
     state = getattr(error.orig, "sqlstate", None) or ""
     if transient or state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
         return Unavailable(f"the database is busy or gone: {error.orig}")
-    if state == _BAD_TEXT or any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
-        return InvalidRequest(_UNSTORABLE)
+    if state == _INVALID_TEXT or any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
+        return InvalidRequest(_INVALID_TEXT_DETAIL)
     return error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then its cause, then the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
