@@ -1,0 +1,1 @@
+"""Answers one query, from the question to the events of the answer. Start with `pipeline.py`."""

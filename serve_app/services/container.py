@@ -1,4 +1,7 @@
-"""What routes and commands are given. Built once in each ingress replica, and by hand in tests."""
+"""Builds the stores and the services, and holds them for the routes and commands that use them.
+
+Each ingress replica builds them once. Tests build them with fakes.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ from serve_app.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What is kept, all in one database but the blobs."""
+    """The stores. All are in one database, except the blobs."""
 
     tenants: Tenants
     keys: Keys
@@ -47,7 +50,7 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One class for each subject, and the stores whose methods need nothing else."""
+    """All that routes and commands use: the services, and the stores that need no service around them."""
 
     access: AccessService
     queries: QueryService
@@ -74,8 +77,11 @@ def build_stores(
     models: Sequence[str],
     check_webhook_url: Callable[[str], object],
 ) -> Stores:
-    """`models`: those that a tenant's settings may choose. `check_webhook_url` raises InvalidRequest for a URL that
-    they may not name."""
+    """Build the stores.
+
+    `models`: the model names that a tenant's settings may choose from. `check_webhook_url`: raises InvalidRequest for a
+    URL that a tenant's settings may not hold.
+    """
     audit = AuditLog(database)
     events = Events((audit, QueryLog(database)))
     return Stores(
@@ -105,7 +111,10 @@ def build_services(
     ask_stages: AskStages,
     announce_job: AnnounceJob,
 ) -> Services:
-    """`models`: those of the generation deployment. `settle_s`: see `DeletionService`."""
+    """Build the services.
+
+    `models`: the model names that the generation deployment serves. `settle_s`: see `DeletionService`.
+    """
     limits = RequestLimits(config)
     documents = DocumentService(
         store=stores.documents,
