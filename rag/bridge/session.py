@@ -25,7 +25,10 @@ STOP_TIMEOUT_S = 1
 """Seconds that a session may take, when it is stopped, to report the requests in flight as cancelled."""
 
 Answer = Callable[[Request], AsyncGenerator[Message]]
-"""Sends a request to the service, and yields the messages of its answer. Closing it closes the connection."""
+"""Sends a request to the service, and yields the messages of its answer.
+
+Closing the generator closes the connection to the service.
+"""
 
 
 class ReaderGone(Exception):
@@ -119,10 +122,12 @@ class Session:
 
         The caller reads nothing more until this has returned.
         """
-        request = self._check_frame(item)
-        if not isinstance(request, Request):
-            await self._send(request)  # it is an error
-        elif request.command == CANCEL:
+        request_or_error = self._check_frame(item)
+        if not isinstance(request_or_error, Request):
+            await self._send(request_or_error)
+            return
+        request = request_or_error
+        if request.command == CANCEL:
             await self._cancel(request)
         elif not self._limits.capacity.try_acquire():
             detail = f"{self._limits.capacity.limit} requests are in flight (--max-in-flight); wait for one to end"
@@ -148,7 +153,7 @@ class Session:
             return failure(error.id, "bad_frame", str(error))
         if request.id in self._in_flight:
             detail = f"the request {request.id!r} is still in flight; send another id"
-            return failure(None, "duplicate_id", detail)  # with the id it would seem to end the first request
+            return failure(None, "duplicate_id", detail)  # no id: with it, the error would end the first request
         return request
 
     async def _forward(self, request: Request) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from serve_app.config.file import ConfigFile
 
 LOCAL_CONFIG = Path(__file__).parents[2] / "cluster" / "local.yaml"
+"""The default config file: it runs everything on one machine, without a GPU."""
 
 app = typer.Typer(help="Config files.", no_args_is_help=True)
 
@@ -48,7 +49,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Config files to chec
 def load_config(path: Path, data_dir: Path | None = None) -> ConfigFile:
     """Load and check a config file. `data_dir`, unless None, replaces the data folder that the file names.
 
-    Raises CliError, with all of the file's problems, if it is not valid.
+    Raises CliError, with all of the file's problems, if the file is not valid.
     """
     from serve_app.config.file import load
     from serve_app.config.problems import ConfigError

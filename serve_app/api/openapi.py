@@ -26,6 +26,7 @@ from serve_app.schemas.operations import Problem
 from serve_app.schemas.queries import EVENT_TYPES
 
 Errors = Iterable[type[errors.RagError]]
+"""Classes of errors, not raised ones."""
 _EXAMPLE_REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
 
 _EXAMPLES = (
@@ -56,6 +57,7 @@ _EXAMPLES = (
     errors.DeadlineExceeded("generation did not finish within the deadline; send a larger X-Deadline-Ms"),
     errors.Unreachable("uri: docs.example cannot be reached; try again"),
 )
+"""One example of each error."""
 
 # Dependency → the errors that it raises itself.
 _ERRORS_OF_DEPENDENCY: dict[Callable[..., Any], Errors] = {
@@ -121,7 +123,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 def describe_errors(*raised: type[errors.RagError]) -> dict[int | str, dict[str, Any]]:
     """The error responses of a route, for its `responses=`: the errors that its own code raises.
 
-    They hold only the errors' codes. `_complete_operation` fills them in.
+    They hold only the errors' codes. `_complete_operation` replaces them with the full responses.
     """
     return {
         status: {"content": {PROBLEM.media_type: {"examples": {error.code: {} for error in group}}}}
@@ -188,10 +190,10 @@ def describe_data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[s
     """
     _STREAMED_MODELS.update(dict.fromkeys(schemas))
     refs: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
-    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": refs}}
+    json_data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": refs}}
     event = {
         "type": "object",
-        "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
+        "properties": {"data": {"anyOf": [json_data, {"const": "[DONE]"}]}},
         "required": ["data"],
     }
     named_examples = {name: {"value": sent.decode()} for name, sent in examples.items()}
@@ -220,16 +222,16 @@ def operation_id(route: APIRoute) -> str:
 
 def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     """Add the shared errors, headers, parameters and the required key to an operation that FastAPI described."""
-    dependencies = set(_collect_dependencies(route.dependant))
+    route_dependencies = set(_collect_dependencies(route.dependant))
     is_idempotent = isinstance(route, CreatingRoute) and method == "POST"
     responses: dict[str, Any] = operation["responses"]
     raised = _remove_declared_errors(responses)
-    raised.update(error for dependency in dependencies for error in _ERRORS_OF_DEPENDENCY.get(dependency, ()))
+    raised.update(error for dependency in route_dependencies for error in _ERRORS_OF_DEPENDENCY.get(dependency, ()))
     if "requestBody" in operation:
         raised |= {errors.BadInput, errors.DocumentTooLarge, errors.BodyTooSlow, errors.InvalidRequest}
     if is_idempotent:
         raised |= {errors.InvalidRequest, errors.RequestInProgress, errors.IdempotencyMismatch}
-        raised |= {errors.TenantSuspended, errors.NotFound}
+        raised |= {errors.TenantSuspended, errors.NotFound}  # CreatingRoute checks the tenant before it replays
     error_format = error_format_of(route.path_format)
     for error_status, group in _group_by_status(raised, error_format).items():
         responses[str(error_status)] = _error_response(error_format, error_status, group)
@@ -240,7 +242,7 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
     for declared_status, declared in route.responses.items():
         declared_json = declared.get("content", {}).get("application/json", {})
-        if "example" in declared_json:  # again, because FastAPI drops null values from it
+        if "example" in declared_json:  # set it again, because FastAPI drops its null values
             responses[str(declared_status)]["content"]["application/json"]["example"] = declared_json["example"]
     operation["responses"] = dict(sorted(responses.items()))
     for parameter in operation.get("parameters", ()):
@@ -250,7 +252,7 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
         {"$ref": f"#/components/parameters/{name}"} for name in shared_parameters
     )
     for dependency, required_key in _REQUIRED_KEYS.items():
-        if dependency in dependencies:
+        if dependency in route_dependencies:
             operation["description"] = f"{operation.get('description', '')}\n\n{required_key}".strip()
             break
 

@@ -8,9 +8,12 @@ from typing import Final, Literal
 from deployments.ingestion.base import DocumentState
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
-"""The state of a job as its documents' states give it, see `job_state`."""
+"""The state of a job. It follows from the states of the job's documents: see `job_state`."""
 BulkState = Literal["waiting", "running", "ended"]
-"""The state of a bulk job's Ray Job: not started yet, started, or over. The workers index the documents that remain."""
+"""The state of a bulk job's Ray Job: not started yet, started, or over.
+
+Once it is over, the ingestion workers index the documents that it left unfinished.
+"""
 IN_WORK: Final[tuple[DocumentState, ...]] = ("parsing", "embedding")
 """A worker has claimed the document."""
 UNFINISHED: Final[tuple[DocumentState, ...]] = ("queued", *IN_WORK)

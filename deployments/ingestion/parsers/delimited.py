@@ -71,7 +71,9 @@ def _count_cells(lines: list[str], delimiter: str) -> list[int]:
 
 
 def _rows(content: str, delimiter: str, lines_before: int) -> Iterator[Row]:
-    """The rows that have any text. `lines_before`: lines of the file before `content`, for error messages.
+    """The rows with at least one cell that is not empty.
+
+    `lines_before`: how many lines of the file come before `content`, so that errors name the file's line.
 
     Raises BrokenDocument.
     """
