@@ -1,7 +1,7 @@
 """A module names in SERVICE the function that starts the service its tests share, or starts services of its own.
 
-This process is connected to one Ray at a time: a service ends where the tests of another module that names another one
-begin. Modules that name the same one lie in a folder of their own, so that pytest-xdist runs them in one process.
+A process is connected to one Ray at a time. So tests that share a service run one after the other, and the service ends
+when the first test that needs another one begins.
 """
 
 from __future__ import annotations
