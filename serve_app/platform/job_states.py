@@ -35,3 +35,8 @@ def job_state(document_states: Set[str]) -> JobState:
     if "indexed" in document_states:
         return "succeeded" if document_states == {"indexed"} else "partial"
     return "failed" if "failed" in document_states else "cancelled"
+
+
+def is_over(state: JobState) -> bool:
+    """Whether all documents of a job in this state are finished."""
+    return state not in ("queued", "running")

@@ -18,7 +18,7 @@ from deployments.ingestion.bulk.base import ray_job
 from serve_app.platform import collections, documents, webhooks
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_queue import JobQueue
-from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, job_state
+from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, is_over, job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
@@ -53,7 +53,7 @@ class JobSummary:
 
     @property
     def over(self) -> bool:
-        return self.state not in ("queued", "running")
+        return is_over(self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class JobView:
 
     @property
     def over(self) -> bool:
-        return self.state not in ("queued", "running")
+        return is_over(self.state)
 
 
 class Jobs:
