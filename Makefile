@@ -19,7 +19,7 @@ TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pyt
 
 PYTEST := $(BIN)/python -m pytest --durations 10 --durations-min 1
 
-PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --progress-bar off
+PIP := PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-deps --no-compile --progress-bar off
 
 # One counting line instead of pip's three lines a package: $(call counted,PACKAGES)
 define counted
@@ -44,13 +44,12 @@ run: .venv/.runtime
 test: .venv/.development system-libraries
 	@if [[ -n "$(strip $(ARGS))" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
 	status=0
-	# End-to-end tests have the machine to themselves: two services that start at once on two cores take Ray's time to start.
-	$(PYTEST) -n 2 --dist worksteal -m 'not e2e' --junitxml .results/unit-integration.xml || status=$$?
-	$(PYTEST) -m e2e --junitxml .results/e2e.xml || status=$$?
+	$(PYTEST) -n 2 --dist worksteal tests --ignore tests/e2e --junitxml .results/unit-integration.xml || status=$$?
+	$(PYTEST) -n 2 --dist loadscope tests/e2e --junitxml .results/e2e.xml || status=$$?
 	exit $$status
 
 coverage: .venv/.development system-libraries
-	@$(PYTEST) -n 2 --dist worksteal -m 'not e2e' --cov --cov-report=
+	@$(PYTEST) -n 2 --dist worksteal tests --ignore tests/e2e --cov --cov-report=
 	$(BIN)/coverage report --skip-covered
 
 check: .venv/.development
@@ -128,6 +127,8 @@ system-libraries:
 	$(PIP) $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)" | $(call counted,1)
 	$(PIP) -r requirements.lock | $(call counted,$$(grep -c '^[A-Za-z].*==' requirements.lock))
 	$(PIP) --quiet --no-build-isolation --editable .
+	# On all cores, which pip does not do. (Some packages bring files for other Pythons, which do not compile.)
+	$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true
 	touch $@
 
 .venv/.development: .venv/.runtime requirements-dev.lock

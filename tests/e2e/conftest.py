@@ -1,7 +1,7 @@
 """A module names in SERVICE the function that starts the service its tests share, or starts services of its own.
 
-A process is connected to one Ray at a time. So tests that share a service run one after the other, and the service ends
-when the first test that needs another one begins.
+A process is connected to one Ray at a time. So tests that share a service run one after the other in one process, and
+the service ends when the first test that needs another one begins.
 """
 
 from __future__ import annotations

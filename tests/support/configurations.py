@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.node import owned_node
 from tests.support.service import (
     STAGES,
     Running,
@@ -21,6 +19,7 @@ from tests.support.service import (
     service,
     two_ingress_replicas,
 )
+from tests.support.starting import node_of_this_process
 
 ADMISSION_SLOTS, ADMISSION_WORD_MS = 4, 50
 APPEAL = {"id": "d", "title": "Appeals", "language": "en", "text": "An appeal takes 15 days from delivery."}
@@ -48,7 +47,7 @@ def extractive(folder: Path) -> Iterator[Extractive]:
     config = app_config({"data_dir": str(folder / "var"), **_EXTRACTIVE}, free_port(), {})
     with (
         _another_rays_agent(),
-        owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])) as node,
+        node_of_this_process() as node,
         deployed(config) as running,
         running.client() as client,
     ):

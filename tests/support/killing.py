@@ -29,6 +29,7 @@ from milvus_lite import MilvusLite
 
 from rag.cli.configs import LOCAL_CONFIG
 from tests.support.service import free_port
+from tests.support.starting import start_process
 
 RAG = str(Path(sys.executable).with_name("rag"))
 VICTIMS = ("ingress", "ingestion", "retrieval", "node")
@@ -56,17 +57,14 @@ class Killed:
 
     def start(self) -> None:
         self.port = free_port()
-        with (self.folder / "up.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(RAG, "up", "--no-corpus", "--config", str(self.folder / "config.yaml")),
-                    *("--data-dir", str(self.data_dir), "--port", str(self.port)),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, "TMPDIR": str(self.scratch)},
-            )
+        self.process = start_process(
+            [
+                *(RAG, "up", "--no-corpus", "--config", str(self.folder / "config.yaml")),
+                *("--data-dir", str(self.data_dir), "--port", str(self.port)),
+            ],
+            self.folder / "up.log",
+            {**os.environ, "TMPDIR": str(self.scratch)},
+        )
         self.wait_ready()
 
     def wait_ready(self, within_s: float = 600) -> None:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from cluster.node import owned_node
 from deployments.types import GenerationLoad
 from serve_app.config.args import AppArgs
 from serve_app.platform.keys import Keys, Role
@@ -26,6 +25,7 @@ from serve_app.platform.tenants import Tenants
 from serve_app.storage.database import Database
 from serve_app.storage.tables import PLATFORM
 from tests.support import postgresql
+from tests.support.starting import node_of_this_process
 
 T = TypeVar("T")
 STAGES = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
@@ -199,7 +199,7 @@ def deployed(config: dict[str, Any], *, ready_within_s: float = 600) -> Iterator
 def service(folder: Path, args: Mapping[str, Any], **scale: Mapping[str, Any]) -> Iterator[Running]:
     """A node of its own and the application on it, everything under `folder`."""
     config = app_config({"data_dir": str(folder / "var"), **args}, free_port(), scale)
-    with owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])), deployed(config) as running:
+    with node_of_this_process(), deployed(config) as running:
         yield running
 
 

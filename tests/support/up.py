@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.starting import start_process
+
 RAG = str(Path(sys.executable).with_name("rag"))
 
 
@@ -47,19 +49,18 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *arguments: str, **flags: str) -> Iterator[Up]:
-    """A `rag up` in a process group of its own, as a terminal has it, with further flags of Ray's in its environment;
-    killed if the test leaves it running."""
+def up(folder: Path, *arguments: str, until: str = "Ray node", **flags: str) -> Iterator[Up]:
+    """A `rag up` in a process group of its own, with further flags of Ray's in its environment; killed if the test
+    leaves it running. It is given when its start is past the stage `until`."""
     log = folder / "up.log"
     data_dir = folder / "var"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [RAG, "up", "--data-dir", str(data_dir), *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "COLUMNS": "200", **flags},
-        )
+    log.unlink(missing_ok=True)
+    process = start_process(
+        [RAG, "up", "--data-dir", str(data_dir), *arguments],
+        log,
+        {**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "COLUMNS": "200", **flags},
+        until,
+    )
     descendants: list[psutil.Process] = []
     try:
         yield Up(process, data_dir, log)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.support.service import Running, deployed, free_port
+from tests.support.starting import start_lock
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(900)
@@ -73,9 +74,10 @@ def cluster() -> Iterator[Any]:
     # Wherever Serve puts embedding and reranking, a quarter of a GPU each: the whole ones that two of generation need
     # are left.
     size = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 * 1024 * 1024}
-    nodes = Cluster(initialize_head=True, connect=True, head_node_args={**size, "include_dashboard": False})
-    nodes.add_node(**size)
-    nodes.wait_for_nodes()
+    with start_lock():
+        nodes = Cluster(initialize_head=True, connect=True, head_node_args={**size, "include_dashboard": False})
+        nodes.add_node(**size)
+        nodes.wait_for_nodes()
     yield nodes
     ray.shutdown()
     nodes.shutdown()

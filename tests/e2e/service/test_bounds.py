@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from serve_app.config.args import AppArgs
-from tests.support.service import Running, app_config, free_port, haproxy_flags, processes, replicas
+from tests.support.service import Running, answers, app_config, free_port, processes, replicas
 from tests.support.up import interrupt, up
 
 pytestmark = pytest.mark.timeout(900)
@@ -113,8 +113,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     raw = app_config(ARGS, free_port(), {"ingress": {**bounds, "backpressure_config": {"retry_after_s": 2}}})
     raw["http_options"] |= {"keep_alive_timeout_s": SILENCE_S, "request_timeout_s": REQUEST_S}
     (folder / "config.yaml").write_text(yaml.safe_dump(raw))
-    flags = haproxy_flags() if haproxy else {}
-    with up(folder, "--config", str(folder / "config.yaml"), "--no-corpus", **flags) as started:
+    flags = ("--haproxy",) if haproxy else ()
+    with up(folder, "--config", str(folder / "config.yaml"), "--no-corpus", *flags) as started:
         started.wait_for(folder / "var/service.json")
         url = json.loads((folder / "var/service.json").read_text())["url"]
         yield Service(Running(url, (folder / "var/key").read_text(), AppArgs.model_validate(ARGS)), haproxy)
@@ -133,6 +133,11 @@ def opened(*sockets: socket.socket) -> Iterator[None]:
 def begun(reader: socket.socket) -> bytes:
     """The first bytes of an answer."""
     return reader.recv(12)
+
+
+def test_haproxy_stands_in_front_if_it_is_asked_for(service: Service) -> None:
+    names = {name for _, name in answers(psutil.Process().children(recursive=True), psutil.Process.name)}
+    assert ("haproxy" in names) == service.haproxy
 
 
 def test_readers_that_take_nothing_are_let_go_and_cost_little(service: Service) -> None:
@@ -198,7 +203,7 @@ def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(s
             service.haproxy or time.monotonic() - began < REQUEST_S
         )  # HAProxy lets some go only after `timeout server`
         assert answer.result() == b"HTTP/1.1 401"
-    assert sent < 16 * 2**20  # the kernel's own buffers, of both ends
+    assert sent < AppArgs().api.max_body_bytes  # what the kernel and HAProxy took before the connection was closed
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
