@@ -25,7 +25,8 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.service import report
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
-from deployments.inference.weights import BUNDLED_MODEL, locate
+from deployments.inference.bundled import MINILM
+from deployments.inference.weights import locate
 from deployments.types import Matrix, TextKind, Vector
 
 THREADS = torch.get_num_threads()
@@ -110,9 +111,7 @@ def int8(model: SentenceTransformer, sample: Sequence[str]) -> dict[str, float]:
 
 async def measure(arguments: argparse.Namespace) -> None:
     asked, warm = texts(arguments.texts, seed=1), texts(arguments.clients * 2, seed=2)
-    model = SentenceTransformer(
-        str(locate(BUNDLED_MODEL, None, "model")), device="cpu", model_kwargs={"dtype": torch.float32}
-    )
+    model = SentenceTransformer(str(locate(MINILM, None, "model")), device="cpu", model_kwargs={"dtype": torch.float32})
     embedding = Embedding(EmbeddingConfig(dtype="float32"))
     stage, passages = ours(embedding, "query"), ours(embedding, "passage")
     print(f"{THREADS} threads, {arguments.clients} clients, {len(asked)} texts", flush=True)

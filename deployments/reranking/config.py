@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from deployments.config import Config
-from deployments.inference.weights import BUNDLED_MODEL
+from deployments.inference.bundled import MINILM
 
 
 class RerankingConfig(Config):
     backend: Literal["cross_encoder", "late_interaction", "fake"] = "late_interaction"
-    model: str = Field(BUNDLED_MODEL, min_length=1, description="the bundled model's name, a hub id, or a local folder")
+    model: str = Field(MINILM, min_length=1, description="the bundled model's name, a hub id, or a local folder")
     revision: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -13,7 +13,8 @@ import torch
 
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder
-from deployments.inference.weights import BUNDLED_MODEL, locate
+from deployments.inference.bundled import MINILM
+from deployments.inference.weights import locate
 from deployments.reranking.base import Reranker
 from deployments.types import Matrix, TextKind
 
@@ -35,7 +36,7 @@ def save_random(folder: Path, model_class: Any, config: Any, max_tokens: int) ->
     """A seeded random model, made from its class and configuration, beside the bundled model's tokenizer."""
     torch.manual_seed(7)
     model_class(config).save_pretrained(folder)
-    bundled = locate(BUNDLED_MODEL, None, "test")
+    bundled = locate(MINILM, None, "test")
     for name in ("tokenizer.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(bundled / name, folder / name)
     tokenizer = json.loads((bundled / "tokenizer_config.json").read_text("utf-8"))

@@ -8,7 +8,8 @@ import pytest
 
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
-from deployments.inference.weights import BUNDLED_MODEL, locate
+from deployments.inference.bundled import MINILM
+from deployments.inference.weights import locate
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def model_folder(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
     """A folder with the bundled model whose own configuration names these prompts."""
 
     def make(prompts: dict[str, str]) -> Path:
-        bundled, folder = locate(BUNDLED_MODEL, None, "test"), tmp_path / "prompted-minilm"
+        bundled, folder = locate(MINILM, None, "test"), tmp_path / "prompted-minilm"
         folder.mkdir()
         for file in bundled.iterdir():
             (folder / file.name).symlink_to(file)

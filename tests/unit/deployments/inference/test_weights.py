@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import StageUnavailable
-from deployments.inference.weights import BUNDLED_MODEL, display_name, locate
+from deployments.inference.bundled import E5, MINILM
+from deployments.inference.weights import display_name, locate
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-@pytest.mark.parametrize("name", [BUNDLED_MODEL, f"sentence-transformers/{BUNDLED_MODEL}"])
+@pytest.mark.parametrize("name", [MINILM, f"sentence-transformers/{MINILM}"])
 def test_the_bundled_model_is_found_by_both_of_its_names(name: str) -> None:
     folder = locate(name, None, "embedding.model")
     assert (folder / "model.safetensors").is_file()
@@ -56,7 +57,7 @@ def test_a_model_that_is_not_here_is_not_looked_for_on_the_hub(no_network: list[
         "v2",
         "local model cache",
         "rag models pull",
-        BUNDLED_MODEL,
+        E5,
     ):
         assert part in caught.value.message
     assert no_network == []

@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from deployments.inference.weights import BUNDLED_MODEL, locate
+from deployments.inference.bundled import MINILM
+from deployments.inference.weights import locate
 from deployments.reranking import encoder
 
 IDS = torch.tensor([[101, 7592, 2088, 102, 0, 0], [101, 2023, 2003, 1037, 3231, 102]])
@@ -25,7 +26,7 @@ def expected(folder: Path) -> torch.Tensor:
 
 
 def test_plain_bert_is_the_same_as_in_transformers() -> None:
-    folder = locate(BUNDLED_MODEL, None, "test")
+    folder = locate(MINILM, None, "test")
     encode = encoder.load(folder, "cpu", torch.float32)
     assert torch.allclose(encode(IDS, MASK)[MASK], expected(folder)[MASK], atol=1e-4)
 
@@ -75,5 +76,5 @@ print({"transformers", "sentence_transformers", "sklearn"} & set(sys.modules))
 
 
 def test_the_tokenizer_of_these_tests_is_the_bundled_one() -> None:
-    tokenizer = Tokenizer.from_file(str(locate(BUNDLED_MODEL, None, "test") / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(locate(MINILM, None, "test") / "tokenizer.json"))
     assert tokenizer.encode("hello world").ids[:4] == IDS[0, :4].tolist()

@@ -11,7 +11,8 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from deployments.errors import StageUnavailable
 from deployments.inference import windows
-from deployments.inference.weights import BUNDLED_MODEL, locate
+from deployments.inference.bundled import MINILM
+from deployments.inference.weights import locate
 from deployments.reranking import encoder
 from deployments.reranking.base import Reranker, create
 from deployments.reranking.config import RerankingConfig
@@ -27,7 +28,7 @@ def reranker() -> Reranker[Any, Any]:
 
 def token_vectors(text: str) -> torch.Tensor:
     """Unit vectors of a text's tokens without the special ones, straight from the model."""
-    folder = locate(BUNDLED_MODEL, None, "test")
+    folder = locate(MINILM, None, "test")
     encoding = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
     count = sum(encoding.attention_mask)
     ids = torch.tensor([encoding.ids[:count]])
@@ -61,7 +62,7 @@ def test_a_text_scores_itself_highest_and_at_most_one(reranker: Reranker[Any, An
 
 def test_the_best_window_of_a_long_text_counts(reranker: Reranker[Any, Any]) -> None:
     text = LONG + "Bananas are exported from Ecuador by ship." + LONG
-    folder = locate(BUNDLED_MODEL, None, "test")
+    folder = locate(MINILM, None, "test")
     tokenizer = windows.untruncated((folder / "tokenizer.json").read_text("utf-8"))
     (parts,) = windows.split_into_windows(tokenizer, [text], 254)
     scores = score(reranker, "Which country exports bananas?", [text, LONG, *(part.text for part in parts)])
