@@ -144,6 +144,15 @@ class EmbedderInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedderIdentity:
+    """Which embedder it is: the part of `EmbedderInfo` that is small. Vectors have the shape (dimension,)."""
+
+    model: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """The texts' vectors in order, shape (texts, dimension), of unit length, by the embedder with `fingerprint`."""
 

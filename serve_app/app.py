@@ -86,6 +86,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
             "ingestion": ingestion,
         },
         args.ingestion.lease_s,
+        args.ingestion.chunk_sizes,
         owned("ingress"),
     )
 

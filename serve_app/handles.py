@@ -30,6 +30,7 @@ from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
     DocumentVersion,
+    EmbedderIdentity,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -233,6 +234,9 @@ class InferenceHandle:
 
     async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         return await call("embedding", self._embedding.count_tokens.remote(list(texts), kind))
+
+    async def identify_embedder(self) -> EmbedderIdentity:
+        return await call("embedding", self._embedding.identify.remote())
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
         return await call("reranking", self._reranking.score.remote(query, list(texts)))

@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
+from deployments.ingestion.base import ChunkSizes
 from deployments.single_replica import require_single_replica
 from deployments.startup import gc_paused
 from serve_app.admission.config import AdmissionConfig
@@ -72,8 +73,8 @@ class DisconnectOnCancel:
 
 
 class _Ingress:
-    """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last. `owned`:
-    the embedded stores that this replica is the only owner of."""
+    """`handles`: the five stages by name. `settle_s`: how long a dead worker's lease on a document may last.
+    `chunk_sizes`: ingestion's own. `owned`: the embedded stores that this replica is the only owner of."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class _Ingress:
         prompt: PromptConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
+        chunk_sizes: ChunkSizes,
         owned: str = "",
     ) -> None:
         require_single_replica(owned)
@@ -105,6 +107,7 @@ class _Ingress:
             config,
             models=models,
             settle_s=settle_s,
+            chunk_sizes=chunk_sizes,
             ask_stages=stages.statuses,
             announce_job=stages.announce_job,
         )

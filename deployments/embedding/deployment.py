@@ -20,7 +20,7 @@ from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.startup import gc_paused
-from deployments.types import EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
+from deployments.types import EmbedderIdentity, EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
 
 PASSAGE_NICENESS = 10
 """What passages' threads add to the process's niceness. On Linux' scale 19 is the lowest priority."""
@@ -72,6 +72,11 @@ class Embedding:
 
     async def describe(self) -> EmbedderInfo:
         return self._embedder.info
+
+    async def identify(self) -> EmbedderIdentity:
+        """As `describe`, without the tokenizer, which may have megabytes."""
+        info = self._embedder.info
+        return EmbedderIdentity(info.model, info.fingerprint, info.dimension)
 
     async def status(self) -> StageStatus:
         return StageStatus(

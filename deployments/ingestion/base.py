@@ -41,6 +41,18 @@ class ChunkSizes:
     overlap: int | None = None
 
 
+PREPARATION = 1
+"""Revision of the code that makes passages of a document. Raise it where documents should be made again because of a
+change: those of an earlier revision are then told as behind."""
+
+
+def chunking(sizes: ChunkSizes, default: ChunkSizes) -> str:
+    """How a document is cut, as `tokens/overlap/revision`. `default` has both sizes."""
+    tokens = sizes.tokens or default.tokens
+    overlap = default.overlap if sizes.overlap is None else sizes.overlap
+    return f"{tokens}/{overlap}/{PREPARATION}"
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentTask:
     """One accepted document to index. `blob` names its bytes in the blob store. `language` None: to be detected.
@@ -106,13 +118,16 @@ class Chunk:
 class IndexedDocument:
     """What the job store records of a finished document. `passages` is their number.
 
-    `document_frequency`: term id → how many of its passages hold the term.
+    `document_frequency`: term id → how many of its passages hold the term. `embedder` is the fingerprint of what made
+    its vectors, and `chunking` how it was cut; both empty where that is not known.
     """
 
     title: str
     language: Language
     passages: int
     document_frequency: Mapping[int, int]
+    embedder: str = ""
+    chunking: str = ""
 
 
 class EmbedderPort(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from deployments.config import Config
+from deployments.ingestion.base import ChunkSizes
 
 _MAX_RETRY_DELAY_S = 60.0
 
@@ -88,6 +89,11 @@ class IngestionConfig(Config):
         description="seconds before the second attempt; the delay doubles after each attempt, up to 60 seconds",
     )
     bulk: BulkConfig = BulkConfig()
+
+    @property
+    def chunk_sizes(self) -> ChunkSizes:
+        """The sizes for collections without their own."""
+        return ChunkSizes(self.chunk_tokens, self.chunk_overlap)
 
     def retry_after(self, attempts: int) -> float:
         """Seconds to wait before the next attempt. `attempts`: how many have failed, at least 1."""

@@ -55,7 +55,14 @@ class DocumentIndexer:
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
         document_frequency = await self._write(prepared, embedder)
-        return IndexedDocument(prepared.title, prepared.language, len(prepared.chunks), document_frequency)
+        return IndexedDocument(
+            title=prepared.title,
+            language=prepared.language,
+            passages=len(prepared.chunks),
+            document_frequency=document_frequency,
+            embedder=embedder.fingerprint,
+            chunking=prepared.chunking,
+        )
 
     async def _write(self, prepared: PreparedDocument, embedder: EmbedderInfo) -> Mapping[int, int]:
         """Embed each batch while the one before is written. Returns term id → how many passages hold the term."""

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from deployments.errors import StageUnavailable
 from deployments.inference.windows import untruncated
-from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument
+from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument, chunking
 from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.config import IngestionConfig
 from deployments.lexical import detect_language, encode_passage
@@ -40,7 +40,10 @@ class EmbeddableText:
 
 @dataclass(frozen=True, slots=True)
 class PreparedDocument:
-    """A document cut into chunks for one embedder, which reads `max_tokens` tokens, special ones included."""
+    """A document cut into chunks for one embedder, which reads `max_tokens` tokens, special ones included.
+
+    `chunking` tells how it was cut.
+    """
 
     task: DocumentTask
     title: str
@@ -48,6 +51,7 @@ class PreparedDocument:
     chunks: Sequence[Chunk]
     tokenizer: Tokenizer
     max_tokens: int
+    chunking: str
 
     def chunks_written(self, embedder: EmbedderInfo) -> int:
         """How many of the first chunks an earlier attempt has put into the index, with vectors of this embedder."""
@@ -87,6 +91,7 @@ class DocumentPreparer:
             chunks=split_into_chunks(document, tokenizer, chunk_tokens=size, overlap=overlap),
             tokenizer=tokenizer,
             max_tokens=embedder.max_tokens,
+            chunking=chunking(sizes, config.chunk_sizes),
         )
 
 

@@ -14,7 +14,18 @@ from serve_app.api.authentication import Authentication
 from serve_app.api.compatible import chat, embeddings, models, rerank
 from serve_app.api.middleware import BodyLimit, RateLimitHeaders, RefuseServeHeaders, RequestId
 from serve_app.api.openapi import DescribedApi, operation_id
-from serve_app.api.routes import audit, collections, commands, documents, jobs, keys, operations, query, tenants
+from serve_app.api.routes import (
+    audit,
+    collections,
+    commands,
+    documents,
+    jobs,
+    keys,
+    operations,
+    query,
+    reindex,
+    tenants,
+)
 from serve_app.services.container import Services
 
 CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
@@ -53,7 +64,9 @@ def create_app(services: Services) -> FastAPI:
 def _routes() -> Sequence[BaseRoute]:
     """Made once for all applications: FastAPI takes long to inspect them, and they hold no services."""
     root = APIRouter(generate_unique_id_function=operation_id)
-    for resource in (query, documents, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models):
+    for resource in (
+        query, documents, reindex, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models,
+    ):  # fmt: skip
         root.include_router(resource.router, prefix="/v1")
     root.include_router(rerank.router)
     root.include_router(operations.router)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from serve_app.commands import collections, documents, health, keys, questions, tenants
+from serve_app.commands import collections, documents, health, keys, questions, reindex, tenants
 
-__all__ = ["collections", "documents", "health", "keys", "questions", "tenants"]
+__all__ = ["collections", "documents", "health", "keys", "questions", "reindex", "tenants"]

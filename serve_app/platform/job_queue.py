@@ -146,6 +146,7 @@ class JobQueue:
             document.language = indexed.language
             document.passages = indexed.passages
             document.terms = lexical_statistics.pack(terms)
+            document.embedder, document.chunking = indexed.embedder, indexed.chunking
             document.updated_at = row.updated_at = now
             row.state, row.lease_until = "indexed", None
             row.chunks = row.chunks_done = indexed.passages

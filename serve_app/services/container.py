@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from deployments.ingestion.base import ChunkSizes
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources
@@ -19,6 +20,7 @@ from serve_app.platform.idempotency import Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.query_log import QueryLog
+from serve_app.platform.reindexing import Reindexing
 from serve_app.platform.tenants import Tenants
 from serve_app.query.pipeline import Pipeline
 from serve_app.services.access import AccessService
@@ -29,6 +31,7 @@ from serve_app.services.limits import RequestLimits
 from serve_app.services.models import ModelCatalogue
 from serve_app.services.ports import AnnounceJob, AskStages, Inference, Passages
 from serve_app.services.queries import QueryService
+from serve_app.services.reindexing import ReindexService
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
@@ -57,6 +60,7 @@ class Services:
     documents: DocumentService
     deletion: DeletionService
     jobs: JobService
+    reindexing: ReindexService
     models: ModelCatalogue
     inference: Inference
     tenants: Tenants
@@ -108,12 +112,14 @@ def build_services(
     *,
     models: Sequence[str],
     settle_s: float,
+    chunk_sizes: ChunkSizes,
     ask_stages: AskStages,
     announce_job: AnnounceJob,
 ) -> Services:
     """Build the services.
 
     `models`: the model names that the generation deployment serves. `settle_s`: see `DeletionService`.
+    `chunk_sizes`: those of the ingestion stage's configuration.
     """
     limits = RequestLimits(config)
     documents = DocumentService(
@@ -141,6 +147,7 @@ def build_services(
             settle_s=settle_s,
         ),
         jobs=JobService(stores.jobs, config),
+        reindexing=ReindexService(Reindexing(stores.documents.database, chunk_sizes), inference),
         models=ModelCatalogue(pipeline.generator, inference, tuple(models)),
         inference=inference,
         tenants=stores.tenants,

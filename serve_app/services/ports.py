@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from deployments.types import DocumentVersion, Embeddings, Passage, StageStatus, TextKind, VersionCopy
+from deployments.types import (
+    DocumentVersion,
+    EmbedderIdentity,
+    Embeddings,
+    Passage,
+    StageStatus,
+    TextKind,
+    VersionCopy,
+)
 
 AskStages = Callable[[], Awaitable[Mapping[str, list[StageStatus]]]]
 """Asks every stage for its status. Returns stage name → statuses of the replicas that answered in time."""
@@ -51,6 +59,10 @@ class Inference(Protocol):
 
     async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         """The number of the embedder's tokens in each text."""
+        ...
+
+    async def identify_embedder(self) -> EmbedderIdentity:
+        """The embedder that runs now."""
         ...
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:

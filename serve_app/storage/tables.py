@@ -151,7 +151,8 @@ class Document(DocumentFields, TenantOwned):
     """A document as searches see it: its live version, or while none is live the version accepted last.
 
     `version` is the live one, empty if none is; `fingerprint` tells its content from another's. `terms` holds the live
-    version's document frequencies (see lexical_statistics.py); it may be large.
+    version's document frequencies (see lexical_statistics.py); it may be large. `embedder` and `chunking` are those of
+    the live version's passages, empty where that is not known.
     """
 
     __tablename__ = "documents"
@@ -163,6 +164,8 @@ class Document(DocumentFields, TenantOwned):
     fingerprint: Mapped[str] = mapped_column(String(64), default="")
     passages: Mapped[int] = mapped_column(default=0)
     terms: Mapped[bytes] = mapped_column(default=b"")
+    embedder: Mapped[str] = mapped_column(String(128), default="")
+    chunking: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

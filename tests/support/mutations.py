@@ -33,6 +33,7 @@ from serve_app.platform import (
     jobs,
     keys,
     lexical_statistics,
+    reindexing,
     tenants,
     webhooks,
 )
@@ -51,6 +52,7 @@ MODULES = (
     jobs,
     keys,
     lexical_statistics,
+    reindexing,
     tenants,
     webhooks,
 )
@@ -192,6 +194,7 @@ SCENE_OF = {
     "audit.list.1": "keys",
     "lexical_statistics.query_weights.1": "versions",
     "lexical_statistics.query_weights.2": "versions",
+    "reindexing.count.1": "looks",
     "tenants._stop.1": "waiting",
     "tenants._settled.1": "waiting",
     "tenants._forget.1": "deletions",

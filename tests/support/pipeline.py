@@ -12,6 +12,7 @@ from deployments.errors import RagError
 from deployments.types import (
     Candidate,
     DocumentVersion,
+    EmbedderIdentity,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -132,6 +133,10 @@ class Stages:
 
     async def embedder(self) -> str:
         return "org/embedder"
+
+    async def identify_embedder(self) -> EmbedderIdentity:
+        await self._enter("embedding")
+        return EmbedderIdentity("org/embedder", "f", 2)
 
     async def reranker(self) -> str:
         return "org/reranker"

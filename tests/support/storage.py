@@ -39,8 +39,10 @@ def document(id: str | None = None, content: str = "text", **fields: Any) -> New
     return NewDocument(id=id, content_hash=digest, blob=f"blob of {content}", size=len(content.encode()), **fields)
 
 
-def indexed(frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov") -> IndexedDocument:
-    return IndexedDocument(title=title, language="hr", passages=passages, document_frequency=frequencies)
+def indexed(
+    frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov", *, embedder: str = "", chunking: str = ""
+) -> IndexedDocument:
+    return IndexedDocument(title, "hr", passages, frequencies, embedder, chunking)
 
 
 class EmptyIndex:

@@ -39,6 +39,7 @@ LOOKS = (
     "/v1/collections/zakoni",
     "/v1/keys",
     "/v1/audit",
+    "/v1/reindex",
     "/v1/jobs",
     "/v1/documents",
     "/v1/documents?filter=metadata.number+>=+2&user=u2",

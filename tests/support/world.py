@@ -28,6 +28,7 @@ from deployments.retrieval.deployment import Retrieval
 from deployments.types import (
     Candidate,
     DocumentVersion,
+    EmbedderIdentity,
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
@@ -93,6 +94,9 @@ class Stages:
 
     async def reranker(self) -> str:
         return (await self.reranking.status()).model or ""
+
+    async def identify_embedder(self) -> EmbedderIdentity:
+        return await self.embedding.identify()
 
     async def describe(self) -> EmbedderInfo:
         return await self.embedding.describe()
@@ -277,6 +281,7 @@ async def world(
         limits,
         models=(),
         settle_s=0.5,
+        chunk_sizes=ingestion.chunk_sizes,
         ask_stages=ask_stages,
         announce_job=lambda: made.announce(),
     )

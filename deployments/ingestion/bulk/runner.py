@@ -148,7 +148,14 @@ async def _indexed(batch: ChunkBatch, result: _DocumentResult) -> IndexedDocumen
         logger.warning("%s: %s", batch.task.document_id, result.error)
         raise result.error
     logger.info("%s: %d passages", batch.task.document_id, batch.passages)
-    return IndexedDocument(batch.title, batch.language, batch.passages, dict(result.document_frequency))
+    return IndexedDocument(
+        title=batch.title,
+        language=batch.language,
+        passages=batch.passages,
+        document_frequency=dict(result.document_frequency),
+        embedder=batch.fingerprint,
+        chunking=batch.chunking,
+    )
 
 
 class _Call(Protocol):

@@ -47,6 +47,7 @@ class ChunkBatch:
     passages: int = 0
     chunks: int = 0
     fingerprint: str = ""
+    chunking: str = ""
     document_frequency: Mapping[int, int] = field(default_factory=dict)
     texts: Sequence[EmbeddableText] = ()
     lexical: Sequence[SparseVector] = ()
@@ -107,6 +108,7 @@ class Parse:
                 passages=len(prepared.chunks),
                 chunks=len(chunks),
                 fingerprint=embedder.fingerprint,
+                chunking=prepared.chunking,
                 document_frequency=Counter(term for vector in lexical for term in vector),
             )
             chunks_written -= len(chunks)

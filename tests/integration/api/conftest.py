@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.ingestion.config import IngestionConfig
 from deployments.types import StageStatus
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.replica import ReplicaAdmission
@@ -103,6 +104,7 @@ async def serving(folder: Path, *, fallback: Generator | None = None) -> AsyncIt
             config,
             models=models,
             settle_s=1,
+            chunk_sizes=IngestionConfig().chunk_sizes,
             ask_stages=ask_stages,
             announce_job=lambda: announced.append(None),
         )

@@ -23,6 +23,7 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/documents/d/chunks", None),
     ("PATCH", "/v1/documents/d", {"metadata": {"year": 2018}}),
     ("POST", "/v1/documents/delete", {"collection": "default"}),
+    ("GET", "/v1/reindex", None),
     ("GET", "/v1/jobs", None),
     ("POST", "/v1/jobs/j/cancel", None),
     ("POST", "/v1/collections", {"name": "c"}),

@@ -234,6 +234,7 @@ FOR_ADMINS: list[tuple[str, dict[str, Any]]] = [
     ("get_document", {"document_id": "d"}),
     ("update_document", {"document_id": "d", "metadata": {}}),
     ("delete_documents", {"collection": "default"}),
+    ("get_index", {}),
     ("list_jobs", {}),
     ("cancel_job", {"job_id": "none"}),
     ("delete_document", {"document_id": "d"}),

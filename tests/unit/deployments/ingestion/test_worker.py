@@ -10,6 +10,7 @@ import pytest
 
 from deployments.errors import EmbedderMismatch, StageUnavailable
 from deployments.ingestion.base import (
+    PREPARATION,
     ChunkSizes,
     DocumentState,
     DocumentTask,
@@ -105,7 +106,9 @@ async def test_a_document_becomes_passages_and_statistics(make_bench: MakeBench,
     for entry in entries:
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
-    assert record.indexed == IndexedDocument("Zakon o žalbi", "hr", 2, frequency)
+    assert record.indexed == IndexedDocument(
+        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"220/32/{PREPARATION}"
+    )
     assert 2 in frequency.values()
 
 

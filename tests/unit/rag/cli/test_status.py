@@ -37,3 +37,27 @@ def test_what_is_no_status_is_told(service: Any, rag: Any, problem: Callable[...
     assert "check --url" in rag("status").stderr
     service["GET /readyz"] = problem(500, "Internal error", "look at the log")
     assert rag("status").stderr == "Error: Internal error: look at the log\n"
+
+
+def index(behind: int) -> httpx.Response:
+    embedder = {"model": "MiniLM", "fingerprint": "f"}
+    return httpx.Response(200, json={"documents": 1200, "passages": 9000, "behind": behind, "embedder": embedder})
+
+
+def test_with_a_key_it_says_how_many_documents_are_behind(service: Any, rag: Any) -> None:
+    service["GET /readyz"] = httpx.Response(200, json=view(True))
+    service["GET /v1/reindex"] = index(412)
+    result = rag("status", "--key", "k")
+    assert result.exit_code == 0
+    assert "1,200 documents, 9,000 passages; 412 are behind: of another embedder than MiniLM" in result.stdout
+    service["GET /v1/reindex"] = index(0)
+    assert "all are of the embedder that runs, MiniLM" in rag("status", "--key", "k").stdout
+
+
+def test_a_key_that_may_not_see_documents_is_no_failure(
+    service: Any, rag: Any, problem: Callable[..., httpx.Response]
+) -> None:
+    service["GET /readyz"] = httpx.Response(200, json=view(True))
+    service["GET /v1/reindex"] = problem(403, "Not allowed", "this key may only ask")
+    result = rag("status", "--key", "k")
+    assert (result.exit_code, result.stderr) == (0, "")

@@ -14,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, column, func, insert, select, table, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,7 +25,7 @@ from serve_app.platform.tenants import Tenants
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import SCHEMA, Database, create_engine
 from serve_app.storage.migrations import SchemaTooNew, configuration
-from serve_app.storage.tables import Base, Collection, Tenant, of_tenant, utc_now
+from serve_app.storage.tables import Base, Collection, Document, Tenant, of_tenant, utc_now
 from tests.support.waiting import BOUND_S
 
 
@@ -87,6 +87,53 @@ async def test_what_an_earlier_release_wrote_is_kept(store: StoreConfig) -> None
     view = await Tenants(database).active("t")
     assert (view.name, view.settings) == ("T", Settings())
     assert await Collections(database).names("t") == ["default", "zakoni"]
+    await database.close()
+
+
+async def test_documents_of_an_earlier_release_learn_their_embedder_from_their_last_job(store: StoreConfig) -> None:
+    engine = create_engine(store, migrating=True)
+
+    def release_before(connection: Connection) -> None:
+        alembic = configuration()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "0006")
+        at = {"created_at": datetime(2026, 1, 1, tzinfo=UTC), "updated_at": datetime(2026, 1, 1, tzinfo=UTC)}
+        of_document = {
+            "tenant_id": "t", "content_hash": "", "owner": "", "collection": "default", "title": "", "filename": "",
+            "media_type": "", "metadata": "{}", "blob": "", "size": 0, "fingerprint": "",
+            "updated_at": at["updated_at"],
+        }  # fmt: skip
+
+        def add(table_name: str, **values: object) -> None:
+            connection.execute(insert(table(table_name, *map(column, values))).values(**values))
+
+        add("tenants", id="t", name="T", status="active", settings="{}", **at)
+        add("collections", tenant_id="t", name="default", description="", **at)
+        add("jobs", tenant_id="t", id="j1", bulk_detail="", created_at=at["created_at"])
+        add("jobs", tenant_id="t", id="j2", bulk_detail="", created_at=at["created_at"])
+        for id, version in (("d", "v2"), ("patched", "v4"), ("never live", "")):
+            document = of_document | {"id": id, "version": version, "passages": 1, "terms": b"", **at}
+            add("documents", **document)
+        for sequence, (job, id, version, state, embedder) in enumerate(
+            (
+                ("j1", "d", "v1", "indexed", "e1"),
+                ("j1", "patched", "v3", "indexed", "e1"),
+                ("j2", "d", "v2", "indexed", "e2"),
+                ("j2", "never live", "v5", "failed", "e2"),
+                ("j2", "patched", "v3", "indexed", ""),
+            )
+        ):
+            row = of_document | {"sequence": sequence + 1, "job_id": job, "document_id": id, "version": version}
+            row |= {"state": state, "attempts": 1, "not_before": at["created_at"], "given_up": False}
+            add("job_documents", **row, embedder=embedder, chunks=1, chunks_done=1)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(release_before)
+    await engine.dispose()
+    database = Database(store)
+    await database.migrate()
+    rows = await database.rows(select(Document.id, Document.embedder, Document.chunking).order_by(Document.id))
+    assert [tuple(row) for row in rows] == [("d", "e2", ""), ("never live", "", ""), ("patched", "e1", "")]
     await database.close()
 
 

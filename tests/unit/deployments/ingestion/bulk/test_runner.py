@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from deployments.errors import BrokenDocument, StageUnavailable
-from deployments.ingestion.base import DocumentTask, IndexedDocument, ParsedDocument, Progress
+from deployments.ingestion.base import (
+    ChunkSizes,
+    DocumentTask,
+    IndexedDocument,
+    ParsedDocument,
+    Progress,
+    chunking,
+)
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.runner import BulkJobLost, Runner
 from deployments.ingestion.bulk.stages import COLUMN, ChunkBatch, Embed, Insert, Parse, from_row
@@ -28,6 +35,7 @@ from deployments.ingestion.parsing import DocumentParser
 from deployments.types import Embeddings
 
 JOB = BulkJob("tenant", "job")
+CUT = chunking(ChunkSizes(), IngestionConfig().chunk_sizes)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +106,7 @@ def test_documents_become_passages_and_statistics(bench: Bench) -> None:
     for entry in found:
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
-    assert long.indexed == IndexedDocument("Članak 0.", "hr", 5, frequency)
+    assert long.indexed == IndexedDocument("Članak 0.", "hr", 5, frequency, "fake-embedder", CUT)
     assert bench.bulk.ended == {"job": ""}
 
 
