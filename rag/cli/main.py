@@ -8,6 +8,7 @@ from rag.cli import configs, keys, models
 from rag.cli.ask import ask, search
 from rag.cli.bridge import bridge
 from rag.cli.errors import Commands
+from rag.cli.evaluate import evaluate
 from rag.cli.ingest import ingest
 from rag.cli.status import status
 from rag.cli.up import up
@@ -24,6 +25,7 @@ app.command()(up)
 app.command()(ask)
 app.command()(search)
 app.command()(ingest)
+app.command("eval")(evaluate)
 app.command()(status)
 app.command()(bridge)
 app.add_typer(models.app, name="models")
