@@ -28,7 +28,8 @@ _EXTRACTIVE = {
     "embedding": {"backend": "fake"},
     "reranking": {"backend": "fake"},
     "generation": {"engine": "extractive"},
-    "ingestion": {"lease_s": 5, "poll_s": 0.5},
+    # The lease is as long as by default: a busy machine may not renew a short one in time.
+    "ingestion": {"poll_s": 0.5},
 }
 
 

@@ -106,7 +106,7 @@ def test_a_bulk_job_is_a_ray_job(running: Running) -> None:
     assert info.status == "SUCCEEDED", log
     assert info.metadata == {"job_name": name, "tenant": "default", "job": job_id}
     for document in job["documents"]:
-        assert document["id"] in log
+        assert document["id"] in log, log
     for operator in ("Parse", "Embed", "Insert"):
         assert f"MapBatches({operator})" in log
 
