@@ -127,8 +127,8 @@ system-libraries:
 	$(PIP) $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)" | $(call counted,1)
 	$(PIP) -r requirements.lock | $(call counted,$$(grep -c '^[A-Za-z].*==' requirements.lock))
 	$(PIP) --quiet --no-build-isolation --editable .
-	# On all cores, which pip does not do. (Some packages bring files for other Pythons, which do not compile.)
-	$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true
+	# pip would compile every file. This compiles what a start needs, so that its processes need not do it all at once.
+	$(BIN)/python -c 'import cluster.application, deployments.embedding.sentence_transformer, deployments.retrieval.milvus'
 	touch $@
 
 .venv/.development: .venv/.runtime requirements-dev.lock
