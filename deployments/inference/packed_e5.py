@@ -62,10 +62,11 @@ class PackedE5:
         magic, version = self._take("4sI")
         if (magic, version) != (MAGIC, VERSION):
             raise ValueError(f"{path} is not a packed e5 model of version {VERSION}")
-        *sizes, epsilon, block = self._take("7ifi")
+        sizes = Sizes(*self._take("7if"))
+        (block,) = self._take("i")
         if block != BLOCK_WEIGHTS:
             raise ValueError(f"{path} has blocks of {block} weights, not of {BLOCK_WEIGHTS}")
-        self.sizes = Sizes(*sizes, epsilon=epsilon)
+        self.sizes = sizes
         self.pieces = self._pieces()
         self.character_map = self._character_map()
         """What the tokenizer puts in place of a character."""
@@ -119,7 +120,7 @@ class PackedE5:
         return entries
 
     def _take(self, layout: str) -> tuple[Any, ...]:
-        values = struct.unpack_from(f"<{layout}", self._bytes, self._at)
+        values = struct.unpack_from(f"<{layout}", self._bytes.data, self._at)
         self._at += struct.calcsize(f"<{layout}")
         return values
 
