@@ -34,7 +34,7 @@ def evaluate(
     top_k: Annotated[int | None, typer.Option(min=1, help="Sources of an answer; left out, the service's own.")] = None,
     depth: Annotated[
         int, typer.Option(min=0, help="Passages to search for nDCG, recall and MRR; 0: an answer's sources are ranked.")
-    ] = 50,
+    ] = 40,
     answers: Annotated[bool, typer.Option(help="Ask for answers, or for rankings only.")] = True,
     without_diacritics: Annotated[
         bool, typer.Option("--without-diacritics", help="Ask as typed without č, ć, š, ž and đ.")

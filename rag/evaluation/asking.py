@@ -38,13 +38,14 @@ class Service(Protocol):
 class Configuration:
     """What is evaluated: a name to show, and the fields that each question is asked with (`collections`, `top_k`, …).
 
-    `depth`: how many passages are searched for the ranking measures; 0: the answer's sources are ranked.
+    `depth`: how many passages are searched for the ranking measures; 0: the answer's sources are ranked. As many as the
+    service takes from each half of retrieval by default: with more, it would search differently than for an answer.
     `answers`: whether answers are asked for at all.
     """
 
     name: str
     fields: Mapping[str, Any]
-    depth: int = 50
+    depth: int = 40
     answers: bool = True
 
 

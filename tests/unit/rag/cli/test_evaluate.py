@@ -59,7 +59,7 @@ def test_questions_are_measured(law: Any, rag: Any, questions: str, tmp_path: Pa
     assert figures["balanced_accuracy"]["value"] == 0.5
     assert "<title>Evaluation: questions.jsonl</title>" in (tmp_path / "out.html").read_text()
     asked = {"query": "Koji je rok žalbe?", "collections": ["new"], "language": "hr"}
-    assert law.bodies()[:2] == [asked | {"top_k": 50}, asked]
+    assert law.bodies()[:2] == [asked | {"top_k": 40}, asked]
 
 
 def test_two_collections_are_compared(law: Any, rag: Any, questions: str) -> None:
