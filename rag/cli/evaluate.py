@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 def evaluate(
     context: typer.Context,
     questions: Annotated[
-        Path, typer.Argument(help="A file of JSON lines, or a folder in BEIR's layout (queries.jsonl, qrels/*.tsv).")
+        Path,
+        typer.Argument(
+            help="A file of JSON lines with id, query, gold (documents, or articles such as act#art20) or key_facts, "
+            "answerable; or a folder in BEIR's layout with queries.jsonl and qrels/*.tsv."
+        ),
     ],
     collection: Annotated[
         list[str] | None, typer.Option("--collection", help="Ask of this collection only; repeatable.")
