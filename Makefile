@@ -128,7 +128,7 @@ system-libraries:
 	$(PIP) -r requirements.lock | $(call counted,$$(grep -c '^[A-Za-z].*==' requirements.lock))
 	$(PIP) --quiet --no-build-isolation --editable .
 	# pip would compile every file. This compiles what a start needs, so that its processes need not do it all at once.
-	$(BIN)/python -c 'import cluster.application, deployments.embedding.sentence_transformer, deployments.retrieval.milvus'
+	$(BIN)/python -c 'import cluster.application, deployments.embedding.sentence_transformer, deployments.retrieval.embedded.index, deployments.retrieval.milvus'
 	touch $@
 
 .venv/.development: .venv/.runtime requirements-dev.lock

@@ -41,8 +41,8 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsers import Limits, parse
 from deployments.ingestion.passages import EmbeddableText, chunk_size, embeddable_texts
 from deployments.lexical import encode_passage
+from deployments.retrieval.base import create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry
 from rag.cli.configs import LOCAL_CONFIG, load_config
 
@@ -209,7 +209,7 @@ class Bench:
         torch.set_num_threads(self.threads)
         model.encode(["warm up"])
         with tempfile.TemporaryDirectory(prefix="rag-naive-") as folder:
-            index = MilvusIndex(RetrievalConfig(uri=str(Path(folder) / "milvus.db")))
+            index = create(RetrievalConfig(uri=str(Path(folder) / "index")))
             await index.open()
             began = time.perf_counter()
             for page in pages:

@@ -1,5 +1,5 @@
-"""Searches a second with concurrent clients when questions of equal scope share calls to Milvus, beside one question to
-a call: the same index on milvus-lite, `retrieval.max_questions` as configured and 1."""
+"""Searches a second with concurrent clients when a tenant's questions share calls, beside one question to a call: the
+same passages in the embedded index, `retrieval.max_questions` as configured and 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks.service import report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
-from deployments.retrieval.lite import LiteFolder
 from deployments.types import Candidate, EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
 
 DIMENSION = 384
@@ -92,28 +91,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rag-bench-") as name:
-        folder = LiteFolder(str(Path(name) / "index"))
-        uri = folder.try_start()
-        assert uri is not None
-        try:
-            one, one_same = asyncio.run(ratios(uri, 1, arguments))
-            eight, eight_same = asyncio.run(ratios(uri, TENANTS, arguments))
-        finally:
-            folder.stop()
+        one, one_same = asyncio.run(ratios(Path(name) / "one", 1, arguments))
+        eight, eight_same = asyncio.run(ratios(Path(name) / "eight", TENANTS, arguments))
     figures = {f"rate_ratio_c{arguments.clients}": one, f"rate_ratio_c{arguments.clients}_tenants{TENANTS}": eight}
     report({**figures, "identical": int(one_same and eight_same), "limit": arguments.limit})
 
 
-async def ratios(uri: str, tenants: int, arguments: argparse.Namespace) -> tuple[float, bool]:
+async def ratios(folder: Path, tenants: int, arguments: argparse.Namespace) -> tuple[float, bool]:
     """The median of the repeats' ratios, and whether both ways gave the same answers."""
-    config = RetrievalConfig(uri=uri, collection_prefix=f"tenants{tenants}")
-    shared, alone = Retrieval(config), Retrieval(config.model_copy(update={"max_questions": 1}))
+    config = RetrievalConfig(uri=str(folder / "shared"))
+    shared = Retrieval(config)
+    alone = Retrieval(RetrievalConfig(uri=str(folder / "alone"), max_questions=1))
     material = Material(seed=tenants)
     found, same = [], True
     try:
         for start in range(0, arguments.rows, config.max_entries):
             number = min(config.max_entries, arguments.rows - start)
-            await shared.upsert(EMBEDDER, material.entries(start, number, tenants))
+            entries = material.entries(start, number, tenants)
+            for index in (shared, alone):
+                await index.upsert(EMBEDDER, entries)
         for index in (shared, alone):
             await asked(index, material.requests(arguments.clients, tenants, arguments.limit), arguments.clients)
         for repeat in range(1, arguments.repeats + 1):

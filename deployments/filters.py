@@ -53,6 +53,7 @@ class Or:
 Filter = Comparison | Not | And | Or
 
 ValueType = Literal["text", "number", "boolean"]
+TypedValue = tuple[ValueType, str | float | bool]
 METADATA = "metadata."
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 """Metadata keys that a filter can name. Metadata may have other keys, which are only stored."""
@@ -132,7 +133,7 @@ def matches(
             case Not(operand):
                 return not holds(operand)
             case Comparison():
-                return _compare(node, actual(node.field))
+                return compare(node, typed(actual(node.field)))
             case _:
                 assert_never(node)
 
@@ -144,7 +145,7 @@ def matches(
     return holds(filter)
 
 
-def typed(value: object) -> tuple[ValueType, str | float | bool] | None:
+def typed(value: object) -> TypedValue | None:
     """(the value's type, its comparable form), or None for what cannot be compared, such as lists and null."""
     match value:
         case bool():
@@ -161,8 +162,8 @@ def typed(value: object) -> tuple[ValueType, str | float | bool] | None:
             return None
 
 
-def _compare(comparison: Comparison, value: object) -> bool:
-    actual = typed(value)
+def compare(comparison: Comparison, actual: TypedValue | None) -> bool:
+    """Whether a value, as `typed` gives it, passes the comparison."""
     if actual is None:
         return False
     if isinstance(comparison.value, tuple):

@@ -1,4 +1,4 @@
-"""Embedded stores (a milvus-lite folder, a SQLite file, a local blob folder) allow one replica only.
+"""Embedded stores (an index folder, a SQLite file, a local blob folder) allow one replica only.
 
 `rag config check` refuses a configuration with more. A replica that was started without that check refuses here.
 """

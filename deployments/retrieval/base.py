@@ -21,7 +21,7 @@ class Index(Protocol):
     """Asynchronous and safe for concurrent callers; never blocks the loop."""
 
     async def open(self) -> None:
-        """Connect. For a milvus-lite folder wait first until no other process has its lock. Raises StageUnavailable."""
+        """Connect. For a folder wait first until no other process has its lock. Raises StageUnavailable."""
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         """The best candidates in the request's scope, best first: at most `limit` of each half, dense and lexical.
@@ -71,7 +71,7 @@ class Index(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the connection and a milvus-lite folder's lock. Idempotent.
+        """Release the connection or the folder's lock. Idempotent.
 
         Blocks for seconds at most. It is not async because a replica's `__del__` calls it.
         """
@@ -85,6 +85,10 @@ def create(config: RetrievalConfig) -> Index:
             from deployments.retrieval.tenant_databases import TenantDatabases
 
             return TenantDatabases(config)
+        case "milvus" if config.embedded:
+            from deployments.retrieval.embedded.index import EmbeddedIndex
+
+            return EmbeddedIndex(config)
         case "milvus":
             from deployments.retrieval.milvus import MilvusIndex
 

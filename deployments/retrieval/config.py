@@ -13,7 +13,12 @@ from deployments.config import Config
 class RetrievalConfig(Config):
     backend: Literal["milvus", "fake"] = "milvus"
     uri: str = Field(
-        "milvus.db", description="a milvus-lite folder (a path) or a Milvus server's URI (http://host:19530)"
+        "index", description="the embedded index's folder (a path) or a Milvus server's URI (http://host:19530)"
+    )
+    memory_mb: int = Field(
+        4096,
+        ge=64,
+        description="embedded index: vectors and terms in memory; those of tenants not searched for long go first",
     )
     database: str = "default"
     own_databases: tuple[str, ...] = Field(
@@ -22,9 +27,9 @@ class RetrievalConfig(Config):
     )
     collection_prefix: str = Field("passages", pattern=r"^[a-z][a-z0-9_]{0,31}$")
     lock_timeout_s: float = Field(
-        60.0, gt=0, description="how long to wait for a predecessor's lock on a milvus-lite folder"
+        60.0, gt=0, description="how long to wait for a predecessor's lock on the index's folder"
     )
-    timeout_s: float = Field(10.0, gt=0, description="one call to Milvus")
+    timeout_s: float = Field(10.0, gt=0, description="one call to the index")
     threads: int = Field(4, ge=1, description="calls to Milvus at once from one replica")
     max_questions: int = Field(
         32, ge=1, description="concurrent questions of equal scope and filter that share one call to Milvus"
@@ -43,9 +48,9 @@ class RetrievalConfig(Config):
 
     @property
     def embedded(self) -> bool:
-        """True for a milvus-lite folder, which one process owns."""
+        """True for a folder, which one process owns."""
         return self.backend == "milvus" and "://" not in self.uri
 
     def resolved(self, folder: Path) -> RetrievalConfig:
-        """The same with a milvus-lite path made absolute, relative ones lying in `folder`."""
+        """The same with a folder's path made absolute, relative ones lying in `folder`."""
         return self.model_copy(update={"uri": str(folder / self.uri)}) if self.embedded else self

@@ -26,7 +26,7 @@ from deployments.types import (
 class Retrieval:
     """The first health check or call opens the index, and calls wait until it is open.
 
-    The constructor does not wait: a milvus-lite folder may still be locked by the replica that this one replaces,
+    The constructor does not wait: an index folder may still be locked by the replica that this one replaces,
     which lives on until its requests are done. Errors are those of `base.Index`.
     """
 
@@ -69,7 +69,7 @@ class Retrieval:
 
     async def status(self) -> StageStatus:
         """What serves this stage. Asks the store, but never raises and never waits for a lock."""
-        engine = "fake" if self._config.backend == "fake" else "milvus-lite" if self._config.embedded else "milvus"
+        engine = "fake" if self._config.backend == "fake" else "embedded" if self._config.embedded else "milvus"
         opening = self._open_in_background()
         if not _succeeded(opening):
             detail = self._failure.message if self._failure else "opening the index"

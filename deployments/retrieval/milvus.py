@@ -1,4 +1,4 @@
-"""The index on Milvus: a milvus-lite folder that this process owns, or a server.
+"""The index on a Milvus server.
 
 There is one collection per embedder, named by its fingerprint, so vectors of different models never meet. Rows are
 described in `milvus_rows.py`, the connection in `milvus_connection.py`.
@@ -56,7 +56,7 @@ from deployments.types import (
 Half = Literal["dense", "lexical"]
 
 PARTITIONS = 64
-"""Tenants share these partitions of a server's collection; milvus-lite always makes 16."""
+"""Tenants share these partitions of a collection; milvus-lite always makes 16."""
 VERSIONS_PER_DELETION = 50
 _NOT_LOADED = 101
 """Milvus' error code for a search in a collection that is not loaded."""

@@ -1,14 +1,10 @@
-"""The connection to Milvus: its client, the threads that call it, the time a call may take, and the errors.
-
-A milvus-lite folder is served by this process (`lite.py`); then the connection also holds the folder's lock.
-"""
+"""The connection to Milvus: its client, the threads that call it, the time a call may take, and the errors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -20,7 +16,6 @@ from pymilvus.exceptions import MilvusException
 
 from deployments.errors import StageUnavailable
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.lite import LiteFolder
 
 # It logs a traceback for every failed call. Every such failure becomes an error of ours anyway.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -28,7 +23,6 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LOCK_POLL_S = 0.2
 CLOSE_TIMEOUT_S = 5.0
 GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 2_000}
 """After an outage pymilvus makes a new channel. By default that channel shares the old one's back-off of up to two
@@ -39,19 +33,18 @@ _DEFAULT_DATABASE = "default"
 class MilvusConnection:
     """Runs blocking calls to Milvus on threads of its own, each at most `timeout_s` long.
 
-    On milvus-lite, a folder or a server of it, there is one thread. More would not be faster. A search during a flush
-    can miss rows that are on their way from memory to a file. Of two flushes at once, the later can write its
-    manifest first, which then refuses the other's rows.
+    For a server that is milvus-lite there is one thread. More would not be faster. A search during a flush can miss
+    rows that are on their way from memory to a file. Of two flushes at once, the later can write its manifest first,
+    which then refuses the other's rows.
     """
 
     def __init__(self, config: RetrievalConfig, *, makes_database: bool = False) -> None:
         """`makes_database`: create `config.database` when it is missing, and let `drop_database` remove it."""
         self.is_lite = False
         """Whether the engine is milvus-lite. Known once `open` has returned."""
-        self.threads = 1 if config.embedded else config.threads
+        self.threads = config.threads
         self._config = config
         self._makes_database = makes_database
-        self._folder = LiteFolder(config.uri) if config.embedded else None
         self._pool = _pool(self.threads)
         self._client: MilvusClient | None = None
         self._opening = asyncio.Lock()
@@ -65,14 +58,10 @@ class MilvusConnection:
         return self._client
 
     async def open(self) -> None:
-        """Connect. For a milvus-lite folder wait first for another process's lock, at most `lock_timeout_s`.
-
-        Idempotent. Raises StageUnavailable.
-        """
+        """Connect. Idempotent. Raises StageUnavailable."""
         async with self._opening:
             if self._client is None:
-                uri = await self._lock_folder(self._folder) if self._folder else self._config.uri
-                await self.run(self._connect, uri)
+                await self.run(self._connect, self._config.uri)
                 if self.is_lite and self.threads > 1:
                     self._pool.shutdown(wait=False)
                     self.threads = 1
@@ -107,28 +96,16 @@ class MilvusConnection:
             self.client.drop_database(self._config.database, timeout=self._config.timeout_s)
 
     def close(self) -> None:
-        """Disconnect and release a folder's lock. Idempotent; blocks for at most `CLOSE_TIMEOUT_S`."""
+        """Disconnect. Idempotent; blocks for at most `CLOSE_TIMEOUT_S`."""
         if not self._closed:
             self._closed = True
             try:
                 self._pool.submit(self._release).result(CLOSE_TIMEOUT_S)
             except RuntimeError:
-                # The interpreter is ending and takes no more work; the folder has its own exit handler.
+                # The interpreter is ending and takes no more work.
                 pass
             finally:
                 self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _lock_folder(self, folder: LiteFolder) -> str:
-        """The URI at which this process serves the folder."""
-        deadline = time.monotonic() + self._config.lock_timeout_s
-        while (uri := await self.run(folder.try_start)) is None:
-            if time.monotonic() > deadline:
-                raise StageUnavailable(
-                    f"the index folder {folder.path} is still locked by another process after "
-                    f"{self._config.lock_timeout_s:g} s (retrieval.lock_timeout_s): stop that process"
-                )
-            await asyncio.sleep(LOCK_POLL_S)
-        return uri
 
     def _connect(self, uri: str) -> None:
         timeout_s, database = self._config.timeout_s, self._config.database
@@ -150,8 +127,6 @@ class MilvusConnection:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-        if self._folder is not None:
-            self._folder.stop()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 CORPUS_COLLECTION = "rag-docs"
+FORMER_INDEX = "milvus.db"
+"""Where earlier releases kept the index of the embedded default, in the data folder."""
 SHUTDOWN_S = 5.0
 """How long replicas may take to finish and close their stores before their processes are killed; see --drain."""
 POLL_S = 0.3
@@ -159,8 +161,22 @@ def _check_models(args: AppArgs) -> str:
     except StageUnavailable as error:
         raise CliError(error.message) from None
     if args.retrieval.embedded:
+        _check_index(args)
         _check_embedder(args)
     return f"{args.embedding.model}, {args.reranking.model}"
+
+
+def _check_index(args: AppArgs) -> None:
+    """Refuse to begin an empty index where documents are indexed in one that this release does not read."""
+    from deployments.errors import StageUnavailable
+    from deployments.retrieval.embedded.folder import check_folder, refuse_former
+
+    try:
+        folder = Path(args.resolved().retrieval.uri)
+        check_folder(folder)
+        refuse_former(folder, args.data_path / FORMER_INDEX)
+    except StageUnavailable as error:
+        raise CliError(error.message) from None
 
 
 def _embedder(args: AppArgs) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class ApiConfig(Config):
 
 
 class AppArgs(Config):
-    """Paths of embedded stores (SQLite, blobs, milvus-lite) are relative to `data_dir`, and that to the checkout."""
+    """Paths of embedded stores (SQLite, blobs, the index) are relative to `data_dir`, and that to the checkout."""
 
     data_dir: str = "var"
     store: StoreConfig = StoreConfig()

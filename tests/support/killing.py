@@ -1,12 +1,13 @@
 """Ingestion while its processes are killed: rounds of accepted documents and a SIGKILL, and the reckoning afterwards.
 
-The service is `rag up` on milvus-lite and SQLite with the deterministic embedder, reranker and engine, so that a round
+The service is `rag up` on its embedded stores with the deterministic embedder, reranker and engine, so that a round
 takes seconds and what is killed is ours: the HTTP ingress, the ingestion worker, the index's owner, or the whole Ray
 node with everything on it, after which the service is started again on the same folder.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -25,7 +26,6 @@ from typing import Any
 import httpx
 import psutil
 import yaml
-from milvus_lite import MilvusLite
 
 from rag.cli.configs import LOCAL_CONFIG
 from tests.support.service import free_port
@@ -166,13 +166,13 @@ class Killed:
                 "SELECT count(*) FROM job_documents WHERE state IN ('queued', 'parsing', 'embedding')"
             ).fetchone()[0]
         database.close()
-        rows = _passages(self.data_dir / "milvus.db")
+        rows = _passages(self.data_dir / "index" / "passages.db")
         assert working == 0
         names = {document_id.removesuffix(".md") for document_id, _ in live}
         assert self.editions.keys() <= names <= self.editions.keys() | self.unanswered.keys()
         assert {key: rows[key] for key in live} == live
         assert {version for _, version in rows.keys() - live.keys()} <= unseen
-        texts = _texts(self.data_dir / "milvus.db")
+        texts = _texts(self.data_dir / "index" / "passages.db")
         for document_id, version in live:
             name = document_id.removesuffix(".md")
             (edition,) = {text.rpartition("edition ")[2] for text in texts[document_id, version]}
@@ -229,10 +229,13 @@ def _passages(path: Path) -> Counter[tuple[str, str]]:
 
 def _texts(path: Path) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
-    with MilvusLite(str(path)) as lite:
-        for name in lite.list_collections():
-            collection = lite.get_collection(name)
-            collection.load()
-            for row in collection.query("", output_fields=["document_id", "version", "text"], limit=1_000_000):
-                found.setdefault((row["document_id"], row["version"]), []).append(row["text"])
+    with sqlite3.connect(path) as database:
+        for document_id, version, rest in database.execute("SELECT document_id, version, rest FROM passages"):
+            found.setdefault((document_id, version), []).append(json.loads(rest)["text"])
+        (unmatched,) = database.execute(
+            "SELECT (SELECT count(*) FROM passages) - (SELECT count(*) FROM passages JOIN vectors USING (number)) "
+            "+ (SELECT count(*) FROM vectors) - (SELECT count(*) FROM passages)"
+        ).fetchone()
+    database.close()
+    assert unmatched == 0
     return found

@@ -7,7 +7,9 @@ are few and written down.
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ import serve_app.platform
 from deployments.ingestion import passages
 from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus, milvus_rows
+from deployments.retrieval.embedded import store
 from deployments.types import IndexEntry
 from serve_app.platform import (
     audit,
@@ -131,6 +134,31 @@ def _passages_of_all_under_one_key() -> Iterator[None]:
         yield
 
 
+_OF_TENANT = "tenant_id = ?"
+
+
+@contextmanager
+def _store_of_any_tenant(method: str) -> Iterator[None]:
+    """A method of the embedded index's store without its condition on the tenant."""
+    source = textwrap.dedent(inspect.getsource(getattr(store.PassageStore, method)))
+    assert source.count(_OF_TENANT) == 1, f"PassageStore.{method}: one condition on the tenant"
+    namespace = dict(vars(store))
+    exec(source.replace(_OF_TENANT, "? IS NOT NULL"), namespace)
+    with mock.patch.object(store.PassageStore, method, namespace[method]):
+        yield
+
+
+@contextmanager
+def _ids_of_all_replaced() -> Iterator[None]:
+    """Both a passage's id and the condition hold the tenant; either alone keeps tenants apart."""
+
+    def shared_id(task: DocumentTask, position: int) -> str:
+        return _PASSAGE_ID(replace(task, tenant_id="any"), position)
+
+    with mock.patch.object(passages, "passage_id", shared_id), _store_of_any_tenant("remove_ids"):
+        yield
+
+
 async def _access_by_name(service: AccessService, principal: Principal, named: str | None) -> Access:
     tenant = await service.tenants.active(named or principal.tenant_id)
     return Access(tenant, principal.role, principal.key_id)
@@ -143,6 +171,11 @@ def other_filters() -> dict[str, Callable[[], Any]]:
         for name in ("scope_expression", "document_expression", "window_expression", "tenant_expression")
     }
     found["milvus.primary_key"] = _passages_of_all_under_one_key
+    found |= {
+        f"embedded.{name}": partial(_store_of_any_tenant, name)
+        for name in ("rows", "window", "entries", "remove_document", "remove_tenant")
+    }
+    found["embedded.remove_ids"] = _ids_of_all_replaced
     found["services.access"] = partial(_patched, AccessService, "resolve", _access_by_name)
     return found
 
@@ -198,6 +231,12 @@ SCENE_OF = {
     "tenants._stop.1": "waiting",
     "tenants._settled.1": "waiting",
     "tenants._forget.1": "deletions",
+    "embedded.entries": "metadata",
+    "embedded.remove_document": "deletions",
+    "embedded.remove_ids": "deletions",
+    "embedded.remove_tenant": "deletions",
+    "embedded.rows": "deletions",
+    "embedded.window": "versions",
     "milvus.document_expression": "deletions",
     "milvus.primary_key": "deletions",
     "milvus.scope_expression": "deletions",
@@ -206,14 +245,21 @@ SCENE_OF = {
     "services.access": "looks",
 }
 """By filter, the scene (`scenario.py`) that fails without it."""
-ON_MILVUS = [("milvus", scene) for scene in ("versions", "deletions")]
-"""Runs on milvus-lite: those of its own filters. All others are on the index that is a fake."""
+ON_AN_ENGINE = [
+    *(("embedded", scene) for scene in ("versions", "deletions", "metadata")),
+    *(("milvus", scene) for scene in ("versions", "deletions")),
+]
+"""Runs on the embedded index and on a Milvus server: those of their own filters. All others are on the index that is a
+fake."""
 
 
 def filters_of(index: str, scene: str) -> list[str]:
     """The filters without which a scene on an index has to fail."""
+    on_engines = ("embedded", "milvus")
     return [
-        name for name, named in SCENE_OF.items() if named == scene and name.startswith("milvus.") == (index == "milvus")
+        name
+        for name, named in SCENE_OF.items()
+        if named == scene and (name.partition(".")[0] if name.partition(".")[0] in on_engines else "fake") == index
     ]
 
 

@@ -106,7 +106,7 @@ class Worlds:
     def __init__(
         self,
         folder: Path,
-        index: str = "milvus",
+        index: str = "embedded",
         *,
         kind: type[World] = World,
         others: Mapping[str, World] | None = None,

@@ -1,9 +1,10 @@
-"""The whole service in one process, without Ray: real API, SQLite, blobs, ingestion and milvus-lite; deterministic
+"""The whole service in one process, without Ray: real API, SQLite, blobs, ingestion and embedded index; deterministic
 embedder, reranker and engine."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -63,6 +64,17 @@ SOURCES = Sources(SourcesConfig())
 """One for all: each reads the system's certificates, which takes tens of milliseconds."""
 
 
+def _retrieval(folder: Path, index: str) -> RetrievalConfig:
+    match index:
+        case "fake":
+            return RetrievalConfig(backend="fake")
+        case "embedded":
+            return RetrievalConfig(uri=str(folder / "index"))
+        case uri:
+            prefix = hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()
+            return RetrievalConfig(uri=uri, collection_prefix=f"w{prefix}")
+
+
 class Stages:
     """The stages' own classes behind the ports that handles otherwise adapt them to."""
 
@@ -70,8 +82,7 @@ class Stages:
         self.embedding = Embedding(EmbeddingConfig(backend="fake"))
         self.reranking = Reranking(RerankingConfig(backend="fake"))
         self.generation = Generation(GenerationConfig(engine="extractive"))
-        backend: Any = "fake" if index == "fake" else "milvus"
-        self.retrieval = Retrieval(RetrievalConfig(backend=backend, uri=str(folder / "milvus.db")))
+        self.retrieval = Retrieval(_retrieval(folder, index))
         self._aborts: set[asyncio.Task[bool]] = set()
 
     async def embed_query(self, text: str) -> Embeddings:
@@ -243,14 +254,14 @@ class World:
 async def world(
     folder: Path,
     *,
-    index: str = "milvus",
+    index: str = "embedded",
     limits: ApiConfig | None = None,
     ingestion: IngestionConfig = INGESTION,
     parser: DocumentParser | None = None,
     kind: type[World] = World,
 ) -> AsyncIterator[World]:
-    """An empty one. `index`: milvus (a milvus-lite folder) or fake. `parser`: one that several worlds share; the first
-    that ends closes it."""
+    """An empty one. `index`: embedded, fake or a Milvus server's URI. `parser`: one that several worlds share; the
+    first that ends closes it."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     database = Database(StoreConfig(url=f"sqlite:///{folder / 'rag.db'}"))
     await migrate(database)

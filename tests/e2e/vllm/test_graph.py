@@ -1,4 +1,4 @@
-"""The whole graph on real parts: MiniLM, milvus-lite, SQLite, and vLLM on a tiny model that is made here."""
+"""The whole graph on real parts: MiniLM, the embedded index, SQLite, and vLLM on a tiny model that is made here."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ async def test_readiness_says_what_serves_each_stage(api: Api) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("replicas", [[], [StageStatus(False, "milvus-lite", detail="waits for the folder's lock")]])
+@pytest.mark.parametrize("replicas", [[], [StageStatus(False, "embedded", detail="waits for the folder's lock")]])
 async def test_one_stage_that_is_not_ready_is_503(api: Api, replicas: list[StageStatus]) -> None:
     api.statuses["retrieval"] = replicas
     answer = await api.client.get("/readyz")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support import mutations, scenario
+from tests.support.milvus_server import LiteServer
 from tests.support.recorded import Recorded, Replayed
 from tests.support.tenancies import Worlds
 from tests.support.world import World
@@ -26,20 +27,29 @@ def run(folder: Path, index: str, scene: str, *, kind: type[World] = World, alon
     return worlds
 
 
-@pytest.mark.parametrize(("index", "scene"), [*(("fake", scene) for scene in scenario.SCENES), *mutations.ON_MILVUS])
+@pytest.fixture(scope="module")
+def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = LiteServer(tmp_path_factory.mktemp("milvus") / "data")
+    server.start()
+    yield server.uri
+    server.stop()
+
+
+@pytest.mark.parametrize(("index", "scene"), [*(("fake", scene) for scene in scenario.SCENES), *mutations.ON_AN_ENGINE])
 def test_a_scene_passes_with_all_filters_and_fails_without_any_of_its_own(
-    tmp_path: Path, index: str, scene: str
+    tmp_path: Path, index: str, scene: str, request: pytest.FixtureRequest
 ) -> None:
     """No filter changes anything where a tenant is alone. So those worlds are asked once, with all filters; a run
     without one asks only the world of all."""
-    named = run(tmp_path / "recorded", index, scene, kind=Recorded).named
+    engine = request.getfixturevalue("milvus_uri") if index == "milvus" else index
+    named = run(tmp_path / "recorded", engine, scene, kind=Recorded).named
     alone = {name: each.answers for name, each in named.items() if name != "all" and isinstance(each, Recorded)}
-    run(tmp_path / "all filters", index, scene, alone=alone)
+    run(tmp_path / "all filters", engine, scene, alone=alone)
     unnoticed = []
     for name in mutations.filters_of(index, scene):
         with mutations.without(name):
             try:
-                run(tmp_path / name, index, scene, alone=alone)
+                run(tmp_path / name, engine, scene, alone=alone)
             except Exception:
                 continue
         unnoticed.append(name)

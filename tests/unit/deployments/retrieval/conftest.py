@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.retrieval import milvus_connection
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.lite import LiteFolder
+from deployments.retrieval.embedded import index as embedded_index
+from deployments.retrieval.embedded.folder import IndexFolder
 from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
+from tests.support.milvus_server import LiteServer
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -80,51 +77,19 @@ def request_for() -> Request:
     return make
 
 
-class LiteServer:
-    """`milvus-lite server` in a process of its own, which can be stopped and started again on the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        arguments = ["server", "--data-dir", str(self._folder), "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "milvus_lite", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._process.poll() is None, "milvus-lite server ended"
-            time.sleep(0.1)
-        raise AssertionError("milvus-lite server did not start")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
 def lock_attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that this process has tried to lock from now on. It tries again soon."""
     attempts: list[str] = []
-    try_start = LiteFolder.try_start
+    try_lock = IndexFolder.try_lock
 
-    def counted(folder: LiteFolder) -> str | None:
-        uri = try_start(folder)
+    def counted(folder: IndexFolder) -> bool:
+        locked = try_lock(folder)
         attempts.append(str(folder.path))
-        return uri
+        return locked
 
-    monkeypatch.setattr(LiteFolder, "try_start", counted)
-    monkeypatch.setattr(milvus_connection, "LOCK_POLL_S", 0.01)
+    monkeypatch.setattr(IndexFolder, "try_lock", counted)
+    monkeypatch.setattr(embedded_index, "LOCK_POLL_S", 0.01)
     return attempts
 
 
@@ -150,13 +115,13 @@ def lite_server_at() -> Iterator[Callable[[Path], LiteServer]]:
         server.stop()
 
 
-@pytest.fixture(params=["fake", "milvus-lite", "milvus-server", "milvus-databases"])
+@pytest.fixture(params=["fake", "embedded", "milvus-server", "milvus-databases"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> RetrievalConfig:
     """Each engine, empty: a folder of its own, or a prefix of its own on the shared server."""
     match request.param:
         case "fake":
             return RetrievalConfig(backend="fake")
-        case "milvus-lite":
+        case "embedded":
             return RetrievalConfig(uri=str(tmp_path / "index"))
         case kind:
             server: LiteServer = request.getfixturevalue("lite_server")

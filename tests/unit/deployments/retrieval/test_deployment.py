@@ -9,7 +9,7 @@ import pytest
 from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
-from deployments.retrieval.lite import LiteFolder
+from deployments.retrieval.embedded.folder import IndexFolder
 from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus, VersionCopy
 from tests.support.waiting import until
 
@@ -51,27 +51,27 @@ async def test_a_replacement_is_healthy_while_its_predecessor_holds_the_folder(
     for attempts in range(2, 5):
         await until(lambda: len(lock_attempts) >= attempts)  # noqa: B023 - awaited in the same round
         await new.check_health()
-    assert await new.status() == StageStatus(False, "milvus-lite", detail="opening the index")
+    assert await new.status() == StageStatus(False, "embedded", detail="opening the index")
     assert not waiting.done()
     assert len(await old.search(request_for())) == 1
     old.__del__()
     assert len(await waiting) == 1
     await new.check_health()
-    assert await new.status() == StageStatus(True, "milvus-lite")
+    assert await new.status() == StageStatus(True, "embedded")
     new.__del__()
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_wait_of_others(
     tmp_path: Path, request_for: Request, lock_attempts: list[str]
 ) -> None:
-    holder = LiteFolder(str(tmp_path / "index"))
-    assert holder.try_start()
+    holder = IndexFolder(str(tmp_path / "index"))
+    assert holder.try_lock()
     retrieval = Retrieval(RetrievalConfig(uri=str(tmp_path / "index")))
     first, second = (asyncio.ensure_future(retrieval.search(request_for())) for _ in range(2))
     await until(lambda: len(lock_attempts) >= 2)
     first.cancel()
     await asyncio.sleep(0)
-    holder.stop()
+    holder.release()
     assert await second == []
     retrieval.__del__()
 
@@ -79,8 +79,8 @@ async def test_a_caller_that_gives_up_does_not_end_the_wait_of_others(
 async def test_a_folder_that_stays_locked_makes_the_replica_unhealthy_until_it_is_free(
     tmp_path: Path, request_for: Request
 ) -> None:
-    holder = LiteFolder(str(tmp_path / "index"))
-    assert holder.try_start()
+    holder = IndexFolder(str(tmp_path / "index"))
+    assert holder.try_lock()
     retrieval = Retrieval(RetrievalConfig(uri=str(tmp_path / "index"), lock_timeout_s=0.2))
     with pytest.raises(StageUnavailable, match="locked"):
         await retrieval.search(request_for())
@@ -89,7 +89,7 @@ async def test_a_folder_that_stays_locked_makes_the_replica_unhealthy_until_it_i
     status = await retrieval.status()
     assert not status.ready
     assert "locked" in (status.detail or "")
-    holder.stop()
+    holder.release()
     assert await retrieval.search(request_for()) == []
     await retrieval.check_health()
     retrieval.__del__()

@@ -1,11 +1,10 @@
-"""Rendered filters mean on a real engine what `filters.matches` says."""
+"""Filters mean on each real engine what `filters.matches` says."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import InvalidRequest
 from deployments.filters import And, Comparison, Filter, Not, Or, matches
+from deployments.retrieval.base import create
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.filter_expression import (
     document_expression,
@@ -22,7 +22,6 @@ from deployments.retrieval.filter_expression import (
     scope_expression,
     versions_expression,
 )
-from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import (
     DocumentVersion,
     EmbedderInfo,
@@ -91,9 +90,9 @@ def metadata_of_every_kind() -> Iterator[dict[str, Any]]:
 
 
 class Corpus:
-    """Passages whose metadata holds every kind of value, in a milvus-lite folder."""
+    """Passages whose metadata holds every kind of value, in an index."""
 
-    def __init__(self, folder: Path, entry: Callable[..., IndexEntry], embedder: EmbedderInfo) -> None:
+    def __init__(self, config: RetrievalConfig, entry: Callable[..., IndexEntry], embedder: EmbedderInfo) -> None:
         self.entries = [
             entry(
                 str(n),
@@ -105,7 +104,7 @@ class Corpus:
             for n, metadata in enumerate(metadata_of_every_kind())
         ]
         self.runner = asyncio.Runner()
-        self.index = MilvusIndex(RetrievalConfig(uri=str(folder)))
+        self.index = create(config)
         self.runner.run(self.index.open())
         self.runner.run(self.index.upsert(embedder, self.entries))
 
@@ -130,13 +129,14 @@ def accepts(filter: Filter, passage: Passage) -> bool:
     )
 
 
+@pytest.mark.parametrize("config", ["embedded", "milvus-server"], indirect=True)
 def test_an_engine_agrees_with_matches(
-    tmp_path: Path,
+    config: RetrievalConfig,
     entry: Callable[..., IndexEntry],
     embedder: EmbedderInfo,
     request_for: Callable[..., RetrievalRequest],
 ) -> None:
-    corpus = Corpus(tmp_path / "index", entry, embedder)
+    corpus = Corpus(config, entry, embedder)
     limit = len(corpus.entries)
 
     @settings(max_examples=100)

@@ -1,4 +1,4 @@
-"""What every index must do, run against the fake, a milvus-lite folder and a Milvus server."""
+"""What every index must do, run against the fake, the embedded index and a Milvus server."""
 
 from __future__ import annotations
 
@@ -340,6 +340,14 @@ async def test_another_embedders_index_is_refused_and_both_are_named(
     await index.upsert(replace(embedder, fingerprint="f2", dimension=2), [entry("new", (0, 1))])
     assert ids(await index.search(request_for((0, 1), fingerprint="f2"))) == ["new"]
     assert ids(await index.search(request_for())) == ["1"]
+
+
+async def test_what_others_have_makes_no_mismatch(
+    index: Index, embedder: EmbedderInfo, entry: Entry, request_for: Request
+) -> None:
+    other = replace(embedder, fingerprint="f2")
+    await index.upsert(other, [entry("1", tenant_id="other"), entry("2", owner="ivo")])
+    assert await index.search(request_for(user_id="ana")) == []
 
 
 async def test_an_index_emptied_of_our_embedders_passages_refuses_too(

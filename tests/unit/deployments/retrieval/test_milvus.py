@@ -1,14 +1,10 @@
-"""What only the real engine has: a folder's lock, other processes, a server that comes and goes."""
+"""What only a Milvus server has: it may be slow, away, and come back."""
 
 from __future__ import annotations
 
 import asyncio
-import pickle
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,62 +17,11 @@ from deployments.errors import StageUnavailable
 from deployments.filters import parse
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.lite import LiteFolder
 from deployments.retrieval.milvus import MilvusIndex
 from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, VisibleVersions
-from tests.support.waiting import until
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
-
-HOLDER = """
-import sys
-from milvus_lite.db import MilvusLite
-database = MilvusLite(sys.argv[1])
-print("held", flush=True)
-sys.stdin.read()
-database.close()
-"""
-
-
-class Holder:
-    """Another process that holds a folder until it is told to let go, or killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"held\n"
-
-    def release(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def holder(folder: Path) -> Iterator[Holder]:
-    holder = Holder(folder)
-    yield holder
-    holder.end()
 
 
 @pytest.fixture
@@ -101,113 +46,10 @@ def within(seconds: float, index: MilvusIndex) -> None:
     index._config = index._connection._config = config
 
 
-@pytest.mark.parametrize("end", [Holder.release, Holder.kill], ids=["released", "killed"])
-async def test_opening_waits_for_the_holder_of_the_folder(
-    folder: Path,
-    holder: Holder,
-    opened: Callable[[RetrievalConfig], Any],
-    end: Callable[[Holder], None],
-    lock_attempts: list[str],
-) -> None:
-    opening = asyncio.ensure_future(opened(RetrievalConfig(uri=str(folder))))
-    await until(lambda: len(lock_attempts) >= 3)
-    assert not opening.done()
-    end(holder)
-    index = await opening
-    await index.check()
-
-
-async def test_a_folder_that_stays_locked_is_named(
-    folder: Path, holder: Holder, opened: Callable[[RetrievalConfig], Any]
-) -> None:
-    with pytest.raises(StageUnavailable) as caught:
-        await opened(RetrievalConfig(uri=str(folder), lock_timeout_s=0.3))
-    assert str(folder) in caught.value.message
-    assert "lock_timeout_s" in caught.value.message
-
-
-async def test_an_attempt_after_a_failed_one_succeeds(folder: Path, holder: Holder) -> None:
-    index = MilvusIndex(RetrievalConfig(uri=str(folder), lock_timeout_s=0.3))
-    with pytest.raises(StageUnavailable):
-        await index.open()
-    holder.release()
-    holder.process.wait()
-    await index.open()
-    await index.check()
-    index.close()
-
-
-async def test_closing_releases_the_folder_and_keeps_its_passages(
-    folder: Path,
-    opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
-    entry: Entry,
-    request_for: Request,
-) -> None:
-    config = RetrievalConfig(uri=str(folder), lock_timeout_s=0.3)
-    first = await opened(config)
-    await first.upsert(embedder, [entry("a")])
-    with pytest.raises(StageUnavailable, match="locked"):
-        await opened(config)
-    first.close()
-    second = await opened(config)
-    assert len(await second.search(request_for())) == 1
-    with pytest.raises(StageUnavailable, match="closed"):
-        await first.search(request_for())
-
-
-async def test_what_was_written_outlives_a_killed_process(
-    folder: Path,
-    opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
-    entry: Entry,
-    request_for: Request,
-) -> None:
-    script = """
-import asyncio, os, signal, sys, pickle
-from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.milvus import MilvusIndex
-embedder, entries = pickle.load(sys.stdin.buffer)
-async def main():
-    index = MilvusIndex(RetrievalConfig(uri=sys.argv[1]))
-    await index.open()
-    await index.upsert(embedder, entries)
-    await index.delete("t", "doc-1")
-    os.kill(os.getpid(), signal.SIGKILL)
-asyncio.run(main())
-"""
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", script, str(folder)],
-        input=pickle.dumps((embedder, [entry("1"), entry("2")])),
-        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
-        check=False,
-    )
-    assert ended.returncode == -signal.SIGKILL
-    index = await opened(RetrievalConfig(uri=str(folder)))
-    assert [candidate.passage.id for candidate in await index.search(request_for())] == ["2"]
-
-
-async def test_searches_beside_writes_always_see_every_passage(
-    folder: Path,
-    opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
-    entry: Entry,
-    request_for: Request,
-) -> None:
-    index = await opened(RetrievalConfig(uri=str(folder)))
-    await index.upsert(embedder, [entry(str(n)) for n in range(20)])
-    writes = asyncio.gather(*(index.upsert(embedder, [entry(f"new-{n}")]) for n in range(10)))
-    while not writes.done():
-        found = {candidate.passage.id for candidate in await index.search(request_for(lexical={10: 1.0}))}
-        assert {str(n) for n in range(20)} <= found
-    await writes
-
-
 async def test_a_call_that_takes_too_long_is_given_up(
-    folder: Path, opened: Callable[[RetrievalConfig], Any], monkeypatch: pytest.MonkeyPatch
+    lite_server: Any, opened: Callable[[RetrievalConfig], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = await opened(RetrievalConfig(uri=str(folder)))
+    index = await opened(RetrievalConfig(uri=lite_server.uri))
     within(0.5, index)
     stuck = threading.Event()
     monkeypatch.setattr(index, "_collections", stuck.wait)
@@ -216,31 +58,11 @@ async def test_a_call_that_takes_too_long_is_given_up(
     stuck.set()
 
 
-async def test_before_open_nothing_is_served(folder: Path, request_for: Request) -> None:
-    index = MilvusIndex(RetrievalConfig(uri=str(folder)))
+async def test_before_open_nothing_is_served(request_for: Request) -> None:
+    index = MilvusIndex(RetrievalConfig(uri="http://127.0.0.1:1"))
     with pytest.raises(StageUnavailable, match="not open"):
         await index.search(request_for())
     index.close()
-
-
-async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    index = MilvusIndex(RetrievalConfig(uri=str(tmp_path / "file" / "index")))
-    with pytest.raises(StageUnavailable, match="file"):
-        await index.open()
-    index.close()
-
-
-def test_a_lite_folder_is_served_once(folder: Path) -> None:
-    first, second = LiteFolder(str(folder)), LiteFolder(str(folder))
-    uri = first.try_start()
-    assert uri is not None
-    assert first.try_start() == uri
-    assert second.try_start() is None
-    first.stop()
-    first.stop()
-    assert second.try_start() is not None
-    second.stop()
 
 
 async def test_an_unreachable_server_is_unavailable_and_named() -> None:

@@ -62,6 +62,6 @@ async def test_writers_at_once_on_a_milvus_lite_server_lose_nothing(
     assert len(await index.search(request_for(tenant_id="writers", limit=100))) == 48
 
 
-def test_a_milvus_lite_folder_has_no_databases() -> None:
+def test_the_embedded_index_has_no_databases() -> None:
     with pytest.raises(ValidationError, match="own_databases needs a Milvus server"):
         RetrievalConfig(own_databases=("acme",))
