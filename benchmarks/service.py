@@ -54,7 +54,8 @@ class Service:
         end = time.monotonic() + timeout_s
         while not (self.data_dir / "service.json").exists():
             if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the service did not start; see {self.data_dir / 'up.log'}")
+                log = (self.data_dir / "up.log").read_text(errors="replace")  # it is removed with the folder
+                raise RuntimeError(f"the service did not start:\n{log}")
             time.sleep(0.1)
 
     def rss_mb(self) -> float:
