@@ -98,6 +98,12 @@ def test_an_index_is_opened_by_the_embedder_that_made_it(tmp_path: Path) -> None
         up._check_models(args(tmp_path, passage_prompt="x"))
 
 
+def test_an_index_of_an_earlier_release_is_not_silently_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "milvus.db").mkdir()
+    with pytest.raises(CliError, match=r"milvus.db is not an index that this release reads.* hand in the documents"):
+        up._check_models(args(tmp_path))
+
+
 def test_the_embedder_of_the_first_start_stays_on_record(tmp_path: Path) -> None:
     up._remember_embedder(args(tmp_path))
     first = (tmp_path / "models.json").read_text()
