@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -162,6 +162,14 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Similarities:
+    """The cosine of each sentence's vector with a question's, in order, by the embedder named `model`."""
+
+    cosines: tuple[float, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetrievalRequest:
     """A question's dense vector and terms, and the scope of who asks. Each half gives at most `limit` candidates.
 
@@ -219,12 +227,34 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CitedSpan:
+    """Characters `start` to `end` of an answer rest on the passages with these numbers, from 1."""
+
+    numbers: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next text of an answer. Only the last delta of a stream has `finish_reason` and `usage`."""
+    """The next text of an answer. Only the last delta of a stream has `finish_reason`, `usage` and `confidence`.
+
+    `citations` are those that end in this text; None from an engine that only writes their markers. `confidence` is the
+    probability, from 0 to 1, that the answer answers the question, None where the engine cannot tell. `degraded` names
+    the stages that the engine did without.
+    """
 
     text: str
     finish_reason: Literal["stop", "length", "cancelled", "no_answer"] | None = None
     usage: Usage | None = None
+    citations: tuple[CitedSpan, ...] | None = None
+    confidence: float | None = None
+    degraded: tuple[str, ...] = ()
+
+    def joined(self, following: TextDelta) -> TextDelta:
+        """This delta and the one after it as one."""
+        citations = None if following.citations is None else (*(self.citations or ()), *following.citations)
+        return replace(following, text=self.text + following.text, citations=citations)
 
 
 @dataclass(frozen=True, slots=True)

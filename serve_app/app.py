@@ -58,7 +58,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
     engine = availability.resolve(args.generation)
-    generation = _generation(engine, scale.get("generation", {}))
+    generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
         EmbeddingHandle(embedding),
@@ -101,9 +101,10 @@ def _limiter(args: AppArgs) -> DeploymentActorConfig:
     )
 
 
-def _generation(config: GenerationConfig, scale: Mapping[str, Any]) -> Application:
+def _generation(config: GenerationConfig, embedding: EmbeddingHandle, scale: Mapping[str, Any]) -> Application:
     if config.engine == "vllm":
         from deployments.generation import vllm  # imports ray.serve.llm, seconds that other engines need not wait
 
         return vllm.build(config, scale)
-    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config)
+    scorer = (embedding,) if config.engine == "extractive" else ()
+    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config, *scorer)

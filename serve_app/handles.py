@@ -38,6 +38,7 @@ from deployments.types import (
     Language,
     Passage,
     RetrievalRequest,
+    Similarities,
     StageStatus,
     TextDelta,
     TextKind,
@@ -87,7 +88,7 @@ async def call(stage: str, response: Awaitable[T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingHandle:
-    """Port of the pipeline (questions) and of ingestion (passages)."""
+    """Port of the pipeline (questions), of ingestion (passages) and of the extractive engine (sentences)."""
 
     handle: DeploymentHandle[Any]
 
@@ -96,6 +97,9 @@ class EmbeddingHandle:
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
         return await call("embedding", self.handle.embed.remote(list(texts), "passage"))
+
+    async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
+        return await call("embedding", self.handle.similarities.remote(question, list(sentences)))
 
     async def describe(self) -> EmbedderInfo:
         return await call("embedding", self.handle.describe.remote())

@@ -138,8 +138,9 @@ def _pipeline(
     stages: StageHandles, database: Database, config: ApiConfig, generation: GenerationConfig, prompt: PromptConfig
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
+    embedder = EmbeddingHandle(stages["embedding"])
     return Pipeline(
-        embedder=EmbeddingHandle(stages["embedding"]),
+        embedder=embedder,
         lexical=LexicalStatistics(database),
         visibility=Visibility(database),
         retriever=RetrievalHandle(stages["retrieval"]),
@@ -148,7 +149,7 @@ def _pipeline(
         context_tokens=generation.context_tokens,
         embedding_s=config.embedding_s,
         reranking_s=config.reranking_s,
-        fallback=Extractive(generation) if config.fallback == "extractive" else None,
+        fallback=Extractive(generation, embedder) if config.fallback == "extractive" else None,
         prefixes=PromptPrefixCache(prompt) if generation.engine == "vllm" else None,
     )
 

@@ -20,7 +20,16 @@ from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.startup import gc_paused
-from deployments.types import EmbedderIdentity, EmbedderInfo, Embeddings, Matrix, StageStatus, TextKind, Vector
+from deployments.types import (
+    EmbedderIdentity,
+    EmbedderInfo,
+    Embeddings,
+    Matrix,
+    Similarities,
+    StageStatus,
+    TextKind,
+    Vector,
+)
 
 PASSAGE_NICENESS = 10
 """What passages' threads add to the process's niceness. On Linux' scale 19 is the lowest priority."""
@@ -45,6 +54,8 @@ class Embedding:
             }
             for batches in self._batches.values():
                 batches.warm_up()
+            # Not among questions, which must not wait for these, nor among passages, which may keep an answer waiting.
+            self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         """The texts' unit vectors, shape (texts, dimension), in order.
@@ -52,15 +63,16 @@ class Embedding:
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
         """
-        self._check(texts)
+        vectors = await self._vectors(self._batches[kind], texts)
         info = self._embedder.info
-        try:
-            vectors = await self._batches[kind].vectors(texts)
-        except RagError:
-            raise
-        except Exception as error:
-            raise StageUnavailable(f"embedding.model {info.model!r} failed: {error}") from error
         return Embeddings(vectors, info.fingerprint, info.languages)
+
+    async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
+        """How near each sentence is to the question. Raises what `embed` raises."""
+        question_vector, sentence_vectors = await asyncio.gather(
+            self._vectors(self._batches["query"], [question]), self._vectors(self._sentences, sentences)
+        )
+        return Similarities(tuple((sentence_vectors @ question_vector[0]).tolist()), self._embedder.info.model)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         """Tokens that the model reads for each text, special ones and a prompt's included.
@@ -94,6 +106,15 @@ class Embedding:
     @property
     def _failed(self) -> bool:
         return any(batches.last_pass_failed for batches in self._batches.values())
+
+    async def _vectors(self, batches: _KindBatcher, texts: Sequence[str]) -> Matrix:
+        self._check(texts)
+        try:
+            return await batches.vectors(texts)
+        except RagError:
+            raise
+        except Exception as error:
+            raise StageUnavailable(f"embedding.model {self._embedder.info.model!r} failed: {error}") from error
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._config.max_texts:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, assert_never
 
 from deployments.generation.config import GenerationConfig
-from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
+from deployments.types import GenerationLoad, GenerationRequest, Similarities, StageStatus, TextDelta
 
 
 class Engine(Protocol):
@@ -37,13 +37,22 @@ class Engine(Protocol):
     async def status(self) -> StageStatus: ...
 
 
-def create(config: GenerationConfig) -> Engine:
-    """The configured engine. Raises ValueError for vLLM, which has a deployment of its own (`vllm.py`)."""
+class SentenceScorer(Protocol):
+    async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
+        """How near each sentence is in meaning to the question. Raises Unavailable."""
+        ...
+
+
+def create(config: GenerationConfig, scorer: SentenceScorer | None = None) -> Engine:
+    """The configured engine. The extractive one goes by terms alone without a `scorer`; others need none.
+
+    Raises ValueError for vLLM, which has a deployment of its own (`vllm.py`).
+    """
     match config.engine:
         case "extractive":
             from deployments.generation.extractive import ExtractiveEngine
 
-            return ExtractiveEngine(config)
+            return ExtractiveEngine(config, scorer)
         case "fake":
             from deployments.generation.fake import FakeEngine
 

@@ -24,7 +24,7 @@ from typing import cast
 
 from deployments.errors import StageUnavailable
 from deployments.tasks import spawn_detached
-from deployments.types import TextDelta, Usage
+from deployments.types import CitedSpan, TextDelta, Usage
 
 NUMBER_BYTES, MAC_BYTES = 8, 16
 MAX_DELTA_BYTES = 2**20
@@ -179,8 +179,7 @@ class Answer:
     def put(self, delta: TextDelta, sender: asyncio.WriteTransport | None = None) -> None:
         """Add a delta. `sender` is the connection that it came by."""
         self._sender = sender
-        waiting = self._delta.text if self._delta is not None else ""
-        self._delta = TextDelta(waiting + delta.text, delta.finish_reason, delta.usage)
+        self._delta = self._delta.joined(delta) if self._delta is not None else delta
         self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -257,10 +256,24 @@ class _ReplicaConnection(asyncio.Protocol):
 
 
 def _frame(ticket: bytes, delta: TextDelta) -> bytes:
-    body = json.dumps([delta.text, delta.finish_reason, delta.usage and astuple(delta.usage)]).encode()
+    body = json.dumps(astuple(delta) if _has_more_than_text(delta) else [delta.text]).encode()
     return _HEAD.pack(len(body), ticket) + body
 
 
+def _has_more_than_text(delta: TextDelta) -> bool:
+    return delta.finish_reason is not None or delta.citations is not None
+
+
 def _decode(body: bytes | bytearray) -> TextDelta:
-    text, finish_reason, usage = json.loads(body)
-    return TextDelta(text, finish_reason, usage and Usage(*usage))
+    text, *more = json.loads(body)
+    if not more:
+        return TextDelta(text)
+    finish_reason, usage, citations, confidence, degraded = more
+    return TextDelta(
+        text,
+        finish_reason,
+        usage and Usage(*usage),
+        None if citations is None else tuple(CitedSpan(tuple(numbers), *span) for numbers, *span in citations),
+        confidence,
+        tuple(degraded),
+    )

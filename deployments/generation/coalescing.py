@@ -51,8 +51,7 @@ class _Buffer:
         try:
             async with aclosing(deltas):
                 async for delta in deltas:
-                    text = self._delta.text + delta.text if self._delta else delta.text
-                    self._delta = TextDelta(text, delta.finish_reason, delta.usage)
+                    self._delta = self._delta.joined(delta) if self._delta else delta
                     self._changed.set()
         finally:
             self._ended = True

@@ -61,9 +61,16 @@ class GenerationConfig(Config):
     engine_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="further vLLM engine arguments; those named above are refused here"
     )
-    max_sentences: int = Field(3, ge=1, le=10, description="sentences the extractive engine may quote")
-    min_coverage: float = Field(
-        0.4, gt=0, le=1, description="share of the question's weighted terms that a quoted sentence's passage must hold"
+    max_words: int = Field(120, ge=10, le=1_000, description="words that the extractive engine may quote")
+    max_sentences: int = Field(8, ge=1, le=50, description="sentences and list items that it may quote")
+    max_candidates: int = Field(
+        48, ge=1, le=512, description="sentences that it compares with the question; their vectors take its time"
+    )
+    similarity_s: float = Field(
+        5.0, gt=0, description="how long it waits for these vectors; late or down, it goes by terms alone"
+    )
+    sure_from: float = Field(
+        0.46, ge=0, le=1, description="confidence below which it says that it is not sure (finish reason no_answer)"
     )
     tombstone_s: float = Field(30.0, gt=0, description="how long an abort that came before its request is remembered")
     max_tombstones: int = Field(10_000, ge=1)

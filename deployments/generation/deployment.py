@@ -16,9 +16,9 @@ from deployments.types import GenerationLoad, GenerationRequest, StageStatus, Te
 class Generation:
     """One engine. Errors are those of `base.Engine`."""
 
-    def __init__(self, config: GenerationConfig) -> None:
+    def __init__(self, config: GenerationConfig, scorer: base.SentenceScorer | None = None) -> None:
         self._config = config
-        self._engine = base.create(config)
+        self._engine = base.create(config, scorer)
         self._active_answers = 0
         self._outbox = Outbox()
 

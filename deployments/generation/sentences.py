@@ -13,26 +13,37 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from deployments.generation.lists import split_list
+from deployments.generation.references import ends_in_reference
 from deployments.types import Language
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`text` has no markup and single spaces only. `heading` is the nearest heading above it, or empty."""
+    """`text` has no markup and single spaces only. `heading` is the nearest heading above it, or empty.
+
+    `openings` are the lines that open the lists that it is an item of, outermost first; a table's row has its header.
+    """
 
     text: str
     heading: str
+    openings: tuple[str, ...] = ()
 
 
 def split_sentences(text: str, language: Language) -> list[Sentence]:
     """The sentences of a passage in reading order. A list item or table row is a sentence, a heading is not."""
     sentences: list[Sentence] = []
-    heading = ""
+    heading = opening = ""
     for block in _blocks(text):
         if block.is_heading:
-            heading = block.text
+            heading, opening = block.text, ""
             continue
-        sentences.extend(Sentence(sentence, heading) for sentence in _split(block.text, language))
+        openings = (opening,) if block.is_item and opening else ()
+        for sentence in _split(block.text, language):
+            sentences.extend(Sentence(part.text, heading, (*openings, *part.openings)) for part in split_list(sentence))
+        if not block.is_item:
+            last = sentences[-1].text if sentences else ""
+            opening = last if block.is_header or last.endswith(":") else ""
     return sentences
 
 
@@ -60,8 +71,12 @@ _REFERENCE_NUMBER = re.compile(r"\s*\[[\s^]*\d+(?:\s*[,–-]\s*\d+)*\s*\](?:\([^
 
 @dataclass(frozen=True, slots=True)
 class _Block:
+    """`is_item`: of a list, or a row below a table's header. `is_header`: a table's."""
+
     text: str
     is_heading: bool = False
+    is_item: bool = False
+    is_header: bool = False
 
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$")
@@ -69,36 +84,42 @@ _LIST_ITEM = re.compile(r"\s*[-*+•]\s+(.*)")
 _NUMBERED_ITEM = re.compile(r"\s*(\d{1,3})[.)]\s+\S")
 _QUOTE = re.compile(r"\s{0,3}(?:>\s?)+")
 _TABLE_ROW = re.compile(r"\s*\|(.*)\|\s*$")
+_ARTICLE_LINE = re.compile(r"\s*\W{0,3}(?:članak|article|§)\s*\d{1,4}\s?[a-z]?\W{0,4}$", re.IGNORECASE)
 
 
 def _blocks(text: str) -> Iterator[_Block]:
     """Paragraphs with their soft line breaks undone, list items, table rows and headings."""
-    lines: list[str] = []
+    paragraph_lines: list[str] = []
+    is_item = False
 
     def paragraph() -> Iterator[_Block]:
-        joined = plain(" ".join(lines))
-        lines.clear()
+        joined = plain(" ".join(paragraph_lines))
+        paragraph_lines.clear()
         if joined:
-            yield _Block(joined)
+            yield _Block(joined, is_item=is_item)
 
-    for quoted_line in _without_code(text):
-        line = _QUOTE.sub("", quoted_line, count=1)
+    lines = [_QUOTE.sub("", line, count=1) for line in _without_code(text)]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         heading, item, row = _HEADING.match(line), _LIST_ITEM.match(line), _TABLE_ROW.match(line)
         if not line.strip() or _is_rule(line):
             yield from paragraph()
-        elif heading:
+            is_item = False
+        elif heading or _is_article_line(line):
             yield from paragraph()
-            yield _Block(plain(heading[1]), is_heading=True)
+            is_item = False
+            yield _Block(plain(heading[1] if heading else line), is_heading=True)
         elif row:
             yield from paragraph()
             cells = plain(" | ".join(filter(None, (cell.strip() for cell in row[1].split("|")))))
+            is_header = _is_rule(following)
             if cells:
-                yield _Block(cells)
-        elif item or _is_numbered_item(line, lines):
+                yield _Block(cells, is_item=not is_header, is_header=is_header)
+        elif item or _is_numbered_item(line, paragraph_lines):
             yield from paragraph()
-            lines.append(item[1] if item else line)
+            is_item = True
+            paragraph_lines.append(item[1] if item else line)
         else:
-            lines.append(line)
+            paragraph_lines.append(line)
     yield from paragraph()
 
 
@@ -120,6 +141,11 @@ def _without_code(text: str) -> list[str]:
         is_code = has_text and all(line.startswith(("    ", "\t")) for line in block_lines)
         kept.extend([""] if is_code and not _LIST_ITEM.match(block_lines[0]) else block_lines)
     return kept
+
+
+def _is_article_line(line: str) -> bool:
+    """Whether a line holds nothing but an article's number: a heading, in texts that mark none."""
+    return _ARTICLE_LINE.match(line) is not None
 
 
 def _is_rule(line: str) -> bool:
@@ -162,11 +188,6 @@ _NEVER_END = frozenset(
 _MAY_END = frozenset(re.findall(r"\S+", "d.o.o d.d j.d.o.o itd sl dr etc inc ltd co corp a.m p.m i.dr u.s u.k e.u n.n"))
 """Abbreviations that end a sentence when a capital letter follows."""
 
-_REFERENCE = re.compile(
-    r"(?:član(?:ak|ka|ku|kom|ci|cima|aka)|stav(?:ak|ka|ku|kom|ci|cima|aka)|točk[aeiou]\w*|alinej\w*|poglavlj\w*|odjelj\w*"
-    r"|glav[aeiou]|prilog\w*|broj\w*|čl|st|toč|br|articles?|sections?|paragraphs?|points?|i|ili|do|od|and|or|to|-|–)[.,]?$",
-    re.IGNORECASE,
-)
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d$")
 _ROMAN = re.compile(r"[IVXLC]+$")
 
@@ -221,7 +242,7 @@ def _ends(text: str, start: int, match: re.Match[str], language: Language) -> bo
 
 def _number_ends(number: str, before: str, following: str, language: Language) -> bool:
     """Whether the full stop after a number ends the sentence. Else it makes an ordinal, a date or a list number."""
-    if not before or following[:1].isdigit() or _REFERENCE.match(before):
+    if not before or following[:1].isdigit() or ends_in_reference(before):
         return False
     if language == "en":
         return True

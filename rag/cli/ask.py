@@ -166,7 +166,9 @@ def _print_facts(console: Console, complete: Mapping[str, Any]) -> None:
     total = complete["timings"].get("total")
     took = f" in {total / 1000:.1f} s" if total is not None else ""
     degraded = f"; without {', '.join(complete['degraded'])}" if complete["degraded"] else ""
-    console.print(f"\nanswered by {by}{took}{degraded}", style="dim", markup=False, highlight=False)
+    confidence = complete.get("confidence")
+    sure = f"; {confidence:.0%} sure" if confidence is not None else ""
+    console.print(f"\nanswered by {by}{took}{sure}{degraded}", style="dim", markup=False, highlight=False)
 
 
 def _heading(number: int, result: Mapping[str, Any]) -> str:

@@ -67,13 +67,16 @@ class Complete:
     """Also `sources`, `first_token` and `total`: milliseconds from the start of the query to these moments."""
     finish_reason: str
     """`stop`: the answer is complete. `length`: it reached `max_tokens`. `cancelled`: the query was cancelled.
-    `no_answer`: the passages hold no answer."""
+    `no_answer`: the passages hold no answer, or none that is sure; its text then says so."""
     engine: str
     """The name of the generation backend, for example `vllm`."""
     model: str | None
     """The name of the model. None if the backend has none."""
     degraded: tuple[str, ...] = field(default=())
     """The stages that failed and were skipped or replaced, in the order in which they failed."""
+    confidence: float | None = None
+    """The probability that the answer answers the question, from 0 to 1. None if the engine cannot tell: only the
+    extractive engine can."""
 
 
 @dataclass(frozen=True, slots=True)

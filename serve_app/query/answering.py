@@ -30,9 +30,9 @@ async def stream_answer(run: QueryRun, prompt: Prompt, generators: Sequence[Gene
             if delta.text:
                 run.stopwatch.mark_once("first_token")
                 yield Chunk(query_id, delta.text)
-                for span in scanner.feed(delta.text):
-                    passage_ids = tuple(prompt.passages[number - 1].id for number in span.numbers)
-                    yield Citation(query_id, passage_ids, span.start, span.end)
+            for span in scanner.feed(delta.text) if delta.citations is None else delta.citations:
+                passage_ids = tuple(prompt.passages[number - 1].id for number in span.numbers)
+                yield Citation(query_id, passage_ids, span.start, span.end)
     run.is_complete = True
     yield _complete(run, delta, status)
 
@@ -104,5 +104,6 @@ def _complete(run: QueryRun, last: TextDelta, status: StageStatus) -> Complete:
         finish_reason=last.finish_reason or "stop",
         engine=status.engine,
         model=status.model if is_fallback else run.query.model or status.model,
-        degraded=run.degraded.stages,
+        degraded=tuple(dict.fromkeys((*run.degraded.stages, *last.degraded))),
+        confidence=last.confidence,
     )

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from deployments.types import CitedSpan
 
 _MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _SENTENCE_START = re.compile(r"(?:[.!?…:]\s+|\n\s*)(?=\S)")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Characters `start` to `end` of the answer are supported by the passages with these numbers, from 1."""
-
-    numbers: tuple[int, ...]
-    start: int
-    end: int
 
 
 class CitationScanner:
@@ -29,18 +21,18 @@ class CitationScanner:
         self._passages = passages
         self._answer = ""
         self._scanned = 0
-        self._last: Span | None = None
+        self._last: CitedSpan | None = None
         self._last_marker_end = 0
 
-    def feed(self, text: str) -> Sequence[Span]:
+    def feed(self, text: str) -> Sequence[CitedSpan]:
         self._answer += text
-        found: list[Span] = []
+        found: list[CitedSpan] = []
         for marker in _MARKER.finditer(self._answer, self._scanned):
             self._scanned = marker.end()
             start, end = self._sentence_before(marker.start())
             self._last_marker_end = marker.end()
             numbers = tuple(number for number in map(int, marker[1].split(",")) if 1 <= number <= self._passages)
-            self._last = Span(numbers, start, end)
+            self._last = CitedSpan(numbers, start, end)
             if numbers:
                 found.append(self._last)
         return found

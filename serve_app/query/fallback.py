@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+from deployments.generation.base import SentenceScorer
 from deployments.generation.config import GenerationConfig
 from deployments.generation.extractive import ExtractiveEngine
 from deployments.types import GenerationRequest, StageStatus, TextDelta
@@ -12,8 +13,8 @@ from deployments.types import GenerationRequest, StageStatus, TextDelta
 class Extractive:
     """Quotes from the passages. It ends at once, so an abort has nothing to do."""
 
-    def __init__(self, config: GenerationConfig) -> None:
-        self._engine = ExtractiveEngine(config)
+    def __init__(self, config: GenerationConfig, scorer: SentenceScorer | None = None) -> None:
+        self._engine = ExtractiveEngine(config, scorer)
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         return self._engine.generate(request)

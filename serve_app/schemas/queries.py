@@ -69,6 +69,9 @@ class Answer(ResponseModel):
     engine: str
     model: str | None
     degraded: list[str] = Field(description="stages that were skipped or replaced")
+    confidence: float | None = Field(
+        description="the probability that the answer answers the question; null if the engine cannot tell"
+    )
 
     @classmethod
     def of(cls, text: str, sources: Iterable[Source], citations: Iterable[Citation], complete: Complete) -> Self:
@@ -84,6 +87,7 @@ class Answer(ResponseModel):
             engine=complete.engine,
             model=complete.model,
             degraded=list(complete.degraded),
+            confidence=complete.confidence,
         )
 
 

@@ -50,6 +50,7 @@ _ANSWER = {
     "finish_reason": "stop",
     "engine": "vllm",
     "model": "Qwen/Qwen3-8B",
+    "confidence": None,
 }
 _FOUND = {
     "query_id": _ID,

@@ -41,6 +41,7 @@ async def test_the_same_as_one_json_object(api: Api) -> None:
     assert answer["citations"] == [{"sources": ["p1"], "start": 0, "end": 15}]
     assert [s["id"] for s in answer["sources"]] == ["p1", "p2", "p3", "p4", "p5"]
     assert (answer["finish_reason"], answer["degraded"], answer["model"]) == ("stop", [], "none")
+    assert answer["confidence"] is None
     assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 2, "cached_tokens": 0}
 
 

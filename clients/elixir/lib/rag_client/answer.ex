@@ -1,5 +1,9 @@
 defmodule RagClient.Answer do
-  @moduledoc "A whole answer: what a stream's messages come to. `sources` and `citations` are as on the wire."
+  @moduledoc """
+  A whole answer: what a stream's messages come to. `sources` and `citations` are as on the wire.
+
+  `confidence` is the probability, from 0 to 1, that the answer answers the question; nil if the engine cannot tell.
+  """
 
   @type t :: %__MODULE__{
           query_id: String.t(),
@@ -11,7 +15,8 @@ defmodule RagClient.Answer do
           degraded: [String.t()],
           finish_reason: String.t(),
           engine: String.t(),
-          model: String.t() | nil
+          model: String.t() | nil,
+          confidence: float | nil
         }
 
   defstruct [
@@ -19,6 +24,7 @@ defmodule RagClient.Answer do
     :finish_reason,
     :engine,
     :model,
+    :confidence,
     text: "",
     sources: [],
     citations: [],
@@ -46,7 +52,8 @@ defmodule RagClient.Answer do
         degraded: complete["degraded"] || [],
         finish_reason: complete["finish_reason"],
         engine: complete["engine"],
-        model: complete["model"]
+        model: complete["model"],
+        confidence: complete["confidence"]
     }
   end
 end

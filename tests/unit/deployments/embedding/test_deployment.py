@@ -107,6 +107,26 @@ async def test_a_question_waits_for_no_passage(embedding: Embedding, watched: Wa
     await asyncio.gather(asking, ingesting)
 
 
+async def test_sentences_are_compared_beside_questions_and_passages(
+    embedding: Embedding, watched: Watched, config: EmbeddingConfig
+) -> None:
+    question, sentences = "two words", ["two words", "other", "one of two"]
+    vectors = embed(FakeEmbedder(config), [question, *sentences])
+    watched.may_go.clear()
+    ingesting = asyncio.create_task(embedding.embed(["a"], "passage"))
+    asking = asyncio.create_task(embedding.embed(["b"], "query"))
+    for _ in range(2):
+        await asyncio.to_thread(watched.entered.acquire)
+    comparing = asyncio.create_task(embedding.similarities(question, sentences))
+    await asyncio.to_thread(watched.entered.acquire)
+    assert watched.calls[-1][0] in sentences
+    watched.may_go.set()
+    found = await comparing
+    assert found.cosines == pytest.approx((vectors[1:] @ vectors[0]).tolist())
+    assert found.model == "fake"
+    await asyncio.gather(ingesting, asking)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
 async def test_passages_stand_back_behind_questions(embedding: Embedding, watched: Watched) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)

@@ -9,7 +9,7 @@ import pytest
 from deployments.errors import StageUnavailable
 from deployments.generation import channel
 from deployments.generation.channel import Answer, Inbox, Outbox
-from deployments.types import TextDelta, Usage
+from deployments.types import CitedSpan, TextDelta, Usage
 from tests.support.waiting import until
 
 HOST = "127.0.0.1"
@@ -81,9 +81,11 @@ async def until_tickets_are_read(inbox: Inbox, outbox: Outbox) -> None:
 
 async def test_deltas_arrive_as_they_come_and_the_last_as_it_was(inbox: Inbox, outbox: Outbox) -> None:
     answer = await inbox.open()
-    stream = Stream(TextDelta("čšž "), TextDelta("🦊\n"), LAST)
+    quoted = TextDelta("a [1]", citations=(CitedSpan((1,), 0, 1),))
+    end = TextDelta("", "no_answer", Usage(5, 3), (), 0.25, ("embedding",))
+    stream = Stream(TextDelta("čšž "), TextDelta("🦊\n"), quoted, end)
     sending = asyncio.create_task(outbox.send(stream.deltas(), answer.address, stream.stop))
-    for expected in (TextDelta("čšž "), TextDelta("🦊\n"), LAST):
+    for expected in (TextDelta("čšž "), TextDelta("🦊\n"), quoted, end):
         stream.release(1)
         assert await taken(answer) == expected
     await sending

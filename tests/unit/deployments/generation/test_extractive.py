@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
+from deployments.errors import StageUnavailable
 from deployments.generation.config import GenerationConfig
-from deployments.generation.extractive import NO_ANSWER, ExtractiveEngine
+from deployments.generation.extractive import NO_ANSWER, NOT_SURE, ExtractiveEngine
 from deployments.generation.sentences import plain
-from deployments.types import GenerationLoad, GenerationRequest, Language, Passage, TextDelta, Usage
+from deployments.types import GenerationLoad, GenerationRequest, Language, Passage, Similarities, TextDelta, Usage
 
 MakePassage = Callable[..., Passage]
 MakeRequest = Callable[..., GenerationRequest]
@@ -36,7 +39,7 @@ async def test_quotes_the_sentence_that_answers_and_cites_its_passage(
     passages = (passage(WEATHER, number=1), passage(KEEPING, number=2), passage(CATS, number=3))
     text, last = await answer(engine, request_for("Koliko dugo se čuvaju dokumenti?", passages=passages))
     assert text == "Dokumenti se čuvaju 30 dana. [2]"
-    assert last == TextDelta("", "stop", Usage(prompt_tokens=3, completion_tokens=5))
+    assert (last.text, last.finish_reason, last.usage) == ("", "stop", Usage(prompt_tokens=3, completion_tokens=5))
 
 
 async def test_text_typed_without_diacritics_meets_text_with_them_and_the_answer_keeps_them(
@@ -56,12 +59,12 @@ async def test_a_heading_lends_its_words_to_the_sentence_below_it(
     assert found == "Trideset dana. [1]"
 
 
-async def test_at_most_so_many_sentences(passage: MakePassage, request_for: MakeRequest) -> None:
+async def test_at_most_so_many_sentences_and_words(passage: MakePassage, request_for: MakeRequest) -> None:
     passages = tuple(passage(f"Dokumenti broj {n} se čuvaju dugo.", number=n) for n in range(1, 9))
-    for limit in (1, 2, 3):
-        engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_sentences=limit))
-        text, _ = await answer(engine, request_for("Koliko se čuvaju dokumenti?", passages=passages))
-        assert len(re.findall(r"\[\d+\]", text)) == limit
+    for sentences, words, expected in ((1, 120, 1), (3, 120, 3), (8, 13, 2)):
+        config = GenerationConfig(engine="extractive", max_sentences=sentences, max_words=words)
+        text, _ = await answer(ExtractiveEngine(config), request_for("Koliko se čuvaju dokumenti?", passages=passages))
+        assert len(re.findall(r"\[\d+\]", text)) == expected
 
 
 async def test_the_same_sentence_is_quoted_once(
@@ -103,16 +106,124 @@ async def test_a_word_that_only_asks_finds_nothing(
 async def test_a_question_of_stop_words_has_no_answer(
     engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest
 ) -> None:
-    _, last = await answer(engine, request_for("Što je to?", passages=(passage(KEEPING),)))
+    text, last = await answer(engine, request_for("Što je to?", passages=(passage(KEEPING),)))
+    assert (text, last.finish_reason) == (NO_ANSWER["hr"], "no_answer")
+
+
+class Scorer:
+    """Says how near each sentence is by the first of `cosines` whose key is in it; else 0.7."""
+
+    def __init__(self, cosines: Mapping[str, float], failure: Exception | None = None, delay_s: float = 0) -> None:
+        self.cosines = cosines
+        self.failure = failure
+        self.delay_s = delay_s
+        self.asked: list[Sequence[str]] = []
+
+    async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
+        self.asked.append(sentences)
+        await asyncio.sleep(self.delay_s)
+        if self.failure is not None:
+            raise self.failure
+        cosines = (next((cosine for key, cosine in self.cosines.items() if key in text), 0.7) for text in sentences)
+        return Similarities(tuple(cosines), "multilingual-e5-small")
+
+
+async def test_the_meaning_finds_what_terms_do_not(passage: MakePassage, request_for: MakeRequest) -> None:
+    passages = (passage(WEATHER), passage(KEEPING, number=2))
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_sentences=1), Scorer({"brišu": 0.95}))
+    text, last = await answer(engine, request_for("Kada nestaju spisi?", passages=passages))
+    assert text.endswith("Nakon toga se brišu. [2]")
+    assert last.degraded == ()
+    assert last.confidence is not None
+
+
+@pytest.mark.parametrize("scorer", [Scorer({}, StageUnavailable("embedding is down")), Scorer({}, delay_s=30)])
+async def test_without_vectors_it_goes_by_terms_and_says_so(
+    passage: MakePassage, request_for: MakeRequest, scorer: Scorer
+) -> None:
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", similarity_s=0.05), scorer)
+    passages = (passage(WEATHER), passage(KEEPING, number=2))
+    text, last = await answer(engine, request_for("Koliko se čuvaju dokumenti?", passages=passages))
+    assert "Dokumenti se čuvaju 30 dana. [2]" in text
+    assert last.degraded == ("embedding",)
+
+
+async def test_compares_a_bounded_number_of_sentences(passage: MakePassage, request_for: MakeRequest) -> None:
+    scorer = Scorer({})
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_candidates=5), scorer)
+    await answer(engine, request_for("Što?", passages=tuple(passage(KEEPING, number=n) for n in range(1, 9))))
+    assert len(scorer.asked[0]) == 5
+
+
+@pytest.mark.parametrize("language", ["hr", "en"])
+async def test_an_answer_that_is_not_sure_says_so_and_shows_what_is_nearest(
+    passage: MakePassage, request_for: MakeRequest, language: Language
+) -> None:
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", sure_from=1), Scorer({}))
+    text, last = await answer(engine, request_for("Koji je rok?", language=language, passages=(passage(KEEPING),)))
+    notice, first, *_ = text.split("\n")
+    assert notice == NOT_SURE[language]
+    assert first.endswith("[1]")
     assert last.finish_reason == "no_answer"
 
 
-async def test_coverage_below_the_least_is_no_answer(passage: MakePassage, request_for: MakeRequest) -> None:
-    # "čuvaju" is found and "potvrde" is not; a term that no passage holds weighs like one that a single passage holds.
-    request = request_for("Čuvaju li se potvrde?", passages=(passage(KEEPING), passage(WEATHER, number=2)))
-    for least, reason in ((0.5, "stop"), (0.51, "no_answer")):
-        engine = ExtractiveEngine(GenerationConfig(engine="extractive", min_coverage=least))
-        assert (await answer(engine, request))[1].finish_reason == reason
+LAW = (
+    "## Članak 12.\n\n(1) Prijava se podnosi u roku od osam dana.",
+    "## Članak 13.\n\n(1) Inspektor može zatvoriti objekt. (2) Žalba nije dopuštena.",
+)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Što piše u članku 13?",
+        "Što kaže čl. 13?",
+        "Što kaže članak 13.?",
+        "sto kaze clanak 13",
+        "Što određuje 13. članak?",
+    ],
+)
+async def test_an_article_is_quoted_however_it_is_named(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest, question: str
+) -> None:
+    passages = tuple(passage(text, number=number) for number, text in enumerate(LAW, start=1))
+    text, last = await answer(engine, request_for(question, passages=passages))
+    assert text == "Članak 13. (1) Inspektor može zatvoriti objekt. [2] (2) Žalba nije dopuštena. [2]"
+    assert last.finish_reason == "stop"
+
+
+async def test_a_paragraph_of_an_article(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest
+) -> None:
+    passages = tuple(passage(text, number=number) for number, text in enumerate(LAW, start=1))
+    text, _ = await answer(engine, request_for("Što kaže čl. 13. st. 2.?", passages=passages))
+    assert text == "Članak 13. (2) Žalba nije dopuštena. [2]"
+
+
+async def test_an_item_comes_below_the_line_that_opens_its_list(passage: MakePassage, request_for: MakeRequest) -> None:
+    law = "## Članak 5.\n\nKaznit će se kaznom od 500 eura osoba ako: 1. ne vodi upisnik 2. ne izradi plan. Ostalo."
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_sentences=1), Scorer({"plan": 0.95}))
+    text, last = await answer(engine, request_for("Tko nije izradio plan?", passages=(passage(law),)))
+    assert text.endswith("Članak 5. Kaznit će se kaznom od 500 eura osoba ako: 2. ne izradi plan. [1]")
+    assert last.citations == ()
+
+
+async def test_a_number_alone_and_the_end_of_a_cut_sentence_are_not_quoted(
+    passage: MakePassage, request_for: MakeRequest
+) -> None:
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", sure_from=0), Scorer({}))
+    cut = replace(passage("dana od dostave. 8.\n\nDokumenti se čuvaju 30 dana."), position=3)
+    text, _ = await answer(engine, request_for("Koliko se čuvaju dokumenti?", passages=(cut,)))
+    assert text == "Dokumenti se čuvaju 30 dana. [1]"
+
+
+async def test_sentences_of_a_section_are_in_reading_order(passage: MakePassage, request_for: MakeRequest) -> None:
+    engine = ExtractiveEngine(
+        GenerationConfig(engine="extractive", sure_from=0), Scorer({"brišu": 0.95, "vlasnika": 0.9, "sunčano": 0.8})
+    )
+    text, _ = await answer(engine, request_for("Kada?", passages=(passage(WEATHER), passage(KEEPING, number=2))))
+    assert text.startswith("Svaki dokument ima vlasnika. [2]")
+    assert text.index("30 dana") < text.index("brišu") < text.index("sunčano")
 
 
 async def test_an_english_passage_answers_a_croatian_question_by_the_words_they_share(
@@ -178,19 +289,20 @@ async def test_invents_nothing(passage: MakePassage, request_for: MakeRequest, s
         passage(" ".join(chance.choice(words) + chance.choice(["", "", ".", "?"]) for _ in range(40)), number=number)
         for number in range(1, chance.randint(2, 9))
     )
-    engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_sentences=10, min_coverage=0.01))
+    engine = ExtractiveEngine(GenerationConfig(engine="extractive", max_sentences=10, sure_from=0))
     request = request_for("Koji je rok za žalbu i koliko se čuva dokument?", passages=passages)
-    deltas = [delta.text async for delta in engine.generate(request)]
-    if deltas == [NO_ANSWER["hr"]]:
+    deltas = [delta async for delta in engine.generate(request)]
+    text = "".join(delta.text for delta in deltas)
+    if text == NO_ANSWER["hr"]:
         return
-    assert deltas.pop() == ""
-    assert 1 <= len(deltas) <= 10
-    for delta in deltas:
-        quoted = re.fullmatch(r" ?(.+) \[(\d+)\]", delta)
-        assert quoted is not None
-        source = passages[int(quoted[2]) - 1]
-        assert not re.search(r"\[\d+\]", quoted[1])
-        assert squeezed(quoted[1]) in squeezed(plain(source.text))
+    spans = [span for delta in deltas for span in delta.citations or ()]
+    markers = re.findall(r"\[(\d+)\]", text)
+    assert 1 <= len(markers) <= 10
+    assert len(markers) <= len(spans)
+    for span in spans:
+        quoted, source = text[span.start : span.end], passages[span.numbers[0] - 1]
+        assert not re.search(r"\[\d+\]", quoted)
+        assert squeezed(quoted) in squeezed(plain(source.text))
 
 
 def squeezed(text: str) -> str:

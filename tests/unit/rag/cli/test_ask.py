@@ -49,6 +49,12 @@ def test_the_answer_streams_and_its_sources_follow(service: Any, rag: Any, sse: 
     assert service.bodies() == [{"query": "Koji je rok?"}]
 
 
+def test_says_how_sure_an_extractive_answer_is(service: Any, rag: Any, sse: Sse) -> None:
+    complete = COMPLETE | {"engine": "extractive", "model": None, "confidence": 0.72}
+    service["POST /v1/query"] = sse(SOURCES, chunk("x"), complete)
+    assert rag("ask", "q", "--key", "k").stdout.rstrip().endswith("answered by extractive in 1.2 s; 72% sure")
+
+
 def test_every_option_reaches_the_service(service: Any, rag: Any, sse: Sse) -> None:
     service["POST /v1/query"] = sse(SOURCES, COMPLETE)
     options = ["--language", "en", "--collection", "a", "--collection", "b", "--user", "u1", "--top-k", "3"]

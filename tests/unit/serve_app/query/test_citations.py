@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.query.citations import CitationScanner, Span
+from deployments.types import CitedSpan
+from serve_app.query.citations import CitationScanner
 
 
 def spans(answer: str, passages: int = 9) -> list[tuple[tuple[int, ...], str]]:
@@ -35,6 +36,6 @@ def test_pieces_make_no_difference(answer: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(answer)))
     whole = CitationScanner(9).feed(answer)
     scanner = CitationScanner(9)
-    found: list[Span] = [*scanner.feed(answer[:cut]), *scanner.feed(answer[cut:])]
+    found: list[CitedSpan] = [*scanner.feed(answer[:cut]), *scanner.feed(answer[cut:])]
     assert found == list(whole)
     assert all(0 <= s.start <= s.end <= len(answer) for s in found)

@@ -16,7 +16,7 @@ from deployments.errors import (
     StageUnavailable,
 )
 from deployments.generation.config import GenerationConfig
-from deployments.types import Candidate, Scope, Scores, TextDelta
+from deployments.types import Candidate, CitedSpan, GenerationRequest, Scope, Scores, TextDelta, Usage
 from deployments.types import Message as ChatMessage
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources
 from serve_app.query.config import PromptConfig
@@ -50,6 +50,20 @@ async def test_an_answer_is_sources_then_chunks_with_citations_then_complete() -
         "embedding", "retrieval", "reranking", "prompt", "sources", "first_token", "total",
     }  # fmt: skip
     assert stages.aborted == []
+
+
+async def test_an_engine_s_own_citations_confidence_and_omissions_are_told() -> None:
+    stages = Stages(answer=())
+
+    async def quoting(request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        yield TextDelta("Čl. 5. Zakona. Vrijedi: [2]", citations=(CitedSpan((2,), 0, 14),))
+        yield TextDelta("", "no_answer", Usage(1, 4), (), 0.25, ("embedding",))
+
+    stages.generate = quoting  # type: ignore[method-assign]
+    _, _, citation, complete = await collect(stages)
+    assert citation == Citation("0" * 32, ("p2",), 0, 14)
+    assert isinstance(complete, Complete)
+    assert (complete.confidence, complete.degraded, complete.finish_reason) == (0.25, ("embedding",), "no_answer")
 
 
 async def test_embedding_and_the_lexical_half_run_at_the_same_time() -> None:
