@@ -27,9 +27,9 @@ from benchmarks.service import PREFIX, pss_mb, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.types import (
-    EmbedderInfo,
     Embeddings,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     Scope,
@@ -49,7 +49,7 @@ PRIVATE_EVERY = 20
 USERS = 25
 WRITTEN_AT_ONCE = 500
 TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 12
-EMBEDDER = EmbedderInfo("clustered", "clustered", DIMENSION, max_tokens=512, tokenizer_json="{}")
+GENERATION = IndexGeneration("clustered", "clustered", DIMENSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Material:
         )
         vector = self._vectors(1)
         question = dict(zip(terms[0].tolist(), weights[0].tolist(), strict=True))
-        return RetrievalRequest(scope, Embeddings(vector, EMBEDDER.fingerprint), question, "hr", limit)
+        return RetrievalRequest(scope, Embeddings(vector, GENERATION.embedder), question, "hr", limit)
 
     def _vectors(self, number: int) -> np.ndarray:
         noise = self._unit(self._random.standard_normal((number, DIMENSION)))
@@ -204,7 +204,7 @@ async def fill(index: Retrieval, material: Material, tenants: list[str], passage
         for start in range(0, passages, WRITTEN_AT_ONCE):
             entries = material.entries(tenant_id, min(WRITTEN_AT_ONCE, passages - start))
             began = time.perf_counter()
-            await index.upsert(EMBEDDER, entries)
+            await index.upsert(GENERATION, entries)
             took += time.perf_counter() - began
     return took
 
@@ -236,7 +236,7 @@ async def rate_of(index: Retrieval, material: Material, tenants: list[str], limi
 
 async def following_insert(index: Retrieval, material: Material, tenant_id: str, limit: int) -> float:
     """Seconds of the first search after an insert."""
-    await index.upsert(EMBEDDER, material.entries(tenant_id, WRITTEN_AT_ONCE))
+    await index.upsert(GENERATION, material.entries(tenant_id, WRITTEN_AT_ONCE))
     return await timed(index, material.request(tenant_id, limit))
 
 
@@ -249,7 +249,7 @@ async def beside_ingestion(
 
     async def ingest() -> None:
         while not over.is_set():
-            await index.upsert(EMBEDDER, material.entries(tenants[0], 64))
+            await index.upsert(GENERATION, material.entries(tenants[0], 64))
             await asyncio.sleep(0.25)
 
     ingesting = asyncio.create_task(ingest())

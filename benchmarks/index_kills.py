@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.capacity import EMBEDDER, PASSAGES_IN_DOCUMENT, Material
+from benchmarks.capacity import GENERATION, PASSAGES_IN_DOCUMENT, Material
 from benchmarks.service import PREFIX, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.index import EmbeddedIndex
@@ -118,7 +118,7 @@ async def change_for_ever(folder: Path, pool: list[IndexEntry], seed: int, told:
             written = [
                 replace(entry, passage=replace(entry.passage, text=change.text)) for entry in entries[: change.passages]
             ]
-            await index.upsert(EMBEDDER, written)
+            await index.upsert(GENERATION, written)
         else:
             await index.delete(TENANT, entries[0].passage.document_id)
         os.write(told, f"done {described}".encode())

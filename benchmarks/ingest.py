@@ -43,7 +43,7 @@ from deployments.ingestion.passages import EmbeddableText, chunk_size, embeddabl
 from deployments.lexical import encode_passage
 from deployments.retrieval.base import create
 from deployments.retrieval.config import RetrievalConfig
-from deployments.types import EmbedderInfo, IndexEntry
+from deployments.types import EmbedderInfo, IndexEntry, IndexGeneration
 from rag.cli.configs import LOCAL_CONFIG, load_config
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data" / "croatian-law"
@@ -167,6 +167,10 @@ class Bench:
         info = await Embedding(config).describe()
         return cls(threads, info, untruncated(info.tokenizer_json), dtype(config))
 
+    @property
+    def generation(self) -> IndexGeneration:
+        return IndexGeneration(self.info.fingerprint, self.info.fingerprint, self.info.dimension)
+
     def page(self, number: int, html: bytes) -> Page:
         counts = [len(encoding) for encoding in self.tokenizer.encode_batch([text.text for text in self.texts(html)])]
         return Page(f"nn-{number}.html", html, counts)
@@ -225,7 +229,7 @@ class Bench:
                     IndexEntry(text.passage, dense, encode_passage(text.text, "hr"))
                     for text, dense in zip(texts, vectors, strict=True)
                 ]
-                await index.upsert(self.info, entries)
+                await index.upsert(self.generation, entries)
             seconds = time.perf_counter() - began
             index.close()
         return _tokens(pages) / seconds

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.service import report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
-from deployments.types import Candidate, EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
+from deployments.types import Candidate, Embeddings, IndexEntry, IndexGeneration, Passage, RetrievalRequest, Scope
 
 DIMENSION = 384
 TERMS, TERMS_IN_PASSAGE, TERMS_IN_QUESTION = 20_000, 80, 8
@@ -27,7 +27,7 @@ TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom ni
 ROUNDING = 1e-6
 """What a score may differ by. BLAS adds up a product of matrices in another order than one of a matrix and a vector, so
 a cosine in float32 (steps of 6e-8) is another for each number of questions in a call."""
-EMBEDDER = EmbedderInfo("random", "random", DIMENSION, max_tokens=128, tokenizer_json="{}")
+GENERATION = IndexGeneration("random", "random", DIMENSION)
 
 
 class Material:
@@ -73,7 +73,7 @@ class Material:
         return [
             RetrievalRequest(
                 Scope(f"t{row % tenants}"),
-                Embeddings(vector[np.newaxis], EMBEDDER.fingerprint),
+                Embeddings(vector[np.newaxis], GENERATION.embedder),
                 self.terms(TERMS_IN_QUESTION),
                 "hr",
                 limit,
@@ -109,7 +109,7 @@ async def ratios(folder: Path, tenants: int, arguments: argparse.Namespace) -> t
             number = min(config.max_entries, arguments.rows - start)
             entries = material.entries(start, number, tenants)
             for index in (shared, alone):
-                await index.upsert(EMBEDDER, entries)
+                await index.upsert(GENERATION, entries)
         for index in (shared, alone):
             await asked(index, material.requests(arguments.clients, tenants, arguments.limit), arguments.clients)
         for repeat in range(1, arguments.repeats + 1):

@@ -70,12 +70,15 @@ def ordinary_environment() -> dict[str, str]:
 
 
 @contextmanager
-def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
-    """`rag up` with an empty data folder and `arguments`, stopped with SIGINT as a person would."""
+def running(
+    *arguments: str, environment: dict[str, str] | None = None, data_dir: Path | None = None
+) -> Iterator[Service]:
+    """`rag up` with `arguments` on an empty data folder, or the given one, stopped with SIGINT as a person would."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         port = free_port()
-        data_dir = Path(folder) / "var"
-        data_dir.mkdir()
+        data_dir = data_dir or Path(folder) / "var"
+        data_dir.mkdir(exist_ok=True)
+        (data_dir / "service.json").unlink(missing_ok=True)
         with (data_dir / "up.log").open("wb") as log:
             started = time.monotonic()
             process = subprocess.Popen(

@@ -22,14 +22,40 @@ Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class IndexGeneration:
+    """One filling of the index for a tenant, in the Milvus collection that is named by it.
+
+    `embedder` is the fingerprint of the embedder that made its vectors, of shape (dimension,). `dimension` is 0 where a
+    former release did not keep it.
+    """
+
+    name: str
+    embedder: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSize:
+    """What the index has of a generation: the tenant's `passages`, hidden ones included, and the vectors' `dimension`.
+
+    Both are 0 for a generation that the index does not have.
+    """
+
+    passages: int
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
 class VisibleVersions:
     """Which versions of a tenant's documents a search may find: names up to and including `newest`, except `hidden`.
 
-    Passages of hidden versions may be in the index: incomplete, replaced or deleted ones.
+    Passages of hidden versions may be in the index: incomplete, replaced or deleted ones. `generation` is the live one,
+    the only one that a search may look in; None while nothing is indexed.
     """
 
     newest: str
     hidden: tuple[str, ...] = ()
+    generation: IndexGeneration | None = None
 
     def includes(self, version: str) -> bool:
         return version <= self.newest and version not in self.hidden
@@ -142,6 +168,10 @@ class EmbedderInfo:
     tokenizer_json: str
     languages: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> EmbedderIdentity:
+        return EmbedderIdentity(self.model, self.fingerprint, self.dimension)
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedderIdentity:
@@ -173,8 +203,7 @@ class Similarities:
 class RetrievalRequest:
     """A question's dense vector and terms, and the scope of who asks. Each half gives at most `limit` candidates.
 
-    One of the halves may be empty: no terms, or no vector. Without a vector `dense.fingerprint` still says whose
-    passages are searched.
+    One of the halves may be empty: no terms, or no vector.
     """
 
     scope: Scope
@@ -182,6 +211,12 @@ class RetrievalRequest:
     lexical: SparseVector
     language: Language
     limit: int
+
+    @property
+    def generation(self) -> str:
+        """The name of the generation to search: the live one, or that of the question's embedder if none is known."""
+        visible = self.scope.visible
+        return self.dense.fingerprint if visible is None or visible.generation is None else visible.generation.name
 
 
 @dataclass(frozen=True, slots=True)

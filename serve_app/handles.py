@@ -34,7 +34,9 @@ from deployments.types import (
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Language,
     Passage,
     RetrievalRequest,
@@ -114,16 +116,19 @@ class RetrievalHandle:
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         return await call("retrieval", self.handle.search.remote(request))
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        await call("retrieval", self.handle.upsert.remote(embedder, list(entries)))
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        await call("retrieval", self.handle.upsert.remote(generation, list(entries)))
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
-        return await call("retrieval", self.handle.read.remote(tenant_id, document_id, version, after, limit))
+        reading = self.handle.read.remote(tenant_id, document_id, version, generation, after, limit)
+        return await call("retrieval", reading)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
-        return await call("retrieval", self.handle.copy.remote(tenant_id, copy, after, limit))
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
+        return await call("retrieval", self.handle.copy.remote(tenant_id, copy, generation, after, limit))
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await call("retrieval", self.handle.delete.remote(tenant_id, document_id))
@@ -131,8 +136,11 @@ class RetrievalHandle:
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         return await call("retrieval", self.handle.delete_versions.remote(tenant_id, list(versions)))
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        return await call("retrieval", self.handle.purge.remote(tenant_id, collection))
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        return await call("retrieval", self.handle.purge.remote(tenant_id, collection, generation))
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        return await call("retrieval", self.handle.measure.remote(tenant_id, generation))
 
 
 @dataclass(frozen=True, slots=True)

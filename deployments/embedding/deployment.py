@@ -87,8 +87,7 @@ class Embedding:
 
     async def identify(self) -> EmbedderIdentity:
         """As `describe`, without the tokenizer, which may have megabytes."""
-        info = self._embedder.info
-        return EmbedderIdentity(info.model, info.fingerprint, info.dimension)
+        return self._embedder.info.identity
 
     async def status(self) -> StageStatus:
         return StageStatus(

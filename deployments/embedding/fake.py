@@ -21,17 +21,22 @@ _WORD = re.compile(r"\w+")
 
 
 class FakeEmbedder:
-    """Word counts, hashed into signed buckets. It reads texts of any length, and makes no difference between kinds."""
+    """Word counts, hashed into signed buckets. It reads texts of any length, and makes no difference between kinds.
+
+    With another `embedding.model` than the default it is another embedder: of another fingerprint and dimension.
+    """
 
     concurrent_passes = 1
 
     def __init__(self, config: EmbeddingConfig) -> None:
         tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         tokenizer.pre_tokenizer = Whitespace()
+        is_default = config.model == EmbeddingConfig.model_fields["model"].default
+        self._salt = "" if is_default else config.model
         self.info = EmbedderInfo(
-            model="fake",
-            fingerprint="fakebagofwords1",
-            dimension=DIMENSION,
+            model="fake" if is_default else config.model,
+            fingerprint="fakebagofwords1" if is_default else f"fake{zlib.crc32(config.model.encode()):08x}",
+            dimension=DIMENSION if is_default else DIMENSION // 2,
             max_tokens=MAX_TOKENS,
             tokenizer_json=tokenizer.to_str(),
             languages=config.languages,
@@ -44,11 +49,11 @@ class FakeEmbedder:
         return [[Window(text, len(_WORD.findall(text)))] for text in texts]
 
     def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
-        vectors: Matrix = np.zeros((len(windows), DIMENSION), dtype=np.float32)
+        vectors: Matrix = np.zeros((len(windows), self.info.dimension), dtype=np.float32)
         for vector, window in zip(vectors, windows, strict=True):
             for word in _WORD.findall(window.text.casefold()):
-                bucket, sign = divmod(zlib.crc32(word.encode("utf-8", "replace")), 2)
-                vector[bucket % DIMENSION] += 1 if sign else -1
+                bucket, sign = divmod(zlib.crc32((self._salt + word).encode("utf-8", "replace")), 2)
+                vector[bucket % self.info.dimension] += 1 if sign else -1
             if not vector.any():
                 vector[0] = 1  # no words, or words that cancel out
             vector /= np.linalg.norm(vector)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:  # the parsing process imports this module, and must not import numpy
-    from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Language
+    from deployments.types import (
+        DocumentVersion,
+        EmbedderIdentity,
+        EmbedderInfo,
+        Embeddings,
+        GenerationSize,
+        IndexEntry,
+        IndexGeneration,
+        Language,
+    )
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
 """The state of a document in a job.
@@ -26,9 +35,9 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a document is indexed: the first `done` of its `chunks` chunks, by `embedder` (its fingerprint)."""
+    """How far a document is indexed: the first `done` of its `chunks` chunks, in a generation (its name)."""
 
-    embedder: str = ""
+    generation: str = ""
     chunks: int = 0
     done: int = 0
 
@@ -55,10 +64,13 @@ def chunking(sizes: ChunkSizes, default: ChunkSizes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentTask:
-    """One accepted document to index. `blob` names its bytes in the blob store. `language` None: to be detected.
+    """One document to index. `blob` names its bytes in the blob store. `language` None: to be detected.
 
     `version` is new with each acceptance, and searches find its passages once it is finished. `attempts` counts the
     claims, this one included, so an attempt that killed its worker counts too. `progress` is what earlier attempts did.
+
+    `generation` names the one that a reindexing fills: the version is live already, and is written there again. Empty:
+    the version is new, and goes to the live generation.
     """
 
     job_id: str
@@ -76,6 +88,15 @@ class DocumentTask:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = Progress()
     chunk_sizes: ChunkSizes = ChunkSizes()
+    generation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredGeneration:
+    """A tenant's generation of the index whose passages are to be removed."""
+
+    tenant_id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +140,8 @@ class IndexedDocument:
     """What the job store records of a finished document. `passages` is their number.
 
     `document_frequency`: term id → how many of its passages hold the term. `embedder` is the fingerprint of what made
-    its vectors, and `chunking` how it was cut; both empty where that is not known.
+    its vectors, and `chunking` how it was cut; both empty where that is not known. `generation` is the one that it was
+    written to.
     """
 
     title: str
@@ -128,6 +150,7 @@ class IndexedDocument:
     document_frequency: Mapping[int, int]
     embedder: str = ""
     chunking: str = ""
+    generation: str = ""
 
 
 class EmbedderPort(Protocol):
@@ -141,9 +164,13 @@ class EmbedderPort(Protocol):
 class IndexPort(Protocol):
     """The retrieval stage's index; see `deployments/retrieval/base.py`."""
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None: ...
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None: ...
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize: ...
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int: ...
+
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int: ...
 
 
 class BlobStore(Protocol):
@@ -176,10 +203,27 @@ class JobStore(Protocol):
         """
         ...
 
+    async def begin_writing(self, task: DocumentTask, embedder: EmbedderIdentity) -> IndexGeneration:
+        """The generation to write the document to: the live one, or the one that its job fills.
+
+        If the live one is another embedder's, the document has no vectors there. Raises EmbedderMismatch for a job that
+        fills another embedder's generation, and NotFound.
+        """
+        ...
+
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         """Have searches find this version instead of the one before, and update the lexical statistics likewise.
 
-        All in one transaction. Raises DocumentCancelled if the document was deleted or its job cancelled meanwhile.
+        All in one transaction. For a job that fills a generation, record the document for the switch instead. Raises
+        DocumentCancelled if the document was deleted or its job cancelled meanwhile, StageUnavailable if another
+        generation is live by now.
+        """
+        ...
+
+    async def switch_generations(self) -> bool:
+        """Make each generation live that is complete, and end the jobs that cannot complete theirs.
+
+        Returns whether documents were queued that arrived or changed meanwhile.
         """
         ...
 
@@ -198,4 +242,12 @@ class JobStore(Protocol):
 
     async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         """Forget versions that `list_removable` returned, once their passages are removed. Idempotent."""
+        ...
+
+    async def list_retired(self, limit: int) -> list[RetiredGeneration]:
+        """At most `limit` generations in which no search looks any longer."""
+        ...
+
+    async def forget_retired(self, generations: Sequence[RetiredGeneration]) -> None:
+        """Forget generations that `list_retired` returned, once their passages are removed. Idempotent."""
         ...

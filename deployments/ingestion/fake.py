@@ -19,9 +19,19 @@ from deployments.ingestion.base import (
     LeaseLost,
     Progress,
     RemovedVersion,
+    RetiredGeneration,
 )
 from deployments.ingestion.bulk.base import BulkJob
-from deployments.types import DocumentVersion, EmbedderInfo, Embeddings, IndexEntry, Matrix
+from deployments.types import (
+    DocumentVersion,
+    EmbedderIdentity,
+    EmbedderInfo,
+    Embeddings,
+    GenerationSize,
+    IndexEntry,
+    IndexGeneration,
+    Matrix,
+)
 
 
 class MemoryBlobStore:
@@ -61,6 +71,8 @@ class MemoryJobStore:
         self.records: dict[tuple[str, str], JobRecord] = {}
         self._clock = clock
         self.removable_versions: list[RemovedVersion] = []
+        self.retired: list[RetiredGeneration] = []
+        self.live: IndexGeneration | None = None
 
     def submit(self, task: DocumentTask) -> JobRecord:
         record = JobRecord(task=task, state="queued", history=["queued"])
@@ -101,6 +113,15 @@ class MemoryJobStore:
             record.task = replace(record.task, progress=progress)
         self._enter(record, state)
 
+    async def begin_writing(self, task: DocumentTask, embedder: EmbedderIdentity) -> IndexGeneration:
+        if task.generation:
+            return IndexGeneration(task.generation, embedder.fingerprint, embedder.dimension)
+        self.live = self.live or IndexGeneration(embedder.fingerprint, embedder.fingerprint, embedder.dimension)
+        return self.live
+
+    async def switch_generations(self) -> bool:
+        return False
+
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         record = self._record(task)
         for other in self.records.values():
@@ -126,6 +147,12 @@ class MemoryJobStore:
 
     async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         self.removable_versions = [version for version in self.removable_versions if version not in versions]
+
+    async def list_retired(self, limit: int) -> list[RetiredGeneration]:
+        return self.retired[:limit]
+
+    async def forget_retired(self, generations: Sequence[RetiredGeneration]) -> None:
+        self.retired = [generation for generation in self.retired if generation not in generations]
 
     def _record(self, task: DocumentTask) -> JobRecord:
         return self.records[task.job_id, task.document_id]
@@ -210,15 +237,27 @@ def word_tokenizer() -> Tokenizer:
 
 
 class MemoryIndex:
-    """`entries` by passage id. `largest_upsert`: the most entries in one call."""
+    """`entries` by passage id, of all generations. `largest_upsert`: the most entries in one call. `dimensions`: by
+    generation. `purged`: (tenant, generation) of each call."""
 
     def __init__(self) -> None:
         self.entries: dict[str, IndexEntry] = {}
         self.largest_upsert = 0
+        self.dimensions: dict[str, int] = {}
+        self.purged: list[tuple[str, str]] = []
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         self.largest_upsert = max(self.largest_upsert, len(entries))
+        self.dimensions[generation.name] = generation.dimension
         self.entries.update({entry.passage.id: entry for entry in entries})
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        passages = [entry for entry in self.entries.values() if entry.passage.tenant_id == tenant_id]
+        return GenerationSize(len(passages), self.dimensions.get(generation, 0))
+
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        self.purged.append((tenant_id, generation))
+        return 0
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         removed = [

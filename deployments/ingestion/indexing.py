@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from deployments.errors import StageUnavailable
 from deployments.ingestion.base import (
     BlobStore,
     DocumentTask,
@@ -18,8 +19,13 @@ from deployments.ingestion.base import (
 )
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsing import DocumentParser
-from deployments.ingestion.passages import DocumentPreparer, PreparedDocument, index_entries
-from deployments.types import EmbedderInfo, IndexEntry
+from deployments.ingestion.passages import (
+    DocumentPreparer,
+    PreparedDocument,
+    entries_without_vectors,
+    index_entries,
+)
+from deployments.types import EmbedderIdentity, IndexEntry, IndexGeneration
 
 
 class DocumentIndexer:
@@ -54,23 +60,27 @@ class DocumentIndexer:
         await self._jobs.progress(task, "embedding")
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
-        document_frequency = await self._write(prepared, embedder)
+        generation = await generation_to_write(task, embedder.identity, self._jobs, self._index)
+        document_frequency = await self._write(prepared, embedder.fingerprint, generation)
         return IndexedDocument(
             title=prepared.title,
             language=prepared.language,
             passages=len(prepared.chunks),
             document_frequency=document_frequency,
-            embedder=embedder.fingerprint,
+            embedder=embedder.fingerprint if generation.embedder == embedder.fingerprint else "",
             chunking=prepared.chunking,
+            generation=generation.name,
         )
 
-    async def _write(self, prepared: PreparedDocument, embedder: EmbedderInfo) -> Mapping[int, int]:
+    async def _write(
+        self, prepared: PreparedDocument, fingerprint: str, generation: IndexGeneration
+    ) -> Mapping[int, int]:
         """Embed each batch while the one before is written. Returns term id → how many passages hold the term."""
         document_frequency: Counter[int] = Counter()
         writing: asyncio.Task[None] | None = None
         task = prepared.task
-        progress = Progress(embedder.fingerprint, len(prepared.chunks))
-        chunks_written = prepared.chunks_written(embedder)
+        progress = Progress(generation.name, len(prepared.chunks))
+        chunks_written = prepared.chunks_written(generation)
         try:
             for batch in prepared.batches(self._config.embed_batch):
                 texts, lexical = await asyncio.to_thread(prepared.encode, batch)
@@ -79,11 +89,14 @@ class DocumentIndexer:
                 progress = replace(progress, done=progress.done + len(batch))
                 if progress.done <= chunks_written:
                     continue
-                embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
-                entries = index_entries(texts, lexical, embeddings, embedder.fingerprint)
+                if generation.embedder == fingerprint:
+                    embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
+                    entries = index_entries(texts, lexical, embeddings, fingerprint)
+                else:
+                    entries = entries_without_vectors(texts, lexical, generation)
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(self._store(task, embedder, entries, progress))
+                writing = asyncio.create_task(self._store(task, generation, entries, progress))
             if writing is not None:
                 await writing
         finally:
@@ -93,7 +106,25 @@ class DocumentIndexer:
         return document_frequency
 
     async def _store(
-        self, task: DocumentTask, embedder: EmbedderInfo, entries: Sequence[IndexEntry], progress: Progress
+        self, task: DocumentTask, generation: IndexGeneration, entries: Sequence[IndexEntry], progress: Progress
     ) -> None:
-        await self._index.upsert(embedder, entries)
+        await self._index.upsert(generation, entries)
         await self._jobs.progress(task, "embedding", progress)
+
+
+async def generation_to_write(
+    task: DocumentTask, embedder: EmbedderIdentity, jobs: JobStore, index: IndexPort
+) -> IndexGeneration:
+    """The generation to write a document to, with its dimension.
+
+    Raises EmbedderMismatch, NotFound, Unavailable.
+    """
+    generation = await jobs.begin_writing(task, embedder)
+    if generation.dimension:
+        return generation
+    size = await index.measure(task.tenant_id, generation.name)  # a former release did not keep it
+    if not size.dimension:
+        raise StageUnavailable(
+            "the index has nothing of the live generation, and another embedder made it; reindex: rag reindex"
+        )
+    return replace(generation, dimension=size.dimension)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from deployments.errors import StageUnavailable
@@ -15,7 +16,7 @@ from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument, chun
 from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.config import IngestionConfig
 from deployments.lexical import detect_language, encode_passage
-from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Language, Passage, SparseVector
+from deployments.types import EmbedderInfo, Embeddings, IndexEntry, IndexGeneration, Language, Passage, SparseVector
 
 LOCATION_KEYS = ("headings", "page")
 """The keys of a passage's metadata that say where in its document it is."""
@@ -53,10 +54,10 @@ class PreparedDocument:
     max_tokens: int
     chunking: str
 
-    def chunks_written(self, embedder: EmbedderInfo) -> int:
-        """How many of the first chunks an earlier attempt has put into the index, with vectors of this embedder."""
+    def chunks_written(self, generation: IndexGeneration) -> int:
+        """How many of the first chunks an earlier attempt has put into this generation of the index."""
         earlier = self.task.progress
-        is_same_work = (earlier.embedder, earlier.chunks) == (embedder.fingerprint, len(self.chunks))
+        is_same_work = (earlier.generation, earlier.chunks) == (generation.name, len(self.chunks))
         return earlier.done if is_same_work else 0
 
     def batches(self, size: int) -> list[Sequence[Chunk]]:
@@ -104,6 +105,19 @@ def index_entries(
     return [
         IndexEntry(embeddable.passage, dense, sparse)
         for embeddable, dense, sparse in zip(texts, embeddings.vectors, lexical, strict=True)
+    ]
+
+
+def entries_without_vectors(
+    texts: Sequence[EmbeddableText], lexical: Sequence[SparseVector], generation: IndexGeneration
+) -> list[IndexEntry]:
+    """The texts' index entries, in order, for a generation whose embedder does not run: found by their terms alone.
+
+    A vector of zeros is as near to every question.
+    """
+    no_vector = np.zeros(generation.dimension, np.float32)
+    return [
+        IndexEntry(embeddable.passage, no_vector, sparse) for embeddable, sparse in zip(texts, lexical, strict=True)
     ]
 
 

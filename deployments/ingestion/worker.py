@@ -48,6 +48,7 @@ class Worker(Background):
         self._outcomes = OutcomeRecorder(config, jobs)
         self._active: dict[asyncio.Task[None], DocumentTask] = {}
         self._changed = asyncio.Event()
+        self._refilled = asyncio.Event()
         self.trouble: str | None = None
         """Why the last request for work failed; None when it succeeded."""
 
@@ -80,7 +81,8 @@ class Worker(Background):
             await self._outcomes.record(task, self._jobs.retry(task, after_s=0))
 
     async def _run(self) -> None:
-        housekeeping = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._remove_versions())]
+        chores = (self._renew_leases(), self._remove_versions(), self._switch_generations())
+        housekeeping = [asyncio.create_task(chore) for chore in chores]
         try:
             while True:
                 self._changed.clear()
@@ -117,7 +119,8 @@ class Worker(Background):
                 await self._changed.wait()
 
     def _done(self, work: asyncio.Task[None]) -> None:
-        del self._active[work]
+        if self._active.pop(work).generation:
+            self._refilled.set()
         self._changed.set()
 
     async def _renew_leases(self) -> None:
@@ -130,7 +133,7 @@ class Worker(Background):
                     logger.exception("the leases of %d documents were not renewed; trying again", len(self._active))
 
     async def _remove_versions(self) -> None:
-        """Remove passages and blobs of versions that no search may find any longer."""
+        """Remove passages and blobs of versions, and generations, that no search may find any longer."""
         while True:
             try:
                 versions = await self._jobs.list_removable(REMOVAL_BATCH)
@@ -143,11 +146,27 @@ class Worker(Background):
                         if version.blob:
                             await self._blobs.delete(version.blob)
                     await self._jobs.forget_removed(of_tenant)
+                for generation in await self._jobs.list_retired(REMOVAL_BATCH):
+                    await self._index.purge(generation.tenant_id, generation=generation.name)
+                    await self._jobs.forget_retired([generation])
             except Exception as error:
                 versions = []
                 logger.warning("passages of replaced and deleted documents stay until they can be removed: %s", error)
             if len(versions) < REMOVAL_BATCH:
                 await asyncio.sleep(self._config.remove_every_s)
+
+    async def _switch_generations(self) -> None:
+        """Make generations live that are complete, after each document of one and every few seconds."""
+        while True:
+            self._refilled.clear()
+            try:
+                if await self._jobs.switch_generations():
+                    self._changed.set()
+            except Exception as error:
+                logger.warning("it was not looked whether a reindexing is complete; trying again: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.remove_every_s):
+                    await self._refilled.wait()
 
     async def _index_document(self, task: DocumentTask) -> None:
         await self._outcomes.index_and_record(task, lambda: self._indexer.index(task))

@@ -9,8 +9,9 @@ from deployments.retrieval.config import RetrievalConfig
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     VersionCopy,
@@ -26,28 +27,31 @@ class Index(Protocol):
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         """The best candidates in the request's scope, best first: at most `limit` of each half, dense and lexical.
 
-        Raises InvalidRequest, and EmbedderMismatch when all passages that the asker may see were indexed by another
-        embedder.
+        Only passages of the request's generation are found. Raises InvalidRequest.
         """
         ...
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        """Write passages; one with the same id is replaced. On return they are durable, and searches find them.
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        """Write passages into a generation; one with the same id is replaced.
 
-        Raises InvalidRequest, before anything is written.
+        On return they are durable, and searches of that generation find them. Raises InvalidRequest, before anything
+        is written.
         """
         ...
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         """The passages of a document's version at the `limit` positions after the position `after`, in order.
 
-        Positions count from 0 without gaps, so fewer than `limit` passages are the version's last ones.
+        Only those of `generation`; empty: of all. Positions count from 0 without gaps, so fewer than `limit` passages
+        are the version's last ones.
         """
         ...
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
         """Write the passages that `read` would give again, as version `copy.to`. Returns how many there are.
 
         Idempotent. Raises InvalidRequest if a passage is too large with the new metadata.
@@ -55,15 +59,22 @@ class Index(Protocol):
         ...
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
-        """Remove the passages of all versions of a document, from every embedder's collection. Returns their number."""
+        """Remove the passages of all versions of a document, from every generation. Returns their number."""
         ...
 
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
-        """Remove the passages of these versions only, from every embedder's collection. Returns their number."""
+        """Remove the passages of these versions only, from every generation. Returns their number."""
         ...
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        """Remove all passages of a tenant, or of one of its collections. Returns their number."""
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        """Remove all passages of a tenant, or those of one collection, of one generation, or of both.
+
+        Returns their number.
+        """
+        ...
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        """How much the index has of a generation, for a tenant."""
         ...
 
     async def check(self) -> None:

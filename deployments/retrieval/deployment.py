@@ -14,8 +14,9 @@ from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     StageStatus,
@@ -42,21 +43,24 @@ class Retrieval:
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         return await (await self._opened()).search(request)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         if len(entries) > self._config.max_entries:
             raise InvalidRequest(
                 f"entries: {len(entries)} passages in one call, at most {self._config.max_entries} "
                 "(retrieval.max_entries); send them in several"
             )
-        await (await self._opened()).upsert(embedder, entries)
+        await (await self._opened()).upsert(generation, entries)
 
-    async def read(self, tenant_id: str, document_id: str, version: str, after: int, limit: int) -> list[Passage]:
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, generation: str, after: int, limit: int
+    ) -> list[Passage]:
         self._check_limit(limit)
-        return await (await self._opened()).read(tenant_id, document_id, version, after=after, limit=limit)
+        index = await self._opened()
+        return await index.read(tenant_id, document_id, version, generation=generation, after=after, limit=limit)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, after: int, limit: int) -> int:
+    async def copy(self, tenant_id: str, copy: VersionCopy, generation: str, after: int, limit: int) -> int:
         self._check_limit(limit)
-        return await (await self._opened()).copy(tenant_id, copy, after=after, limit=limit)
+        return await (await self._opened()).copy(tenant_id, copy, generation=generation, after=after, limit=limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await (await self._opened()).delete(tenant_id, document_id)
@@ -64,8 +68,11 @@ class Retrieval:
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         return await (await self._opened()).delete_versions(tenant_id, versions)
 
-    async def purge(self, tenant_id: str, collection: str = "") -> int:
-        return await (await self._opened()).purge(tenant_id, collection=collection)
+    async def purge(self, tenant_id: str, collection: str = "", generation: str = "") -> int:
+        return await (await self._opened()).purge(tenant_id, collection=collection, generation=generation)
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        return await (await self._opened()).measure(tenant_id, generation)
 
     async def status(self) -> StageStatus:
         """What serves this stage. Asks the store, but never raises and never waits for a lock."""

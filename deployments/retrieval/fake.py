@@ -8,12 +8,13 @@ from deployments.filters import matches
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.retrieval.milvus_rows import copied, cosine, inner_product
-from deployments.retrieval.validation import check_entries, check_passage, check_request, embedder_mismatch
+from deployments.retrieval.validation import check_entries, check_passage, check_request
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     Scope,
@@ -28,25 +29,18 @@ class FakeIndex:
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
         self._entries: dict[str, dict[tuple[str, str], IndexEntry]] = {}
-        """Embedder's fingerprint → (tenant id, passage id) → entry."""
+        """IndexGeneration → (tenant id, passage id) → entry."""
 
     async def open(self) -> None:
         pass
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
-        scope, fingerprint = request.scope, request.dense.fingerprint
-        asker = Scope(scope.tenant_id, scope.user_id, visible=scope.visible)
-        embedders = [
-            embedder
-            for embedder, entries in self._entries.items()
-            if any(_is_visible(entry.passage, asker) for entry in entries.values())
-        ]
-        if embedders and fingerprint not in embedders:
-            raise embedder_mismatch(fingerprint, embedders)
-        entries = self._entries.get(fingerprint, {}).values()
+        entries = self._entries.get(request.generation, {}).values()
         candidates = [
-            Candidate(entry.passage, _scores(entry, request)) for entry in entries if _is_visible(entry.passage, scope)
+            Candidate(entry.passage, _scores(entry, request))
+            for entry in entries
+            if _is_visible(entry.passage, request.scope)
         ]
         dense = _best(
             [(candidate, dense) for candidate in candidates if (dense := candidate.scores.dense) is not None],
@@ -64,24 +58,26 @@ class FakeIndex:
         )
         return fuse(dense, lexical, dense_weight=share)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        check_entries(embedder, entries)
-        stored = self._entries.setdefault(embedder.fingerprint, {})
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        check_entries(generation, entries)
+        stored = self._entries.setdefault(generation.name, {})
         stored.update({(entry.passage.tenant_id, entry.passage.id): entry for entry in entries})
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         passages = {
             entry.passage.id: entry.passage
-            for entries in self._entries.values()
+            for entries in self._of(generation)
             for entry in _window(entries.values(), tenant_id, document_id, version, after, limit)
         }
         return sorted(passages.values(), key=lambda passage: passage.position)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
         written = set()
-        for entries in self._entries.values():
+        for entries in self._of(generation):
             for entry in _window(entries.values(), tenant_id, copy.document_id, copy.version, after, limit):
                 new_entry = copied(entry, copy)
                 check_passage(new_entry.passage)
@@ -100,12 +96,24 @@ class FakeIndex:
             )
         )
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        return self._remove(lambda passage: passage.tenant_id == tenant_id and collection in ("", passage.collection))
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        return self._remove(
+            lambda passage: passage.tenant_id == tenant_id and collection in ("", passage.collection), generation
+        )
 
-    def _remove(self, is_removed: Callable[[Passage], bool]) -> int:
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        of_tenant = [
+            entry for entry in self._entries.get(generation, {}).values() if entry.passage.tenant_id == tenant_id
+        ]
+        return GenerationSize(len(of_tenant), len(of_tenant[0].dense) if of_tenant else 0)
+
+    def _of(self, generation: str) -> list[dict[tuple[str, str], IndexEntry]]:
+        """The entries of the generation, or of each if it is empty."""
+        return [entries for name, entries in self._entries.items() if generation in ("", name)]
+
+    def _remove(self, is_removed: Callable[[Passage], bool], generation: str = "") -> int:
         removed = 0
-        for entries in self._entries.values():
+        for entries in self._of(generation):
             keys = [key for key, entry in entries.items() if is_removed(entry.passage)]
             for key in keys:
                 del entries[key]

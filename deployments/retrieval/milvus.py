@@ -1,7 +1,7 @@
 """The index on a Milvus server.
 
-There is one collection per embedder, named by its fingerprint, so vectors of different models never meet. Rows are
-described in `milvus_rows.py`, the connection in `milvus_connection.py`.
+There is one collection per generation, named by it, so vectors of different models never meet. Rows are described
+in `milvus_rows.py`, the connection in `milvus_connection.py`.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from deployments.retrieval.milvus_rows import (
     to_passage,
     to_row,
 )
-from deployments.retrieval.validation import check_entries, check_passage, check_request, embedder_mismatch
+from deployments.retrieval.validation import check_entries, check_passage, check_request
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
-    Scope,
     VersionCopy,
 )
 
@@ -87,10 +87,9 @@ class MilvusIndex:
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         check_request(request)
         expression = scope_expression(request.scope)
-        collection = self._collection(request.dense.fingerprint)
+        collection = self._collection(request.generation)
         # Without a thread where it is loaded already: all threads may be busy with other calls.
         if collection not in self._loaded and not await self._connection.run(self._load, collection):
-            await self._connection.run(self._refuse_other_embedder, collection, request.scope)
             return []
         dense, lexical = await asyncio.gather(
             *(
@@ -98,8 +97,6 @@ class MilvusIndex:
                 for half in get_args(Half)
             )
         )
-        if not (dense or lexical):
-            await self._connection.run(self._refuse_other_embedder, collection, request.scope)
         share = dense_share(
             request.dense.languages,
             request.language,
@@ -108,23 +105,25 @@ class MilvusIndex:
         )
         return fuse(dense, lexical, dense_weight=share)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        check_entries(embedder, entries)
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        check_entries(generation, entries)
         if entries:
             # One row per key, the last: Milvus does not say which of two it keeps.
             rows = {row["pk"]: row for row in map(to_row, entries)}
-            collection = self._collection(embedder.fingerprint)
-            await self._connection.run(self._upsert, collection, embedder.dimension, list(rows.values()))
+            collection = self._collection(generation.name)
+            await self._connection.run(self._upsert, collection, generation.dimension, list(rows.values()))
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         expression = window_expression(tenant_id, document_id, version, after=after, limit=limit)
-        return await self._connection.run(self._read, expression)
+        return await self._connection.run(self._read, expression, generation)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
         expression = window_expression(tenant_id, copy.document_id, copy.version, after=after, limit=limit)
-        return await self._connection.run(self._copy, expression, copy)
+        return await self._connection.run(self._copy, expression, copy, generation)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await self._connection.run(self._delete, document_expression(tenant_id, document_id))
@@ -136,11 +135,15 @@ class MilvusIndex:
             removed += await self._connection.run(self._delete, versions_expression(tenant_id, batch))
         return removed
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        return await self._connection.run(self._delete, tenant_expression(tenant_id, collection))
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        return await self._connection.run(self._delete, tenant_expression(tenant_id, collection), generation)
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        expression = tenant_expression(tenant_id)
+        return await self._connection.run(self._measure, self._collection(generation), expression)
 
     async def drop(self) -> None:
-        """Drop every embedder's collection, and the database if this index made it."""
+        """Drop every generation's collection, and the database if this index made it."""
         await self._connection.run(self._drop)
 
     async def check(self) -> None:
@@ -174,20 +177,21 @@ class MilvusIndex:
     def _milvus(self) -> MilvusClient:
         return self._connection.client
 
-    def _collection(self, fingerprint: str) -> str:
+    def _collection(self, generation: str) -> str:
         """A collection's name. What follows the prefix has no underscore, so no prefix can be the start of another."""
-        if not re.fullmatch(r"[A-Za-z0-9]{1,64}", fingerprint):
-            fingerprint = hashlib.blake2b(fingerprint.encode(), digest_size=16).hexdigest()
-        return f"{self._config.collection_prefix}_{fingerprint}"
+        if not re.fullmatch(r"[A-Za-z0-9]{1,64}", generation):
+            generation = hashlib.blake2b(generation.encode(), digest_size=16).hexdigest()
+        return f"{self._config.collection_prefix}_{generation}"
 
     def _collections(self) -> list[str]:
-        """The names of all embedders' collections."""
+        """The names of all generations' collections."""
         names: list[str] = self._milvus.list_collections(timeout=self._config.timeout_s)
         return [name for name in names if re.fullmatch(rf"{self._config.collection_prefix}_[A-Za-z0-9]+", name)]
 
-    def _loaded_collections(self) -> Iterator[str]:
-        """All embedders' collections, each loaded before it is given out."""
-        return (collection for collection in self._collections() if self._load(collection))
+    def _loaded_collections(self, generation: str = "") -> Iterator[str]:
+        """The generation's collection, or all if it is empty; each is loaded before it is given out."""
+        names = [self._collection(generation)] if generation else self._collections()
+        return (collection for collection in names if self._load(collection))
 
     def _load(self, collection: str) -> bool:
         """Load a collection, so that it can be searched. Returns whether it exists."""
@@ -215,18 +219,6 @@ class MilvusIndex:
 
     def _has_indexes(self, collection: str) -> bool:
         return len(self._milvus.list_indexes(collection, timeout=self._config.timeout_s)) >= 2
-
-    def _refuse_other_embedder(self, collection: str, scope: Scope) -> None:
-        """Raises EmbedderMismatch if the asker has passages, and all of them are in other embedders' collections.
-
-        Only the asker's passages count: what others have must not change an answer.
-        """
-        expression = scope_expression(Scope(scope.tenant_id, scope.user_id, visible=scope.visible))
-        if self._load(collection) and self._count(collection, expression):
-            return
-        if filled := [name for name in self._loaded_collections() if self._count(name, expression)]:
-            mine, *others = (name.removeprefix(f"{self._config.collection_prefix}_") for name in (collection, *filled))
-            raise embedder_mismatch(mine, others)
 
     def _search(self, call: SearchCall, requests: Sequence[RetrievalRequest]) -> list[list[Candidate]]:
         try:
@@ -257,17 +249,17 @@ class MilvusIndex:
         candidates = dense_candidates if is_dense else lexical_candidates
         return [candidates(request, hits) for request, hits in zip(requests, hits_per_request, strict=True)]
 
-    def _read(self, expression: str) -> list[Passage]:
-        """Passages by position. A version that two embedders have is in both collections under the same ids."""
+    def _read(self, expression: str, generation: str) -> list[Passage]:
+        """Passages by position. A version that two generations have is in both under the same ids."""
         found: dict[str, Passage] = {}
-        for collection in self._loaded_collections():
+        for collection in self._loaded_collections(generation):
             for row in self._query(collection, expression, PASSAGE_FIELDS):
                 found[row["id"]] = to_passage(row)
         return sorted(found.values(), key=lambda passage: passage.position)
 
-    def _copy(self, expression: str, copy: VersionCopy) -> int:
+    def _copy(self, expression: str, copy: VersionCopy, generation: str) -> int:
         written = set()
-        for collection in self._loaded_collections():
+        for collection in self._loaded_collections(generation):
             rows = self._query(collection, expression, ENTRY_FIELDS)
             entries = [copied(to_entry(row), copy) for row in rows]
             for entry in entries:
@@ -299,9 +291,16 @@ class MilvusIndex:
         write(collection, rows, timeout=self._config.timeout_s)
         self._flush(collection)
 
-    def _delete(self, expression: str) -> int:
+    def _measure(self, collection: str, expression: str) -> GenerationSize:
+        if not self._load(collection):
+            return GenerationSize(0, 0)
+        fields = self._milvus.describe_collection(collection, timeout=self._config.timeout_s)["fields"]
+        dimension = next(int(field["params"]["dim"]) for field in fields if field["name"] == "dense")
+        return GenerationSize(self._count(collection, expression), dimension)
+
+    def _delete(self, expression: str, generation: str = "") -> int:
         removed = 0
-        for collection in self._loaded_collections():
+        for collection in self._loaded_collections(generation):
             if count := self._count(collection, expression):
                 self._milvus.delete(collection, filter=expression, timeout=self._config.timeout_s)
                 self._flush(collection)

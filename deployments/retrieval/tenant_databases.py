@@ -13,8 +13,9 @@ from deployments.retrieval.validation import check_entries
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     VersionCopy,
@@ -40,22 +41,25 @@ class TenantDatabases:
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         return await (await self._index(request.scope.tenant_id)).search(request)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        check_entries(embedder, entries)  # all entries, before the first is written
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        check_entries(generation, entries)  # all entries, before the first is written
         by_tenant: defaultdict[str, list[IndexEntry]] = defaultdict(list)
         for entry in entries:
             by_tenant[entry.passage.tenant_id].append(entry)
         for tenant_id, of_tenant in by_tenant.items():
-            await (await self._index(tenant_id)).upsert(embedder, of_tenant)
+            await (await self._index(tenant_id)).upsert(generation, of_tenant)
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         index = await self._index(tenant_id)
-        return await index.read(tenant_id, document_id, version, after=after, limit=limit)
+        return await index.read(tenant_id, document_id, version, generation=generation, after=after, limit=limit)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
-        return await (await self._index(tenant_id)).copy(tenant_id, copy, after=after, limit=limit)
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
+        index = await self._index(tenant_id)
+        return await index.copy(tenant_id, copy, generation=generation, after=after, limit=limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await (await self._index(tenant_id)).delete(tenant_id, document_id)
@@ -63,14 +67,17 @@ class TenantDatabases:
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         return await (await self._index(tenant_id)).delete_versions(tenant_id, versions)
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
         index = await self._index(tenant_id)
-        removed = await index.purge(tenant_id, collection=collection)
-        if not collection and index is not self._shared:
+        removed = await index.purge(tenant_id, collection=collection, generation=generation)
+        if not collection and not generation and index is not self._shared:
             del self._own[tenant_id]
             await index.drop()
             await asyncio.to_thread(index.close)
         return removed
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        return await (await self._index(tenant_id)).measure(tenant_id, generation)
 
     async def check(self) -> None:
         await self._shared.check()

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deployments.errors import EmbedderMismatch, InvalidRequest
-from deployments.types import EmbedderInfo, IndexEntry, Passage, RetrievalRequest
+from deployments.errors import InvalidRequest
+from deployments.types import IndexEntry, IndexGeneration, Passage, RetrievalRequest
 
 MAX_BYTES: Mapping[str, int] = {
     "id": 256,
@@ -28,13 +28,13 @@ MAX_TERM_ID = 2**32 - 2
 _REQUIRED = ("id", "document_id", "tenant_id")
 
 
-def check_entries(embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+def check_entries(generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
     """Raises InvalidRequest, which names the passage and the field."""
     for entry in entries:
         check_passage(entry.passage)
-        if entry.dense.shape != (embedder.dimension,):
+        if entry.dense.shape != (generation.dimension,):
             raise _refusal(
-                entry.passage, "dense", f"has shape {entry.dense.shape}, not ({embedder.dimension},); embed it again"
+                entry.passage, "dense", f"has shape {entry.dense.shape}, not ({generation.dimension},); embed it again"
             )
         if not np.isfinite(entry.dense).all():
             raise _refusal(entry.passage, "dense", "holds a number that is not finite; embed it again")
@@ -54,14 +54,6 @@ def check_request(request: RetrievalRequest) -> None:
         )
     if not (len(request.dense.vectors) or request.lexical):
         raise InvalidRequest("dense and lexical: a question needs a vector or terms; send one of them")
-
-
-def embedder_mismatch(mine: str, others: Sequence[str]) -> EmbedderMismatch:
-    """The error for a question of embedder `mine`, where all passages are of `others`. All are fingerprints."""
-    return EmbedderMismatch(
-        f"the index was made by the embedder {', '.join(sorted(others))}, and the question was embedded by {mine}: "
-        "configure the embedder that made the index, or index the documents again"
-    )
 
 
 def check_passage(passage: Passage) -> None:

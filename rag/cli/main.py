@@ -10,6 +10,7 @@ from rag.cli.bridge import bridge
 from rag.cli.errors import Commands
 from rag.cli.evaluate import evaluate
 from rag.cli.ingest import ingest
+from rag.cli.reindex import reindex
 from rag.cli.status import status
 from rag.cli.up import up
 
@@ -26,6 +27,7 @@ app.command()(ask)
 app.command()(search)
 app.command()(ingest)
 app.command("eval")(evaluate)
+app.command()(reindex)
 app.command()(status)
 app.command()(bridge)
 app.add_typer(models.app, name="models")

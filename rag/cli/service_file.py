@@ -15,7 +15,6 @@ SERVICE = "service.json"
 KEY = "key"
 RAY_TOKEN = "ray_token"
 RAY_LOG = "ray.log"
-MODELS = "models.json"
 _LOCK = "service.lock"
 
 

@@ -54,9 +54,17 @@ def index_state(service: Service) -> str | None:
         raise
     model = plain(str(state["embedder"]["model"]))
     count = f"{state['documents']:,} documents, {state['passages']:,} passages"
+    if state["job_id"]:
+        return f"{count}; {state['behind']:,} are behind, and job {plain(state['job_id'])} reindexes them."
+    if state["missing"]:
+        return f"{count}, of which the index lacks {state['missing']:,}. Fill it again: rag reindex"
     if not state["behind"]:
         return f"{count}; all are of the embedder that runs, {model}."
-    return f"{count}; {state['behind']:,} are behind: of another embedder than {model}, or cut otherwise."
+    by_terms = "" if state["live_embedder"] == state["embedder"]["fingerprint"] else " Answers go by terms alone."
+    return (
+        f"{count}; {state['behind']:,} are behind: of another embedder than {model}, or cut otherwise.{by_terms} "
+        "Index them again: rag reindex"
+    )
 
 
 _FIELDS = ("engine", "model", "replicas", "detail")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import os
 import shutil
 import socket
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
-from rag.cli.service_file import KEY, MODELS, RAY_LOG, RAY_TOKEN, RunningService, owned
+from rag.cli.service_file import KEY, RAY_LOG, RAY_TOKEN, RunningService, owned
 from rag.cli.signals import Signals
 from rag.cli.stages import Stage, stage
 
@@ -94,13 +93,15 @@ def up(
             with stage(console, "HTTP") as current_stage:
                 ready = _ready(url, start_timeout)
                 current_stage.result = url
-            _remember_embedder(file.args)
             if documents is not None:
                 with stage(console, "Documents about this service") as current_stage:
                     count, failures = documents.result()
                     for failed in failures:
                         current_stage.line(f"{failed.name}: {failed.reason}")
                     current_stage.result = f"{count} in collection {CORPUS_COLLECTION}"
+            if key_file:
+                with stage(console, "Index") as current_stage:
+                    current_stage.result = _index_state(url, key_file)
             with stage(console, "Ray dashboard") as current_stage:
                 current_stage.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
@@ -150,7 +151,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _check_models(args: AppArgs) -> str:
-    """The models of the stages that load them at once are on this machine, and the index was made by this embedder."""
+    """The models of the stages that load them at once are on this machine."""
     from deployments.errors import StageUnavailable
     from deployments.inference.weights import locate
 
@@ -162,7 +163,6 @@ def _check_models(args: AppArgs) -> str:
         raise CliError(error.message) from None
     if args.retrieval.embedded:
         _check_index(args)
-        _check_embedder(args)
     return f"{args.embedding.model}, {args.reranking.model}"
 
 
@@ -177,35 +177,6 @@ def _check_index(args: AppArgs) -> None:
         refuse_former(folder, args.data_path / FORMER_INDEX)
     except StageUnavailable as error:
         raise CliError(error.message) from None
-
-
-def _embedder(args: AppArgs) -> dict[str, Any]:
-    """The settings that determine the vectors of the index."""
-    return args.embedding.model_dump(include={"backend", "model", "revision", "passage_prompt"})
-
-
-def _remember_embedder(args: AppArgs) -> None:
-    record = args.data_path / MODELS
-    if args.retrieval.embedded and not record.exists():
-        record.write_text(json.dumps({"embedding": _embedder(args)}, indent=2), encoding="utf-8")
-
-
-def _check_embedder(args: AppArgs) -> None:
-    """Refuse to open an index with an embedder that did not make it: every question would be refused."""
-    record = args.data_path / MODELS
-    if not record.exists():
-        return
-    try:
-        former = json.loads(record.read_text(encoding="utf-8"))["embedding"]
-    except (ValueError, KeyError, TypeError):
-        raise CliError(f"{record} is damaged; remove it if {args.embedding.model} made the index beside it") from None
-    for name, value in _embedder(args).items():
-        if former.get(name) != value:
-            raise CliError(
-                f"embedding.{name} is {value!r}, but {args.data_path} was indexed with {former.get(name)!r}, and "
-                f"vectors of the two cannot be compared; set embedding.{name} back, or start with another --data-dir "
-                "and ingest again"
-            )
 
 
 def _prepare_database(args: AppArgs) -> Path | None:
@@ -287,6 +258,15 @@ def _ingest_corpus(url: str, key_file: Path) -> tuple[int, list[Failed]]:
             count += len(documents)
             failures += send(service, documents, {"collection": CORPUS_COLLECTION, "language": language})
     return count, failures
+
+
+def _index_state(url: str, key_file: Path) -> str:
+    """How many documents are behind, as after a change of the embedder, and what to do about it."""
+    from rag.cli.service import Service
+    from rag.cli.status import index_state
+
+    with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
+        return index_state(service) or ""
 
 
 def _final_screen(

@@ -17,7 +17,7 @@ from deployments.errors import Conflict, NotFound, Overloaded, Unavailable, Unkn
 from deployments.filters import Filter
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import VersionCopy
-from serve_app.platform import collections, lexical_statistics, visibility
+from serve_app.platform import collections, generations, lexical_statistics, visibility
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.new_document import canonical, check_metadata, digest
@@ -45,10 +45,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """A live document whose `passages` passages are to be written once more, with other metadata. No search finds the
-    new version until it is put in place, which it must be before `until`."""
+    """A live document whose `passages` passages are to be written once more, with other metadata, in the live
+    `generation` of the index. No search finds the new version until it is put in place, which it must be before
+    `until`."""
 
     copy: VersionCopy
+    generation: str
     passages: int
     until: datetime
 
@@ -76,6 +78,11 @@ class Documents:
         if document is None:
             raise _missing(document_id)
         return document
+
+    async def live_generation(self, tenant_id: str) -> str:
+        """The generation of the index that has the documents' passages; empty if none is known."""
+        async with self.database.session() as session:
+            return await _live_generation(session, tenant_id)
 
     async def page(
         self, tenant_id: str, chosen: Selection, *, after: str = "", limit: int = 100, max_scanned: int = 10_000
@@ -123,7 +130,8 @@ class Documents:
             # still be on its way to the index when nobody waits for it any more.
             due = now + timedelta(seconds=2 * REWRITE_S)
             await visibility.hide(session, [RemovedVersion(tenant_id, document_id, to)], due=due)
-            return Rewriting(copy, document.passages, now + timedelta(seconds=REWRITE_S))
+            until = now + timedelta(seconds=REWRITE_S)
+            return Rewriting(copy, await _live_generation(session, tenant_id), document.passages, until)
 
     async def finish_rewriting(self, tenant_id: str, work: Rewriting) -> None:
         """Make the new version the one that searches find. Its content is then another than what was handed in, so
@@ -133,10 +141,12 @@ class Documents:
         """
         copy, now = work.copy, self.clock()
         async with self.database.transaction() as session:
-            await require_open(session, tenant_id)
+            await require_open(session, tenant_id, alone=True)  # not beside a switch of generations
             document = await _locked(session, tenant_id, copy.document_id)
             if document.version != copy.version:
                 raise Conflict(f"document {document.id[:80]!r} was replaced meanwhile; look at it and try again")
+            if await _live_generation(session, tenant_id) != work.generation:
+                raise Unavailable("the documents were reindexed meanwhile; try again")
             if now >= work.until:
                 raise Unavailable(f"document {document.id[:80]!r} was not rewritten in {REWRITE_S:g} s; try again")
             old = RemovedVersion(tenant_id, document.id, document.version)  # its bytes are the new one's too
@@ -219,6 +229,12 @@ async def _locked(session: AsyncSession, tenant_id: str, document_id: str) -> Do
     if document is None:
         raise _missing(document_id)
     return document
+
+
+async def _live_generation(session: AsyncSession, tenant_id: str) -> str:
+    """Its name; empty if none is known."""
+    live = await generations.in_state(session, tenant_id, "live")
+    return live.name if live is not None else ""
 
 
 def _missing(document_id: str) -> NotFound:

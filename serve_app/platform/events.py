@@ -24,7 +24,7 @@ EventType = Literal[
     "key.created", "key.rotated", "key.revoked",
     "collection.created", "collection.updated", "collection.deleted",
     "document.indexed", "document.updated", "document.failed", "document.deleted",
-    "job.created", "job.failed", "job.cancelled", "webhook.failed",
+    "job.created", "job.failed", "job.cancelled", "index.switched", "webhook.failed",
     "query.completed", "query.failed", "query.cancelled",
 ]  # fmt: skip
 MAX_WAITING = 10_000

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from deployments.errors import QuotaExceeded
+from deployments.errors import EmbedderMismatch, NotFound, QuotaExceeded, StageUnavailable
 from deployments.ingestion.base import (
     ChunkSizes,
     DocumentCancelled,
@@ -30,14 +30,25 @@ from deployments.ingestion.base import (
     LeaseLost,
     Progress,
     RemovedVersion,
+    RetiredGeneration,
 )
-from serve_app.platform import lexical_statistics, visibility
+from deployments.types import EmbedderIdentity, IndexGeneration
+from serve_app.platform import generation_switch, generations, lexical_statistics, visibility
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK, UNFINISHED, job_state
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
-from serve_app.storage.database import Database
-from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, Tenant, of_tenant, utc_now
+from serve_app.storage.database import Database, insert
+from serve_app.storage.tables import (
+    Document,
+    Job,
+    JobDocument,
+    LexicalTotal,
+    RefilledDocument,
+    Tenant,
+    of_tenant,
+    utc_now,
+)
 
 _TASK_COLUMNS = [field.name for field in fields(DocumentTask) if field.name in JobDocument.__mapper__.columns]
 """What a worker's task takes from its row under the same name."""
@@ -77,7 +88,11 @@ class JobQueue:
                     row.lease_until = now + timedelta(seconds=lease_s)
             claimed = [row for row in rows if not row.given_up]
             await _name_versions(session, [row for row in claimed if not row.version])
-            await visibility.hide(session, [_removed_version(row) for row in claimed])
+            # A version that is written to another generation is live, and so is not hidden.
+            await visibility.hide(session, [_removed_version(row) for row in claimed if not row.generation])
+            for row in rows:
+                if row.given_up and row.generation:
+                    await self._hide_unless_live(session, row)
             await session.flush()
             return [_task(row) for row in claimed]
 
@@ -101,7 +116,7 @@ class JobQueue:
             raise ValueError(f"progress to {state!r}: use finish, fail or retry")
         values: dict[str, Any] = {"state": state, "updated_at": self.clock()}
         if progress is not None:
-            values |= {"embedder": progress.embedder, "chunks": progress.chunks, "chunks_done": progress.done}
+            values |= {"written_to": progress.generation, "chunks": progress.chunks, "chunks_done": progress.done}
         async with self.database.transaction() as session:
             change = update(JobDocument).where(*_held(task)).values(**values).returning(JobDocument.given_up)
             given_up = await session.scalar(change)
@@ -110,12 +125,33 @@ class JobQueue:
         if given_up:
             raise _given_up(task)
 
+    async def begin_writing(self, task: DocumentTask, embedder: EmbedderIdentity) -> IndexGeneration:
+        async with self.database.transaction() as session:
+            await require_open(session, task.tenant_id, alone=True)
+            if not task.generation:
+                live = await generations.to_write(session, task.tenant_id, embedder, self._retired_at(self.clock()))
+                await session.flush()
+                return generations.as_value(live)
+            filled = await generations.in_state(session, task.tenant_id, "filling")
+        if filled is None or filled.name != task.generation:
+            raise _given_up(task)
+        if filled.embedder != embedder.fingerprint:
+            raise EmbedderMismatch(
+                f"the job reindexes for the embedder {filled.embedder}, and {embedder.fingerprint} runs by now; "
+                "cancel it, and reindex again"
+            )
+        return generations.as_value(filled)
+
     async def finish(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         """Raises DocumentCancelled, NotFound if the tenant was deleted meanwhile, and QuotaExceeded if it may not keep
         as many passages. Then call `fail`; the live version stays as it is."""
+        if task.generation:
+            await self._finish_refilling(task, indexed)
+            return
         now = self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, task.tenant_id, alone=True)
+            await _check_generation(session, task.tenant_id, indexed.generation)
             document = await session.scalar(  # locked before the task's row, the order that `Documents.delete` keeps
                 select(Document)
                 .where(of_tenant(Document, task.tenant_id), Document.id == task.document_id)
@@ -151,8 +187,68 @@ class JobQueue:
             row.state, row.lease_until = "indexed", None
             row.chunks = row.chunks_done = indexed.passages
             await session.flush()
+        self._publish_indexed(task, indexed)
+
+    async def _finish_refilling(self, task: DocumentTask, indexed: IndexedDocument) -> None:
+        """Record what the document's row and the statistics get once the generation is live. Raises DocumentCancelled,
+        NotFound."""
+        now = self.clock()
+        async with self.database.transaction() as session:
+            await require_open(session, task.tenant_id, alone=True)
+            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
+            if row is None:
+                return
+            if row.given_up:
+                raise _given_up(task)
+            row.state, row.lease_until, row.updated_at = "indexed", None, now
+            row.chunks = row.chunks_done = indexed.passages
+            await self._hide_unless_live(session, row)
+            key = {"tenant_id": task.tenant_id, "generation": task.generation, "document_id": task.document_id}
+            told = {
+                "version": task.version,
+                "passages": indexed.passages,
+                "terms": lexical_statistics.pack(dict(indexed.document_frequency)),
+                "chunking": indexed.chunking,
+            }
+            await session.execute(
+                insert(session, RefilledDocument)
+                .values({**key, **told})
+                .on_conflict_do_update(index_elements=list(key), set_=told)
+            )
+            await session.flush()
+        self._publish_indexed(task, indexed)
+
+    async def _hide_unless_live(self, session: AsyncSession, row: JobDocument) -> None:
+        """Have a version removed that was replaced or deleted while it was written to another generation.
+
+        It was removed before, perhaps too early for what was still being written.
+        """
+        document = await session.get(Document, (row.tenant_id, row.document_id)) if row.generation else None
+        if row.generation and (document is None or document.version != row.version):
+            version = RemovedVersion(row.tenant_id, row.document_id, row.version)
+            await visibility.hide(session, [version], due=self._retired_at(self.clock()))
+
+    def _publish_indexed(self, task: DocumentTask, indexed: IndexedDocument) -> None:
         details = {"job_id": task.job_id, "version": task.version, "passages": indexed.passages}
         self.events.publish(Event("document.indexed", task.tenant_id, task.document_id, details))
+
+    async def switch_generations(self) -> bool:
+        queued = False
+        async with self.database.session() as session:
+            complete = await generation_switch.complete_jobs(session)
+        for tenant_id, job_id in complete:
+            now = self.clock()
+            try:
+                async with self.database.transaction() as session:
+                    outcome = await generation_switch.settle(session, tenant_id, job_id, now, self._retired_at(now))
+            except NotFound:  # the tenant is being deleted
+                continue
+            queued |= outcome == "goes on"
+            if outcome == "switched":
+                self.events.publish(Event("index.switched", tenant_id, job_id))
+            elif outcome == "given_up":
+                self.events.publish(Event("job.failed", tenant_id, job_id))
+        return queued
 
     async def fail(self, task: DocumentTask, code: str, detail: str) -> None:
         now = self.clock()
@@ -165,6 +261,7 @@ class JobQueue:
             if row.given_up:
                 row.state, row.error_code, row.error_detail = "cancelled", None, None
             await visibility.schedule_removal(session, task.tenant_id, [row.version], self._retired_at(now))
+            await self._hide_unless_live(session, row)
             await session.flush()
             states = set(
                 await session.scalars(
@@ -195,6 +292,14 @@ class JobQueue:
         async with self.database.transaction() as session:
             await visibility.forget(session, versions)
 
+    async def list_retired(self, limit: int) -> list[RetiredGeneration]:
+        async with self.database.session() as session:
+            return await generations.list_removable(session, self.clock(), limit)
+
+    async def forget_retired(self, retired: Sequence[RetiredGeneration]) -> None:
+        async with self.database.transaction() as session:
+            await generations.forget(session, retired)
+
     def _retired_at(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.retire_after_s)
 
@@ -211,6 +316,7 @@ def _claimable(now: datetime, job_id: str | None, limit: int) -> Select[JobDocum
         earlier.document_id == row.document_id,
         earlier.state.in_(UNFINISHED),
         earlier.sequence < row.sequence,
+        earlier.generation == row.generation,  # what is written to another generation is in nobody's way
     )
     tenant_is_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
     is_for_ray_job = exists().where(
@@ -225,7 +331,7 @@ def _claimable(now: datetime, job_id: str | None, limit: int) -> Select[JobDocum
             ~tenant_is_deleted,
             row.tenant_id.not_in(visibility.full_tenants()),
         )
-        .order_by(row.sequence)
+        .order_by(row.generation, row.sequence)  # new documents first, then those that are reindexed
         .limit(limit)
         .with_for_update(of=row, skip_locked=True)
     )
@@ -238,6 +344,13 @@ async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> 
         versions = await visibility.next_versions(session, tenant_id, len(tenant_rows))
         for row, version in zip(tenant_rows, versions, strict=True):
             row.version = version
+
+
+async def _check_generation(session: AsyncSession, tenant_id: str, written_to: str) -> None:
+    """Raises StageUnavailable if another generation is live than the one that a document was written to."""
+    live = await generations.in_state(session, tenant_id, "live")
+    if written_to and live is not None and live.name != written_to:
+        raise StageUnavailable("another generation of the index became live while the document was written")
 
 
 async def _check_chunks(session: AsyncSession, tenant_id: str, quotas: Quotas, added: int) -> None:
@@ -275,7 +388,7 @@ def _task(row: JobDocument) -> DocumentTask:
     return DocumentTask(
         **{name: getattr(row, name) for name in _TASK_COLUMNS},
         metadata=row.metadata_,
-        progress=Progress(row.embedder, row.chunks, row.chunks_done),
+        progress=Progress(row.written_to, row.chunks, row.chunks_done),
         chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),
     )
 

@@ -37,6 +37,26 @@ def job_state(document_states: Set[str]) -> JobState:
     return "failed" if "failed" in document_states else "cancelled"
 
 
+ReindexState = Literal["filling", "switched", "given_up", "in_place"]
+"""The state of a job that makes documents again.
+
+`filling`: it fills a generation of the index beside the live one. `switched`: that generation is live. `given_up`: it
+never will be, by this job. `in_place`: the job makes the documents of one collection again, each by itself.
+"""
+
+
+def reindex_job_state(document_states: Set[str], reindex: ReindexState | None) -> JobState:
+    """As `job_state`, for a job that may fill a generation: it succeeds once that is live, and runs until then."""
+    state = job_state(document_states)
+    if reindex == "switched":
+        return "succeeded"
+    if reindex == "filling":
+        return "running" if is_over(state) else state
+    if reindex == "given_up" and is_over(state):
+        return "failed" if "failed" in document_states else "cancelled"
+    return state
+
+
 def is_over(state: JobState) -> bool:
     """Whether all documents of a job in this state are finished."""
     return state not in ("queued", "running")

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
 from deployments.ingestion.base import DocumentState
 from deployments.ingestion.bulk.base import ray_job
-from serve_app.platform import collections, documents, webhooks
+from serve_app.platform import collections, documents, generations, reindexing, webhooks
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_queue import JobQueue
-from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, is_over, job_state
+from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, ReindexState, is_over, reindex_job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
@@ -142,6 +142,8 @@ class Jobs:
                 session, tenant_id, {document.collection for document in wanted.values()}
             )
             settled = await _lock_documents(session, tenant_id, wanted, now)
+            found_in = await generations.in_state(session, tenant_id, "live")
+            generation = found_in and found_in.embedder
             job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
             session.add(job)
             await session.flush()
@@ -150,7 +152,9 @@ class Jobs:
                 cut = sizes[document.collection]
                 fingerprint = fingerprint_of(document, cut)
                 live = settled.get(document_id)
-                unchanged = live is not None and live.fingerprint == fingerprint
+                # What has no vectors of the live generation's embedder is work again, although it is the same.
+                has_vectors = live is not None and generation in (None, live.embedder)
+                unchanged = live is not None and live.fingerprint == fingerprint and has_vectors
                 rows.append(
                     {
                         **document.columns(),
@@ -196,12 +200,12 @@ class Jobs:
         counts = Counter(row.state for row in rows)
         return JobView(
             id=job_id,
-            state=job_state(set(counts)),
+            state=reindex_job_state(set(counts), cast(ReindexState | None, job.reindex)),
             counts={state: counts[state] for state in get_args(DocumentState)},
             documents=[_progress(row) for row in rows],
             bulk=_bulk_view(job, self.clock()),
             created_at=job.created_at,
-            updated_at=max(row.updated_at for row in rows),
+            updated_at=max((row.updated_at for row in rows), default=job.created_at),
         )
 
     async def summary(self, tenant_id: str, job_id: str) -> JobSummary:
@@ -234,15 +238,29 @@ class Jobs:
 
     async def cancel(self, tenant_id: str, job_id: str) -> None:
         """End a job: what waits is cancelled, what a worker has is given up by it within a batch. What is indexed
-        stays. Idempotent. Raises NotFound unless the tenant has it."""
+        stays, but not what was written to a generation that is not live. Idempotent. Raises NotFound unless the tenant
+        has it."""
         async with self.database.transaction() as session:
-            job = select(Job.id).where(of_tenant(Job, tenant_id), Job.id == job_id)
-            if await session.scalar(job) is None:
+            this = (of_tenant(Job, tenant_id), Job.id == job_id)
+            job = await session.scalar(select(Job).where(*this).with_for_update())
+            if job is None:
                 raise _missing(job_id)
             of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
             due = self.clock() + timedelta(seconds=self.retire_after_s)
             await documents.cancel_versions(session, *of_job, due=due)
+            if job.reindex in ("filling", "given_up"):
+                await _give_up_generation(session, job, due)
         self.events.publish(Event("job.cancelled", tenant_id, job_id))
+
+
+async def _give_up_generation(session: AsyncSession, job: Job, due: datetime) -> None:
+    """Have what a job wrote to a generation removed, unless another job fills that by now."""
+    job.reindex = "given_up"
+    await session.flush()
+    filled = await generations.in_state(session, job.tenant_id, "filling")
+    taken_over = await session.scalar(reindexing.running_job(job.tenant_id, "filling"))
+    if filled is not None and filled.name == job.generation and taken_over is None:
+        await generations.retire(session, filled, due)
 
 
 async def _summaries(
@@ -251,7 +269,7 @@ async def _summaries(
     """The newest jobs for which the conditions hold."""
     jobs = (
         await session.execute(
-            select(Job.id, Job.created_at)
+            select(Job.id, Job.created_at, Job.reindex)
             .where(of_tenant(Job, tenant_id), *conditions)
             .order_by(Job.created_at.desc(), Job.id.desc())
             .limit(limit)
@@ -276,12 +294,12 @@ async def _summaries(
     return [
         JobSummary(
             id=job.id,
-            state=job_state({part.state for part in parts[job.id]}),
+            state=reindex_job_state({part.state for part in parts[job.id]}, job.reindex),
             counts=dict.fromkeys(get_args(DocumentState), 0) | {part.state: part.documents for part in parts[job.id]},
             chunks=sum(int(part.chunks) for part in parts[job.id]),
             chunks_done=sum(int(part.chunks_done) for part in parts[job.id]),
             created_at=job.created_at,
-            updated_at=max(part.updated_at for part in parts[job.id]),
+            updated_at=max((part.updated_at for part in parts[job.id]), default=job.created_at),
         )
         for job in jobs
     ]
@@ -334,6 +352,7 @@ async def _lock_documents(
                 of_tenant(JobDocument, tenant_id),
                 JobDocument.document_id.in_(batch),
                 JobDocument.state.in_(UNFINISHED),
+                JobDocument.generation == "",
             )
         )
         for document_id in waiting:
@@ -353,6 +372,7 @@ async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -
             JobDocument.tenant_id == Document.tenant_id,
             JobDocument.document_id == Document.id,
             JobDocument.state.in_(UNFINISHED),
+            JobDocument.generation == "",
         )
         .order_by(JobDocument.sequence.desc())
         .limit(1)

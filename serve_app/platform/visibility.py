@@ -10,7 +10,7 @@ removes a document. A version is in that table
 
 Versions are named in the order in which they are begun, so a search can also leave out those that were begun after it
 read the table. A search that reads the table once finds each document's old version or its new one: never both, and
-never neither.
+never neither. With it, it reads which generation of the index is live (generations.py), and looks in no other.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
-from deployments.types import VisibleVersions
+from deployments.types import IndexGeneration, VisibleVersions
 from serve_app.storage.database import Database, chunks, insert
-from serve_app.storage.tables import HiddenVersion, VersionCounter, of_tenant
+from serve_app.storage.tables import HiddenVersion, StoredGeneration, VersionCounter, of_tenant
 
 MAX_HIDDEN = 4_000
 """Hidden versions of one tenant. With more, none of its documents is claimed or changed until some are removed, because
@@ -41,16 +41,21 @@ class Visibility:
         self.database = database
 
     async def visible_versions(self, tenant_id: str) -> VisibleVersions:
-        counter, row = VersionCounter, HiddenVersion
-        # One statement, so that both are of one moment on every database.
-        counter_and_hidden = (
-            select(counter.last, row.version)
+        counter, row, live = VersionCounter, HiddenVersion, StoredGeneration
+        is_live = and_(live.tenant_id == counter.tenant_id, live.state == "live")
+        # One statement, so that all three are of one moment on every database.
+        rows = await self.database.rows(
+            select(counter.last, row.version, live.name, live.embedder, live.dimension)
             .where(of_tenant(counter, tenant_id))
             .join_from(counter, row, row.tenant_id == counter.tenant_id, isouter=True)
+            .join(live, is_live, isouter=True)
         )
-        rows = await self.database.rows(counter_and_hidden)
-        newest = _name(rows[0].last if rows else 0)
-        return VisibleVersions(newest, tuple(version for _, version in rows if version is not None))
+        if not rows:
+            return VisibleVersions(_name(0))
+        first = rows[0]
+        generation = None if first.name is None else IndexGeneration(first.name, first.embedder, first.dimension)
+        hidden = tuple(each.version for each in rows if each.version is not None)
+        return VisibleVersions(_name(first.last), hidden, generation)
 
 
 async def next_versions(session: AsyncSession, tenant_id: str, count: int = 1) -> list[str]:

@@ -23,7 +23,7 @@ from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import UNFINISHED
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.database import Database
-from serve_app.storage.tables import JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
+from serve_app.storage.tables import Job, JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
 
 if TYPE_CHECKING:  # jobs.py expects messages here
     from serve_app.platform.jobs import JobView
@@ -67,9 +67,10 @@ class Webhooks:
         now = self.clock()
         row, other = WebhookDelivery, aliased(WebhookDelivery)
         unfinished = exists().where(JobDocument.job_id == row.job_id, JobDocument.state.in_(UNFINISHED))
+        filling = exists().where(Job.id == row.job_id, Job.reindex == "filling")
         ended = (
             select(row.id)
-            .where(row.state == "expected", ~unfinished)
+            .where(row.state == "expected", ~unfinished, ~filling)
             .limit(_EXPECTED_BATCH)
             .with_for_update(skip_locked=True)
         )

@@ -1,4 +1,5 @@
-"""The stages that an answer can do without. `complete.degraded` names those that failed.
+"""What an answer can do without. `complete.degraded` names the stages that failed, and `index` where its vectors are of
+another embedder than the one that runs.
 
 A caller's own mistake is never made up for. Retrieval has no substitute: an answer needs passages.
 """
@@ -7,12 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import TypeVar
 
 from deployments.errors import Unavailable
-from deployments.types import Embeddings
-from serve_app.query.ports import Embedder
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -39,16 +37,3 @@ class Degraded:
         except Unavailable as error:
             self.record(stage, error)
             return fallback
-
-
-class LastEmbedder:
-    """Remembers the embedder of the last query: a search without a vector must still name whose passages it means."""
-
-    def __init__(self) -> None:
-        self.without_vector: Embeddings | None = None
-        """None before the first query."""
-
-    async def embed(self, embedder: Embedder, text: str) -> Embeddings:
-        embeddings = await embedder.embed_query(text)
-        self.without_vector = replace(embeddings, vectors=embeddings.vectors[:0])
-        return embeddings

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from deployments.errors import Overloaded
-from deployments.types import Candidate, Message, RetrievalRequest
+import numpy as np
+
+from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
+from deployments.types import Candidate, Embeddings, IndexGeneration, Message, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.query.answering import sources_event, stream_answer
 from serve_app.query.deadline import gather_three
-from serve_app.query.degradation import LastEmbedder
 from serve_app.query.ports import Embedder, Generator, Lexical, Reranker, Retriever, Visibility
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.prompt import Arrange, Prompt, build_prompt, by_rank
@@ -39,7 +40,6 @@ class Pipeline:
     reranking_s: float
     fallback: Generator | None = None
     prefixes: PromptPrefixCache | None = None
-    last_embedder: LastEmbedder = field(default_factory=LastEmbedder)
 
     async def answer(self, query: Query, *, no_slot: Overloaded | None = None) -> AsyncGenerator[AnswerEvent]:
         """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
@@ -84,17 +84,22 @@ class Pipeline:
 
     async def _embed(self, run: QueryRun) -> RetrievalRequest:
         query = run.query
-        vector = self.last_embedder.embed(self.embedder, query.text)
+        vector = self.embedder.embed_query(query.text)
         weights = self.lexical.query_weights(query.text, query.language, query.scope)
         visible_versions = self.visibility.visible_versions(query.scope.tenant_id)
         with run.stopwatch.stage("embedding"):
             dense, lexical, visible = await gather_three(
-                run.wait_or("embedding", vector, fallback=self.last_embedder.without_vector, at_most=self.embedding_s),
+                run.wait_or("embedding", vector, fallback=None, at_most=self.embedding_s),
                 run.wait_or("lexical", weights, fallback={}, at_most=self.embedding_s),
                 run.deadline.wait("visibility", visible_versions),
             )
-        if dense is None or not (len(dense.vectors) or lexical):
+        if dense is None and (visible.generation is None or not lexical):
             raise run.degraded.errors["embedding"]
+        dense = _comparable(run, dense, visible.generation)
+        if not (len(dense.vectors) or lexical):
+            raise EmbedderMismatch(
+                f"the question has no terms, and {run.degraded.errors['index'].message}: rag reindex"
+            )
         return RetrievalRequest(replace(query.scope, visible=visible), dense, lexical, query.language, query.candidates)
 
     async def _retrieve(self, run: QueryRun, request: RetrievalRequest) -> list[Candidate]:
@@ -138,3 +143,14 @@ class Pipeline:
     def _abort_unless_complete(self, run: QueryRun) -> None:
         if not run.is_complete:
             self.generator.abort(run.query.scope.tenant_id, run.query.id)
+
+
+def _comparable(run: QueryRun, dense: Embeddings | None, live: IndexGeneration | None) -> Embeddings:
+    """The question's vector, or none if the embedder failed, or is another than the live generation's."""
+    if dense is None:
+        return Embeddings(np.zeros((0, 0), np.float32), live.embedder if live is not None else "")
+    if live is None or live.embedder == dense.fingerprint:
+        return dense
+    reason = f"the documents were indexed by the embedder {live.embedder}, and {dense.fingerprint} runs; reindex them"
+    run.degraded.record("index", StageUnavailable(reason))
+    return replace(dense, vectors=dense.vectors[:0])

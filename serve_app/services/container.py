@@ -147,7 +147,15 @@ def build_services(
             settle_s=settle_s,
         ),
         jobs=JobService(stores.jobs, config),
-        reindexing=ReindexService(Reindexing(stores.documents.database, chunk_sizes), inference),
+        reindexing=ReindexService(
+            store=Reindexing(
+                stores.documents.database, chunk_sizes, stores.events, retire_after_s=config.max_deadline_s
+            ),
+            collections=stores.collections,
+            inference=inference,
+            passages=passages,
+            announce_job=announce_job,
+        ),
         models=ModelCatalogue(pipeline.generator, inference, tuple(models)),
         inference=inference,
         tenants=stores.tenants,

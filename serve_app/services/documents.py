@@ -105,7 +105,10 @@ class DocumentService:
         document = await self.store.get(caller.tenant_id, document_id)
         if not document.version:
             return [], None
-        found = await self.passages.read(caller.tenant_id, document_id, document.version, after=after, limit=limit)
+        live = await self.store.live_generation(caller.tenant_id)
+        found = await self.passages.read(
+            caller.tenant_id, document_id, document.version, generation=live, after=after, limit=limit
+        )
         return found, after + limit if after + limit + 1 < document.passages else None
 
     async def change_metadata(self, caller: Access, document_id: str, patch: Mapping[str, Any]) -> Document:
@@ -122,7 +125,9 @@ class DocumentService:
         try:
             written = 0
             for after in range(-1, rewriting.passages - 1, _COPY_BATCH):
-                written += await self.passages.copy(tenant_id, rewriting.copy, after=after, limit=_COPY_BATCH)
+                written += await self.passages.copy(
+                    tenant_id, rewriting.copy, generation=rewriting.generation, after=after, limit=_COPY_BATCH
+                )
             if written != rewriting.passages:
                 raise Conflict(
                     f"the index has {written} passages of {rewriting.passages}; look at the document and try again"

@@ -12,6 +12,7 @@ from deployments.types import (
     DocumentVersion,
     EmbedderIdentity,
     Embeddings,
+    GenerationSize,
     Passage,
     StageStatus,
     TextKind,
@@ -28,12 +29,14 @@ class Passages(Protocol):
     """The passages in the index, without search. The methods do what those of `deployments.retrieval.base.Index` do."""
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         """At most `limit` passages of a document's version, in order, after the position `after`."""
         ...
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
         """Write the passages that `read` would return again, as the version `copy.to`. Returns their number."""
         ...
 
@@ -47,6 +50,10 @@ class Passages(Protocol):
 
     async def purge(self, tenant_id: str, *, collection: str = "") -> int:
         """Remove all passages of a tenant, or only those of `collection`. Returns their number."""
+        ...
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        """How much the index has of a generation, for a tenant."""
         ...
 
 

@@ -172,15 +172,18 @@ class Document(DocumentFields, TenantOwned):
 
 class Job(TenantOwned):
     """`bulk`: waiting, running or ended (see bulk.py), None for a job that was not asked for in bulk. `bulk_until`: how
-    long its Ray Job is believed to be running without a sign of it."""
+    long its Ray Job is believed to be running without a sign of it. `reindex`: filling, switched, given_up or in_place
+    (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "bulk"),)
+    __table_args__ = (Index(None, "bulk"), Index(None, "reindex"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     bulk: Mapped[str | None] = mapped_column(String(16))
     bulk_until: Mapped[datetime | None]
     bulk_detail: Mapped[str] = mapped_column(default="")
+    reindex: Mapped[str | None] = mapped_column(String(16))
+    generation: Mapped[str] = mapped_column(String(160), default="")
     created_at: Mapped[datetime]
 
 
@@ -190,7 +193,8 @@ class JobDocument(DocumentFields, TenantOwned):
     `version` is empty until a worker first claims it.
     `sequence` is the order of acceptance: versions of one document are worked on in it. `given_up` marks a version
     whose document was deleted, or whose job was cancelled, while a worker had it. `attempts` counts claims, and so
-    tells one claim from the next. Of `chunks`, the first `chunks_done` are in the index, embedded by `embedder`.
+    tells one claim from the next. Of `chunks`, the first `chunks_done` are in the index, in generation `written_to`.
+    `generation` is the one that a reindexing fills, empty for a version that is to become live.
     """
 
     __tablename__ = "job_documents"
@@ -216,7 +220,8 @@ class JobDocument(DocumentFields, TenantOwned):
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]
     given_up: Mapped[bool] = mapped_column(default=False)
-    embedder: Mapped[str] = mapped_column(String(128), default="")
+    generation: Mapped[str] = mapped_column(String(160), default="")
+    written_to: Mapped[str] = mapped_column(String(160), default="")
     chunks: Mapped[int] = mapped_column(default=0)
     chunks_done: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime]
@@ -243,6 +248,35 @@ class HiddenVersion(TenantOwned):
     document_id: Mapped[str] = mapped_column(String(256))
     blob: Mapped[str]
     due: Mapped[datetime | None]
+
+
+class StoredGeneration(TenantOwned):
+    """A filling of the index for a tenant (see generations.py). `state`: live, filling or retired; `due`: when a
+    retired one's passages may be removed. `embedder` is a fingerprint, `dimension` 0 where it is not known."""
+
+    __tablename__ = "index_generations"
+    __table_args__ = (Index(None, "state", "due"),)
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(160), primary_key=True)
+    embedder: Mapped[str] = mapped_column(String(128))
+    dimension: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    due: Mapped[datetime | None]
+
+
+class RefilledDocument(TenantOwned):
+    """What is to be told of a document once the generation that it was written to again is live."""
+
+    __tablename__ = "refilled_documents"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    generation: Mapped[str] = mapped_column(String(160), primary_key=True)
+    document_id: Mapped[str] = mapped_column(String(256), primary_key=True)
+    version: Mapped[str] = mapped_column(String(64))
+    passages: Mapped[int]
+    terms: Mapped[bytes]
+    chunking: Mapped[str] = mapped_column(String(64))
 
 
 class WebhookDelivery(TenantOwned):

@@ -13,10 +13,11 @@ from deployments.types import (
     Candidate,
     DocumentVersion,
     EmbedderIdentity,
-    EmbedderInfo,
     Embeddings,
     GenerationRequest,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Language,
     Passage,
     RetrievalRequest,
@@ -89,6 +90,7 @@ class Stages:
     visible: VisibleVersions = field(default_factory=lambda: VisibleVersions("v9"))
     deleted: list[tuple[str, str]] = field(default_factory=list)
     stored: list[Passage] = field(default_factory=list)
+    indexed_passages: int = 1_000_000
 
     async def _enter(self, stage: str) -> None:
         self.asked.append(stage)
@@ -141,11 +143,11 @@ class Stages:
     async def reranker(self) -> str:
         return "org/reranker"
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         raise AssertionError("the ingress does not index")
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         await self._enter("read")
         return [
@@ -155,7 +157,9 @@ class Stages:
             and after < each.position <= after + limit
         ]
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
         await self._enter("copy")
         found = await self.read(tenant_id, copy.document_id, copy.version, after=after, limit=limit)
         self.stored += [replace(each, version=copy.to, metadata={**copy.metadata}) for each in found]
@@ -172,10 +176,14 @@ class Stages:
         self.deleted.append((tenant_id, document_id))
         return 1
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
         await self._enter("purge")
         self.deleted.append((tenant_id, f"{collection}/*"))
         return 1
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        await self._enter("measure")
+        return GenerationSize(self.indexed_passages, 2)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
         self.requests.append(request)

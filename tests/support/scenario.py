@@ -171,10 +171,34 @@ def quotas(machine: Tenancies) -> None:
         machine.look_at_the_last_job(tenant)
 
 
+def reindexings(machine: Tenancies) -> None:
+    """Two tenants reindex at once, into generations of one name. A document of one of them fails at first."""
+    for tenant in ("a", "b"):
+        for number in (1, 2):
+            machine.put(tenant, "", number, ROK, "default", "hr")
+    for tenant in ("a", "b"):
+        machine.reindex(tenant)
+        machine.look_at_the_last_job(tenant)
+    machine.hold()
+    machine.lose_bytes("a", "", 2)
+    for tenant in ("a", "b"):
+        machine.reindex(tenant)
+        machine.reindex(tenant)
+    machine.resume()
+    for tenant in ("a", "b"):
+        machine.look_at_the_last_job(tenant)
+        machine.look(tenant, "/v1/reindex")
+    machine.put("a", "", 2, NAJAM, "default", "hr")
+    for tenant in ("b", "a"):
+        machine.reindex(tenant)
+        machine.look_at_the_last_job(tenant)
+        machine.ask(tenant, "u2", ["rok", "ugovor"], None, [], "search", None)
+
+
 TIGHT = {"quotas": {"documents": 2, "chunks": 3}}
 SCENES: dict[str, Callable[[Tenancies], None]] = {
     scene.__name__: scene
     for scene in (
-        looks, versions, questions, collections, repetitions, waiting, metadata, keys, deletions, quotas,
+        looks, versions, questions, collections, repetitions, waiting, metadata, keys, deletions, quotas, reindexings,
     )
 }  # fmt: skip

@@ -49,7 +49,7 @@ LOOKS = (
 """What a tenant looks at of its own."""
 WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prijava", "appeal", "contract", "deadline")
 _DRAWN = re.compile(
-    r"\b(?:job|key)_[0-9a-f]{32}\b|\b(?:[0-9a-f]{32}){1,2}(?:\.\d+-[0-9a-f]{8})?\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?"
+    r"\b(?:job|key)_[0-9a-f]{32}\b|\b(?:[0-9a-f]{32}){1,2}(?:\.\d+-[0-9a-f]{8}|-[0-9a-f]{16})?\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?"
 )
 _TIMED = {
     "created",
@@ -304,6 +304,19 @@ class Tenancies(RuleBasedStateMachine):
     def delete_chosen(self, tenant: str, user: str, number: int) -> None:
         body = {"user": user, "filter": f"metadata.number == {number}"}
         self._do(self._compared(tenant, "POST", "/v1/documents/delete", json=body))
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def reindex(self, tenant: str) -> None:
+        """From its stored bytes. A request while one runs names it, and is refused."""
+        self._do(self._compared(tenant, "POST", "/v1/reindex", json={}))
+
+    def lose_bytes(self, tenant: str, owner: str, number: int) -> None:
+        """A document's bytes are gone from the disk."""
+        self._do(self._lose_bytes(tenant, owner, number))
+
+    async def _lose_bytes(self, tenant: str, owner: str, number: int) -> None:
+        for each in self._worlds_of(tenant):
+            await each.lose_bytes(self._id(tenant), self._document(owner, number))
 
     # --- Questions
 

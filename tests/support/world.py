@@ -33,7 +33,9 @@ from deployments.types import (
     EmbedderInfo,
     Embeddings,
     GenerationRequest,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Language,
     Passage,
     RetrievalRequest,
@@ -85,6 +87,10 @@ class Stages:
         self.retrieval = Retrieval(_retrieval(folder, index))
         self._aborts: set[asyncio.Task[bool]] = set()
 
+    def change_embedder(self, model: str) -> None:
+        """As after a restart with another `embedding.model`."""
+        self.embedding = Embedding(EmbeddingConfig(backend="fake", model=model))
+
     async def embed_query(self, text: str) -> Embeddings:
         return await self.embedding.embed([text], "query")
 
@@ -115,16 +121,18 @@ class Stages:
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         return await self.retrieval.search(request)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        await self.retrieval.upsert(embedder, entries)
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        await self.retrieval.upsert(generation, entries)
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
-        return await self.retrieval.read(tenant_id, document_id, version, after, limit)
+        return await self.retrieval.read(tenant_id, document_id, version, generation, after, limit)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
-        return await self.retrieval.copy(tenant_id, copy, after, limit)
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
+        return await self.retrieval.copy(tenant_id, copy, generation, after, limit)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await self.retrieval.delete(tenant_id, document_id)
@@ -132,8 +140,11 @@ class Stages:
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         return await self.retrieval.delete_versions(tenant_id, versions)
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        return await self.retrieval.purge(tenant_id, collection)
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        return await self.retrieval.purge(tenant_id, collection, generation)
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        return await self.retrieval.measure(tenant_id, generation)
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         return await self.reranking.rerank(query, language, candidates)
@@ -237,6 +248,10 @@ class World:
             else:
                 await self.stores.jobs.queue.retry(task, after_s=0)
         return taken
+
+    async def lose_bytes(self, tenant: str, document_id: str) -> None:
+        """Remove a document's bytes as nobody but a disk would."""
+        await self.stores.blobs.delete((await self.stores.documents.get(tenant, document_id)).blob)
 
     async def give_back(self, tasks: Sequence[DocumentTask]) -> None:
         for task in tasks:

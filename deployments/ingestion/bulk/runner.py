@@ -135,7 +135,7 @@ class Runner:
 
     async def _record_progress(self, batch: ChunkBatch, result: _DocumentResult) -> None:
         if result.error is None:
-            progress = Progress(batch.fingerprint, batch.passages, result.done)
+            progress = Progress(batch.generation.name, batch.passages, result.done)
             try:
                 await self._ports.jobs.progress(batch.task, "embedding", progress)
             except Exception as error:  # cancelled, or another worker's by now: recorded with the last batch
@@ -153,8 +153,9 @@ async def _indexed(batch: ChunkBatch, result: _DocumentResult) -> IndexedDocumen
         language=batch.language,
         passages=batch.passages,
         document_frequency=dict(result.document_frequency),
-        embedder=batch.fingerprint,
+        embedder=batch.fingerprint if batch.has_vectors else "",
         chunking=batch.chunking,
+        generation=batch.generation.name,
     )
 
 

@@ -14,13 +14,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from deployments.errors import RagError, StageUnavailable, Unavailable
+from deployments.errors import RagError, Unavailable
 from deployments.ingestion.base import DocumentTask, EmbedderPort
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.indexing import generation_to_write
 from deployments.ingestion.parsing import DocumentParser
-from deployments.ingestion.passages import DocumentPreparer, EmbeddableText, index_entries
-from deployments.types import EmbedderInfo, IndexEntry, Language, SparseVector
+from deployments.ingestion.passages import (
+    DocumentPreparer,
+    EmbeddableText,
+    entries_without_vectors,
+    index_entries,
+)
+from deployments.types import EmbedderInfo, IndexEntry, IndexGeneration, Language, SparseVector
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,14 +35,19 @@ Rows = Mapping[str, Any]
 COLUMN = "batch"
 
 
+_NO_GENERATION = IndexGeneration("", "", 0)
+"""Of a batch that could not be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkBatch:
     """Batch `number` (from 0) of the `total` batches of a document; it has `chunks` chunks.
 
-    They are in `texts` until they are embedded, then in `entries` until they are inserted. Both are empty if an earlier
-    attempt has inserted them. `passages` counts those of the whole document. `document_frequency`: term id → passages
-    of this batch that hold the term. A batch with an `error` goes through the rest of the pipeline unchanged. If its
-    `total` is smaller than that of the batches before it, it is the document's last: the rest could not be read.
+    They are in `texts` until they are embedded, then in `entries` until they are inserted into `generation`. Both are
+    empty if an earlier attempt has inserted them. `fingerprint` is that of the embedder that runs. `passages` counts
+    those of the whole document. `document_frequency`: term id → passages of this batch that hold the term. A batch with
+    an `error` goes through the rest of the pipeline unchanged. If its `total` is smaller than that of the batches
+    before it, it is the document's last: the rest could not be read.
     """
 
     task: DocumentTask
@@ -47,12 +58,18 @@ class ChunkBatch:
     passages: int = 0
     chunks: int = 0
     fingerprint: str = ""
+    generation: IndexGeneration = _NO_GENERATION
     chunking: str = ""
     document_frequency: Mapping[int, int] = field(default_factory=dict)
     texts: Sequence[EmbeddableText] = ()
     lexical: Sequence[SparseVector] = ()
     entries: Sequence[IndexEntry] = ()
     error: RagError | None = None
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the embedder that runs made the generation; the batch has terms alone otherwise."""
+        return self.generation.embedder == self.fingerprint
 
 
 def to_rows(batch: ChunkBatch) -> dict[str, list[bytes]]:
@@ -96,7 +113,10 @@ class Parse:
         embedder = await self._embedder.describe()
         prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
         chunk_batches = prepared.batches(ports.config.embed_batch)
-        chunks_written = prepared.chunks_written(embedder)
+        generation = await with_retries(
+            ports.config, lambda: generation_to_write(task, embedder.identity, ports.jobs, ports.index)
+        )
+        chunks_written = prepared.chunks_written(generation)
         for number, chunks in enumerate(chunk_batches):
             texts, lexical = await asyncio.to_thread(prepared.encode, chunks)
             batch = ChunkBatch(
@@ -108,6 +128,7 @@ class Parse:
                 passages=len(prepared.chunks),
                 chunks=len(chunks),
                 fingerprint=embedder.fingerprint,
+                generation=generation,
                 chunking=prepared.chunking,
                 document_frequency=Counter(term for vector in lexical for term in vector),
             )
@@ -128,6 +149,9 @@ class Embed:
     async def _embed(self, batch: ChunkBatch) -> ChunkBatch:
         if not batch.texts:
             return batch
+        if not batch.has_vectors:
+            entries = entries_without_vectors(batch.texts, batch.lexical, batch.generation)
+            return replace(batch, texts=(), lexical=(), entries=entries)
         ports, texts = self._ports, [embeddable.text for embeddable in batch.texts]
         embeddings = await with_retries(ports.config, lambda: ports.embedder.embed_passages(texts))
         entries = index_entries(batch.texts, batch.lexical, embeddings, batch.fingerprint)
@@ -139,7 +163,6 @@ class Insert:
 
     def __init__(self, ports: BulkPorts) -> None:
         self._ports = ports
-        self._embedder = _Embedder(ports)
 
     async def __call__(self, rows: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
         for cell in rows[COLUMN]:
@@ -148,8 +171,8 @@ class Insert:
     async def _insert(self, batch: ChunkBatch) -> ChunkBatch:
         if not batch.entries:
             return batch
-        ports, embedder = self._ports, await self._embedder.describe(batch.fingerprint)
-        await with_retries(ports.config, lambda: ports.index.upsert(embedder, batch.entries))
+        ports = self._ports
+        await with_retries(ports.config, lambda: ports.index.upsert(batch.generation, batch.entries))
         return replace(batch, entries=())
 
 
@@ -161,12 +184,9 @@ class _Embedder:
         self._port: EmbedderPort = ports.embedder
         self._known: EmbedderInfo | None = None
 
-    async def describe(self, fingerprint: str | None = None) -> EmbedderInfo:
-        """The embedder's description. With `fingerprint`, raises StageUnavailable if it is another embedder by now."""
-        if self._known is None or (fingerprint is not None and self._known.fingerprint != fingerprint):
+    async def describe(self) -> EmbedderInfo:
+        if self._known is None:
             self._known = await with_retries(self._config, self._port.describe)
-        if fingerprint is not None and self._known.fingerprint != fingerprint:
-            raise StageUnavailable("the embedding model changed while the document was embedded")
         return self._known
 
 

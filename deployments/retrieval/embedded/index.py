@@ -25,15 +25,15 @@ from deployments.retrieval.embedded.segment import NO_NUMBERS, Hit, Hits, Segmen
 from deployments.retrieval.embedded.store import Embedder, PassageStore, Removed, rows_of
 from deployments.retrieval.fusion import dense_share, fuse
 from deployments.retrieval.milvus_rows import copied
-from deployments.retrieval.validation import check_entries, check_passage, check_request, embedder_mismatch
+from deployments.retrieval.validation import check_entries, check_passage, check_request
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    EmbedderInfo,
+    GenerationSize,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
-    Scope,
     Scores,
     VersionCopy,
 )
@@ -49,10 +49,10 @@ LOCK_POLL_S = 0.2
 
 
 class SegmentKey(NamedTuple):
-    """What questions must have in common to share a call: the tenant, and the embedder's fingerprint."""
+    """What questions must have in common to share a call: the tenant, and the generation's name."""
 
     tenant_id: str
-    fingerprint: str
+    generation: str
 
 
 class EmbeddedIndex:
@@ -63,7 +63,7 @@ class EmbeddedIndex:
         self._folder = IndexFolder(config.uri)
         self._store = PassageStore(self._folder.file)
         self._embedders: dict[str, Embedder] = {}
-        """By fingerprint. Changed under `_writing`."""
+        """By the names of their generations. Changed under `_writing`."""
         self._segments: dict[SegmentKey, Segment] = {}
         """Those in memory. Changed under `_writing`, and so are they."""
         self._writing = threading.RLock()
@@ -86,24 +86,23 @@ class EmbeddedIndex:
         check_request(request)
         self._require_open()
         async with self._timeout():
-            key = SegmentKey(request.scope.tenant_id, request.dense.fingerprint)
-            found = await self._searches.ask(key, request)
-        if not found:
-            await self._read(self._refuse_other_embedder, request)
-        return found
+            key = SegmentKey(request.scope.tenant_id, request.generation)
+            return await self._searches.ask(key, request)
 
-    async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
-        check_entries(embedder, entries)
+    async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
+        check_entries(generation, entries)
         if entries:
-            await self._write(self._upsert, embedder, entries)
+            await self._write(self._upsert, generation, entries)
 
     async def read(
-        self, tenant_id: str, document_id: str, version: str, *, after: int = -1, limit: int
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
-        return await self._read(self._store.window, tenant_id, document_id, version, after, limit)
+        return await self._read(self._store.window, tenant_id, document_id, version, after, limit, generation)
 
-    async def copy(self, tenant_id: str, copy: VersionCopy, *, after: int = -1, limit: int) -> int:
-        return await self._write(self._copy, tenant_id, copy, after, limit)
+    async def copy(
+        self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
+    ) -> int:
+        return await self._write(self._copy, tenant_id, copy, after, limit, generation)
 
     async def delete(self, tenant_id: str, document_id: str) -> int:
         return await self._write(self._remove, lambda: self._store.remove_document(tenant_id, document_id))
@@ -111,8 +110,11 @@ class EmbeddedIndex:
     async def delete_versions(self, tenant_id: str, versions: Sequence[DocumentVersion]) -> int:
         return await self._write(self._remove, lambda: self._store.remove_versions(tenant_id, versions))
 
-    async def purge(self, tenant_id: str, *, collection: str = "") -> int:
-        return await self._write(self._remove, lambda: self._store.remove_tenant(tenant_id, collection))
+    async def purge(self, tenant_id: str, *, collection: str = "", generation: str = "") -> int:
+        return await self._write(self._remove, lambda: self._store.remove_tenant(tenant_id, collection, generation))
+
+    async def measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        return await self._read(self._measure, tenant_id, generation)
 
     async def check(self) -> None:
         await self._read(self._store.check)
@@ -225,7 +227,7 @@ class EmbeddedIndex:
             with self._writing:
                 segment = self._segments.get(key) or self._load(key)
                 if segment is not None and keys - segment.view.metadata.keys():
-                    embedder = self._embedders[key.fingerprint]
+                    embedder = self._embedders[key.generation]
                     segment.add_metadata(keys, self._store.metadata(embedder, key.tenant_id))
         if segment is None:
             return None
@@ -234,7 +236,7 @@ class EmbeddedIndex:
 
     def _load(self, key: SegmentKey) -> Segment | None:
         """Read a segment into memory, in place of those not searched for longest if there is no room."""
-        embedder = self._embedders.get(key.fingerprint)
+        embedder = self._embedders.get(key.generation)
         if embedder is None:
             return None
         segment = Segment(embedder.dimension)
@@ -248,33 +250,25 @@ class EmbeddedIndex:
         self._segments[key] = segment
         return segment
 
-    def _refuse_other_embedder(self, request: RetrievalRequest) -> None:
-        """Raises EmbedderMismatch if the asker has passages, and all of them are other embedders'.
+    def _measure(self, tenant_id: str, generation: str) -> GenerationSize:
+        known = self._embedders.get(generation)
+        if known is None:
+            return GenerationSize(0, 0)
+        return GenerationSize(self._store.count(known, tenant_id), known.dimension)
 
-        Only the asker's passages count: what others have must not change an answer.
-        """
-        scope, mine = request.scope, request.dense.fingerprint
-        asker = Scope(scope.tenant_id, scope.user_id, visible=scope.visible)
-        view = self._view(SegmentKey(scope.tenant_id, mine), frozenset())
-        if view is not None and view.visible(asker).any():
-            return
-        others = self._store.embedders_seen_by(asker)
-        if others and mine not in others:
-            raise embedder_mismatch(mine, sorted(others))
-
-    def _upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+    def _upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         with self._writing:
-            known = self._embedders.get(embedder.fingerprint)
-            if known is not None and known.dimension != embedder.dimension:
+            known = self._embedders.get(generation.name)
+            if known is not None and known.dimension != generation.dimension:
                 raise InvalidRequest(
-                    f"dense: the index has vectors of {known.dimension} numbers from {embedder.fingerprint}, not of "
-                    f"{embedder.dimension}; give the other model another fingerprint"
+                    f"dense: the index has vectors of {known.dimension} numbers from {generation.name}, not of "
+                    f"{generation.dimension}; give the other model another fingerprint"
                 )
-            self._replace({(embedder.fingerprint, embedder.dimension): entries})
+            self._replace({(generation.name, generation.dimension): entries})
 
-    def _copy(self, tenant_id: str, copy: VersionCopy, after: int, limit: int) -> int:
+    def _copy(self, tenant_id: str, copy: VersionCopy, after: int, limit: int, generation: str) -> int:
         with self._writing:
-            found = self._store.entries(tenant_id, copy.document_id, copy.version, after, limit)
+            found = self._store.entries(tenant_id, copy.document_id, copy.version, after, limit, generation)
             copies = {
                 (embedder.fingerprint, embedder.dimension): [copied(entry, copy) for entry in entries]
                 for embedder, entries in found.items()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from deployments.errors import StageUnavailable
 from deployments.retrieval.embedded.segment import FIELDS, Rows
-from deployments.types import DocumentVersion, IndexEntry, Passage, Scope
+from deployments.types import DocumentVersion, IndexEntry, Passage
 
 LAYOUT = 1
 """Of the file's tables. A file with another one is not opened."""
@@ -48,11 +48,13 @@ _COLUMNS = (*("tenant_id", "id", "document_id", "version", "position"), *("owner
 """The fields of a passage that have a column. All others are in `rest`, but for `metadata`."""
 _REST = tuple(field.name for field in fields(Passage) if field.name not in (*_COLUMNS, "metadata"))
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_OF_GENERATION = "(? = '' OR embedder = (SELECT number FROM embedders WHERE fingerprint = ?))"
+"""The condition on a generation's passages; an empty name is any. It takes the name twice."""
 _PASSAGE = ", ".join(f"passages.{column}" for column in ("number", *_COLUMNS, "metadata", "rest"))
 
 
 class Embedder(NamedTuple):
-    """An embedder whose passages are in the file."""
+    """What made some of the passages in the file. `fingerprint` names their generation, which one embedder made."""
 
     number: int
     fingerprint: str
@@ -173,10 +175,10 @@ class PassageStore:
             )
         return self._remove(found)
 
-    def remove_tenant(self, tenant_id: str, collection: str) -> Removed:
-        """Remove a tenant's passages, or those of one of its collections."""
-        condition = "tenant_id = ? AND (? = '' OR collection = ?)"
-        return self._remove(self._found(condition, (tenant_id, collection, collection)))
+    def remove_tenant(self, tenant_id: str, collection: str, generation: str) -> Removed:
+        """Remove a tenant's passages, or those of one of its collections, of one generation, or of both."""
+        condition = f"tenant_id = ? AND (? = '' OR collection = ?) AND {_OF_GENERATION}"
+        return self._remove(self._found(condition, (tenant_id, collection, collection, generation, generation)))
 
     def _found(self, condition: str, values: Sequence[Any]) -> list[tuple[int, int, str]]:
         return (
@@ -226,25 +228,33 @@ class PassageStore:
                 found[row[0]] = _passage(row)
         return found
 
-    def window(self, tenant_id: str, document_id: str, version: str, after: int, limit: int) -> list[Passage]:
+    def count(self, embedder: Embedder, tenant_id: str) -> int:
+        """How many passages a segment has."""
+        counting = "SELECT count(*) FROM passages WHERE embedder = ? AND tenant_id = ?"
+        return int(self._connection().execute(counting, (embedder.number, tenant_id)).fetchone()[0])
+
+    def window(
+        self, tenant_id: str, document_id: str, version: str, after: int, limit: int, generation: str
+    ) -> list[Passage]:
         """The passages of a version at the `limit` positions after `after`, in order; of one id the first."""
         rows = self._connection().execute(
             f"SELECT {_PASSAGE} FROM passages "
-            "WHERE tenant_id = ? AND document_id = ? AND version = ? AND position > ? AND position <= ? "
-            "ORDER BY position, number",
-            (tenant_id, document_id, version, after, after + limit),
+            f"WHERE tenant_id = ? AND document_id = ? AND version = ? AND position > ? AND position <= ? "
+            f"AND {_OF_GENERATION} ORDER BY position, number",
+            (tenant_id, document_id, version, after, after + limit, generation, generation),
         )
         return list({passage.id: passage for passage in map(_passage, rows)}.values())
 
     def entries(
-        self, tenant_id: str, document_id: str, version: str, after: int, limit: int
+        self, tenant_id: str, document_id: str, version: str, after: int, limit: int, generation: str
     ) -> dict[Embedder, list[IndexEntry]]:
         """The same with their vectors, by embedder."""
         by_number = {embedder.number: embedder for embedder in self.embedders()}
         rows = self._connection().execute(
             f"SELECT {_PASSAGE}, embedder, dense, terms, weights FROM passages JOIN vectors USING (number) "
-            "WHERE tenant_id = ? AND document_id = ? AND version = ? AND position > ? AND position <= ?",
-            (tenant_id, document_id, version, after, after + limit),
+            "WHERE tenant_id = ? AND document_id = ? AND version = ? AND position > ? AND position <= ? "
+            f"AND {_OF_GENERATION}",
+            (tenant_id, document_id, version, after, after + limit, generation, generation),
         )
         found: dict[Embedder, list[IndexEntry]] = {}
         for *passage, embedder, dense, terms, weights in rows:
@@ -254,17 +264,6 @@ class PassageStore:
             entry = IndexEntry(_passage(passage), np.frombuffer(dense, "<f4"), lexical)
             found.setdefault(by_number[embedder], []).append(entry)
         return found
-
-    def embedders_seen_by(self, scope: Scope) -> set[str]:
-        """Fingerprints of the embedders of the passages that the asker may see; collections and filter do not count."""
-        rows = self._connection().execute(
-            "SELECT DISTINCT fingerprint, version FROM passages JOIN embedders ON embedders.number = embedder "
-            "WHERE tenant_id = ? AND owner IN ('', ?)",
-            (scope.tenant_id, scope.user_id),
-        )
-        return {
-            fingerprint for fingerprint, version in rows if scope.visible is None or scope.visible.includes(version)
-        }
 
     def close(self) -> None:
         """Close all connections. No call may be under way."""

@@ -235,6 +235,7 @@ FOR_ADMINS: list[tuple[str, dict[str, Any]]] = [
     ("update_document", {"document_id": "d", "metadata": {}}),
     ("delete_documents", {"collection": "default"}),
     ("get_index", {}),
+    ("reindex", {}),
     ("list_jobs", {}),
     ("cancel_job", {"job_id": "none"}),
     ("delete_document", {"document_id": "d"}),

@@ -23,7 +23,7 @@ from deployments.ingestion.fake import FakeEmbedder, JobRecord, MemoryBlobStore,
 from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.worker import Worker
 from deployments.lexical import encode_passage
-from deployments.types import EmbedderInfo, Embeddings, IndexEntry
+from deployments.types import EmbedderInfo, Embeddings, IndexEntry, IndexGeneration
 from tests.support.clock import Seconds
 from tests.support.waiting import until
 
@@ -107,7 +107,7 @@ async def test_a_document_becomes_passages_and_statistics(make_bench: MakeBench,
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
     assert record.indexed == IndexedDocument(
-        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"220/32/{PREPARATION}"
+        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"220/32/{PREPARATION}", "fake-embedder"
     )
     assert 2 in frequency.values()
 
@@ -303,11 +303,11 @@ async def test_a_failing_write_is_tried_again(make_bench: MakeBench, task: Docum
     class FailingIndex(MemoryIndex):
         calls = 0
 
-        async def upsert(self, embedder: EmbedderInfo, entries: Sequence[IndexEntry]) -> None:
+        async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
             self.calls += 1
             if self.calls == 2:
                 raise StageUnavailable("no index")
-            await super().upsert(embedder, entries)
+            await super().upsert(generation, entries)
 
     bench = make_bench(embed_batch=1)
     bench.index = FailingIndex()
@@ -537,8 +537,8 @@ async def test_the_next_try_goes_on_after_the_last_finished_batch(make_bench: Ma
     assert bench.index.entries.keys() == whole.index.entries.keys()
 
 
-@pytest.mark.parametrize("changed", [{"embedder": "another"}, {"chunks": 31}])
-async def test_what_another_embedder_or_chunking_wrote_is_not_gone_on_with(
+@pytest.mark.parametrize("changed", [{"generation": "another"}, {"chunks": 31}])
+async def test_what_was_written_to_another_generation_or_cut_otherwise_is_not_gone_on_with(
     make_bench: MakeBench, task: DocumentTask, changed: dict[str, object]
 ) -> None:
     bench = make_bench(embed_batch=4)

@@ -13,7 +13,7 @@ from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded import index as embedded_index
 from deployments.retrieval.embedded.folder import IndexFolder
-from deployments.types import EmbedderInfo, Embeddings, IndexEntry, Passage, RetrievalRequest, Scope
+from deployments.types import Embeddings, IndexEntry, IndexGeneration, Passage, RetrievalRequest, Scope
 from tests.support.milvus_server import LiteServer
 
 Entry = Callable[..., IndexEntry]
@@ -21,8 +21,8 @@ Request = Callable[..., RetrievalRequest]
 
 
 @pytest.fixture
-def embedder() -> EmbedderInfo:
-    return EmbedderInfo(model="m", fingerprint="f1", dimension=4, max_tokens=128, tokenizer_json="{}")
+def generation() -> IndexGeneration:
+    return IndexGeneration("f1", "f1", 4)
 
 
 @pytest.fixture

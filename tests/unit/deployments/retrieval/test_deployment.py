@@ -10,42 +10,42 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.retrieval.embedded.folder import IndexFolder
-from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, StageStatus, VersionCopy
+from deployments.types import DocumentVersion, IndexEntry, IndexGeneration, RetrievalRequest, StageStatus, VersionCopy
 from tests.support.waiting import until
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
 
 
-async def test_passages_go_in_are_found_and_go(embedder: EmbedderInfo, entry: Entry, request_for: Request) -> None:
+async def test_passages_go_in_are_found_and_go(generation: IndexGeneration, entry: Entry, request_for: Request) -> None:
     retrieval = Retrieval(RetrievalConfig(backend="fake"))
-    await retrieval.upsert(embedder, [entry("a", version="v1"), entry("b", document_id="doc-a", version="v2")])
+    await retrieval.upsert(generation, [entry("a", version="v1"), entry("b", document_id="doc-a", version="v2")])
     assert len(await retrieval.search(request_for())) == 2
     assert await retrieval.delete_versions("t", [DocumentVersion("doc-a", "v2")]) == 1
     assert await retrieval.delete("t", "doc-a") == 1
     assert await retrieval.search(request_for()) == []
 
 
-async def test_too_many_passages_at_once_are_refused(embedder: EmbedderInfo, entry: Entry) -> None:
+async def test_too_many_passages_at_once_are_refused(generation: IndexGeneration, entry: Entry) -> None:
     retrieval = Retrieval(RetrievalConfig(backend="fake", max_entries=2))
-    await retrieval.upsert(embedder, [entry("a"), entry("b")])
+    await retrieval.upsert(generation, [entry("a"), entry("b")])
     with pytest.raises(InvalidRequest, match="max_entries"):
-        await retrieval.upsert(embedder, [entry("a"), entry("b"), entry("c")])
-    assert len(await retrieval.read("t", "doc-a", "v1", -1, 2)) == 1
+        await retrieval.upsert(generation, [entry("a"), entry("b"), entry("c")])
+    assert len(await retrieval.read("t", "doc-a", "v1", "", -1, 2)) == 1
     with pytest.raises(InvalidRequest, match="max_entries"):
-        await retrieval.read("t", "doc-a", "v1", -1, 3)
+        await retrieval.read("t", "doc-a", "v1", "", -1, 3)
     copy = VersionCopy("doc-a", "v1", "v2", {}, ())
-    assert await retrieval.copy("t", copy, -1, 2) == 1
+    assert await retrieval.copy("t", copy, "", -1, 2) == 1
     with pytest.raises(InvalidRequest, match="max_entries"):
-        await retrieval.copy("t", copy, -1, 3)
+        await retrieval.copy("t", copy, "", -1, 3)
 
 
 async def test_a_replacement_is_healthy_while_its_predecessor_holds_the_folder(
-    tmp_path: Path, embedder: EmbedderInfo, entry: Entry, request_for: Request, lock_attempts: list[str]
+    tmp_path: Path, generation: IndexGeneration, entry: Entry, request_for: Request, lock_attempts: list[str]
 ) -> None:
     config = RetrievalConfig(uri=str(tmp_path / "index"))
     old = Retrieval(config)
-    await old.upsert(embedder, [entry("a")])
+    await old.upsert(generation, [entry("a")])
     new = Retrieval(config)
     waiting = asyncio.ensure_future(new.search(request_for()))
     for attempts in range(2, 5):

@@ -26,7 +26,14 @@ from deployments.retrieval.embedded import arrays, segment
 from deployments.retrieval.embedded.folder import IndexFolder, refuse_former
 from deployments.retrieval.embedded.index import EmbeddedIndex
 from deployments.retrieval.fake import FakeIndex
-from deployments.types import DocumentVersion, EmbedderInfo, IndexEntry, RetrievalRequest, VersionCopy, VisibleVersions
+from deployments.types import (
+    DocumentVersion,
+    IndexEntry,
+    IndexGeneration,
+    RetrievalRequest,
+    VersionCopy,
+    VisibleVersions,
+)
 from tests.support.waiting import until
 
 Entry = Callable[..., IndexEntry]
@@ -140,10 +147,10 @@ async def test_an_attempt_after_a_failed_one_succeeds(config: RetrievalConfig, h
 
 
 async def test_closing_releases_the_folder_and_keeps_its_passages(
-    config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    config: RetrievalConfig, opened: Opened, generation: IndexGeneration, entry: Entry, request_for: Request
 ) -> None:
     first = await opened(config)
-    await first.upsert(embedder, [entry("a")])
+    await first.upsert(generation, [entry("a")])
     with pytest.raises(StageUnavailable, match="locked"):
         await opened(config)
     first.close()
@@ -233,14 +240,14 @@ KILLED = """
 import asyncio, os, signal, sys, pickle
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.index import EmbeddedIndex
-embedder, batches, request = pickle.load(sys.stdin.buffer)
+generation, batches, request = pickle.load(sys.stdin.buffer)
 async def main():
     index = EmbeddedIndex(RetrievalConfig(uri=sys.argv[1]))
     await index.open()
     if request is not None:
         await index.search(request)
     for number, batch in enumerate(batches):
-        await index.upsert(embedder, batch)
+        await index.upsert(generation, batch)
         print(number, flush=True)
     await index.delete("t", "doc-0")
     print("deleted", flush=True)
@@ -277,7 +284,12 @@ class Victim:
 
 
 async def test_what_was_acknowledged_outlives_a_kill_and_nothing_is_there_twice(
-    folder: Path, config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    folder: Path,
+    config: RetrievalConfig,
+    opened: Opened,
+    generation: IndexGeneration,
+    entry: Entry,
+    request_for: Request,
 ) -> None:
     """Each round writes new passages and those of the round before again, and is killed anywhere in it."""
     chance = random.Random(1)
@@ -287,7 +299,7 @@ async def test_what_was_acknowledged_outlives_a_kill_and_nothing_is_there_twice(
             [entry(f"{killed - again}-{batch}-{place}", (1, place, batch, 0)) for again in (0, 1) for place in range(8)]
             for batch in range(12)
         ]
-        victim = await asyncio.to_thread(Victim, folder, (embedder, batches, None))
+        victim = await asyncio.to_thread(Victim, folder, (generation, batches, None))
         told = await asyncio.to_thread(victim.told_until, str(chance.randrange(12)))
         kept |= {each.passage.id for number in told for each in batches[int(number)]}
         index = await opened(config.model_copy(update={"lock_timeout_s": 60}))
@@ -298,23 +310,28 @@ async def test_what_was_acknowledged_outlives_a_kill_and_nothing_is_there_twice(
 
 
 async def test_a_removal_that_was_acknowledged_outlives_a_kill(
-    folder: Path, config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    folder: Path,
+    config: RetrievalConfig,
+    opened: Opened,
+    generation: IndexGeneration,
+    entry: Entry,
+    request_for: Request,
 ) -> None:
-    victim = await asyncio.to_thread(Victim, folder, (embedder, [[entry("0"), entry("1")]], request_for()))
+    victim = await asyncio.to_thread(Victim, folder, (generation, [[entry("0"), entry("1")]], request_for()))
     await asyncio.to_thread(victim.told_until, "deleted")
     assert await ids(await opened(config), request_for()) == ["1"]
 
 
 async def test_searches_beside_writes_always_see_every_passage_once(
-    config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    config: RetrievalConfig, opened: Opened, generation: IndexGeneration, entry: Entry, request_for: Request
 ) -> None:
     index = await opened(config)
     stable = [entry(str(n)) for n in range(20)]
-    await index.upsert(embedder, stable)
+    await index.upsert(generation, stable)
 
     async def write() -> None:
         for n in range(10):
-            await index.upsert(embedder, [*stable[: 2 * n], entry(f"new-{n}")])
+            await index.upsert(generation, [*stable[: 2 * n], entry(f"new-{n}")])
             await index.delete("t", f"doc-new-{n}")
 
     writes = asyncio.ensure_future(write())
@@ -331,13 +348,13 @@ async def test_searches_beside_writes_always_see_every_passage_once(
 async def test_a_failed_write_leaves_nothing_behind(
     config: RetrievalConfig,
     opened: Opened,
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index = await opened(config)
-    await index.upsert(embedder, [entry("a", text="old")])
+    await index.upsert(generation, [entry("a", text="old")])
     assert await ids(index, request_for()) == ["a"]
 
     def full(*_: Any) -> Any:
@@ -346,23 +363,23 @@ async def test_a_failed_write_leaves_nothing_behind(
     with monkeypatch.context() as patched:
         patched.setattr(index._store, "insert", full)
         with pytest.raises(StageUnavailable, match="disk is full"):
-            await index.upsert(embedder, [entry("a", text="new"), entry("b")])
+            await index.upsert(generation, [entry("a", text="new"), entry("b")])
     (found,) = await index.search(request_for())
     assert found.passage.text == "old"
-    await index.upsert(embedder, [entry("b")])
+    await index.upsert(generation, [entry("b")])
     assert await ids(index, request_for()) == ["a", "b"]
 
 
 async def test_a_segment_that_could_not_be_changed_is_loaded_again(
     config: RetrievalConfig,
     opened: Opened,
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index = await opened(config)
-    await index.upsert(embedder, [entry("a")])
+    await index.upsert(generation, [entry("a")])
     await index.search(request_for())
 
     def no_memory(*_: Any) -> Any:
@@ -371,17 +388,17 @@ async def test_a_segment_that_could_not_be_changed_is_loaded_again(
     with monkeypatch.context() as patched:
         patched.setattr(segment.Segment, "replace", no_memory)
         with pytest.raises(StageUnavailable):
-            await index.upsert(embedder, [entry("b")])
+            await index.upsert(generation, [entry("b")])
     assert await ids(index, request_for()) == ["a", "b"]
 
 
 async def test_a_fingerprint_keeps_its_dimension(
-    config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry
+    config: RetrievalConfig, opened: Opened, generation: IndexGeneration, entry: Entry
 ) -> None:
     index = await opened(config)
-    await index.upsert(embedder, [entry("a")])
+    await index.upsert(generation, [entry("a")])
     with pytest.raises(InvalidRequest, match="another fingerprint"):
-        await index.upsert(replace(embedder, dimension=2), [entry("b", (1, 0))])
+        await index.upsert(replace(generation, dimension=2), [entry("b", (1, 0))])
 
 
 async def test_a_call_that_takes_too_long_is_given_up(
@@ -398,14 +415,14 @@ async def test_a_call_that_takes_too_long_is_given_up(
 async def test_tenants_that_were_not_searched_for_long_leave_memory_and_come_back(
     config: RetrievalConfig,
     opened: Opened,
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index = await opened(config)
     for tenant in ("a", "b", "c"):
-        await index.upsert(embedder, [entry(f"{tenant}{n}", tenant_id=tenant) for n in range(3)])
+        await index.upsert(generation, [entry(f"{tenant}{n}", tenant_id=tenant) for n in range(3)])
     await index.search(request_for(tenant_id="a"))
     (loaded,) = index._segments.values()
     monkeypatch.setattr(index, "_room", 2 * loaded.size)
@@ -413,14 +430,14 @@ async def test_tenants_that_were_not_searched_for_long_leave_memory_and_come_bac
         assert await ids(index, request_for(tenant_id=tenant)) == [f"{tenant}{n}" for n in range(3)]
         assert len(index._segments) <= 2
     assert {key.tenant_id for key in index._segments} == {"a", "b"}
-    await index.upsert(embedder, [entry("c3", tenant_id="c")])
+    await index.upsert(generation, [entry("c3", tenant_id="c")])
     assert await ids(index, request_for(tenant_id="c")) == ["c0", "c1", "c2", "c3"]
 
 
 async def test_any_history_of_writes_and_searches_is_the_fake_s(
     config: RetrievalConfig,
     opened: Opened,
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
@@ -478,7 +495,7 @@ async def test_any_history_of_writes_and_searches_is_the_fake_s(
             case 0 | 1 | 2:
                 entries = [some_entry() for _ in range(random.integers(1, 20))]
                 for each in (index, fake):
-                    await each.upsert(embedder, entries)
+                    await each.upsert(generation, entries)
             case 3:
                 document = f"d{random.integers(6)}"
                 removed = [await each.delete("t", document) for each in (index, fake)]
@@ -499,12 +516,12 @@ async def test_any_history_of_writes_and_searches_is_the_fake_s(
 
 
 async def test_many_questions_at_once_get_the_answers_they_would_get_alone(
-    config: RetrievalConfig, opened: Opened, embedder: EmbedderInfo, entry: Entry, request_for: Request
+    config: RetrievalConfig, opened: Opened, generation: IndexGeneration, entry: Entry, request_for: Request
 ) -> None:
     index = await opened(config)
     random = np.random.default_rng(1)
     await index.upsert(
-        embedder,
+        generation,
         [
             entry(
                 f"p{n}",

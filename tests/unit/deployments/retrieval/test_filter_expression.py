@@ -24,8 +24,8 @@ from deployments.retrieval.filter_expression import (
 )
 from deployments.types import (
     DocumentVersion,
-    EmbedderInfo,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     Scope,
@@ -92,7 +92,7 @@ def metadata_of_every_kind() -> Iterator[dict[str, Any]]:
 class Corpus:
     """Passages whose metadata holds every kind of value, in an index."""
 
-    def __init__(self, config: RetrievalConfig, entry: Callable[..., IndexEntry], embedder: EmbedderInfo) -> None:
+    def __init__(self, config: RetrievalConfig, entry: Callable[..., IndexEntry], generation: IndexGeneration) -> None:
         self.entries = [
             entry(
                 str(n),
@@ -106,7 +106,7 @@ class Corpus:
         self.runner = asyncio.Runner()
         self.index = create(config)
         self.runner.run(self.index.open())
-        self.runner.run(self.index.upsert(embedder, self.entries))
+        self.runner.run(self.index.upsert(generation, self.entries))
 
     def found(self, request: RetrievalRequest) -> set[str]:
         return {candidate.passage.id for candidate in self.runner.run(self.index.search(request))}
@@ -133,10 +133,10 @@ def accepts(filter: Filter, passage: Passage) -> bool:
 def test_an_engine_agrees_with_matches(
     config: RetrievalConfig,
     entry: Callable[..., IndexEntry],
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     request_for: Callable[..., RetrievalRequest],
 ) -> None:
-    corpus = Corpus(config, entry, embedder)
+    corpus = Corpus(config, entry, generation)
     limit = len(corpus.entries)
 
     @settings(max_examples=100)

@@ -18,7 +18,7 @@ from deployments.filters import parse
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.milvus import MilvusIndex
-from deployments.types import EmbedderInfo, IndexEntry, RetrievalRequest, VisibleVersions
+from deployments.types import IndexEntry, IndexGeneration, RetrievalRequest, VisibleVersions
 
 Entry = Callable[..., IndexEntry]
 Request = Callable[..., RetrievalRequest]
@@ -76,24 +76,24 @@ async def test_a_server_that_restarts_is_found_again(
     tmp_path: Path,
     lite_server_at: Callable[[Path], Any],
     opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
 ) -> None:
     server = lite_server_at(tmp_path / "data")
     await asyncio.to_thread(server.start)
     index = await opened(RetrievalConfig(uri=server.uri))
-    await index.upsert(embedder, [entry("a")])
+    await index.upsert(generation, [entry("a")])
     server.stop()
     within(1, index)
     # More attempts than one, so that the client's back-off has grown.
-    for call in (index.search(request_for()), index.upsert(embedder, [entry("b")]), index.check()):
+    for call in (index.search(request_for()), index.upsert(generation, [entry("b")]), index.check()):
         with pytest.raises(StageUnavailable, match=str(server.port)):
             await call
     await asyncio.to_thread(server.start)
     within(30, index)
     assert [candidate.passage.id for candidate in await index.search(request_for())] == ["a"]
-    await index.upsert(embedder, [entry("b")])
+    await index.upsert(generation, [entry("b")])
     assert await index.delete("t", "doc-a") == 1
 
 
@@ -139,7 +139,7 @@ class Calls:
 async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
     lite_server: Any,
     opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,7 +149,7 @@ async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
     one_by_one = await opened(config.model_copy(update={"max_questions": 1}))
     random = np.random.default_rng(1)
     await together.upsert(
-        embedder,
+        generation,
         [
             entry(
                 f"p{number}",
@@ -207,13 +207,13 @@ async def test_questions_that_share_calls_get_the_answers_they_would_get_alone(
 async def test_the_wait_for_a_call_counts_as_its_time(
     lite_server: Any,
     opened: Callable[[RetrievalConfig], Any],
-    embedder: EmbedderInfo,
+    generation: IndexGeneration,
     entry: Entry,
     request_for: Request,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="slow"))
-    await index.upsert(embedder, [entry("a")])
+    await index.upsert(generation, [entry("a")])
     within(0.5, index)
     called, go_on = [], threading.Event()
 

@@ -23,10 +23,10 @@ async def index(lite_server: Any) -> AsyncIterator[TenantDatabases]:
 
 
 async def test_a_chosen_tenant_s_passages_lie_in_its_own_database_and_go_with_it(
-    index: TenantDatabases, lite_server: Any, embedder: Any, entry: Any, request_for: Any
+    index: TenantDatabases, lite_server: Any, generation: Any, entry: Any, request_for: Any
 ) -> None:
     for tenant in ("acme", "other"):
-        await index.upsert(embedder, [entry("p", tenant_id=tenant, document_id="d")])
+        await index.upsert(generation, [entry("p", tenant_id=tenant, document_id="d")])
     client = MilvusClient(uri=lite_server.uri)
     try:
         own = database_name("acme")
@@ -45,20 +45,20 @@ async def test_a_chosen_tenant_s_passages_lie_in_its_own_database_and_go_with_it
 
 
 async def test_many_who_come_first_at_once_make_one_database(
-    index: TenantDatabases, embedder: Any, entry: Any, request_for: Any
+    index: TenantDatabases, generation: Any, entry: Any, request_for: Any
 ) -> None:
     await asyncio.gather(
-        *(index.upsert(embedder, [entry(f"p{n}", tenant_id="acme", document_id="d")]) for n in range(4))
+        *(index.upsert(generation, [entry(f"p{n}", tenant_id="acme", document_id="d")]) for n in range(4))
     )
     assert len(await index.search(request_for(tenant_id="acme"))) == 4
 
 
 async def test_writers_at_once_on_a_milvus_lite_server_lose_nothing(
-    index: TenantDatabases, embedder: Any, entry: Any, request_for: Any
+    index: TenantDatabases, generation: Any, entry: Any, request_for: Any
 ) -> None:
     for turn in range(4):
         entries = [entry(f"p{turn}-{n}", tenant_id="writers", document_id="d") for n in range(12)]
-        await asyncio.gather(*(index.upsert(embedder, [written]) for written in entries))
+        await asyncio.gather(*(index.upsert(generation, [written]) for written in entries))
     assert len(await index.search(request_for(tenant_id="writers", limit=100))) == 48
 
 

@@ -39,9 +39,9 @@ def test_what_is_no_status_is_told(service: Any, rag: Any, problem: Callable[...
     assert rag("status").stderr == "Error: Internal error: look at the log\n"
 
 
-def index(behind: int) -> httpx.Response:
-    embedder = {"model": "MiniLM", "fingerprint": "f"}
-    return httpx.Response(200, json={"documents": 1200, "passages": 9000, "behind": behind, "embedder": embedder})
+def index(behind: int, **changed: Any) -> httpx.Response:
+    state = {"documents": 1200, "passages": 9000, "behind": behind, "missing": 0, "job_id": None, "live_embedder": "f"}
+    return httpx.Response(200, json={**state, "embedder": {"model": "MiniLM", "fingerprint": "f"}, **changed})
 
 
 def test_with_a_key_it_says_how_many_documents_are_behind(service: Any, rag: Any) -> None:
@@ -52,6 +52,13 @@ def test_with_a_key_it_says_how_many_documents_are_behind(service: Any, rag: Any
     assert "1,200 documents, 9,000 passages; 412 are behind: of another embedder than MiniLM" in result.stdout
     service["GET /v1/reindex"] = index(0)
     assert "all are of the embedder that runs, MiniLM" in rag("status", "--key", "k").stdout
+    for changed, told in (
+        ({"live_embedder": "e"}, "by terms alone. Index them again: rag reindex"),
+        ({"missing": 7}, "the index lacks 7"),
+        ({"job_id": "job_1"}, "job job_1 reindexes them"),
+    ):
+        service["GET /v1/reindex"] = index(412, **changed)
+        assert told in rag("status", "--key", "k").stdout
 
 
 def test_a_key_that_may_not_see_documents_is_no_failure(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from deployments.errors import (
     DeadlineExceeded,
+    EmbedderMismatch,
     InvalidRequest,
     Overloaded,
     PromptTooLong,
@@ -16,7 +18,17 @@ from deployments.errors import (
     StageUnavailable,
 )
 from deployments.generation.config import GenerationConfig
-from deployments.types import Candidate, CitedSpan, GenerationRequest, Scope, Scores, TextDelta, Usage
+from deployments.types import (
+    Candidate,
+    CitedSpan,
+    GenerationRequest,
+    IndexGeneration,
+    Scope,
+    Scores,
+    TextDelta,
+    Usage,
+    VisibleVersions,
+)
 from deployments.types import Message as ChatMessage
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources
 from serve_app.query.config import PromptConfig
@@ -24,6 +36,8 @@ from serve_app.query.fallback import Extractive
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.prompt import system_part
 from tests.support.pipeline import Stages, passage, query
+
+LIVE = IndexGeneration("g2", "f", 2)
 
 
 async def collect(stages: Stages, **changes: object) -> list[AnswerEvent]:
@@ -118,9 +132,8 @@ async def test_an_answer_says_which_stage_it_goes_without(stage: str, error: Rag
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_without_its_vector_a_question_is_found_by_its_terms(late: bool) -> None:
-    stages = Stages()
+    stages = Stages(visible=VisibleVersions("v9", generation=LIVE))
     pipeline = stages.pipeline(embedding_s=0.05)
-    await pipeline.search(query())
     if late:
         stages.delays["embedding"] = 30
     else:
@@ -129,8 +142,31 @@ async def test_without_its_vector_a_question_is_found_by_its_terms(late: bool) -
         *_, complete = [message async for message in messages]
     assert isinstance(complete, Complete)
     assert complete.degraded == ("embedding",)
-    known, blind = (request.dense for request in stages.retrievals)
-    assert (len(known.vectors), len(blind.vectors), blind.fingerprint) == (1, 0, known.fingerprint)
+    [request] = stages.retrievals
+    assert (len(request.dense.vectors), request.generation) == (0, "g2")
+
+
+@pytest.mark.parametrize(("embedder", "vectors"), [("f", 1), ("another", 0)])
+async def test_the_live_generation_is_searched_and_by_terms_alone_if_another_embedder_made_it(
+    embedder: str, vectors: int
+) -> None:
+    stages = Stages(visible=VisibleVersions("v9", generation=replace(LIVE, embedder=embedder)))
+    found = await stages.pipeline().search(query())
+    [request] = stages.retrievals
+    assert (len(request.dense.vectors), request.generation) == (vectors, "g2")
+    assert found.degraded == (() if vectors else ("index",))
+
+
+async def test_without_terms_another_embedder_s_generation_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(visible=VisibleVersions("v9", generation=replace(LIVE, embedder="another")))
+
+    async def no_terms(*asked: object) -> dict[int, float]:
+        return {}
+
+    monkeypatch.setattr(stages, "query_weights", no_terms)
+    with pytest.raises(EmbedderMismatch, match=r"(?s)another.* f runs.*rag reindex"):
+        await stages.pipeline().search(query())
+    assert stages.retrievals == []
 
 
 async def test_with_neither_vector_nor_terms_there_is_nothing_to_search_by() -> None:

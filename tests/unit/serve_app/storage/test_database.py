@@ -25,7 +25,7 @@ from serve_app.platform.tenants import Tenants
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import SCHEMA, Database, create_engine
 from serve_app.storage.migrations import SchemaTooNew, configuration
-from serve_app.storage.tables import Base, Collection, Document, Tenant, of_tenant, utc_now
+from serve_app.storage.tables import Base, Collection, Document, StoredGeneration, Tenant, of_tenant, utc_now
 from tests.support.waiting import BOUND_S
 
 
@@ -111,14 +111,14 @@ async def test_documents_of_an_earlier_release_learn_their_embedder_from_their_l
         add("collections", tenant_id="t", name="default", description="", **at)
         add("jobs", tenant_id="t", id="j1", bulk_detail="", created_at=at["created_at"])
         add("jobs", tenant_id="t", id="j2", bulk_detail="", created_at=at["created_at"])
-        for id, version in (("d", "v2"), ("patched", "v4"), ("never live", "")):
-            document = of_document | {"id": id, "version": version, "passages": 1, "terms": b"", **at}
+        for id, version in (("d", "v20"), ("patched", "v4"), ("never live", "")):
+            document = of_document | {"id": id, "version": version, "passages": len(version), "terms": b"", **at}
             add("documents", **document)
         for sequence, (job, id, version, state, embedder) in enumerate(
             (
                 ("j1", "d", "v1", "indexed", "e1"),
                 ("j1", "patched", "v3", "indexed", "e1"),
-                ("j2", "d", "v2", "indexed", "e2"),
+                ("j2", "d", "v20", "indexed", "e2"),
                 ("j2", "never live", "v5", "failed", "e2"),
                 ("j2", "patched", "v3", "indexed", ""),
             )
@@ -134,6 +134,8 @@ async def test_documents_of_an_earlier_release_learn_their_embedder_from_their_l
     await database.migrate()
     rows = await database.rows(select(Document.id, Document.embedder, Document.chunking).order_by(Document.id))
     assert [tuple(row) for row in rows] == [("d", "e2", ""), ("never live", "", ""), ("patched", "e1", "")]
+    generations = await database.rows(select(StoredGeneration.name, StoredGeneration.dimension, StoredGeneration.state))
+    assert [tuple(row) for row in generations] == [("e2", 0, "live")], "that of most passages"
     await database.close()
 
 

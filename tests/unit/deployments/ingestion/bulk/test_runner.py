@@ -106,7 +106,7 @@ def test_documents_become_passages_and_statistics(bench: Bench) -> None:
     for entry in found:
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
-    assert long.indexed == IndexedDocument("Članak 0.", "hr", 5, frequency, "fake-embedder", CUT)
+    assert long.indexed == IndexedDocument("Članak 0.", "hr", 5, frequency, "fake-embedder", CUT, "fake-embedder")
     assert bench.bulk.ended == {"job": ""}
 
 
