@@ -112,7 +112,7 @@ def int8(model: SentenceTransformer, sample: Sequence[str]) -> dict[str, float]:
 async def measure(arguments: argparse.Namespace) -> None:
     asked, warm = texts(arguments.texts, seed=1), texts(arguments.clients * 2, seed=2)
     model = SentenceTransformer(str(locate(MINILM, None, "model")), device="cpu", model_kwargs={"dtype": torch.float32})
-    embedding = Embedding(EmbeddingConfig(dtype="float32"))
+    embedding = Embedding(EmbeddingConfig(model=MINILM, dtype="float32"))
     stage, passages = ours(embedding, "query"), ours(embedding, "passage")
     print(f"{THREADS} threads, {arguments.clients} clients, {len(asked)} texts", flush=True)
     for ask in (stage, passages, serve_batch(model, 32, 0)):
@@ -126,7 +126,7 @@ async def measure(arguments: argparse.Namespace) -> None:
         vector: Vector = embedder.forward([window], "query")[0]
         return vector
 
-    in_torch = ours(Embedding(EmbeddingConfig(dtype="float32", runtime="torch")), "query")
+    in_torch = ours(Embedding(EmbeddingConfig(model=MINILM, dtype="float32", runtime="torch")), "query")
     idle: dict[str, list[float]] = {"alone": [], "stage": [], "torch": []}
     for start in range(0, len(questions), 20):
         for name, way in (("alone", bare), ("stage", stage), ("torch", in_torch)):

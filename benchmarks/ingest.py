@@ -221,6 +221,7 @@ class Bench:
                 vectors = model.encode(
                     [text.text for text in texts],
                     batch_size=NAIVE_BATCH,
+                    prompt=model.prompts.get("passage"),
                     normalize_embeddings=True,
                     convert_to_tensor=True,
                 )

@@ -19,24 +19,31 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 
 import Stemmer
 
-from deployments.types import Language
+from deployments.types import Language, SparseVector
 
 K1 = 1.2
 """Saturation: how soon more occurrences of a term stop adding to the score."""
 B = 0.4
 """How strongly the score of a passage longer than the reference is lowered."""
 REFERENCE_LENGTH = 80
-"""Terms (stop words not counted) of a typical passage: a chunk of 220 model tokens holds 60 to 120."""
+"""Words of a typical passage, stop words not counted. A full chunk has up to twice as many; 160 finds no more."""
+
+PREFIX_LETTERS = 4
+"""How many first letters of a longer Croatian word are a term of their own. They join what the stemmer keeps apart. In
+English they would find less (BENCHMARKS.md)."""
+SECTION_SHARE = 0.7
+"""What the whole section counts for in the vector of one of its passages."""
 
 NO_TERMS = 1
 """An id that no term has, for stores that refuse an empty sparse vector."""
 
 _ALGORITHMS: Mapping[Language, str] = {"hr": "serbian", "en": "english"}
 
-_STOP_WORDS: Mapping[Language, str] = {
+FUNCTION_WORDS: Mapping[Language, str] = {
     "hr": """
 a ako al ali baš bez bi bih bijah bijahu bijaše bila bile bili bilo bio bismo biste biti bješe budu bude budem budemo
 budete budeš čak čega čemu će ćemo ćeš ćete ću čija čije čiji čijih čijim čijoj čim čime da dakle dok do duž evo ga
@@ -66,6 +73,19 @@ whom whose why will with within without won't would wouldn't yet you your yours 
 """,
 }
 
+_STATUTE_PARTS: Mapping[Language, Mapping[str, str]] = {
+    "hr": {
+        "article": "članak čl članka članku člankom članci članke članaka člancima",
+        "paragraph": "stavak st stavka stavku stavkom stavci stavke stavaka stavcima",
+        "point": "točka t toč točke točki točku točkom točaka točkama",
+    },
+    "en": {"article": "article art articles", "paragraph": "paragraph para paragraphs", "point": "point points"},
+}
+"""What the parts of a statute are called before their number: the usual word, then its other forms."""
+_PART_NUMBER = re.compile(r"\d{1,4}[a-zčćđšž]?")
+_PART_LETTER = re.compile("[a-zčćđšž]|dž|lj|nj")
+"""Only points have letters for numbers."""
+
 _NUMBER_GROUPED = r"\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?![.,]?\d)"
 _NUMBER_DECIMAL = r"\d+[.,]\d+(?![.,]?\d)"
 _TOKEN = re.compile(
@@ -80,7 +100,8 @@ _CROATIAN_LETTERS = re.compile("[čćšžđ]")
 
 def terms(text: str, language: Language) -> list[str]:
     """The terms of a text in reading order, repeated as often as they occur: stemmed, without stop words or accents."""
-    return [_term(token, language) for token in _tokens(text) if not _is_stop_word(token, language)]
+    content, _ = _read(text, language)
+    return [_term(token, language) for token in content]
 
 
 def term_id(term: str) -> int:
@@ -93,11 +114,26 @@ def term_id(term: str) -> int:
 
 
 def encode_passage(text: str, language: Language) -> dict[int, float]:
-    """A passage's sparse vector: term id → saturated term frequency, above 0 and below k1 + 1."""
-    found = terms(text, language)
-    length_factor = K1 * (1 - B + B * len(found) / REFERENCE_LENGTH)
+    """A passage's sparse vector: term id → saturated term frequency, above 0 and below k1 + 1.
+
+    Beside the words' terms it has their prefixes and the text's references to parts of statutes.
+    """
+    content, references = _read(text, language)
+    length_factor = K1 * (1 - B + B * len(content) / REFERENCE_LENGTH)
+    found = [*(_term(token, language) for token in content), *_prefixes(content, language), *references]
     counts = Counter(map(term_id, found))
     return {term: count * (K1 + 1) / (count + length_factor) for term, count in counts.items()}
+
+
+def blend(passage: SparseVector, section: SparseVector) -> dict[int, float]:
+    """The vector of a passage that is one of several of its section. It has the terms of both.
+
+    So a question that meets an article in several of its paragraphs finds each of them.
+    """
+    blended = {term: SECTION_SHARE * weight for term, weight in section.items()}
+    for term, weight in passage.items():
+        blended[term] = blended.get(term, 0.0) + (1 - SECTION_SHARE) * weight
+    return blended
 
 
 def query_term_ids(text: str, language: Language) -> tuple[int, ...]:
@@ -106,8 +142,9 @@ def query_term_ids(text: str, language: Language) -> tuple[int, ...]:
     Each word gives its stems in both languages. A passage is analysed in its own language, and a Croatian question may
     match an English passage by a name or a technical word.
     """
-    kept = [token for token in _tokens(text) if not _is_stop_word(token, language)]
-    return tuple(dict.fromkeys(term_id(_term(token, stemming)) for token in kept for stemming in _ALGORITHMS))
+    content, references = _read(text, language)
+    stems = (_term(token, stemming) for token in content for stemming in _ALGORITHMS)
+    return tuple(dict.fromkeys(map(term_id, (*stems, *_prefixes(content, language), *references))))
 
 
 def encode_query(ids: Sequence[int], document_frequency: Mapping[int, int], passages: int) -> dict[int, float]:
@@ -135,6 +172,32 @@ def detect_language(text: str, default: Language = "hr") -> Language:
     if hits["hr"] == hits["en"]:
         return default
     return "hr" if hits["hr"] > hits["en"] else "en"
+
+
+def _read(text: str, language: Language) -> tuple[list[str], list[str]]:
+    """The words and numbers of a text without stop words, and its references to parts of statutes.
+
+    A reference is one term in both languages, `article 12`, beside its words: "čl. 12.", "članka 12" and "article 12"
+    all give it. An abbreviation counts as the word that it stands for.
+    """
+    tokens = list(_tokens(text))
+    references: list[str] = []
+    parts = _statute_parts(language)
+    for at, (word, number) in enumerate(pairwise(tuple(tokens))):
+        if found := parts.get(_fold(word, language)):
+            part, name = found
+            if _PART_NUMBER.fullmatch(number) or (part == "point" and _PART_LETTER.fullmatch(number)):
+                references.append(f"{part} {number}")
+                tokens[at] = name
+    return [token for token in tokens if not _is_stop_word(token, language)], references
+
+
+def _prefixes(tokens: Sequence[str], language: Language) -> Iterator[str]:
+    """The first letters of each longer Croatian word, marked, so that they are no other word's stem."""
+    for token in tokens if language == "hr" else ():
+        folded = _fold(token, language)
+        if len(folded) > PREFIX_LETTERS and folded.isalpha():
+            yield f"{folded[:PREFIX_LETTERS]}*"
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -189,7 +252,17 @@ def _fold(text: str, language: Language) -> str:
 @cache
 def _stop_words(language: Language) -> frozenset[str]:
     """The language's function words, without accents."""
-    return frozenset(_fold(word, language) for word in _STOP_WORDS[language].split())
+    return frozenset(_fold(word, language) for word in FUNCTION_WORDS[language].split())
+
+
+@cache
+def _statute_parts(language: Language) -> Mapping[str, tuple[str, str]]:
+    """What a part of a statute may be called, without accents → the part, and its usual name."""
+    return {
+        _fold(form, language): (part, forms.split()[0])
+        for part, forms in _STATUTE_PARTS[language].items()
+        for form in forms.split()
+    }
 
 
 def _is_stop_word(token: str, language: Language) -> bool:

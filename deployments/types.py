@@ -157,8 +157,8 @@ class EmbedderInfo:
     """Describes an embedder.
 
     `fingerprint` names the vector space: vectors can be compared only if their fingerprints are equal. `max_tokens` is
-    what the model reads at once, special tokens included. `tokenizer_json` is a serialised `tokenizers.Tokenizer`.
-    `languages` are those the model knows; empty means any.
+    what the model reads of a passage at once: special tokens included, a prompt's not. `tokenizer_json` is a serialised
+    `tokenizers.Tokenizer`. `languages` are those the model knows; empty means any.
     """
 
     model: str

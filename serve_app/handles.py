@@ -26,6 +26,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
 from deployments.generation.channel import Answer, Inbox
+from deployments.reranking.config import RerankingConfig
 from deployments.tasks import spawn_detached
 from deployments.types import (
     Candidate,
@@ -145,9 +146,14 @@ class RetrievalHandle:
 
 @dataclass(frozen=True, slots=True)
 class RerankingHandle:
+    """Where the reranker has no weight, candidates do not travel to it and back."""
+
     handle: DeploymentHandle[Any]
+    config: RerankingConfig
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
+        if not self.config.weight_for(language):
+            return list(candidates)
         return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)))
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
 from deployments.ingestion.base import ChunkSizes
+from deployments.reranking.config import RerankingConfig
 from deployments.single_replica import require_single_replica
 from deployments.startup import gc_paused
 from serve_app.admission.config import AdmissionConfig
@@ -86,6 +87,7 @@ class _Ingress:
         webhooks: WebhookConfig,
         admission: AdmissionConfig,
         prompt: PromptConfig,
+        reranking: RerankingConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         chunk_sizes: ChunkSizes,
@@ -99,7 +101,7 @@ class _Ingress:
         self._database = database
         self._services = build_services(
             stores,
-            _pipeline(stages, database, config, generation, prompt),
+            _pipeline(stages, database, config, generation, prompt, reranking),
             InferenceHandle(stages["embedding"], stages["reranking"]),
             replica_admission,
             RetrievalHandle(stages["retrieval"]),
@@ -135,7 +137,12 @@ class _Ingress:
 
 
 def _pipeline(
-    stages: StageHandles, database: Database, config: ApiConfig, generation: GenerationConfig, prompt: PromptConfig
+    stages: StageHandles,
+    database: Database,
+    config: ApiConfig,
+    generation: GenerationConfig,
+    prompt: PromptConfig,
+    reranking: RerankingConfig,
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
     embedder = EmbeddingHandle(stages["embedding"])
@@ -144,7 +151,7 @@ def _pipeline(
         lexical=LexicalStatistics(database),
         visibility=Visibility(database),
         retriever=RetrievalHandle(stages["retrieval"]),
-        reranker=RerankingHandle(stages["reranking"]),
+        reranker=RerankingHandle(stages["reranking"], reranking),
         generator=GenerationHandle(stages["generation"], host, adapters=generation.adapters),
         context_tokens=generation.context_tokens,
         embedding_s=config.embedding_s,

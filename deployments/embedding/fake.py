@@ -39,7 +39,7 @@ class FakeEmbedder:
             dimension=DIMENSION if is_default else DIMENSION // 2,
             max_tokens=MAX_TOKENS,
             tokenizer_json=tokenizer.to_str(),
-            languages=config.languages,
+            languages=config.known_languages,
         )
 
     def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:

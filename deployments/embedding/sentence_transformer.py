@@ -61,8 +61,10 @@ class SentenceTransformerEmbedder:
             "query": self._prompt("query", config.query_prompt),
             "passage": self._prompt("passage", config.passage_prompt),
         }
+        # transformers sets its own tokenizer's flag at each call. A special token's name in a text is text.
+        self._model.tokenizer.split_special_tokens = True
         self._tokenizer = untruncated(self._model.tokenizer.backend_tokenizer.to_str())
-        max_tokens = int(self._model.max_seq_length or _USUAL_MAX_TOKENS)
+        self._max_tokens = max_tokens = int(self._model.max_seq_length or _USUAL_MAX_TOKENS)
         self._capacity = max_tokens - self._tokenizer.num_special_tokens_to_add(False)
         for kind, prompt in self._prompts.items():
             if len(self._tokenizer.encode(prompt).ids) + _SMALLEST_WINDOW > max_tokens:
@@ -75,9 +77,9 @@ class SentenceTransformerEmbedder:
             model=display_name(config.model),
             fingerprint=fingerprint(folder, self._prompts, max_tokens, dimension, "unit length"),
             dimension=dimension,
-            max_tokens=max_tokens,
+            max_tokens=max_tokens - self._count(self._prompts["passage"]),
             tokenizer_json=self._tokenizer.to_str(),
-            languages=config.languages,
+            languages=config.known_languages,
         )
 
     def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
@@ -125,7 +127,7 @@ class SentenceTransformerEmbedder:
         """The features padded to a multiple of `_LENGTH_STEP` tokens, but to no more than the model reads."""
         mask = features["attention_mask"]
         tokens = mask.shape[1]
-        extra = max(0, min(tokens + -tokens % _LENGTH_STEP, self.info.max_tokens) - tokens)
+        extra = max(0, min(tokens + -tokens % _LENGTH_STEP, self._max_tokens) - tokens)
         padding = (extra, 0) if self._model.tokenizer.padding_side == "left" else (0, extra)
         fill_values = {"input_ids": self._model.tokenizer.pad_token_id or 0}
         return {
@@ -134,6 +136,9 @@ class SentenceTransformerEmbedder:
             else value
             for name, value in features.items()
         }
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _prompt(self, kind: TextKind, configured: str | None) -> str:
         if configured is not None:

@@ -50,7 +50,7 @@ class ChunkSizes:
     overlap: int | None = None
 
 
-PREPARATION = 1
+PREPARATION = 2
 """Revision of the code that makes passages of a document. Raise it where documents should be made again because of a
 change: those of an earlier revision are then told as behind."""
 
@@ -127,12 +127,15 @@ class Chunk:
     """A part of a document's text. `position` counts from 0 in the document.
 
     `headings` are those above it, outermost first. `page` is the page that it begins on, None if there are no pages.
+    `section` is all the text under these headings where that was cut into several chunks; it is empty where the chunk
+    is the whole section, and for sections longer than an article.
     """
 
     position: int
     text: str
     headings: tuple[str, ...]
     page: int | None = None
+    section: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ROW = re.compile(r" {0,3}\|.*")
 _HEADER_RULE = re.compile(r" {0,3}\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
+_ARTICLE_CHARACTERS = 12_000
+"""Longest section that counts as one article, whose chunks are about one thing."""
 _ROWS_PER_COUNT = 256
 """Rows whose tokens are counted in one call."""
 
@@ -39,10 +41,12 @@ def split_into_chunks(
     page_starts = [start for start, _ in document.pages]
     chunks: list[Chunk] = []
     for section in _sections(document.text):
-        for span in split(section):
+        spans = split(section)
+        whole = section.text if len(spans) > 1 and len(section.text) <= _ARTICLE_CHARACTERS else ""
+        for span in spans:
             pages_begun = bisect_right(page_starts, section.start + span.start)
             page = document.pages[pages_begun - 1][1] if pages_begun else None
-            chunks.append(Chunk(len(chunks), span.text(section.text), section.headings, page))
+            chunks.append(Chunk(len(chunks), span.text(section.text), section.headings, page, whole))
     return chunks
 
 

@@ -42,7 +42,7 @@ class BulkConfig(Config):
 class IngestionConfig(Config):
     """How documents are parsed, cut into chunks, embedded and indexed. Counts are per replica."""
 
-    chunk_tokens: int = Field(220, ge=32, description="largest size of a chunk, in the embedder's tokens")
+    chunk_tokens: int = Field(400, ge=32, description="largest size of a chunk, in the embedder's tokens")
     chunk_overlap: int = Field(
         32, ge=0, description="tokens at the end of a chunk that the next chunk repeats, in the embedder's tokens"
     )

@@ -15,7 +15,7 @@ from deployments.inference.windows import untruncated
 from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument, chunking
 from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.config import IngestionConfig
-from deployments.lexical import detect_language, encode_passage
+from deployments.lexical import blend, detect_language, encode_passage
 from deployments.types import EmbedderInfo, Embeddings, IndexEntry, IndexGeneration, Language, Passage, SparseVector
 
 LOCATION_KEYS = ("headings", "page")
@@ -67,7 +67,7 @@ class PreparedDocument:
     def encode(self, batch: Sequence[Chunk]) -> tuple[list[EmbeddableText], list[dict[int, float]]]:
         """The batch's texts to embed, and the lexical vector of each. Blocks for milliseconds."""
         texts = embeddable_texts(self.task, self.title, self.language, batch, self.tokenizer, self.max_tokens)
-        return texts, [encode_passage(embeddable.text, self.language) for embeddable in texts]
+        return texts, lexical_vectors(batch, texts, self.language)
 
 
 class DocumentPreparer:
@@ -119,6 +119,23 @@ def entries_without_vectors(
     return [
         IndexEntry(embeddable.passage, no_vector, sparse) for embeddable, sparse in zip(texts, lexical, strict=True)
     ]
+
+
+def lexical_vectors(
+    chunks: Sequence[Chunk], texts: Sequence[EmbeddableText], language: Language
+) -> list[dict[int, float]]:
+    """The lexical vector of each chunk's text. Where a section was cut into several chunks, each also has its terms."""
+    vectors: list[dict[int, float]] = []
+    of_section: tuple[str, dict[int, float]] = ("", {})
+    for chunk, embeddable in zip(chunks, texts, strict=True):
+        vector = encode_passage(embeddable.text, language)
+        if chunk.section:
+            section = f"{embeddable.text.removesuffix(chunk.text)}{chunk.section}"
+            if of_section[0] != section:
+                of_section = (section, encode_passage(section, language))
+            vector = blend(vector, of_section[1])
+        vectors.append(vector)
+    return vectors
 
 
 def chunk_size(embedder: EmbedderInfo, tokenizer: Tokenizer, chunk_tokens: int) -> int:

@@ -13,9 +13,7 @@ def blend(candidates: Sequence[Candidate], scores: Sequence[float], weight: floa
 
         rerank = weight · score + (1 - weight) · fused
 
-    Both scores lie in [0, 1]. They are not rescaled to the list's lowest and highest, so a result does not depend on
-    what else was found. With retrieval's 0.7 dense + 0.3 lexical, a weight of 0.3 gives 0.49 dense + 0.21 lexical +
-    0.3 reranker.
+    Both scores lie in [0, 1]. The fused one is stretched over a question's candidates, the reranker's is not.
     """
     blended = [
         replace(candidate, scores=replace(candidate.scores, rerank=weight * score + (1 - weight) * _fused(candidate)))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from deployments.config import Config
 from deployments.inference.bundled import MINILM
+from deployments.types import Language
 
 
 class RerankingConfig(Config):
@@ -38,3 +39,7 @@ class RerankingConfig(Config):
         description="texts, or windows of long ones, that may wait; a call that finds more is refused (503)",
     )
     threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")
+
+    def weight_for(self, language: Language) -> float:
+        """The reranker's share in the final score of passages for a question in this language."""
+        return self.weight if not self.languages or language in self.languages else self.weight_other

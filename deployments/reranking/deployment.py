@@ -49,7 +49,7 @@ class Reranking:
         Raises InvalidRequest for a query or passage that is too long, Overloaded if too many texts wait already,
         StageUnavailable if the model fails.
         """
-        if not (weight := self._weight(language)):
+        if not (weight := self._config.weight_for(language)):
             return list(candidates)
         scored, rest = candidates[: self._config.max_candidates], candidates[self._config.max_candidates :]
         texts = [_text_with_title(candidate.passage) for candidate in scored]
@@ -90,10 +90,6 @@ class Reranking:
             raise
         except Exception as error:
             raise StageUnavailable(f"reranking.model {reranker.model!r} failed: {error}") from error
-
-    def _weight(self, language: Language) -> float:
-        is_known = not self._config.languages or language in self._config.languages
-        return self._config.weight if is_known else self._config.weight_other
 
 
 def _text_with_title(passage: Passage) -> str:

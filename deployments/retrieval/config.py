@@ -36,7 +36,7 @@ class RetrievalConfig(Config):
     )
     max_entries: int = Field(1024, ge=1, description="passages in one upsert")
     dense_weight: float = Field(
-        0.7, ge=0, le=1, description="share of the dense half where the embedder knows the language"
+        0.8, ge=0, le=1, description="share of the dense half where the embedder knows the language"
     )
     dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
 

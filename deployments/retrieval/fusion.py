@@ -1,7 +1,7 @@
 """Fuses the dense and the lexical ranking into one, by a weighted sum of their scores.
 
-On SciFact the weighted sum reaches nDCG@10 0.736; reciprocal rank fusion of the same lists reaches 0.717, because ranks
-do not say how good a match is.
+Ranks alone (reciprocal rank fusion) do not say how good a match is. Scores do, but not on the same scale: one model's
+cosines lie between 0.1 and 0.7, another's between 0.75 and 0.9. So each half's scores are stretched first.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def dense_share(
 def fuse(dense: Sequence[Candidate], lexical: Sequence[Candidate], *, dense_weight: float) -> list[Candidate]:
     """Both halves' candidates merged by passage id, best first; ties by document and position.
 
-        fused = w · cosine + (1 - w) · lexical / (best lexical)
+        fused = w · (cosine - lowest) / (highest - lowest) + (1 - w) · lexical / (best lexical)
 
-    So a score is at most 1. A candidate may also carry the score of the half that did not return it. Where it does not,
-    its cosine counts as the lowest that was returned, and its lexical score as 0. If one half is empty, the other has
-    all the weight.
+    where lowest and highest are among these candidates. So a score lies between 0 and 1, and compares the candidates of
+    one question only. A candidate may also carry the score of the half that did not return it. Where it does not, its
+    cosine counts as the lowest, and its lexical score as 0. If one half is empty, the other has all the weight.
     """
     if not dense or not lexical:
         dense_weight = 1.0 if dense else 0.0
@@ -40,13 +40,15 @@ def fuse(dense: Sequence[Candidate], lexical: Sequence[Candidate], *, dense_weig
             dense=_first(other.dense, candidate.scores.dense), lexical=_first(other.lexical, candidate.scores.lexical)
         )
         merged[candidate.passage.id] = replace(candidate, scores=scores)
-    cosines = (candidate.scores.dense for candidate in dense)
-    lowest = min((cosine for cosine in cosines if cosine is not None), default=0.0)
+    cosines = [candidate.scores.dense for candidate in merged.values() if candidate.scores.dense is not None]
+    lowest, highest = min(cosines, default=0.0), max(cosines, default=0.0)
+    span = highest - lowest
     best = max((candidate.scores.lexical or 0.0 for candidate in merged.values()), default=0.0) or 1.0
 
     def fused(scores: Scores) -> float:
         cosine = lowest if scores.dense is None else scores.dense
-        return dense_weight * cosine + (1 - dense_weight) * (scores.lexical or 0.0) / best
+        nearness = (cosine - lowest) / span if span else 1.0
+        return dense_weight * nearness + (1 - dense_weight) * (scores.lexical or 0.0) / best
 
     def rank(candidate: Candidate) -> tuple[float, str, int, str]:
         passage = candidate.passage

@@ -35,7 +35,7 @@ _EXAMPLES = (
     errors.InvalidRequest("top_k is 51; at most 50 is allowed", field="top_k"),
     errors.InvalidFilter("filter: unexpected end at character 17", field="filter"),
     errors.UnknownCollection("collections: there is no 'zakon'; there is 'default', 'zakoni'", field="collections"),
-    errors.UnknownModel("model: there is no 'gpt-4o'; there is 'rag', 'all-MiniLM-L6-v2'", field="model"),
+    errors.UnknownModel("model: there is no 'gpt-4o'; there is 'rag', 'multilingual-e5-small'", field="model"),
     errors.PromptTooLong("the question leaves no room for passages in the model's context; shorten it"),
     errors.EmbedderMismatch("the index holds passages of another embedding model; index the documents again"),
     errors.DocumentTooLarge("body is limited to 52428800 bytes; send less at once"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deployments import diacritics
 from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
 from deployments.types import Candidate, Embeddings, IndexGeneration, Message, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
@@ -18,6 +20,9 @@ from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.prompt import Arrange, Prompt, build_prompt, by_rank
 from serve_app.query.request import Query, SearchResult
 from serve_app.query.run import QueryRun
+
+_TEXTS_TO_RESTORE_BY = 20
+"""Candidates by whose texts diacritics are restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,27 @@ class Pipeline:
         return RetrievalRequest(replace(query.scope, visible=visible), dense, lexical, query.language, query.candidates)
 
     async def _retrieve(self, run: QueryRun, request: RetrievalRequest) -> list[Candidate]:
+        """The candidates. Those of a Croatian question without diacritics tell how it is written, and it is searched
+        for once more by the vector of that."""
         with run.stopwatch.stage("retrieval"):
-            return await run.deadline.wait("retrieval", self.retriever.retrieve(request))
+            candidates = await run.deadline.wait("retrieval", self.retriever.retrieve(request))
+            restored = await self._with_diacritics(run.query, request, candidates)
+            if restored == run.query.text:
+                return candidates
+            vector = self.embedder.embed_query(restored)
+            dense = await run.wait_or("embedding", vector, fallback=None, at_most=self.embedding_s)
+            if dense is None or dense.fingerprint != request.dense.fingerprint:
+                return candidates
+            return await run.deadline.wait("retrieval", self.retriever.retrieve(replace(request, dense=dense)))
+
+    async def _with_diacritics(self, query: Query, request: RetrievalRequest, candidates: Sequence[Candidate]) -> str:
+        """The question as the first candidates write its words; as it is where the embedder would make no use of it."""
+        known = request.dense.languages
+        embeds = len(request.dense.vectors) and (not known or query.language in known)
+        if query.language != "hr" or not embeds or not diacritics.is_plain(query.text):
+            return query.text
+        texts = [candidate.passage.text for candidate in candidates[:_TEXTS_TO_RESTORE_BY]]
+        return await asyncio.to_thread(diacritics.restore, query.text, texts)
 
     async def _rerank(self, run: QueryRun, candidates: list[Candidate]) -> list[Candidate]:
         """The best `top_k`; in the order of retrieval if the reranker does not answer in time."""

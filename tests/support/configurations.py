@@ -82,7 +82,7 @@ def admission(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def recovering(folder: Path) -> Iterator[Running]:
-    """Real MiniLM, the embedded index and SQLite; generation is the fake at 40 ms a word, so that streams stay open."""
+    """Real models, the embedded index and SQLite; generation is the fake at 40 ms a word, so that streams stay open."""
     args = {"generation": {"engine": "fake", "fake_delay_ms": 40}}
     health = {"health_check_period_s": 1, "health_check_timeout_s": 10}
     with service(folder, args, **dict.fromkeys(STAGES, health)) as running:

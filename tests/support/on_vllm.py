@@ -87,7 +87,7 @@ class Vllm:
 
 @contextmanager
 def vllm(folder: Path) -> Iterator[Vllm]:
-    """MiniLM, the embedded index, SQLite and vLLM, which answers few questions at once."""
+    """Bundled models, the embedded index, SQLite and vLLM, which answers few questions at once."""
     generation = {
         "engine": "vllm",
         "model": str(make_tiny_model(folder / "tiny", context_tokens=CONTEXT)),

@@ -71,7 +71,7 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 @dataclass
 class Stages:
     """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates. Where `gates` has
-    `token`, each token waits until it may pass."""
+    `token`, each token waits until it may pass. `texts` are those of the first passages, `languages` the embedder's."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
@@ -79,12 +79,15 @@ class Stages:
     failures: dict[str, RagError] = field(default_factory=dict)
     gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    texts: Sequence[str] = ()
     aborted: list[tuple[str, str]] = field(default_factory=list)
     requests: list[GenerationRequest] = field(default_factory=list)
     retrievals: list[RetrievalRequest] = field(default_factory=list)
     embedded: list[tuple[list[str], TextKind]] = field(default_factory=list)
     scored: list[tuple[str, list[str]]] = field(default_factory=list)
     tokens_per_text: int | None = None
+    languages: tuple[str, ...] = ()
     streams_closed: int = 0
     serving: StageStatus = field(default_factory=lambda: StageStatus(True, "fake", "none"))
     visible: VisibleVersions = field(default_factory=lambda: VisibleVersions("v9"))
@@ -99,8 +102,9 @@ class Stages:
             raise self.failures[stage]
 
     async def embed_query(self, text: str) -> Embeddings:
+        self.questions.append(text)
         await self._enter("embedding")
-        return Embeddings(np.ones((1, 2), np.float32), "f")
+        return Embeddings(np.ones((1, 2), np.float32), "f", self.languages)
 
     async def query_weights(self, text: str, language: Language, scope: Scope) -> SparseVector:
         await self._enter("lexical")
@@ -113,7 +117,8 @@ class Stages:
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         self.retrievals.append(request)
         await self._enter("retrieval")
-        return [Candidate(passage(n), Scores(fused=1 / n)) for n in range(1, self.passages + 1)]
+        texts = dict(enumerate(self.texts, 1))
+        return [Candidate(passage(n, texts.get(n, "")), Scores(fused=1 / n)) for n in range(1, self.passages + 1)]
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         await self._enter("reranking")

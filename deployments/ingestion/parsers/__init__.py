@@ -60,7 +60,7 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             case "markdown" | "text":
                 from deployments.ingestion.parsers.text import parse_text
 
-                document = parse_text(data, markdown=document_format == "markdown")
+                document = parse_text(data)
     except RecursionError:
         raise BrokenDocument("the document's elements are nested too deeply; save it again in a simpler form") from None
     if len(document.text) > limits.text_characters:

@@ -1,4 +1,4 @@
-"""Parses plain text and Markdown: decodes and cleans them, and marks headings in plain text."""
+"""Parses plain text and Markdown: decodes and cleans them, and marks headings that only words show."""
 
 from __future__ import annotations
 
@@ -38,11 +38,8 @@ _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _GAP = re.compile(r"\n{3,}")
 
 
-def parse_text(data: bytes, *, markdown: bool) -> ParsedDocument:
-    text = clean(decode(data))
-    if not markdown:
-        text = clean(mark_headings(text))
-    return ParsedDocument(title="", text=text)
+def parse_text(data: bytes) -> ParsedDocument:
+    return ParsedDocument(title="", text=clean(mark_headings(clean(decode(data)))))
 
 
 def decode(data: bytes) -> str:

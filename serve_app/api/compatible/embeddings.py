@@ -25,7 +25,7 @@ router = APIRouter(tags=["openai"])
 _ANSWER = {
     "object": "list",
     "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
-    "model": "all-MiniLM-L6-v2",
+    "model": "multilingual-e5-small",
     "usage": {"prompt_tokens": 12, "total_tokens": 12},
 }
 

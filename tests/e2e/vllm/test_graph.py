@@ -1,4 +1,4 @@
-"""The whole graph on real parts: MiniLM, the embedded index, SQLite, and vLLM on a tiny model that is made here."""
+"""The whole graph on real parts: bundled models, the embedded index, SQLite, and vLLM on a tiny model made here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model(running: Running) -> str:
 def test_what_serves_is_said(running: Running, model: str) -> None:
     ready = running.wait_ready(10)
     assert ready["stages"]["generation"]["engine"] == "vllm"
-    assert ready["stages"]["embedding"]["model"] == "all-MiniLM-L6-v2"
+    assert ready["stages"]["embedding"]["model"] == "multilingual-e5-small"
 
 
 async def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
@@ -63,7 +63,12 @@ async def test_openai_s_client_asks_both_models(running: Running, model: str) ->
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     ) as client:
-        assert [each.id async for each in client.models.list()] == ["rag", model, "all-MiniLM-L6-v2"]
+        assert [each.id async for each in client.models.list()] == [
+            "rag",
+            model,
+            "multilingual-e5-small",
+            "all-MiniLM-L6-v2",
+        ]
         assert (await client.models.retrieve(model)).id == model
         for name in ("rag", model):
             asked: dict[str, Any] = {"model": name, "messages": messages, "temperature": 1, "max_tokens": 24}
@@ -91,7 +96,7 @@ async def test_openai_s_client_asks_both_models(running: Running, model: str) ->
 async def test_the_embedder_and_the_reranker_answer_by_themselves(running: Running) -> None:
     texts = [QUESTION, "Complaints are decided by a board.", "The deadline for a complaint is 15 days."]
     with running.client() as client:
-        body = {"model": "all-MiniLM-L6-v2", "input": texts}
+        body = {"model": "multilingual-e5-small", "input": texts}
         embedded = client.post("/v1/embeddings", json=body).raise_for_status().json()
         assert [len(each["embedding"]) for each in embedded["data"]] == [384] * 3
         assert embedded["usage"]["prompt_tokens"] > 20

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deployments import lexical
-from deployments.lexical import detect_language, encode_passage, encode_query, query_term_ids, term_id, terms
+from deployments.lexical import blend, detect_language, encode_passage, encode_query, query_term_ids, term_id, terms
 from deployments.types import Language
 
 CROATIAN = st.text(alphabet="abcčćdđefghijklmnoprsštuvzž ", max_size=40)
@@ -115,6 +115,7 @@ def test_ids_fit_milvus_and_leave_one_free(term: str) -> None:
 
 def test_passage_weights_are_bm25_saturation() -> None:
     weights = encode_passage("rok rok žalba", "hr")
+    assert weights.pop(term_id("zalb*")) == weights[term_id(terms("žalba", "hr")[0])]
     length = lexical.K1 * (1 - lexical.B + lexical.B * 3 / lexical.REFERENCE_LENGTH)
     assert weights == {
         term_id("rok"): pytest.approx(2 * (lexical.K1 + 1) / (2 + length)),
@@ -181,3 +182,50 @@ def test_threads_agree() -> None:
     texts = [f"zakonima podatke {n} građanima" for n in range(200)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda text: terms(text, "hr"), texts)) == [terms(text, "hr") for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("izbrisati", "izbrisivanje"), ("osiguranje", "osigurateljica"), ("žalitelj", "zaliti")]
+)
+def test_words_of_one_beginning_share_a_term(one: str, other: str) -> None:
+    assert terms(one, "hr") != terms(other, "hr")
+    assert set(encode_passage(one, "hr")) & set(query_term_ids(other, "hr"))
+
+
+def test_english_words_have_their_stems_only() -> None:
+    assert set(encode_passage("insurance insurers", "en")) == set(map(term_id, terms("insurance insurers", "en")))
+
+
+@pytest.mark.parametrize("word", ["rok", "dana", "2024", "a1b2c3"])
+def test_short_words_and_numbers_are_one_term(word: str) -> None:
+    assert len(encode_passage(word, "hr")) == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "čl. 12. st. 3. t. a",
+        "Članak 12., stavak 3., točka a)",
+        "cl. 12 st. 3 toč. a",
+        "iz članka 12. stavka 3. točke a",
+    ],
+)
+def test_references_to_a_statute_are_the_same_however_they_are_written(written: str) -> None:
+    assert encode_passage(written.removeprefix("iz "), "hr") == encode_passage("članak 12. stavak 3. točka a", "hr")
+    references = {term_id("article 12"), term_id("paragraph 3"), term_id("point a")}
+    assert references <= set(query_term_ids(written, "hr"))
+    assert references <= set(encode_passage("Article 12, paragraph 3, point a", "en"))
+
+
+@pytest.mark.parametrize("text", ["stavak", "t i a", "st je 5", "članak ovoga Zakona", "točka ab"])
+def test_without_a_number_there_is_no_reference(text: str) -> None:
+    assert not {
+        term_id(f"{part} {number}") for part in ("article", "paragraph", "point") for number in ("5", "a")
+    } & set(query_term_ids(text, "hr"))
+
+
+def test_a_passage_of_a_section_has_the_terms_of_both() -> None:
+    passage, section = {5: 1.0, 6: 2.0}, {6: 1.0, 7: 1.0}
+    blended = blend(passage, section)
+    share = lexical.SECTION_SHARE
+    assert blended == {5: pytest.approx(1 - share), 6: pytest.approx(2 - share), 7: pytest.approx(share)}

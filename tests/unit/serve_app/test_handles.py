@@ -14,8 +14,10 @@ from deployments.errors import InvalidRequest
 from deployments.generation.channel import Address
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
-from deployments.types import GenerationLoad, GenerationRequest
-from serve_app.handles import GenerationHandle, translate
+from deployments.reranking.config import RerankingConfig
+from deployments.types import Candidate, GenerationLoad, GenerationRequest, Scores
+from serve_app.handles import GenerationHandle, RerankingHandle, translate
+from tests.support.pipeline import passage
 from tests.support.waiting import BOUND_S, until
 
 QUERY = ("t", "q")
@@ -126,3 +128,15 @@ def test_a_replica_s_error_arrives_with_its_field() -> None:
     arrived = translate("generation", remote)
     assert type(arrived) is InvalidRequest
     assert (arrived.message, arrived.field) == (raised.message, "messages")
+
+
+async def test_a_reranker_without_weight_is_not_called() -> None:
+    class Handle:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"{name} is called")
+
+    handle = RerankingHandle(Handle(), RerankingConfig(languages=("en",), weight=0.3, weight_other=0.0))
+    candidates = [Candidate(passage(1), Scores(fused=0.5))]
+    assert await handle.rerank("Koji je rok?", "hr", candidates) == candidates
+    with pytest.raises(AssertionError, match="rerank is called"):
+        await handle.rerank("What is the deadline?", "en", candidates)

@@ -8,14 +8,19 @@ import pytest
 
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
-from deployments.inference.bundled import MINILM
+from deployments.inference.bundled import E5, MINILM
 from deployments.inference.weights import locate
 
 
 @pytest.fixture(scope="session")
 def minilm() -> Embedder:
     """In float32, so that what is equal on paper is equal to five digits on every machine."""
-    return create(EmbeddingConfig(dtype="float32"))
+    return create(EmbeddingConfig(model=MINILM, dtype="float32"))
+
+
+@pytest.fixture(scope="session")
+def e5() -> Embedder:
+    return create(EmbeddingConfig(model=E5, dtype="float32"))
 
 
 @pytest.fixture

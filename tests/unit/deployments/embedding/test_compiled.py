@@ -16,6 +16,7 @@ from deployments.embedding import sentence_transformer
 from deployments.embedding.base import create
 from deployments.embedding.config import EmbeddingConfig
 from deployments.errors import StageUnavailable
+from deployments.inference.bundled import MINILM
 from deployments.inference.windows import Window
 from tests.support.models import save_random
 
@@ -46,7 +47,7 @@ def test_vectors_are_those_of_torch(kind: str, tmp_path: Path, caplog: pytest.Lo
 
 
 def test_callers_at_the_same_time_get_their_own() -> None:
-    embedder = create(EmbeddingConfig(runtime="openvino"))
+    embedder = create(EmbeddingConfig(model=MINILM, runtime="openvino"))
     texts = [f"{TEXTS[2][: 20 * number]} number {number}" for number in range(1, 25)]
     alone = np.array([embedder.forward(windows([text]), "passage")[0] for text in texts])
     with ThreadPoolExecutor(6) as threads:
@@ -56,7 +57,7 @@ def test_callers_at_the_same_time_get_their_own() -> None:
 
 
 def test_what_it_gave_stays_when_it_is_asked_again() -> None:
-    embedder = create(EmbeddingConfig(runtime="openvino"))
+    embedder = create(EmbeddingConfig(model=MINILM, runtime="openvino"))
     first = embedder.forward(windows(["one thing"]), "query")
     kept = first.copy()
     embedder.forward(windows(["quite another one"]), "query")
@@ -72,7 +73,7 @@ def test_a_model_that_it_cannot_read_is_left_to_torch(
 ) -> None:
     monkeypatch.setattr(sentence_transformer, "CompiledTransformer", broken)
     with caplog.at_level(logging.WARNING):
-        embedder = create(EmbeddingConfig(dtype="float32"))
+        embedder = create(EmbeddingConfig(model=MINILM, dtype="float32"))
     assert "OpenVINO cannot run embedding.model 'all-MiniLM-L6-v2': unknown operation; torch computes" in caplog.text
     assert np.linalg.norm(embedder.forward(windows(["text"]), "query")) == pytest.approx(1, abs=1e-5)
 
@@ -80,7 +81,7 @@ def test_a_model_that_it_cannot_read_is_left_to_torch(
 def test_where_it_is_asked_for_such_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentence_transformer, "CompiledTransformer", broken)
     with pytest.raises(StageUnavailable, match=r"unknown operation; set embedding\.runtime to auto or torch"):
-        create(EmbeddingConfig(runtime="openvino"))
+        create(EmbeddingConfig(model=MINILM, runtime="openvino"))
 
 
 def test_what_it_computes_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

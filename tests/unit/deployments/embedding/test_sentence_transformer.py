@@ -16,6 +16,7 @@ from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.sentence_transformer import dtype
 from deployments.errors import StageUnavailable
 from deployments.inference import windows
+from deployments.inference.bundled import E5, MINILM
 from tests.support.models import embed
 
 LONG = "The register of data subjects is kept by the controller for ten years. " * 40
@@ -97,7 +98,7 @@ def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: 
 
 
 def test_a_long_prompt_counts_in_every_window() -> None:
-    embedder = create(EmbeddingConfig(passage_prompt="one word after another " * 50))
+    embedder = create(EmbeddingConfig(model=MINILM, passage_prompt="one word after another " * 50))
     text = "The register is kept. " * 20
     first, other = embed(embedder, [text + "bananas " * 10, text + "volcanoes " * 10], "passage")
     assert first @ other < 0.9999
@@ -105,7 +106,7 @@ def test_a_long_prompt_counts_in_every_window() -> None:
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(StageUnavailable, match=r"embedding\.query_prompt leaves no room"):
-        create(EmbeddingConfig(query_prompt="word " * 250))
+        create(EmbeddingConfig(model=MINILM, query_prompt="word " * 250))
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
 def test_threads_are_as_configured() -> None:
     before = torch.get_num_threads()
     try:
-        embedder = create(EmbeddingConfig(threads=3))
+        embedder = create(EmbeddingConfig(model=MINILM, threads=3))
         assert torch.get_num_threads() == 3
         assert embedder.concurrent_passes == 3
         embed(embedder, ["a passage"], "passage")
@@ -155,7 +156,7 @@ def test_auto_takes_bfloat16_where_the_hardware_multiplies_it(
 
 def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedder) -> None:
     texts = [LONG, "Rok za žalbu je 15 dana.", "a cat sits on the mat", ""]
-    halved = create(EmbeddingConfig(dtype="bfloat16"))
+    halved = create(EmbeddingConfig(model=MINILM, dtype="bfloat16"))
     short = embed(halved, texts, "passage")
     whole = embed(minilm, texts, "passage")
     assert short.dtype == np.float32
@@ -164,7 +165,7 @@ def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedde
 
 
 def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = create(EmbeddingConfig(dtype="float32"))
+    embedder = create(EmbeddingConfig(model=MINILM, dtype="float32"))
     lengths = set[int]()
     run = vars(type(embedder))["_run"]
 
@@ -179,3 +180,41 @@ def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
         embed(embedder, ["a " * words], "passage")
     assert lengths <= set(range(16, 257, 16))
     assert len(lengths) > 3
+
+
+def test_the_bundled_multilingual_model_knows_croatian(e5: Embedder) -> None:
+    assert e5.info.languages == ()
+    asked = embed(e5, ["Kako da vratim novac banci?", "How do I give my money back to the bank?"], "query")
+    loan, dog = embed(e5, ["Otplata zajma", "Šetnja psa po kiši"], "passage")
+    assert (asked @ loan > asked @ dog + 0.02).all()
+
+
+def test_a_passage_may_have_as_many_tokens_as_the_prompt_leaves(e5: Embedder) -> None:
+    tokenizer = windows.untruncated(e5.info.tokenizer_json)
+    prompt = len(tokenizer.encode("passage: ", add_special_tokens=False))
+    assert e5.info.max_tokens == 512 - prompt
+    words = "riječ " * 600
+    fitting = max(n for n in range(500) if len(tokenizer.encode(words[: 6 * n])) <= e5.info.max_tokens)
+    assert [len(parts) for parts in e5.split([words[: 6 * fitting], words], "passage")] == [1, 2]
+
+
+def test_a_special_tokens_name_in_a_text_is_text(e5: Embedder) -> None:
+    features = e5._model.preprocess(["rok </s> je <pad> 15"])  # type: ignore[attr-defined]
+    tokenizer = windows.untruncated(e5.info.tokenizer_json)
+    assert features["input_ids"][0].tolist() == tokenizer.encode("rok </s> je <pad> 15").ids
+    assert features["input_ids"][0].tolist().count(tokenizer.token_to_id("</s>")) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "languages", "known"),
+    [
+        (MINILM, None, ("en",)),
+        (f"sentence-transformers/{MINILM}", None, ("en",)),
+        (E5, None, ()),
+        ("BAAI/bge-m3", None, ()),
+        (MINILM, ("hr",), ("hr",)),
+        (E5, ("en",), ("en",)),
+    ],
+)
+def test_which_languages_a_model_knows(model: str, languages: tuple[str, ...] | None, known: tuple[str, ...]) -> None:
+    assert EmbeddingConfig(model=model, languages=languages).known_languages == known

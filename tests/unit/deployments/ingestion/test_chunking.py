@@ -79,6 +79,15 @@ def test_an_article_comes_with_its_own_heading_only() -> None:
     assert {chunk.headings for chunk in chunks[2:]} == {("Zakon", "Članak 2.")}
 
 
+def test_chunks_know_the_section_that_they_are_cut_from() -> None:
+    long = "## Članak 2.\n\n" + ("Drugi je dug. " * 30).strip()
+    first, *rest = split(f"## Članak 1.\n\nPrvi.\n\n{long}")
+    assert first.section == ""
+    assert len(rest) > 1
+    assert {chunk.section.strip() for chunk in rest} == {long}
+    assert {chunk.section for chunk in split("Bez naslova. " * 2_000)} == {""}, "longer than any article"
+
+
 def test_headings_that_follow_one_another_stay_with_the_text_below_them() -> None:
     chunks = split("# Zakon\n\n# Pojmovi\n\n## Članak 1.\n\nTekst.")
     assert [(chunk.text, chunk.headings) for chunk in chunks] == [

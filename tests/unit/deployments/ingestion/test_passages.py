@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 from deployments.inference.windows import untruncated
 from deployments.ingestion.base import Chunk, DocumentTask
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
-from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, embeddable_texts, passage_id
+from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, embeddable_texts, lexical_vectors, passage_id
+from deployments.lexical import blend, encode_passage
 
 CHUNK = Chunk(3, "Rok je 15 dana.", ("Zakon o žalbi", "Žalba", "Članak 5."))
 
@@ -88,3 +89,18 @@ def test_ids_are_stable_and_differ_by_tenant_document_version_and_position(task:
 def test_the_chunk_size_leaves_room_for_the_prefix(max_tokens: int, expected: int) -> None:
     embedder = FakeEmbedder(max_tokens=max_tokens).info
     assert chunk_size(embedder, untruncated(embedder.tokenizer_json), 220) == expected
+
+
+def test_the_lexical_vector_has_the_headings_and_the_terms_of_the_whole_section(
+    task: DocumentTask, tokenizer: Tokenizer
+) -> None:
+    section = "Rok je 15 dana.\n\nSud odlučuje o žalbi."
+    parts = [replace(CHUNK, position=at, text=text, section=section) for at, text in enumerate(section.split("\n\n"))]
+    texts = embeddable_texts(task, "Zakon o žalbi", "hr", [CHUNK, *parts], tokenizer, 256)
+    alone, first, second = lexical_vectors([CHUNK, *parts], texts, "hr")
+    path = "Zakon o žalbi › Žalba › Članak 5.\n"
+    whole = encode_passage(path + section, "hr")
+    assert alone == encode_passage(path + CHUNK.text, "hr")
+    assert first == blend(encode_passage(texts[1].text, "hr"), whole)
+    assert second == blend(encode_passage(texts[2].text, "hr"), whole)
+    assert set(first) == set(second) == set(whole)

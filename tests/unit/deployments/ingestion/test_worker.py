@@ -107,7 +107,7 @@ async def test_a_document_becomes_passages_and_statistics(make_bench: MakeBench,
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
     assert record.indexed == IndexedDocument(
-        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"220/32/{PREPARATION}", "fake-embedder"
+        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"400/32/{PREPARATION}", "fake-embedder"
     )
     assert 2 in frequency.values()
 

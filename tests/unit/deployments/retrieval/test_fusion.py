@@ -20,34 +20,41 @@ def ranking(candidates: list[Candidate]) -> list[tuple[str, float | None]]:
     return [(c.passage.id, None if c.scores.fused is None else round(c.scores.fused, 6)) for c in candidates]
 
 
-def test_the_weighted_sum_of_cosine_and_relative_lexical_score() -> None:
-    both = [candidate("a", 0.9, 1.0), candidate("b", 0.5, 4.0)]
-    assert ranking(fuse(both, both[::-1], dense_weight=0.7)) == [("a", 0.705), ("b", 0.65)]
-    assert ranking(fuse(both, both[::-1], dense_weight=0.1)) == [("b", 0.95), ("a", 0.315)]
+def test_the_weighted_sum_of_the_stretched_cosine_and_the_relative_lexical_score() -> None:
+    both = [candidate("a", 0.9, 1.0), candidate("b", 0.8, 4.0), candidate("c", 0.7, 0.0)]
+    assert ranking(fuse(both, both[::-1], dense_weight=0.7)) == [("a", 0.775), ("b", 0.65), ("c", 0.0)]
+    assert ranking(fuse(both, both[::-1], dense_weight=0.1)) == [("b", 0.95), ("a", 0.325), ("c", 0.0)]
+
+
+def test_the_range_of_a_models_cosines_makes_no_difference() -> None:
+    wide = [candidate("a", 0.9, 1.0), candidate("b", 0.5, 4.0), candidate("c", 0.1, 2.0)]
+    narrow = [candidate("a", 0.84, 1.0), candidate("b", 0.80, 4.0), candidate("c", 0.76, 2.0)]
+    assert ranking(fuse(wide, wide, dense_weight=0.7)) == ranking(fuse(narrow, narrow, dense_weight=0.7))
 
 
 def test_a_candidate_of_one_half_keeps_the_score_it_has_of_the_other() -> None:
-    fused = fuse([candidate("a", 0.8, 0.0)], [candidate("b", 0.6, 2.0)], dense_weight=0.5)
-    assert ranking(fused) == [("b", 0.8), ("a", 0.4)]
-    assert fused[0].scores.dense == 0.6
+    fused = fuse([candidate("a", 0.8, 0.0), candidate("b", 0.4, 0.0)], [candidate("c", 0.7, 2.0)], dense_weight=0.5)
+    assert ranking(fused) == [("c", 0.875), ("a", 0.5), ("b", 0.0)]
+    assert fused[0].scores.dense == 0.7
 
 
 def test_an_unknown_cosine_counts_as_the_lowest_seen_and_an_unknown_lexical_score_as_none() -> None:
     dense = [candidate("a", 0.8), candidate("b", 0.4)]
-    fused = fuse(dense, [candidate("c", None, 2.0)], dense_weight=0.5)
-    assert ranking(fused) == [("c", 0.7), ("a", 0.4), ("b", 0.2)]
-    assert fused[0].scores.dense is None
-    assert fused[1].scores.lexical is None
+    fused = fuse(dense, [candidate("c", None, 2.0)], dense_weight=0.6)
+    assert ranking(fused) == [("a", 0.6), ("c", 0.4), ("b", 0.0)]
+    assert fused[1].scores.dense is None
+    assert fused[0].scores.lexical is None
 
 
 def test_scores_of_both_halves_meet_in_one_candidate() -> None:
     (only,) = fuse([candidate("a", 0.8)], [candidate("a", None, 2.0)], dense_weight=0.5)
-    assert only.scores == Scores(dense=0.8, lexical=2.0, fused=0.9)
+    assert only.scores == Scores(dense=0.8, lexical=2.0, fused=1.0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_a_half_alone_has_all_the_weight(weight: float) -> None:
-    assert ranking(fuse([candidate("a", 0.5)], [], dense_weight=weight)) == [("a", 0.5)]
+    dense = [candidate("a", 0.5), candidate("b", 0.4)]
+    assert ranking(fuse(dense, [], dense_weight=weight)) == [("a", 1.0), ("b", 0.0)]
     assert ranking(fuse([], [candidate("a", None, 3.0)], dense_weight=weight)) == [("a", 1.0)]
     assert fuse([], [], dense_weight=weight) == []
 

@@ -84,9 +84,9 @@ async def test_both_halves_are_fused_and_scored(
     assert ids(found) == ["near", "far"]
     assert by_id["near"].dense == pytest.approx(0.995, abs=1e-3)
     assert by_id["near"].lexical == pytest.approx(0.2)
-    assert by_id["near"].fused == pytest.approx(0.7 * 0.995 + 0.3 * 0.1, abs=1e-3)
+    assert by_id["near"].fused == pytest.approx(0.8 + 0.2 * 0.1)
     assert by_id["far"].lexical == pytest.approx(2.0)
-    assert by_id["far"].fused == pytest.approx(0.7 * 0.0995 + 0.3, abs=1e-3)
+    assert by_id["far"].fused == pytest.approx(0.2)
 
 
 async def test_each_half_brings_its_own_candidates_with_the_other_halfs_score(
@@ -115,7 +115,7 @@ async def test_without_lexical_terms_the_dense_half_stands_alone(
     await index.upsert(generation, [entry("a", (0.6, 0.8, 0, 0))])
     (found,) = await index.search(request_for((1, 0, 0, 0), languages=("en",)))
     assert found.scores.lexical is None
-    assert found.scores.fused == pytest.approx(0.6)
+    assert found.scores.fused == pytest.approx(1.0)
 
 
 async def test_a_passage_without_terms_is_found_by_its_vector(

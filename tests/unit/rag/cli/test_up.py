@@ -77,7 +77,7 @@ def args(tmp_path: Path, **embedding: Any) -> AppArgs:
 
 
 def test_the_bundled_models_are_here(tmp_path: Path) -> None:
-    assert up._check_models(args(tmp_path)) == "all-MiniLM-L6-v2, all-MiniLM-L6-v2"
+    assert up._check_models(args(tmp_path)) == "multilingual-e5-small, all-MiniLM-L6-v2"
 
 
 @pytest.mark.parametrize("stage_name", ["embedding", "reranking"])

@@ -120,7 +120,7 @@ def test_the_local_file_needs_no_gpu_no_server_and_no_download() -> None:
     assert local.args.retrieval.embedded
     assert local.args.store.embedded
     assert local.args.blobs.embedded
-    assert local.args.embedding.model == local.args.reranking.model == "all-MiniLM-L6-v2"
+    assert (local.args.embedding.model, local.args.reranking.model) == ("multilingual-e5-small", "all-MiniLM-L6-v2")
     assert local.args.generation.engine == "auto"
 
 

@@ -391,3 +391,49 @@ async def test_a_reader_that_leaves_at_the_end_aborts_nothing() -> None:
             pass
         await answer.aclose()
     assert stages.aborted == []
+
+
+PLAIN, RESTORED, WRITTEN = "Koji je rok za zalbu?", "Koji je rok za žalbu?", "Rok za žalbu je 15 dana."
+
+
+async def test_a_question_without_diacritics_is_searched_for_again_as_the_passages_write_it() -> None:
+    stages = Stages(texts=[WRITTEN])
+    await stages.pipeline().search(query(PLAIN))
+    assert stages.questions == [PLAIN, RESTORED]
+    assert len(stages.retrievals) == 2
+    assert stages.retrievals[0].lexical == stages.retrievals[1].lexical
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "languages", "written"),
+    [
+        (RESTORED, "hr", (), WRITTEN),
+        (PLAIN, "hr", (), "Tekst."),
+        (PLAIN, "hr", ("en",), WRITTEN),
+        (PLAIN, "en", (), WRITTEN),
+    ],
+)
+async def test_other_questions_are_searched_for_once(
+    text: str, language: str, languages: tuple[str, ...], written: str
+) -> None:
+    stages = Stages(texts=[written], languages=languages)
+    await stages.pipeline().search(query(text, language=language))
+    assert stages.questions == [text]
+    assert len(stages.retrievals) == 1
+
+
+async def test_where_the_second_embedding_fails_the_first_search_stands() -> None:
+    stages = Stages(texts=[WRITTEN])
+    pipeline = stages.pipeline()
+    embed_query = stages.embed_query
+
+    async def fails_at_the_second(text: str) -> object:
+        if stages.questions:
+            raise StageUnavailable("gone")
+        return await embed_query(text)
+
+    stages.embed_query = fails_at_the_second  # type: ignore[method-assign, assignment]
+    found = await pipeline.search(query(PLAIN))
+    assert found.degraded == ("embedding",)
+    assert len(found.candidates) == 3
+    assert len(stages.retrievals) == 1

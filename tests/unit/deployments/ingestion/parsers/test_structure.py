@@ -47,3 +47,31 @@ def test_all_that_an_article_says_is_no_title_of_the_next() -> None:
 def test_code_is_left_alone() -> None:
     code = "```\nČlanak 3.\n```"
     assert mark_headings(code) == code
+
+
+@pytest.mark.parametrize(("mark", "above"), [("##", "#"), ("####", "###"), ("#", "#")])
+def test_a_title_goes_above_an_article_that_is_marked_already(mark: str, above: str) -> None:
+    text = f"{mark} Članak 110.\n\nTko ubije, kaznit će se. Teško ubojstvo\n\n{mark} Članak 111.\n\nTekst."
+    assert clean(mark_headings(text)) == (
+        f"{mark} Članak 110.\n\nTko ubije, kaznit će se.\n\n{above} Teško ubojstvo\n\n{mark} Članak 111.\n\nTekst."
+    )
+
+
+def test_a_chapters_number_goes_with_its_title() -> None:
+    text = "## Članak 14.\n\n(2) Ustroj propisuje ministar. IV. OGRANIČENJA Njihovo trajanje\n\n## Članak 15.\n\nTekst."
+    assert "ministar.\n\n# IV. OGRANIČENJA Njihovo trajanje\n\n## Članak 15." in clean(mark_headings(text))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# 3. Zakon o žalbi", "Stupa na snagu (NN 5/20.)", "| a. | Red |", "Tekst završava rečenicom. I još jednom."],
+)
+def test_what_is_no_title_stays_above_its_article(line: str) -> None:
+    text = f"{line}\n\n## Članak 1.\n\nTekst."
+    assert mark_headings(text) == text
+
+
+def test_marking_twice_is_marking_once() -> None:
+    text = "GLAVA II.\n\nPojmovi\n\nČlanak 2.\n\nDrugi. Treći naslov\n\nČlanak 3.\n\nTekst."
+    once = clean(mark_headings(text))
+    assert clean(mark_headings(once)) == once

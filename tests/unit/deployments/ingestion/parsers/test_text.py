@@ -42,7 +42,11 @@ def test_clean_replaces_half_a_surrogate_pair() -> None:
     clean("a\ud835b").encode()
 
 
-def test_plain_text_gets_article_headings_and_markdown_is_left_alone() -> None:
-    text = "Članak 1.\nPrvi.\nČlanak 2.\nDrugi."
-    assert parse_text(text.encode(), markdown=False).text == "## Članak 1.\n\nPrvi.\n\n## Članak 2.\n\nDrugi."
-    assert parse_text(text.encode(), markdown=True).text == text
+def test_articles_and_the_titles_above_them_get_headings() -> None:
+    text = "Članak 1.\nPrvi. Pojmovi\nČlanak 2.\nDrugi."
+    assert parse_text(text.encode()).text == "## Članak 1.\n\nPrvi.\n\n# Pojmovi\n\n## Članak 2.\n\nDrugi."
+
+
+def test_headings_of_markdown_stay_as_they_are() -> None:
+    text = "# Zakon\n\n## Članak 1.\n\nPrvi.\n\n### Napomena\n\n- stavka"
+    assert parse_text(text.encode()).text == text
