@@ -24,7 +24,15 @@ from serve_app.platform.tenants import Removed, Tenants, TenantView
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM, Document, Job, LexicalTotal, TenantOwned
+from serve_app.storage.tables import (
+    PLATFORM,
+    Document,
+    Job,
+    LexicalTotal,
+    RefilledDocument,
+    StoredGeneration,
+    TenantOwned,
+)
 from tests.support.storage import Clock, EmptyIndex, document, indexed
 
 LEASE_S = 30.0
@@ -96,6 +104,10 @@ async def fill(database: Database, tenant: str) -> None:
     for task in await jobs.queue.claim("w", lease_s=LEASE_S, limit=2):
         await jobs.queue.finish(task, indexed({1: 1}))
     assert isinstance(await Idempotency(database, lease_s=60, keep_s=60).begin(tenant, "k", "r", SECRET), Claim)
+    of_refill = {"tenant_id": tenant, "document_id": "d", "version": "v", "passages": 1, "terms": b"", "chunking": "c"}
+    async with database.transaction() as session:
+        session.add(StoredGeneration(tenant_id=tenant, name="g", embedder="e", dimension=4, state="filling"))
+        session.add(RefilledDocument(generation="g", **of_refill))
     outcome = {"user": "u", "language": "hr", "outcome": "stop", "engine": "vllm", "sources": 1}
     counts = {"prompt_tokens": 1, "completion_tokens": 1, "timings": {}}
     events.publish(Event("query.completed", tenant, f"query of {tenant}", {**outcome, **counts}))
