@@ -208,9 +208,9 @@ def test_a_body_without_end_and_without_a_key_is_answered_at_once_and_not_read(s
 
 def test_a_body_that_comes_too_slowly_is_given_up(service: Service) -> None:
     head = ("POST /v1/query HTTP/1.1", "Content-Type: application/json", "Content-Length: 100")
+    began = time.monotonic()
     sender = service.open(*head, body=b"{")
     with opened(sender):
-        began = time.monotonic()
         assert begun(sender) == b"HTTP/1.1 408"
         assert BODY_S <= time.monotonic() - began < REQUEST_S
 
