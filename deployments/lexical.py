@@ -104,6 +104,11 @@ def terms(text: str, language: Language) -> list[str]:
     return [_term(token, language) for token in content]
 
 
+def words(text: str, language: Language) -> list[str]:
+    """The words and numbers of a text in reading order, case-folded and without accents; stop words are among them."""
+    return [_fold(token, language) for token in _tokens(text)]
+
+
 def term_id(term: str) -> int:
     """A term's place in the sparse vectors, the same in every process and release.
 

@@ -78,6 +78,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.webhooks,
         args.admission,
         args.prompt,
+        args.query,
         args.reranking,
         {
             "embedding": embedding,

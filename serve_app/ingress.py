@@ -40,7 +40,7 @@ from serve_app.outbound.webhooks import WebhookSender
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.visibility import Visibility
 from serve_app.platform.webhooks import Webhooks
-from serve_app.query.config import PromptConfig
+from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.query.fallback import Extractive
 from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import PromptPrefixCache
@@ -87,6 +87,7 @@ class _Ingress:
         webhooks: WebhookConfig,
         admission: AdmissionConfig,
         prompt: PromptConfig,
+        query: QueryConfig,
         reranking: RerankingConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
@@ -101,7 +102,7 @@ class _Ingress:
         self._database = database
         self._services = build_services(
             stores,
-            _pipeline(stages, database, config, generation, prompt, reranking),
+            _pipeline(stages, database, config, generation, prompt, query, reranking),
             InferenceHandle(stages["embedding"], stages["reranking"]),
             replica_admission,
             RetrievalHandle(stages["retrieval"]),
@@ -142,6 +143,7 @@ def _pipeline(
     config: ApiConfig,
     generation: GenerationConfig,
     prompt: PromptConfig,
+    query: QueryConfig,
     reranking: RerankingConfig,
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
@@ -158,6 +160,7 @@ def _pipeline(
         reranking_s=config.reranking_s,
         fallback=Extractive(generation, embedder) if config.fallback == "extractive" else None,
         prefixes=PromptPrefixCache(prompt) if generation.engine == "vllm" else None,
+        checks=query,
     )
 
 

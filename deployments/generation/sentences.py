@@ -192,12 +192,20 @@ _YEAR = re.compile(r"(?:1[5-9]|20)\d\d$")
 _ROMAN = re.compile(r"[IVXLC]+$")
 
 
-def _split(text: str, language: Language) -> Iterator[str]:
+def sentence_starts(text: str, language: Language) -> Iterator[int]:
+    """The offsets at which the second sentence of a text and each further one begin. Line breaks mean nothing here."""
     start = 0
     for match in _BOUNDARY.finditer(text):
         if _ends(text, start, match, language):
-            yield text[start : match.end()].strip()
             start = match.end()
+            yield start
+
+
+def _split(text: str, language: Language) -> Iterator[str]:
+    start = 0
+    for following in sentence_starts(text, language):
+        yield text[start:following].strip()
+        start = following
     rest = text[start:].strip()
     if rest and not (start and _is_stray_heading(rest)):
         yield rest

@@ -168,7 +168,16 @@ def _print_facts(console: Console, complete: Mapping[str, Any]) -> None:
     degraded = f"; without {', '.join(complete['degraded'])}" if complete["degraded"] else ""
     confidence = complete.get("confidence")
     sure = f"; {confidence:.0%} sure" if confidence is not None else ""
-    console.print(f"\nanswered by {by}{took}{sure}{degraded}", style="dim", markup=False, highlight=False)
+    checked = _grounding(complete.get("grounding"))
+    console.print(f"\nanswered by {by}{took}{sure}{checked}{degraded}", style="dim", markup=False, highlight=False)
+
+
+def _grounding(grounding: Mapping[str, Any] | None) -> str:
+    """How many of the answer's statements its sources support, where not all of them are."""
+    if not grounding or grounding["share"] in (None, 1):
+        return ""
+    judged = grounding["supported"] + grounding["unsupported"] + grounding["uncited"]
+    return f"; {grounding['supported']} of {judged} statements supported by their sources"
 
 
 def _heading(number: int, result: Mapping[str, Any]) -> str:

@@ -142,7 +142,8 @@ def _answer(service: Service, body: Mapping[str, Any]) -> Answer:
                     case "chunk":
                         text.append(message["content"])
                     case "citation":
-                        citations.append((message["start"], tuple(message["sources"])))
+                        if message["sources"]:  # a statement that cites nothing is told, too
+                            citations.append((message["start"], tuple(message["sources"])))
                     case "error":
                         raise _FailedError(f"{message['error']}")
                     case "complete":

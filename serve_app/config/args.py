@@ -20,7 +20,7 @@ from deployments.types import Language
 from serve_app.admission.config import AdmissionConfig
 from serve_app.config.paths import HOME
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
-from serve_app.query.config import PromptConfig
+from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.storage.config import BlobConfig, StoreConfig
 
 
@@ -103,6 +103,7 @@ class AppArgs(Config):
     api: ApiConfig = ApiConfig()
     admission: AdmissionConfig = AdmissionConfig()
     prompt: PromptConfig = PromptConfig()
+    query: QueryConfig = QueryConfig()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

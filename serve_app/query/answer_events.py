@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from deployments.types import Usage
 
@@ -45,9 +45,15 @@ class Chunk:
     """The next piece of the answer's text. The answer is all chunks in the order in which they are sent."""
 
 
+GroundingStatus = Literal["supported", "unsupported", "uncited", "unchecked"]
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Characters `start` to `end` of the answer are supported by these sources (their ids)."""
+    """Characters `start` to `end` of the answer, a statement, cite these sources (their ids).
+
+    It is sent once the statement has ended. A statement that cites nothing has `sources` empty and is `uncited`.
+    """
 
     query_id: str
     sources: tuple[str, ...]
@@ -55,6 +61,24 @@ class Citation:
     """Offset of the first character, in Unicode code points from the start of the answer."""
     end: int
     """Offset after the last character: the text is `answer[start:end]`."""
+    status: Literal["supported", "unsupported", "uncited"] | None = None
+    """`supported`: the sources hold its numbers, dates and references, and most of its words. `unsupported`: they do
+    not. None if it was not checked, or states nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """How many of the answer's statements its sources support. Questions, courtesies, headings and words that there is
+    no answer are no statements."""
+
+    supported: int
+    unsupported: int
+    uncited: int
+    """Statements that cite no source."""
+    unchecked: int
+    """Statements beyond the bounds of the check, or in another language than their sources."""
+    share: float | None
+    """Supported ones among supported, unsupported and uncited ones. None if there are none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +91,7 @@ class Complete:
     """Also `sources`, `first_token` and `total`: milliseconds from the start of the query to these moments."""
     finish_reason: str
     """`stop`: the answer is complete. `length`: it reached `max_tokens`. `cancelled`: the query was cancelled.
-    `no_answer`: the passages hold no answer, or none that is sure; its text then says so."""
+    `no_answer`: the passages hold no answer, none that is sure, or too little of it; its text then says so."""
     engine: str
     """The name of the generation backend, for example `vllm`."""
     model: str | None
@@ -77,6 +101,8 @@ class Complete:
     confidence: float | None = None
     """The probability that the answer answers the question, from 0 to 1. None if the engine cannot tell: only the
     extractive engine can."""
+    grounding: Grounding | None = None
+    """What the check of the answer's statements against their sources found. None if answers are not checked."""
 
 
 @dataclass(frozen=True, slots=True)

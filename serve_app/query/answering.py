@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from deployments.errors import StageUnavailable, Unavailable
-from deployments.types import Candidate, GenerationRequest, StageStatus, TextDelta, Usage
+from deployments.types import Candidate, GenerationRequest, Language, StageStatus, TextDelta, Usage
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
-from serve_app.query.citations import CitationScanner
+from serve_app.query.config import QueryConfig
+from serve_app.query.grounding import AnswerCheck, AnswerReader
 from serve_app.query.ports import Generator
 from serve_app.query.prompt import Prompt
 from serve_app.query.run import QueryRun
+from serve_app.query.statements import Statement
 
 
 def sources_event(run: QueryRun, prompt: Prompt, candidates: Sequence[Candidate]) -> Sources:
@@ -21,20 +24,79 @@ def sources_event(run: QueryRun, prompt: Prompt, candidates: Sequence[Candidate]
     return Sources(run.query.id, tuple(_source(by_passage_id[passage.id]) for passage in prompt.passages))
 
 
-async def stream_answer(run: QueryRun, prompt: Prompt, generators: Sequence[Generator]) -> AsyncGenerator[AnswerEvent]:
-    """Chunks with their citations, then Complete. Raises Unavailable if none of the generators answers."""
-    query_id, scanner = run.query.id, CitationScanner(len(prompt.passages))
-    async with aclosing(_generate(run, prompt, generators)) as deltas:
-        async for generated in deltas:
-            delta, status = generated
-            if delta.text:
+WITHHELD: Mapping[Language, str] = {
+    "hr": "Odgovor nije prikazan jer ga izvori nedovoljno potkrepljuju.",
+    "en": "The answer is not shown because its sources do not support enough of it.",
+}
+
+
+async def stream_answer(
+    run: QueryRun, prompt: Prompt, generators: Sequence[Generator], config: QueryConfig | None = None
+) -> AsyncGenerator[AnswerEvent]:
+    """Chunks with their citations, then Complete. Raises Unavailable if none of the generators answers.
+
+    By `config` statements are checked against their passages; None is for an answer that has none. An answer that may
+    be refused is sent once it is whole.
+    """
+    query, held = run.query, list[AnswerEvent]()
+    is_checked = config is not None and config.unsupported != "keep"
+    check = AnswerCheck(prompt.passages, query.text, query.language, config) if config and is_checked else None
+    is_held = check is not None and check.may_refuse
+    async with aclosing(_statements(run, prompt, generators)) as generated:
+        async for each in generated:
+            delta, status, statements = each
+            events: list[AnswerEvent] = [Chunk(query.id, delta.text)] if delta.text else []
+            if events and not is_held:
                 run.stopwatch.mark_once("first_token")
-                yield Chunk(query_id, delta.text)
-            for span in scanner.feed(delta.text) if delta.citations is None else delta.citations:
-                passage_ids = tuple(prompt.passages[number - 1].id for number in span.numbers)
-                yield Citation(query_id, passage_ids, span.start, span.end)
+                yield events.pop()
+            for statement in statements:
+                events += await _citations(run, prompt, check, statement)
+            held += events if is_held else ()
+            for event in () if is_held else events:
+                yield event
+    is_refused = check is not None and check.is_refused
+    if is_held:
+        run.stopwatch.mark_once("first_token")
+        for event in [Chunk(query.id, WITHHELD[query.language])] if is_refused else held:
+            yield event
     run.is_complete = True
-    yield _complete(run, delta, status)
+    complete = _complete(run, delta, status)
+    if check is not None:
+        complete = replace(complete, grounding=check.grounding)
+    if is_refused and complete.finish_reason != "cancelled":
+        complete = replace(complete, finish_reason="no_answer")
+    yield complete
+
+
+async def _statements(
+    run: QueryRun, prompt: Prompt, generators: Sequence[Generator]
+) -> AsyncGenerator[tuple[TextDelta, StageStatus, Sequence[Statement]]]:
+    """The deltas, each with the statements that end in it."""
+    reader = AnswerReader(len(prompt.passages), run.query.language)
+    async with aclosing(_generate(run, prompt, generators)) as deltas:
+        async for delta, status in deltas:
+            statements = [*reader.feed(delta)]
+            if delta.finish_reason is not None:
+                statements += reader.end()
+            yield delta, status, statements
+
+
+async def _citations(
+    run: QueryRun, prompt: Prompt, check: AnswerCheck | None, statement: Statement
+) -> list[AnswerEvent]:
+    """One for each of a statement's markers; one without sources for a statement that needs one and has none."""
+    status = await check.judge(statement) if check is not None else None
+    cited = statement.citations or (((),) if status == "uncited" else ())
+    return [
+        Citation(
+            run.query.id,
+            tuple(prompt.passages[number - 1].id for number in numbers),
+            statement.start,
+            statement.end,
+            status,
+        )
+        for numbers in cited
+    ]
 
 
 async def _generate(

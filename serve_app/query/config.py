@@ -7,6 +7,22 @@ from pydantic import Field
 from deployments.config import Config
 
 
+class QueryConfig(Config):
+    """What becomes of an answer's statements that its sources do not support."""
+
+    unsupported: Literal["keep", "mark", "refuse"] = Field(
+        "mark",
+        description="keep: answers are not checked. mark: citation messages and complete.grounding say which "
+        "statements their sources support. refuse: an answer is also held back until it is whole, and withheld if too "
+        "few are supported",
+    )
+    supported_from: float = Field(
+        0.5, ge=0, le=1, description="refuse: the share of an answer's statements that must be supported"
+    )
+    max_checked_statements: int = Field(200, ge=1, description="statements of one answer that are checked")
+    max_checked_characters: int = Field(20_000, ge=1, description="characters of one answer that are checked")
+
+
 class PromptConfig(Config):
     order: Literal["best_first", "free", "rank"] = Field(
         "best_first",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
 from deployments.types import Candidate, Embeddings, IndexGeneration, Message, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.query.answering import sources_event, stream_answer
+from serve_app.query.config import QueryConfig
 from serve_app.query.deadline import gather_three
 from serve_app.query.ports import Embedder, Generator, Lexical, Reranker, Retriever, Visibility
 from serve_app.query.prefix_cache import PromptPrefixCache
@@ -31,7 +32,7 @@ class Pipeline:
 
     `embedding_s` bounds the wait for the question's vector and for its lexical weights, `reranking_s` the wait for the
     reranker. `fallback` answers from the passages where the generator does not. `prefixes` remembers what prompts began
-    with, for an engine that has a prefix cache.
+    with, for an engine that has a prefix cache. `checks`: how answers are held against their passages.
     """
 
     embedder: Embedder
@@ -45,6 +46,7 @@ class Pipeline:
     reranking_s: float
     fallback: Generator | None = None
     prefixes: PromptPrefixCache | None = None
+    checks: QueryConfig = field(default_factory=QueryConfig)
 
     async def answer(self, query: Query, *, no_slot: Overloaded | None = None) -> AsyncGenerator[AnswerEvent]:
         """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
@@ -60,7 +62,7 @@ class Pipeline:
             candidates = await self._rerank(run, candidates)  # 7
             prompt = await self._build_prompt(run, candidates)  # 8
             yield sources_event(run, prompt, candidates)  # 9
-            async with aclosing(stream_answer(run, prompt, generators)) as events:  # 10, 11
+            async with aclosing(stream_answer(run, prompt, generators, self.checks)) as events:  # 10, 11
                 async for event in events:
                     yield event
         finally:

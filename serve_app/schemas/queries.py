@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from deployments.types import Language, Scores, Usage
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Failure, Grounding, Source, Sources
 from serve_app.query.request import SearchResult
 from serve_app.schemas.base import FilterText, From, Name, ResponseModel, Text, Wire
 
@@ -51,11 +51,14 @@ Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")
 
 
 class Cited(ResponseModel):
-    """Characters `start` to `end` of the answer rest on these sources (their ids)."""
+    """Characters `start` to `end` of the answer, a statement, cite these sources (their ids)."""
 
     sources: list[str]
     start: int
     end: int
+    status: Literal["supported", "unsupported", "uncited"] | None = Field(
+        description="whether the sources support it; uncited: it has none; null: it was not checked, or states nothing"
+    )
 
 
 class Answer(ResponseModel):
@@ -71,6 +74,9 @@ class Answer(ResponseModel):
     degraded: list[str] = Field(description="stages that were skipped or replaced")
     confidence: float | None = Field(
         description="the probability that the answer answers the question; null if the engine cannot tell"
+    )
+    grounding: Grounding | None = Field(
+        description="how many statements their sources support; null if answers are not checked"
     )
 
     @classmethod
@@ -88,6 +94,7 @@ class Answer(ResponseModel):
             model=complete.model,
             degraded=list(complete.degraded),
             confidence=complete.confidence,
+            grounding=complete.grounding,
         )
 
 

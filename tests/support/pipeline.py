@@ -31,6 +31,7 @@ from deployments.types import (
     VersionCopy,
     VisibleVersions,
 )
+from serve_app.query.config import QueryConfig
 from serve_app.query.pipeline import Pipeline
 from serve_app.query.ports import Generator
 from serve_app.query.prefix_cache import PromptPrefixCache
@@ -222,7 +223,19 @@ class Stages:
         reranking_s: float = 60,
         fallback: Generator | None = None,
         prefixes: PromptPrefixCache | None = None,
+        checks: QueryConfig | None = None,
     ) -> Pipeline:
         return Pipeline(
-            self, self, self, self, self, self, context_tokens, embedding_s, reranking_s, fallback, prefixes
+            self,
+            self,
+            self,
+            self,
+            self,
+            self,
+            context_tokens,
+            embedding_s,
+            reranking_s,
+            fallback,
+            prefixes,
+            checks or QueryConfig(),
         )

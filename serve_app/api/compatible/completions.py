@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -43,6 +43,7 @@ class Completion:
                         message["annotations"] += self._annotations(event)
                     case Complete():
                         finish_reason, usage = _finish_reason(event), event.usage
+                        message |= _grounding(event)
         message["content"] = "".join(text)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
@@ -55,6 +56,8 @@ class Completion:
         async with aclosing(answer) as events:
             try:
                 async for event in events:
+                    if isinstance(event, Citation) and not event.sources:
+                        continue  # an annotation leads to a source
                     delta, finish_reason = self._delta(event)
                     if role:
                         opening, role = role, {}
@@ -81,7 +84,7 @@ class Completion:
             case Citation():
                 return {"annotations": self._annotations(message)}, None
             case Complete():
-                return {}, _finish_reason(message)
+                return _grounding(message), _finish_reason(message)
             case _:
                 raise AssertionError("a failure is raised, not sent as an event")
 
@@ -107,6 +110,7 @@ class Completion:
         return [
             {
                 "type": "url_citation",
+                "status": citation.status,
                 "url_citation": {
                     "start_index": citation.start,
                     "end_index": citation.end,
@@ -116,6 +120,11 @@ class Completion:
             }
             for cited in citation.sources
         ]
+
+
+def _grounding(complete: Complete) -> dict[str, Any]:
+    """An answer's check as a field of its message; a raw model's answer is not checked and has none."""
+    return {} if complete.grounding is None else {"grounding": asdict(complete.grounding)}
 
 
 def _url(source: Source) -> str:

@@ -75,7 +75,7 @@ Content = Annotated[
 
 
 class ChatMessage(Wire):
-    """`sources`, `annotations` and `refusal` come back with answers that clients send as they got them."""
+    """`sources`, `grounding`, `annotations` and `refusal` come back with answers that clients send as they got them."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
@@ -83,6 +83,7 @@ class ChatMessage(Wire):
     refusal: Ignored = None
     annotations: Ignored = None
     sources: Ignored = None
+    grounding: Ignored = None
     audio: None = None
     function_call: None = None
     tool_calls: Nothing | None = None

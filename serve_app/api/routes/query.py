@@ -15,7 +15,7 @@ from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
 from serve_app.api.streaming import PING, event, events
-from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Source, Sources
+from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Grounding, Source, Sources
 from serve_app.schemas.queries import EVENT_TYPES, Answer, Cancelling, Found, QueryRequest, SearchRequest
 
 router = APIRouter(tags=["query"])
@@ -27,14 +27,17 @@ Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 _TIMINGS = {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2}
+_GROUNDING = Grounding(supported=1, unsupported=0, uncited=0, unchecked=0, share=1.0)
 _STREAM = describe_event_stream(
     EVENT_TYPES.values(),
     map(describe_event, EVENT_TYPES),
     {
         "sources": event(Sources(_ID, (_SOURCE,)), 1),
         "chunk": event(Chunk(_ID, "Rok je 15 dana [1]."), 2),
-        "citation": event(Citation(_ID, ("p1",), 0, 15), 3),
-        "complete": event(Complete(_ID, Usage(812, 9), _TIMINGS, "stop", "vllm", "Qwen/Qwen3-8B"), 4),
+        "citation": event(Citation(_ID, ("p1",), 0, 15, "supported"), 3),
+        "complete": event(
+            Complete(_ID, Usage(812, 9), _TIMINGS, "stop", "vllm", "Qwen/Qwen3-8B", grounding=_GROUNDING), 4
+        ),
         "error": event(Failure(_ID, "generation lost its replica; try again", "stage_unavailable", True), 4),
         "heartbeat": PING,
     },
@@ -43,7 +46,7 @@ _ANSWER = {
     "query_id": _ID,
     "answer": "Rok je 15 dana [1].",
     "sources": [asdict(_SOURCE)],
-    "citations": [{"sources": ["p1"], "start": 0, "end": 15}],
+    "citations": [{"sources": ["p1"], "start": 0, "end": 15, "status": "supported"}],
     "usage": asdict(Usage(812, 9)),
     "timings": _TIMINGS,
     "degraded": [],
@@ -51,6 +54,7 @@ _ANSWER = {
     "engine": "vllm",
     "model": "Qwen/Qwen3-8B",
     "confidence": None,
+    "grounding": asdict(_GROUNDING),
 }
 _FOUND = {
     "query_id": _ID,

@@ -3,6 +3,8 @@ defmodule RagClient.Answer do
   A whole answer: what a stream's messages come to. `sources` and `citations` are as on the wire.
 
   `confidence` is the probability, from 0 to 1, that the answer answers the question; nil if the engine cannot tell.
+  `grounding` counts the statements that their sources support; nil if answers are not checked. Each citation has the
+  `status` of its statement, and no `sources` if that cites none.
   """
 
   @type t :: %__MODULE__{
@@ -16,7 +18,8 @@ defmodule RagClient.Answer do
           finish_reason: String.t(),
           engine: String.t(),
           model: String.t() | nil,
-          confidence: float | nil
+          confidence: float | nil,
+          grounding: map | nil
         }
 
   defstruct [
@@ -25,6 +28,7 @@ defmodule RagClient.Answer do
     :engine,
     :model,
     :confidence,
+    :grounding,
     text: "",
     sources: [],
     citations: [],
@@ -41,7 +45,7 @@ defmodule RagClient.Answer do
   def add(answer, {:chunk, %{"content" => content}}), do: %{answer | text: answer.text <> content}
 
   def add(answer, {:citation, citation}),
-    do: %{answer | citations: answer.citations ++ [Map.take(citation, ["sources", "start", "end"])]}
+    do: %{answer | citations: answer.citations ++ [Map.take(citation, ["sources", "start", "end", "status"])]}
 
   def add(answer, {:complete, complete}) do
     %{
@@ -53,7 +57,8 @@ defmodule RagClient.Answer do
         finish_reason: complete["finish_reason"],
         engine: complete["engine"],
         model: complete["model"],
-        confidence: complete["confidence"]
+        confidence: complete["confidence"],
+        grounding: complete["grounding"]
     }
   end
 end

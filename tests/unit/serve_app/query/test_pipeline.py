@@ -75,7 +75,7 @@ async def test_an_engine_s_own_citations_confidence_and_omissions_are_told() -> 
 
     stages.generate = quoting  # type: ignore[method-assign]
     _, _, citation, complete = await collect(stages)
-    assert citation == Citation("0" * 32, ("p2",), 0, 14)
+    assert citation == Citation("0" * 32, ("p2",), 0, 14, "unsupported")
     assert isinstance(complete, Complete)
     assert (complete.confidence, complete.degraded, complete.finish_reason) == (0.25, ("embedding",), "no_answer")
 
@@ -233,7 +233,7 @@ async def test_where_generation_does_not_begin_the_fallback_answers_from_the_pas
 async def test_the_fallback_does_not_go_on_with_what_another_began() -> None:
     stages = Stages(failures={"ending": StageUnavailable("gone")})
     async with aclosing(stages.pipeline(fallback=Extractive(GenerationConfig())).answer(query())) as messages:
-        for _ in range(4):  # sources, two chunks and a citation
+        for _ in range(3):  # sources and two chunks
             await anext(messages)
         with pytest.raises(StageUnavailable, match="gone"):
             await anext(messages)
