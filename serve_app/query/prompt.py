@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,10 @@ _SYSTEM: dict[Language, str] = {
     ),
 }
 _QUESTION: dict[Language, str] = {"hr": "Pitanje", "en": "Question"}
+_TAG = re.compile(r"[<＜](?=\s*[/／]?\s*passage|\||/?s>|/?(?:start|end)_of_turn>|/?think>)", re.IGNORECASE)
+"""The beginnings of our own tags, and of the special tokens of the usual chat templates."""
+_INVISIBLE = re.compile("[\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+"""What hides text from a reader, or shows it in another order: zero-width, direction and tag characters."""
 _TEMPLATE_TOKENS = 64
 """What a chat template adds around two messages, at most."""
 _TURN_TOKENS = 16
@@ -111,7 +116,11 @@ def _ask(question: str, language: Language) -> str:
 
 
 def _fence(number: int, passage: Passage) -> str:
-    """A passage between tags that its own text cannot close."""
-    title = passage.title.replace('"', "'").replace("<", "‹").replace("\n", " ")
-    text = passage.text.replace("</passage", "‹/passage").replace("<passage", "‹passage")
-    return f'<passage number="{number}" title="{title}">\n{text}\n</passage>'
+    """A passage between tags that its own text cannot close, and without what a chat template takes for a turn."""
+    title = _as_data(passage.title).replace('"', "'").replace("<", "‹").replace("\n", " ")
+    return f'<passage number="{number}" title="{title}">\n{_as_data(passage.text)}\n</passage>'
+
+
+def _as_data(text: str) -> str:
+    """The text with tags and role markers that a reader still knows and a model does not take for its own."""
+    return _TAG.sub("‹", _INVISIBLE.sub("", text))

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
 from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_error_format
-from serve_app.query.answer_events import Source
+from serve_app.query.answer_events import Grounding, Source
 from serve_app.schemas.base import FilterText, Name, ResponseModel, Text, Wire
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
@@ -174,6 +174,9 @@ class UrlCitation(ResponseModel):
 class Annotation(ResponseModel):
     type: Literal["url_citation"]
     url_citation: UrlCitation
+    status: Literal["supported", "unsupported"] | None = Field(
+        None, description="beyond OpenAI's API: whether the document supports what cites it; null if not checked"
+    )
 
 
 class ChatAnswer(ResponseModel):
@@ -183,6 +186,9 @@ class ChatAnswer(ResponseModel):
     annotations: list[Annotation]
     sources: list[Source] | None = Field(
         None, description="of rag, beyond OpenAI's API: the passages behind the answer, in the order of its [numbers]"
+    )
+    grounding: Grounding | None = Field(
+        None, description="of rag, beyond OpenAI's API: how many of the answer's statements its sources support"
     )
 
 
@@ -214,12 +220,13 @@ class ChatCompletion(ResponseModel):
 
 
 class Delta(ResponseModel):
-    """`sources` are in the first of a stream, `annotations` come as their citations are found; both add up."""
+    """`sources` are in the first of a stream, `annotations` come as statements end, `grounding` is in the last."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
     annotations: list[Annotation] | None = None
     sources: list[Source] | None = None
+    grounding: Grounding | None = None
 
 
 class ChunkChoice(ResponseModel):

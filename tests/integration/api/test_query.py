@@ -38,7 +38,8 @@ async def test_a_question_is_answered_as_a_stream_by_default(api: Api) -> None:
 async def test_the_same_as_one_json_object(api: Api) -> None:
     answer = (await api.client.post("/v1/query", json={"query": "Koji je rok?", "stream": False})).json()
     assert answer["answer"] == "Rok je 15 dana. [1]"
-    assert answer["citations"] == [{"sources": ["p1"], "start": 0, "end": 15}]
+    assert answer["citations"] == [{"sources": ["p1"], "start": 0, "end": 15, "status": "unsupported"}]
+    assert answer["grounding"] == {"supported": 0, "unsupported": 1, "uncited": 0, "unchecked": 0, "share": 0.0}
     assert [s["id"] for s in answer["sources"]] == ["p1", "p2", "p3", "p4", "p5"]
     assert (answer["finish_reason"], answer["degraded"], answer["model"]) == ("stop", [], "none")
     assert answer["confidence"] is None

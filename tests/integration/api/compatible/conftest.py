@@ -21,7 +21,7 @@ from serve_app.api.app import create_app
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, OpenAIError
 from tests.integration.api.conftest import Api
 
-EXTENSIONS = {"sources", "annotations"}
+EXTENSIONS = {"sources", "annotations", "grounding", "status"}
 """`annotations` are OpenAI's own of a whole message; in a stream's delta they are ours."""
 SHAPES: dict[type[BaseModel], type[BaseModel]] = {ChatCompletion: TheirCompletion, ChatChunk: TheirChunk}
 

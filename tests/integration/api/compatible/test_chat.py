@@ -37,6 +37,7 @@ async def test_rag_answers_with_sources_and_citations(api: Api) -> None:
     assert (message["content"], choice["finish_reason"]) == ("Rok je 15 dana. [1]", "stop")
     assert [source["id"] for source in message["sources"]] == ["p1", "p2", "p3", "p4", "p5"]
     (annotation,) = message["annotations"]
+    assert (annotation["status"], message["grounding"]["unsupported"]) == ("unsupported", 1)
     assert annotation["url_citation"] == {
         "start_index": 0, "end_index": 15, "title": "Naslov 1", "url": "/v1/documents/d1",
     }  # fmt: skip
@@ -51,7 +52,7 @@ async def test_rag_as_a_stream(api: Api) -> None:
     sent = chunks(answer.text)
     deltas = [chunk["choices"][0]["delta"] for chunk in sent]
     assert [sorted(delta) for delta in deltas] == [
-        ["content", "role", "sources"], ["content"], ["content"], ["annotations"], [],
+        ["content", "role", "sources"], ["content"], ["content"], ["annotations"], ["grounding"],
     ]  # fmt: skip
     assert (deltas[0]["role"], deltas[0]["content"], len(deltas[0]["sources"])) == ("assistant", "", 5)
     assert "".join(delta.get("content", "") for delta in deltas) == "Rok je 15 dana. [1]"

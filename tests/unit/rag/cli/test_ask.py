@@ -55,6 +55,16 @@ def test_says_how_sure_an_extractive_answer_is(service: Any, rag: Any, sse: Sse)
     assert rag("ask", "q", "--key", "k").stdout.rstrip().endswith("answered by extractive in 1.2 s; 72% sure")
 
 
+def test_says_how_much_of_an_answer_its_sources_support(service: Any, rag: Any, sse: Sse) -> None:
+    grounding = {"supported": 1, "unsupported": 1, "uncited": 1, "unchecked": 0, "share": 0.333}
+    uncited = {"type": "citation", "query_id": "q", "sources": [], "start": 0, "end": 1, "status": "uncited"}
+    service["POST /v1/query"] = sse(SOURCES, chunk("x"), uncited, COMPLETE | {"grounding": grounding})
+    told = rag("ask", "q", "--key", "k").stdout.rstrip()
+    assert told.endswith(" in 1.2 s; 1 of 3 statements supported by their sources")
+    service["POST /v1/query"] = sse(SOURCES, chunk("x"), COMPLETE | {"grounding": grounding | {"share": 1.0}})
+    assert rag("ask", "q", "--key", "k").stdout.rstrip().endswith(" in 1.2 s")
+
+
 def test_every_option_reaches_the_service(service: Any, rag: Any, sse: Sse) -> None:
     service["POST /v1/query"] = sse(SOURCES, COMPLETE)
     options = ["--language", "en", "--collection", "a", "--collection", "b", "--user", "u1", "--top-k", "3"]

@@ -68,7 +68,7 @@ CONFIGURATION = Configuration("it", {"collections": ["law"], "top_k": 8}, depth=
 
 
 def test_a_question_is_searched_and_answered(question: MakeQuestion) -> None:
-    answer = [SOURCES, chunk("Rok je "), chunk("15 dana. [1]"), cited(9, "p2"), cited(3, "p1"), COMPLETE]
+    answer = [SOURCES, chunk("Rok je "), chunk("15 dana. [1]"), cited(9, "p2"), cited(3, "p1"), cited(20), COMPLETE]
     fake = Fake([FOUND], [stream(*answer)])
     reply = ask(fake.service, question("a#art2"), CONFIGURATION)
     assert reply.failure is None

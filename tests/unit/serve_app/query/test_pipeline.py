@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -30,9 +31,11 @@ from deployments.types import (
     VisibleVersions,
 )
 from deployments.types import Message as ChatMessage
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Sources
-from serve_app.query.config import PromptConfig
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Grounding, Sources
+from serve_app.query.answering import WITHHELD
+from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.query.fallback import Extractive
+from serve_app.query.grounding import AnswerCheck
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.prompt import system_part
 from tests.support.pipeline import Stages, passage, query
@@ -437,3 +440,81 @@ async def test_where_the_second_embedding_fails_the_first_search_stands() -> Non
     assert found.degraded == ("embedding",)
     assert len(found.candidates) == 3
     assert len(stages.retrievals) == 1
+
+
+GROUNDED = ("Tekst odlomka prvog. [1] ", "Rok je 90 dana [2]. ", "Sve ostalo određuje ministar svojim pravilnikom.")
+
+
+async def checked(unsupported: str, answer: Sequence[str] = GROUNDED, **settings: object) -> list[AnswerEvent]:
+    stages = Stages(answer=answer, texts=("Tekst odlomka prvog.", "Rok je 15 dana."))
+    config = QueryConfig.model_validate({"unsupported": unsupported, **settings})
+    async with aclosing(stages.pipeline(checks=config).answer(query())) as messages:
+        return [message async for message in messages]
+
+
+async def test_each_statement_is_supported_unsupported_or_uncited() -> None:
+    messages = await checked("mark")
+    answer = "".join(message.content for message in messages if isinstance(message, Chunk))
+    citations = [message for message in messages if isinstance(message, Citation)]
+    assert [(each.sources, each.status, answer[each.start : each.end]) for each in citations] == [
+        (("p1",), "supported", "Tekst odlomka prvog."),
+        (("p2",), "unsupported", "Rok je 90 dana"),
+        ((), "uncited", "Sve ostalo određuje ministar svojim pravilnikom."),
+    ]
+    complete = messages[-1]
+    assert isinstance(complete, Complete)
+    assert complete.grounding == Grounding(supported=1, unsupported=1, uncited=1, unchecked=0, share=0.333)
+    assert (complete.finish_reason, answer) == ("stop", "".join(GROUNDED))
+
+
+async def test_what_is_kept_is_not_checked() -> None:
+    messages = await checked("keep")
+    citations = [message for message in messages if isinstance(message, Citation)]
+    assert [(each.sources, each.status) for each in citations] == [(("p1",), None), (("p2",), None)]
+    complete = messages[-1]
+    assert isinstance(complete, Complete)
+    assert complete.grounding is None
+
+
+async def test_an_answer_with_too_little_support_is_refused_before_any_of_it_is_sent() -> None:
+    sources, chunk, complete = await checked("refuse")
+    assert isinstance(sources, Sources)
+    assert len(sources.sources) == 3
+    assert chunk == Chunk("0" * 32, WITHHELD["hr"])
+    assert isinstance(complete, Complete)
+    assert complete.finish_reason == "no_answer"
+    assert complete.grounding is not None
+    assert (complete.grounding.share, complete.grounding.unsupported) == (0.333, 1)
+
+
+@pytest.mark.parametrize("answer", [GROUNDED, ("Odlomci ne sadrže odgovor.",)])
+async def test_an_answer_with_enough_support_or_without_statements_is_sent_whole(answer: Sequence[str]) -> None:
+    messages = await checked("refuse", answer, supported_from=0.3)
+    text = "".join(message.content for message in messages if isinstance(message, Chunk))
+    complete = messages[-1]
+    assert isinstance(complete, Complete)
+    assert (text, complete.finish_reason) == ("".join(answer), "stop")
+    assert "first_token" in complete.timings
+
+
+async def test_the_check_leaves_the_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnswerCheck, "_judge", lambda *_: time.sleep(0.2))
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await checked("mark")
+    ticking.cancel()
+    assert ticks >= 10
+
+
+async def test_a_raw_model_s_answer_has_nothing_to_be_checked_by() -> None:
+    async with aclosing(Stages().pipeline().chat(query(), [ChatMessage("user", "Bok")])) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.grounding is None
