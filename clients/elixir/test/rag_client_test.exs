@@ -14,7 +14,8 @@ defmodule RagClientTest do
       assert %Answer{text: "Žalba", sources: [%{"id" => "p1"}], finish_reason: "stop", engine: "fake", model: nil} =
                answer
 
-      assert answer.citations == [%{"sources" => ["p1"], "start" => 0, "end" => 4}]
+      assert answer.citations == [%{"sources" => ["p1"], "start" => 0, "end" => 4, "status" => "supported"}]
+      assert %{"supported" => 1, "share" => 1.0} = answer.grounding
       assert answer.usage == %{"prompt_tokens" => 8, "completion_tokens" => 2}
       assert answer.query_id == complete()["query_id"]
 

@@ -58,7 +58,16 @@ defmodule RagClient.ScriptedServer do
   @q "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
   def sources, do: %{"type" => "sources", "query_id" => @q, "sources" => [%{"id" => "p1", "title" => "Zakon"}]}
   def piece(text), do: %{"type" => "chunk", "query_id" => @q, "content" => text}
-  def citation, do: %{"type" => "citation", "query_id" => @q, "sources" => ["p1"], "start" => 0, "end" => 4}
+  def citation do
+    %{
+      "type" => "citation",
+      "query_id" => @q,
+      "sources" => ["p1"],
+      "start" => 0,
+      "end" => 4,
+      "status" => "supported"
+    }
+  end
 
   def complete do
     %{
@@ -69,7 +78,8 @@ defmodule RagClient.ScriptedServer do
       "degraded" => [],
       "finish_reason" => "stop",
       "engine" => "fake",
-      "model" => nil
+      "model" => nil,
+      "grounding" => %{"supported" => 1, "unsupported" => 0, "uncited" => 0, "unchecked" => 0, "share" => 1.0}
     }
   end
 
