@@ -58,6 +58,7 @@ defmodule RagClient.ScriptedServer do
   @q "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
   def sources, do: %{"type" => "sources", "query_id" => @q, "sources" => [%{"id" => "p1", "title" => "Zakon"}]}
   def piece(text), do: %{"type" => "chunk", "query_id" => @q, "content" => text}
+
   def citation do
     %{
       "type" => "citation",
