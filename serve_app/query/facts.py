@@ -62,8 +62,8 @@ _LOOK_AROUND = 5
 """Words between a number and what it counts, in "od 8 do 15 (petnaest) radnih dana"."""
 
 _SYMBOLS = str.maketrans({"%": " posto ", "€": " eur ", "$": " usd ", "§": " article "})
-_LAW_PARAGRAPH = re.compile(r"(?:(?<=^)|(?<=[\n.;:]))\s*\((\d{1,3}[a-z]?)\)(?=\s)")
-_POINT = re.compile(r"(?:(?<=^)|(?<=\n))\s*(\d{1,3})\)(?=\s)")
+_LAW_PARAGRAPH = re.compile(r"(?:(?<=^)|(?<=[\n.;:]))[ \t]*\((\d{1,3}[a-z]?)\)(?=\s)")
+_POINT = re.compile(r"(?:(?<=^)|(?<=\n))[ \t]*(\d{1,3})\)(?=\s)")
 _COMPOUND = re.compile(r"(?<![\w/.-])(\d{1,6})/(\d{1,6})(?![\w/])")
 _IS_NUMBER = re.compile(r"\d[\w.]*")
 

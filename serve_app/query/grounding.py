@@ -40,10 +40,13 @@ _REFUSES = re.compile(
     r"|not (?:mentioned|stated|specified|contained))",
     re.IGNORECASE,
 )
-_CONTRAST = re.compile(r"\b(?:ali|no|međutim|nego|but|however|although)\b,?", re.IGNORECASE)
+_CONTRAST: Mapping[Language, re.Pattern[str]] = {
+    "hr": re.compile(r"\b(?:ali|no|međutim|nego|iako)\b", re.IGNORECASE),
+    "en": re.compile(r"\b(?:but|however|although|though|yet)\b", re.IGNORECASE),
+}
 _COURTESY = re.compile(
     r"\s*(?:pozdrav|dobar dan|dobro jutro|rado|naravno|nadam se|slobodno|hvala|hello|hi\b|sure|certainly|of course"
-    r"|thank|i hope|let me know|feel free|i(?:['’]m| am) happy)",
+    r"|thanks?|i hope|let me know|feel free|i(?:['’]m| am) happy)\b",
     re.IGNORECASE,
 )
 _LIST_MARK = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)]|[a-zčćđšž]\))\s+")
@@ -157,7 +160,7 @@ class AnswerCheck:
             return False
         asked = Facts.of(self._question, self._language)
         told = [fact for fact in facts.to_check if not asked.hold(fact)]
-        if not told and _REFUSES.search(text) and not _CONTRAST.search(text):
+        if not told and _REFUSES.search(text) and not _CONTRAST[self._language].search(text):
             return False
         if is_cited:
             return bool(told or _terms(text, self._language))

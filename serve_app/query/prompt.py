@@ -30,7 +30,7 @@ _SYSTEM: dict[Language, str] = {
     ),
 }
 _QUESTION: dict[Language, str] = {"hr": "Pitanje", "en": "Question"}
-_TAG = re.compile(r"[<＜](?=\s*[/／]?\s*passage|\||/?s>|/?(?:start|end)_of_turn>|/?think>)", re.IGNORECASE)
+_TAG = re.compile(r"[<＜](?=\s*(?:[/／]\s*)?passage|\||/?s>|/?(?:start|end)_of_turn>|/?think>)", re.IGNORECASE)
 """The beginnings of our own tags, and of the special tokens of the usual chat templates."""
 _INVISIBLE = re.compile("[\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 """What hides text from a reader, or shows it in another order: zero-width, direction and tag characters."""

@@ -16,7 +16,7 @@ _MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _GROUP = re.compile(rf"{_MARKER.pattern}(?:[\s,;]*{_MARKER.pattern})*")
 _UNFINISHED_MARKER = re.compile(r"\[[\d\s,]*$")
 _STOP_AFTER_MARKER = re.compile(r"(?<=\])\.(?=\s)")
-_LINE_START = re.compile(r"\n\s*(?=\S)")
+_LINE_START = re.compile(r"\n[^\S\n]*(?=\S)")
 _LEAD = " .,;:!?…\n\t"
 
 
@@ -54,10 +54,12 @@ class StatementReader:
     def feed(self, text: str) -> Sequence[Statement]:
         """The statements that this piece of the answer completes."""
         self._pending += text
+        if len(self._pending) <= MAX_CHARACTERS and not any(map(str.isspace, text)):
+            return ()  # a sentence is known to end where a word has begun and ended behind it
         known = self._known()
         starts = _starts(known, self._language)
         if not starts and len(self._pending) > MAX_CHARACTERS:
-            starts = [known.rfind(" ") + 1 or len(known)]
+            starts = [known.rfind(" ") + 1 or len(known) or len(self._pending)]
         return self._take(starts[-1], starts) if starts else ()
 
     def end(self) -> Sequence[Statement]:

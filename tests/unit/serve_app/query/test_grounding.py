@@ -114,6 +114,7 @@ async def test_of_our_table_most_are_told_right() -> None:
         ("hr", "Uvjeti za žalbu stranke su:"),
         ("hr", "Da."),
         ("en", "The passages do not contain an answer to that question."),
+        ("en", "There is no information on working hours in the passages."),
         ("en", "I hope this helps you with your question!"),
         ("en", "Hello!"),
     ],

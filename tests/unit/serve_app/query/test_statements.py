@@ -55,10 +55,13 @@ def test_pieces_make_no_difference(answer: str, data: st.DataObject) -> None:
     assert all(s.end <= t.start for s, t in pairwise(whole))
 
 
-def test_a_sentence_without_an_end_is_cut_and_costs_the_same_for_each_piece() -> None:
+@pytest.mark.parametrize("piece", ["riječ ", "riječi", "......", "\n", ". . ", "[1, 2", "[[[[["])
+def test_text_without_an_end_is_cut_and_costs_the_same_for_each_piece(piece: str) -> None:
     reader = StatementReader(1, "hr")
     began = time.process_time()
-    found = [statement for _ in range(5_000) for statement in reader.feed("riječ ")]
+    found = [statement for _ in range(5_000) for statement in reader.feed(piece)]
+    found += reader.end()
     assert time.process_time() - began < 10
-    assert len(found) >= 5_000 * 6 / MAX_CHARACTERS - 1
-    assert max(len(statement.text) for statement in found) <= MAX_CHARACTERS + 6
+    assert max((len(statement.text) for statement in found), default=0) <= MAX_CHARACTERS + len(piece)
+    if piece.startswith("riječ"):
+        assert len(found) >= 5_000 * len(piece) / (MAX_CHARACTERS + 6) - 1
