@@ -57,7 +57,7 @@ class CheckedPassage:
     """What a passage says, with its title and headings, as statements are compared with it."""
 
     def __init__(self, passage: Passage) -> None:
-        """Blocks for about a millisecond."""
+        """Blocks for a few milliseconds."""
         headings = passage.metadata.get("headings")
         named = [each for each in headings if isinstance(each, str)] if isinstance(headings, list | tuple) else []
         text = "\n".join([passage.title, *named, passage.text])
