@@ -82,7 +82,8 @@ class _Block:
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$")
 _LIST_ITEM = re.compile(r"\s*[-*+•]\s+(.*)")
 _NUMBERED_ITEM = re.compile(r"\s*(\d{1,3})[.)]\s+\S")
-_QUOTE = re.compile(r"\s{0,3}(?:>\s?)+")
+_QUOTE = re.compile(r"^\s{0,3}(?:>\s?)+")
+"""Markdown's quotation marks. Anywhere else in a line `>` means "more than"."""
 _TABLE_ROW = re.compile(r"\s*\|(.*)\|\s*$")
 _ARTICLE_LINE = re.compile(r"\s*\W{0,3}(?:članak|article|§)\s*\d{1,4}\s?[a-z]?\W{0,4}$", re.IGNORECASE)
 

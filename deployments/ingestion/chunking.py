@@ -19,6 +19,10 @@ _ROW = re.compile(r" {0,3}\|.*")
 _HEADER_RULE = re.compile(r" {0,3}\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
 _ARTICLE_CHARACTERS = 12_000
 """Longest section that counts as one article, whose chunks are about one thing."""
+_CHARACTERS_PER_TOKEN = 8
+"""More than text in any language has. Prose has three to five."""
+_CHUNK_CHARACTERS = 16_000
+"""Longest chunk, which is at most 64,000 bytes: the index stores at most 65,535 of one text."""
 _ROWS_PER_COUNT = 256
 """Rows whose tokens are counted in one call."""
 
@@ -32,6 +36,7 @@ def split_into_chunks(
     - No chunk has only headings if they fit into one with some of their text.
     - Within a section chunks end where the text's structure does, and share up to `overlap` tokens.
     - A table (rows that begin with `|`) that fits into a chunk with the heading right above it is never cut.
+    - No chunk has over eight characters for each token: a tokenizer may count a word of any length as one.
     - A larger table is cut between its rows, and each part gets the table's header. A header of more than half a
       chunk is not repeated.
 
@@ -46,6 +51,8 @@ def split_into_chunks(
         for span in spans:
             pages_begun = bisect_right(page_starts, section.start + span.start)
             page = document.pages[pages_begun - 1][1] if pages_begun else None
+            if not any(map(str.isalnum, span.text(section.text))):
+                continue  # such as a code fence's last line
             chunks.append(Chunk(len(chunks), span.text(section.text), section.headings, page, whole))
     return chunks
 
@@ -88,6 +95,10 @@ class _Splitter:
         self._by_size: dict[int, MarkdownSplitter] = {}
 
     def __call__(self, section: _Section) -> list[_Span]:
+        most = min(self._chunk_tokens * _CHARACTERS_PER_TOKEN, _CHUNK_CHARACTERS)
+        return [part for span in self._by_tokens(section) for part in _cut(span, section.text, most)]
+
+    def _by_tokens(self, section: _Section) -> list[_Span]:
         text = section.text
         section_span = _stripped(text, 0, len(text))
         if section_span.start < section_span.end and self._fits(section_span, text, self._chunk_tokens):
@@ -184,6 +195,21 @@ def _splitter(tokenizer: Tokenizer, chunk_tokens: int, overlap: int) -> _Splitte
     """The last document's splitter, if this one has the same tokenizer and sizes. Only one is kept: the tokenizer of a
     multilingual model takes hundreds of MiB."""
     return _Splitter(tokenizer, chunk_tokens, overlap)
+
+
+def _cut(span: _Span, text: str, characters: int) -> Iterator[_Span]:
+    """The span, in parts of at most so many characters each. They end between words if there are any."""
+    if len(span.header) + span.end - span.start <= characters:
+        yield span
+        return
+    header = span.header if len(span.header) <= characters // 2 else ""
+    start = span.start
+    while start < span.end:
+        end = min(start + characters - len(header), span.end)
+        if end < span.end and (last_space := max(text.rfind(" ", start, end), text.rfind("\n", start, end))) > start:
+            end = last_space
+        yield replace(span, start=start, end=end, header=header)
+        start = end
 
 
 def _joined(span: _Span, following: _Span) -> _Span | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployments.errors import PromptTooLong
 from deployments.types import Language, Message, Passage
@@ -36,6 +36,10 @@ _INVISIBLE = re.compile("[\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069\U0
 """What hides text from a reader, or shows it in another order: zero-width, direction and tag characters."""
 _TEMPLATE_TOKENS = 64
 """What a chat template adds around two messages, at most."""
+_CUTS = 4
+"""How often a passage is cut shorter, until it fits."""
+_SHORTEST_CUT = 200
+"""Characters; the beginning of a passage is of no use if it is shorter."""
 _TURN_TOKENS = 16
 """What it adds around each further message, at most."""
 
@@ -65,10 +69,12 @@ async def build_prompt(
 ) -> Prompt:
     """Preamble and system part, the conversation so far, the passages, and the question last; at most `budget` tokens.
 
-    `passages` are given best first; those that do not fit are left out, worst first. The history gets the room that is
-    left, and loses its oldest messages first. Raises PromptTooLong if the question alone does not fit.
+    `passages` are given best first. One that does not fit beside the better ones is left out, and if none fits, the
+    best is cut. The history gets the room that is left, and loses its oldest messages first. Raises PromptTooLong if
+    the question alone does not fit.
     """
     blocks = [_fence(number, passage) for number, passage in enumerate(passages, 1)]
+    kept: Sequence[Passage] = passages
     system = system_part(language, preamble)
     frame = [system, _ask(question, language)]
     # A text has at most as many tokens as bytes, so most prompts need no counting.
@@ -81,10 +87,15 @@ async def build_prompt(
             raise PromptTooLong(f"query takes {-room} tokens more than the model can read; shorten it")
         # The line break after a passage is counted as a token.
         costs = [count + 1 for count in counts[len(frame) : len(frame) + len(blocks)]]
-        blocks = blocks[: _count_fitting(costs, room)]
         turns = [count + _TURN_TOKENS for count in counts[len(frame) + len(costs) :]]
-        history = history[len(history) - _count_fitting(turns, room - sum(costs[: len(blocks)])) :]
-    history, kept = _from_first_question(history), passages[: len(blocks)]
+        fitting = _fitting(costs, room)
+        room_left = room - sum(costs[index] for index in fitting)
+        kept = [passages[index] for index in fitting]
+        if passages and not kept:
+            kept, room_left = await _cut_to_fit(passages[0], costs[0], room, count_tokens)
+        blocks = [_fence(number, passage) for number, passage in enumerate(kept, 1)]
+        history = history[len(history) - _count_fitting(turns, room_left) :]
+    history = _from_first_question(history)
     if not history:  # with a history, no other prompt has the same beginning
         kept = arrange(system, kept)
         blocks = [_fence(number, passage) for number, passage in enumerate(kept, 1)]
@@ -94,6 +105,30 @@ async def build_prompt(
 
 def system_part(language: Language, preamble: str = "") -> str:
     return f"{preamble.strip()}\n\n{_SYSTEM[language]}" if preamble.strip() else _SYSTEM[language]
+
+
+def _fitting(costs: Sequence[int], room: int) -> list[int]:
+    """The indexes of the parts to keep: from the first on, each that fits into what the parts before it leave."""
+    kept: list[int] = []
+    for index, cost in enumerate(costs):
+        if cost <= room:
+            kept.append(index)
+            room -= cost
+    return kept
+
+
+async def _cut_to_fit(passage: Passage, cost: int, room: int, count_tokens: CountTokens) -> tuple[list[Passage], int]:
+    """The beginning of a passage that fits into `room` tokens, and the tokens left. No passage if too little fits."""
+    characters = len(passage.text) * room // max(cost, 1)
+    for _ in range(_CUTS):
+        if characters < _SHORTEST_CUT:
+            break
+        cut = replace(passage, text=passage.text[:characters].rsplit(maxsplit=1)[0])
+        (count,) = await count_tokens([_fence(1, cut)])
+        if count + 1 <= room:
+            return [cut], room - count - 1
+        characters = characters * 2 // 3
+    return [], room
 
 
 def _count_fitting(costs: Sequence[int], room: int) -> int:

@@ -6,12 +6,14 @@ of that format comes.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.limits import Limits
 from deployments.ingestion.parsers.media_types import detect
+from deployments.ingestion.parsers.text import first_heading
 
 __all__ = ["Limits", "parse"]
 
@@ -68,13 +70,10 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             f"the document holds {len(document.text):,} characters of text, "
             f"the limit is {limits.text_characters:,}; split it"
         )
-    if not any(character.isalnum() for character in document.text):
+    if not any(map(str.isalnum, document.text)):
+        if any(unicodedata.category(character) == "So" for character in document.text):
+            raise BrokenDocument("the document holds only signs, such as emoji, and no letters or digits to search for")
         raise BrokenDocument(
             "the document holds no text; if it is in pictures, run text recognition (OCR) on them first"
         )
-    return document if document.title else replace(document, title=_first_heading(document.text))
-
-
-def _first_heading(text: str) -> str:
-    first = text.partition("\n")[0]
-    return first.removeprefix("# ").strip() if first.startswith("# ") else ""
+    return document if document.title else replace(document, title=first_heading(document.text))

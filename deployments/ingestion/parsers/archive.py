@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge
 
 _ENCRYPTED = 0x1
+_STRICT = b"http://purl.oclc.org/ooxml/"
+_STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/([\w/]+)")
+_RENAMED = {
+    b"relationships/extendedProperties": b"relationships/extended-properties",
+    b"relationships/customProperties": b"relationships/custom-properties",
+    b"extendedProperties": b"extended-properties",
+    b"customProperties": b"custom-properties",
+}
 _ALWAYS_ALLOWED_BYTES = 2**20
 """Any container may unpack to this size. Small ones need it: they are compressed the most."""
 
@@ -40,3 +49,29 @@ def opened(data: bytes, inflation: int, name: str) -> Iterator[zipfile.ZipFile]:
         raise BrokenDocument(
             f"the {name} is damaged or protected by a password; open it in its program and save a new copy"
         ) from error
+
+
+def with_parts(archive: zipfile.ZipFile, parts: Mapping[str, bytes]) -> bytes:
+    """The container with these members' contents in place of their own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as changed:
+        for name in dict.fromkeys(archive.namelist()):
+            changed.writestr(name, parts[name] if name in parts else archive.read(name))
+    return buffer.getvalue()
+
+
+def transitional(data: bytes) -> bytes:
+    """An Office file in the names of ISO 29500's transitional form, if it is in the strict form; else as it is.
+
+    Libraries know only the transitional form, and the two differ little but in names.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if _STRICT not in archive.read("_rels/.rels"):
+            return data
+        xml = (name for name in archive.namelist() if name.endswith((".xml", ".rels")))
+        return with_parts(archive, {name: _STRICT_NAME.sub(_transitional_name, archive.read(name)) for name in xml})
+
+
+def _transitional_name(name: re.Match[bytes]) -> bytes:
+    rest = _RENAMED.get(name[2], name[2])
+    return b"http://schemas.openxmlformats.org/" + name[1] + b"/2006/" + rest

@@ -1,4 +1,4 @@
-"""Parses DOCX: paragraphs, headings, lists and tables."""
+"""Parses DOCX: paragraphs, headings, lists, tables, equations, and the pages' headers and footers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,58 @@ from typing import Any
 
 import mammoth
 from bs4 import BeautifulSoup
+from lxml import etree
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened
+from deployments.ingestion.parsers.archive import opened, with_parts
+from deployments.ingestion.parsers.docx_body import margin_texts, rewrite
+from deployments.ingestion.parsers.docx_numbering import Numbering
 from deployments.ingestion.parsers.html import to_markdown
-from deployments.ingestion.parsers.text import clean
+from deployments.ingestion.parsers.text import clean, first_heading
 
 _STYLES = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh"
 _TITLE = re.compile(rb"<dc:title[^>]*>([^<]*)</dc:title>")
+_MAIN_PART = re.compile(r"word/document\d*\.xml")
+_HEADER = re.compile(r"word/header\d*\.xml")
+_FOOTER = re.compile(r"word/footer\d*\.xml")
 
 
 def parse_docx(data: bytes, inflation: int) -> ParsedDocument:
+    """Headers and footers are at the beginning, once each, so that they are under no heading of the text."""
     with opened(data, inflation, "DOCX") as archive:
         title = _core_title(archive)
         html: str = mammoth.convert_to_html(
-            io.BytesIO(data), style_map=_STYLES, convert_image=_no_image, include_embedded_style_map=False
+            io.BytesIO(_rewritten(archive)),
+            style_map=_STYLES,
+            convert_image=_no_image,
+            include_embedded_style_map=False,
         ).value
-    return ParsedDocument(title=title, text=to_markdown(BeautifulSoup(html, "lxml")))
+        margins = [*_margins(archive, _HEADER), *_margins(archive, _FOOTER)]
+    text = to_markdown(BeautifulSoup(html, "lxml"))
+    return ParsedDocument(title or first_heading(text), clean("\n\n".join([*dict.fromkeys(margins), text])))
+
+
+def _rewritten(archive: zipfile.ZipFile) -> bytes:
+    """The document with what Word shows and mammoth leaves out written into its main parts."""
+    numbering, styles = _part(archive, "word/numbering.xml"), _part(archive, "word/styles.xml")
+    changed: dict[str, bytes] = {}
+    for name in filter(_MAIN_PART.fullmatch, archive.namelist()):
+        if (body := _part(archive, name)) is not None:
+            rewrite(body, Numbering(numbering, styles))
+            changed[name] = etree.tostring(body, encoding="UTF-8", xml_declaration=True)
+    return with_parts(archive, changed)
+
+
+def _margins(archive: zipfile.ZipFile, names: re.Pattern[str]) -> list[str]:
+    parts = (_part(archive, name) for name in sorted(filter(names.fullmatch, archive.namelist())))
+    return [clean(text) for part in parts if part is not None for text in margin_texts(part)]
+
+
+def _part(archive: zipfile.ZipFile, name: str) -> etree._Element | None:
+    if name not in archive.namelist():
+        return None
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    return etree.fromstring(archive.read(name), parser)
 
 
 def _core_title(archive: zipfile.ZipFile) -> str:

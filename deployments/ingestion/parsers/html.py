@@ -10,6 +10,7 @@ from bs4.element import Comment, Tag
 from markdownify import ATX, MarkdownConverter
 
 from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.html_tables import make_plain
 from deployments.ingestion.parsers.structure import mark_headings
 from deployments.ingestion.parsers.text import clean, decode_declared
 
@@ -17,6 +18,8 @@ _NOISE = "script, style, nav, footer, aside, noscript, template, form, iframe, s
 _DECLARED = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?([A-Za-z0-9_-]{2,30})", re.IGNORECASE
 )
+_SOFT_BREAK = re.compile(r"(?:\xad|&shy;|&#173;|&#xad;)[ \t]*\r?\n[ \t]*", re.IGNORECASE)
+"""A line break of the page's source behind a soft hyphen: the word goes on."""
 _MAIN_CHARACTERS = 200
 _MENU_ITEMS = 10
 _DISPLAY_NONE = re.compile(r"display\s*:\s*none")
@@ -30,7 +33,7 @@ def parse_html(data: bytes) -> ParsedDocument:
 def parse_markup(page: str) -> ParsedDocument:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning))
-        soup = BeautifulSoup(page, "lxml")
+        soup = BeautifulSoup(_SOFT_BREAK.sub("", page), "lxml")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for noise in soup.select(_NOISE) + soup.find_all(style=_DISPLAY_NONE):
         noise.decompose()
@@ -53,6 +56,14 @@ def _is_menu(items: Tag) -> bool:
 
 def to_markdown(root: Tag | BeautifulSoup) -> str:
     """Markdown of an HTML tree. Links become their text, and pictures are left out."""
+    make_plain(root)
+    for box in root.select("input[type=checkbox], input[type=radio]"):
+        following = box.next_sibling
+        gap = "" if isinstance(following, str) and following[:1].isspace() else " "
+        box.replace_with(("☒" if box.has_attr("checked") else "☐") + gap)
+    for reading in root.find_all("rt"):
+        if reading.find_next_sibling("rp") is None:  # else the page has its own brackets for it
+            reading.string = f"({reading.get_text(strip=True)})"
     for comment in root.find_all(string=lambda node: isinstance(node, Comment)):
         comment.extract()
     converter = MarkdownConverter(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 
+from lxml import etree
 from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.group import GroupShape
@@ -18,6 +19,14 @@ from deployments.ingestion.parsers.pages import page_offsets
 from deployments.ingestion.parsers.tables import row, tables
 from deployments.ingestion.parsers.text import clean
 
+_NAMESPACES = {
+    "a": "http://schemas.openxmlformats.org/drawingml/2006/main",
+    "c": "http://schemas.openxmlformats.org/drawingml/2006/chart",
+    "dgm": "http://schemas.openxmlformats.org/drawingml/2006/diagram",
+    "r": "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+}
+_POINTS = 100_000
+"""Points of one series that are read."""
 _NOISE = (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.HEADER, PP_PLACEHOLDER.SLIDE_NUMBER)
 
 
@@ -61,7 +70,9 @@ def _blocks(shapes: Iterable[Any], title: Any) -> Iterator[str]:
             yield from tables(row(cell.text for cell in cells.cells) for cells in shape.table.rows)
         elif shape.has_chart:
             yield from _chart(shape.chart)
-        elif shape.has_text_frame:
+        elif not shape.has_text_frame:
+            yield from _diagram(shape)
+        else:
             paragraphs = [*_paragraphs(shape.text_frame)]
             yield from paragraphs if len(paragraphs) == 1 or not shape.is_placeholder else [_list(shape.text_frame)]
 
@@ -70,16 +81,48 @@ def _chart(chart: Any) -> Iterator[str]:
     """The chart's title, then its figures as tables: a row for each category, a column for each series."""
     if chart.has_title and chart.chart_title.has_text_frame:
         yield from _paragraphs(chart.chart_title.text_frame)
-    for plot in chart.plots:
+    # Read from the XML, which is alike for all kinds of chart. python-pptx knows no three-dimensional ones.
+    for plot in _findall(chart._chartSpace, ".//c:plotArea/*[c:ser]"):
+        series = _findall(plot, "c:ser")
         columns = [
-            ["", *map(str, plot.categories)],
-            *([series.name, *map(_number, series.values)] for series in plot.series),
+            ["", *_points(series[0], "c:cat", "c:xVal")],
+            *(["".join(_points(each, "c:tx")), *map(_number, _points(each, "c:val", "c:yVal"))] for each in series),
         ]
         yield from tables(map(row, zip_longest(*columns, fillvalue="")))
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.15g}"
+def _points(series: Any, *names: str) -> list[str]:
+    """The texts or figures that a chart keeps of its workbook under one of these elements; "" for a missing one."""
+    for name in names:
+        # Of categories in several levels the first level names the points themselves.
+        for cached in _findall(series, f"{name}//*[self::c:strCache or self::c:numCache or self::c:lvl]")[:1]:
+            points = {int(point.get("idx")): point.findtext("{*}v") or "" for point in _findall(cached, "c:pt")}
+            return [points.get(index, "") for index in range(min(max(points, default=-1) + 1, _POINTS))]
+        literal = series.findtext(f"{{*}}{name.removeprefix('c:')}/{{*}}v")
+        if literal:
+            return [literal]
+    return []
+
+
+def _findall(element: Any, path: str) -> list[Any]:
+    return list(etree.XPath(path, namespaces=_NAMESPACES)(element))
+
+
+def _number(value: str) -> str:
+    try:
+        return f"{float(value):.15g}"
+    except ValueError:
+        return value
+
+
+def _diagram(shape: Any) -> Iterator[str]:
+    """The texts of a SmartArt diagram, in the order in which it keeps them."""
+    for relation in _findall(shape.element, ".//dgm:relIds/@r:dm"):
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+        model = etree.fromstring(shape.part.related_part(relation).blob, parser)
+        for paragraph in _findall(model, "//dgm:pt//a:p"):
+            if text := _line("".join(_findall(paragraph, ".//a:t/text()"))):
+                yield text
 
 
 def _paragraphs(frame: Any) -> Iterator[str]:

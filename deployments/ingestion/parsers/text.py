@@ -34,12 +34,49 @@ two differ for Croatian, so guessing by letter frequencies confuses them."""
 _UTF16_SAMPLE = 4096
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
+_SOFT_BREAK = re.compile(r"\xad[ \t]*\n[ \t]*(?=\S)")
+_LINE_END_HYPHEN = re.compile(r"(?<=[^\W\d_])([^\W\d_])-\n[ \t]*(?!(?:i|ili|te|a|and|or)\b)([^\W\d_]+)")
+"""A hyphen at a line's end, unless a word follows that often comes after one: "drvo- i metaloprerada"."""
+_DATA_PICTURE = re.compile(r"!\[([^\]\n]*)\]\(\s*data:[^)\s]*(?:\s+\"[^\"\n]*\")?\s*\)")
+_DATA_URI = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,[\w+/=%.~-]{32,}")
+"""A file written out within the text. A short one may be an example in a text about such addresses."""
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_WORD_CHARACTERS = 40
+_LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _GAP = re.compile(r"\n{3,}")
 
 
 def parse_text(data: bytes) -> ParsedDocument:
-    return ParsedDocument(title="", text=clean(mark_headings(clean(decode(data)))))
+    return ParsedDocument(title="", text=prose(decode(data)))
+
+
+def prose(text: str) -> str:
+    """A text that was written by hand, as Markdown: words that lines cut are joined, and headings are marked."""
+    return clean(mark_headings(_joined_words(clean(text))))
+
+
+def _joined_words(text: str) -> str:
+    """The text without the hyphens that only the ends of lines put into words.
+
+    A compound keeps its hyphen: where the text has it within a line too, or a capital letter follows.
+    """
+
+    def joined(match: re.Match[str]) -> str:
+        before, after = match[1], match[2]
+        start = max(match.start() - _WORD_CHARACTERS, 0)
+        head = _LAST_WORD.search(text, start, match.start() + 1)
+        compound = f"{head[0] if head else before}-{after}"
+        if compound in text or not (before.islower() and after.islower()):
+            return f"{before}-{after}"
+        return before + after
+
+    return _LINE_END_HYPHEN.sub(joined, text)
+
+
+def first_heading(text: str) -> str:
+    """The heading that a text begins with; empty if it begins otherwise."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("# ").strip() if first.startswith("# ") else ""
 
 
 def decode(data: bytes) -> str:
@@ -90,7 +127,11 @@ def _utf16(data: bytes) -> str | None:
 
 
 def clean(text: str) -> str:
-    """NFC, `\\n` newlines, no invisible characters, no trailing spaces, at most one empty line in a row."""
-    text = _NEWLINE.sub("\n", text).translate(_SPACES).translate(_INVISIBLE)
+    """NFC, `\\n` newlines, no invisible characters, no files in `data:` addresses, no trailing spaces, at most one
+    empty line in a row."""
+    text = _SOFT_BREAK.sub("", _NEWLINE.sub("\n", text))
+    if "data:" in text:
+        text = _DATA_URI.sub("", _DATA_PICTURE.sub(r"\1", text))
+    text = text.translate(_SPACES).translate(_INVISIBLE)
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return _GAP.sub("\n\n", _TRAILING.sub("", unicodedata.normalize("NFC", text))).strip()

@@ -308,3 +308,18 @@ async def test_invents_nothing(passage: MakePassage, request_for: MakeRequest, s
 def squeezed(text: str) -> str:
     """Without the marks that Markdown puts between the words of a sentence."""
     return re.sub(r"[\s#|*`>-]+", "", text)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Što kaže članak 13.?", "Što piše u članku 13?", "Što kaže čl. 13?", "Što kaze cl. 13", "Što je u 13. članku?"],
+)
+async def test_an_article_is_one_however_the_question_names_it(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest, question: str
+) -> None:
+    passages = (
+        passage("## Članak 13.\n\n(1) Inspektor može zatvoriti objekt.", number=1),
+        passage("# Zakon o primjeru\n\n## Članak 12.\n\n(1) Prijava se podnosi u roku od osam dana.", number=2),
+    )
+    text, _ = await answer(engine, request_for(question, passages=passages))
+    assert text == "Članak 13. (1) Inspektor može zatvoriti objekt. [1]"

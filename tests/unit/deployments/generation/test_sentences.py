@@ -142,3 +142,9 @@ def test_no_word_is_lost_or_made_up(seed: int) -> None:
     text = " ".join(chance.choice(words) + chance.choice(stops) for _ in range(60)) + " kraj."
     for language in ("hr", "en"):
         assert " ".join(texts(text, language)) == text
+
+
+def test_a_sign_of_comparison_stays_and_a_mark_of_quotation_goes() -> None:
+    assert texts("Tlak u kotlu mora biti > 3 bara.") == ["Tlak u kotlu mora biti > 3 bara."]
+    assert texts("Klasa 341 > 12 vrijedi; 5>3 i a -> b.") == ["Klasa 341 > 12 vrijedi; 5>3 i a -> b."]
+    assert texts("> Navod je ovo.\n> > Vrijednost je > 7.") == ["Navod je ovo.", "Vrijednost je > 7."]

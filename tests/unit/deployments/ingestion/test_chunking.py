@@ -37,7 +37,7 @@ def split(text: str, *, chunk_tokens: int = 40, overlap: int = 8, tokenizer: Tok
 
 
 def letters(*texts: str) -> Counter[str]:
-    return Counter("".join("".join(texts).split()))
+    return Counter(filter(str.isalnum, "".join(texts)))
 
 
 @settings(max_examples=100)
@@ -49,11 +49,11 @@ def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens
     reached = 0
     for chunk in chunks:
         assert len(tokenizer.encode(chunk.text, add_special_tokens=False)) <= chunk_tokens
-        next_letter = len(text) - len(text[reached:].lstrip())
+        next_letter = next((at for at in range(reached, len(text)) if text[at].isalnum()), len(text))
         start = text.rfind(chunk.text, 0, next_letter + len(chunk.text))
         assert start >= 0, "text between two chunks is lost, or out of order"
         reached = max(reached, start + len(chunk.text))
-    assert not text[reached:].strip()
+    assert not any(map(str.isalnum, text[reached:]))
     if overlap == 0:
         assert letters(*(chunk.text for chunk in chunks)) == letters(text)
 
@@ -240,3 +240,25 @@ def test_splitters_are_kept_for_the_embedder_at_hand_only() -> None:
     split(text, tokenizer=word_tokenizer())
     after = chunking._splitter.cache_info()
     assert (after.hits, after.misses, after.currsize) == (before.hits + 1, before.misses + 1, 1)
+
+
+@pytest.mark.parametrize("word", ["0123456789abcdef" * 2000, "ประเทศไทยมีการปกครอง" * 500])
+def test_what_has_no_spaces_is_cut_by_characters_and_hides_nothing_after_it(word: str) -> None:
+    text = f"Potpis odluke: {word}\n\nRok za žalbu je 15 dana."
+    chunks = split(text, overlap=0)
+    assert max(len(chunk.text) for chunk in chunks) <= 40 * 8
+    assert letters(*(chunk.text for chunk in chunks)) == letters(text)
+    assert any("Rok za žalbu je 15 dana." in chunk.text for chunk in chunks)
+
+
+def test_a_long_word_in_a_table_is_cut_too() -> None:
+    chunks = split(f"| a | b |\n| --- | --- |\n| {'x' * 5000} | 1 |\n| y | 2 |", overlap=0)
+    assert max(len(chunk.text) for chunk in chunks) <= 40 * 8
+    assert any("| y | 2 |" in chunk.text for chunk in chunks)
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_no_chunk_is_only_the_end_of_a_code_block(fence: str) -> None:
+    lines = "\n".join(f"Redak {n} s podacima o potrošnji vode u zgradi." for n in range(30))
+    chunks = split(f"Uvod.\n\n{fence}\n{lines}\n{fence}\n")
+    assert all(any(map(str.isalnum, chunk.text)) for chunk in chunks)

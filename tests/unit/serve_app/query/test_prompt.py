@@ -112,3 +112,30 @@ async def test_the_oldest_of_a_conversation_is_left_out_first_and_all_of_it_befo
     built = await build_prompt("q", "en", [passage(1)], budget=64 + 20 + room, count_tokens=ten_each, history=HISTORY)
     assert len(built.passages) == kept
     assert built.messages[1:-1] == HISTORY[len(HISTORY) - turns :]
+
+
+def passages_of(*lengths: int) -> list[Passage]:
+    return [passage(number, text="ab cd " * (length // 6)) for number, length in enumerate(lengths, 1)]
+
+
+async def bytes_as_tokens(texts: Sequence[str]) -> list[int]:
+    return [len(text.encode()) for text in texts]
+
+
+async def test_a_passage_that_does_not_fit_is_skipped_and_the_next_are_used() -> None:
+    built = await build_prompt(
+        "q", "en", passages_of(30_000, 300, 600, 300), budget=2_000, count_tokens=bytes_as_tokens
+    )
+    assert [kept.id for kept in built.passages] == ["p2", "p3", "p4"][: len(built.passages)]
+    assert len(built.passages) >= 2
+    assert '<passage number="1"' in built.messages[1].content
+
+
+async def test_the_best_passage_is_cut_if_none_fits() -> None:
+    (whole, _) = given = passages_of(30_000, 40_000)
+    built = await build_prompt("q", "en", given, budget=2_000, count_tokens=bytes_as_tokens)
+    (cut,) = built.passages
+    assert cut.id == "p1"
+    assert whole.text.startswith(cut.text)
+    assert 200 < len(cut.text) < 2_000
+    assert cut.text in built.messages[1].content

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from deployments.errors import UnsupportedDocument
@@ -51,3 +53,47 @@ def test_a_page_in_unicode_needs_no_declaration_and_overrides_one(encoding: str)
 def test_a_binary_file_named_html_is_refused() -> None:
     with pytest.raises(UnsupportedDocument):
         parse_html(b"\xff\0\x81\x01")
+
+
+def test_a_cell_merged_over_rows_keeps_the_values_of_each_row_in_their_columns(case: Callable[[str], bytes]) -> None:
+    table = "| Zupanija | Grad | Iznos |\n| --- | --- | --- |\n| Istarska | Pula | 21 |\n| Istarska | Pazin | 22 |"
+    assert parse_html(case("table-rowspan.html")).text == table
+
+
+def test_cells_merged_both_ways() -> None:
+    page = (
+        "<table><tr><th rowspan=2>A<th colspan=2>B</tr><tr><th>b1<th>b2</tr>"
+        "<tr><td rowspan=3 colspan=2>x<td>1</tr><tr><td>2</tr><tr><td>3</tr><tr><td>y<td>z<td>4</tr></table>"
+    )
+    assert parse_html(page.encode()).text == (
+        "| A | B |  |\n| --- | --- | --- |\n| A | b1 | b2 |\n| x |  | 1 |\n| x |  | 2 |\n| x |  | 3 |\n| y | z | 4 |"
+    )
+
+
+def test_a_long_merged_cell_is_not_repeated() -> None:
+    rows = "<tr><td>b</tr>" * 50
+    page = f"<table><tr><td rowspan=99999>{'slovo ' * 100}<td>a</tr>{rows}</table>"
+    assert len(parse_html(page.encode()).text) < 2_000
+
+
+def test_a_table_inside_a_table_is_paragraphs(case: Callable[[str], bytes]) -> None:
+    text = "Izbornik\n\nPrvi odlomak o vodi.\n\nDrugi odlomak o struji."
+    assert parse_html(case("layout-table.html")).text == text
+
+
+def test_a_table_of_figures_inside_a_layout_table_stays_a_table() -> None:
+    page = "<table><tr><td>Uvod<table><tr><th>Rok<th>Dana</tr><tr><td>žalba<td>15</tr></table></tr></table>"
+    assert parse_html(page.encode()).text == "Uvod\n\n| Rok | Dana |\n| --- | --- |\n| žalba | 15 |"
+
+
+@pytest.mark.parametrize("hyphen", ["\xad", "&shy;", "&#173;", "&#xAD;"])
+def test_a_soft_hyphen_before_a_line_break_joins_the_word(hyphen: str) -> None:
+    assert parse_html(f"<p>po kori{hyphen}\n  sniku usluge.</p>".encode()).text == "po korisniku usluge."
+
+
+def test_ruby_text_and_boxes_are_kept() -> None:
+    page = (
+        "<p><ruby>漢<rt>kan</rt></ruby> <ruby>字<rp>(</rp><rt>ji</rt><rp>)</rp></ruby></p>"
+        "<p><input type=checkbox checked>prihvaćam <input type=radio> odbijam</p>"
+    )
+    assert parse_html(page.encode()).text == "漢(kan) 字(ji)\n\n☒ prihvaćam ☐ odbijam"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 
 import pptx
 import pytest
-from pptx.chart.data import CategoryChartData
+from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
 from deployments.errors import DocumentTooLarge
@@ -58,3 +60,53 @@ def test_slides_are_bounded(limits: Limits) -> None:
     assert parse_pptx(data, replace(limits, pages=3)).pages
     with pytest.raises(DocumentTooLarge, match="more than 2 pages"):
         parse_pptx(data, replace(limits, pages=2))
+
+
+def changed(data: bytes, name: str, *replacements: tuple[bytes, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for member in old.namelist():
+            content = old.read(member)
+            if member.startswith(name):
+                for before, after in replacements:
+                    assert before in content
+                    content = content.replace(before, after)
+            new.writestr(member, content)
+    return buffer.getvalue()
+
+
+def deck_with_chart(kind: XL_CHART_TYPE, data: CategoryChartData | XyChartData) -> bytes:
+    deck = pptx.Presentation()
+    deck.slides.add_slide(deck.slide_layouts[6]).shapes.add_chart(kind, 0, 0, 10**6, 10**6, data)
+    buffer = io.BytesIO()
+    deck.save(buffer)
+    return buffer.getvalue()
+
+
+def figures() -> CategoryChartData:
+    data = CategoryChartData()
+    data.categories = ["2024", "2025", "2026"]
+    data.add_series("Prihod", (222, None, 1.5))
+    return data
+
+
+TABLE = "## Slide 1\n\n|  | Prihod |\n| --- | --- |\n| 2024 | 222 |\n| 2025 |  |\n| 2026 | 1.5 |"
+
+
+def test_a_chart_in_three_dimensions_is_its_figures(limits: Limits, case: Callable[[str], bytes]) -> None:
+    data = deck_with_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, figures())
+    data = changed(data, "ppt/charts/chart", (b"c:barChart", b"c:bar3DChart"))
+    assert parse_pptx(data, limits).text == TABLE
+    assert "222 eura" in parse_pptx(case("pptx-3d-chart.pptx"), limits).text
+
+
+def test_a_chart_of_points_and_one_of_no_known_kind(limits: Limits) -> None:
+    points = XyChartData()
+    series = points.add_series("Mjerenje")
+    series.add_data_point(1, 2.5)
+    series.add_data_point(2, 4)
+    assert parse_pptx(deck_with_chart(XL_CHART_TYPE.XY_SCATTER, points), limits).text == (
+        "## Slide 1\n\n|  | Mjerenje |\n| --- | --- |\n| 1 | 2.5 |\n| 2 | 4 |"
+    )
+    unknown = changed(deck_with_chart(XL_CHART_TYPE.PIE, figures()), "ppt/charts/chart", (b"c:pieChart", b"c:newChart"))
+    assert parse_pptx(unknown, limits).text == TABLE

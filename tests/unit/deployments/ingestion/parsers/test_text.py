@@ -50,3 +50,34 @@ def test_articles_and_the_titles_above_them_get_headings() -> None:
 def test_headings_of_markdown_stay_as_they_are() -> None:
     text = "# Zakon\n\n## Članak 1.\n\nPrvi.\n\n### Napomena\n\n- stavka"
     assert parse_text(text.encode()).text == text
+
+
+def test_a_word_that_a_line_cuts_is_joined() -> None:
+    text = "Ovo je tekst koji je rucno prelo-\nmljen na vise redaka."
+    assert parse_text(text.encode()).text == "Ovo je tekst koji je rucno prelomljen na vise redaka."
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("grad Ivanić-\nGrad", "grad Ivanić-Grad"),
+        ("hrvatsko-engleski i hrvatsko-\nengleski", "hrvatsko-engleski i hrvatsko-engleski"),
+        ("drvo-\ni metaloprerada", "drvo-\ni metaloprerada"),
+        ("- stavka\n- druga", "- stavka\n- druga"),
+        ("od 5-\n10 dana", "od 5-\n10 dana"),
+    ],
+)
+def test_a_hyphen_of_the_words_own_stays(text: str, joined: str) -> None:
+    assert parse_text(text.encode()).text == joined
+
+
+def test_a_soft_hyphen_before_a_line_break_joins_the_word() -> None:
+    assert parse_text("po kori\xad\nsniku\xad\r\n usluge.\xad\n\nKraj".encode()).text == ("po korisnikuusluge.\n\nKraj")
+
+
+@pytest.mark.parametrize("media", ["image/png;base64", "text/plain;charset=utf-8;base64", "image/svg+xml"])
+def test_files_within_the_text_are_left_out(media: str) -> None:
+    uri = f"data:{media},{'iVBORw0KGgo' * 6000}"
+    assert clean(f"prije ![slika tvornice]({uri}) poslije") == "prije slika tvornice poslije"
+    assert clean(f"prije <{uri}> poslije") == "prije <> poslije"
+    assert clean("adresa data:image/png;base64,AAAA i dalje") == "adresa data:image/png;base64,AAAA i dalje"
