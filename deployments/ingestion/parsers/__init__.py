@@ -54,7 +54,7 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
             case "email":
                 from deployments.ingestion.parsers.eml import parse_email
 
-                document = parse_email(data)
+                document = parse_email(data, limits)
             case "html":
                 from deployments.ingestion.parsers.html import parse_html
 

@@ -12,9 +12,9 @@ from bs4 import BeautifulSoup
 from lxml import etree
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened, with_parts
+from deployments.ingestion.parsers.archive import opened, transitional, with_parts
 from deployments.ingestion.parsers.docx_body import margin_texts, rewrite
-from deployments.ingestion.parsers.docx_numbering import Numbering
+from deployments.ingestion.parsers.docx_numbering import Numbering, add_bullets
 from deployments.ingestion.parsers.html import to_markdown
 from deployments.ingestion.parsers.text import clean, first_heading
 
@@ -27,7 +27,7 @@ _FOOTER = re.compile(r"word/footer\d*\.xml")
 
 def parse_docx(data: bytes, inflation: int) -> ParsedDocument:
     """Headers and footers are at the beginning, once each, so that they are under no heading of the text."""
-    with opened(data, inflation, "DOCX") as archive:
+    with opened(data, inflation, "DOCX"), zipfile.ZipFile(io.BytesIO(transitional(data))) as archive:
         title = _core_title(archive)
         html: str = mammoth.convert_to_html(
             io.BytesIO(_rewritten(archive)),
@@ -43,12 +43,15 @@ def parse_docx(data: bytes, inflation: int) -> ParsedDocument:
 def _rewritten(archive: zipfile.ZipFile) -> bytes:
     """The document with what Word shows and mammoth leaves out written into its main parts."""
     numbering, styles = _part(archive, "word/numbering.xml"), _part(archive, "word/styles.xml")
-    changed: dict[str, bytes] = {}
+    changed: dict[str, etree._Element] = {}
     for name in filter(_MAIN_PART.fullmatch, archive.namelist()):
         if (body := _part(archive, name)) is not None:
             rewrite(body, Numbering(numbering, styles))
-            changed[name] = etree.tostring(body, encoding="UTF-8", xml_declaration=True)
-    return with_parts(archive, changed)
+            changed[name] = body
+    if numbering is not None:
+        add_bullets(numbering)
+        changed["word/numbering.xml"] = numbering
+    return with_parts(archive, {name: etree.tostring(part, encoding="UTF-8") for name, part in changed.items()})
 
 
 def _margins(archive: zipfile.ZipFile, names: re.Pattern[str]) -> list[str]:

@@ -24,6 +24,8 @@ def rewrite(body: etree._Element, numbering: Numbering) -> None:
             properties = paragraph.find(f"{_W}pPr")
             _drop_numbering(paragraph)
             paragraph.insert(0 if properties is None else 1, _run(f"{label} "))
+        else:
+            numbering.move_bullet(paragraph)
     for equation in [*body.iter(f"{_M}oMath")]:
         _replace(equation, [_run(linear(equation))])
     for ruby in [*body.iter(f"{_W}ruby")]:

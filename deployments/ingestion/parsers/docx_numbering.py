@@ -10,6 +10,9 @@ from lxml import etree
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _PLACE = re.compile(r"%([1-9])")
+_LEVELS = 9
+_BULLETS = "2000000001"
+"""The number of a list that no document has."""
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
 _SMALL_ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 _PARENTS = 20
@@ -74,6 +77,16 @@ class Numbering:
             return definition.text.strip() if definition.number_format == "none" else ""
         return _PLACE.sub(lambda place: self._number(levels, counts, int(place[1]) - 1, definition), definition.text)
 
+    def move_bullet(self, paragraph: etree._Element) -> None:
+        """Put a bullet into a list of bullets only: once labels are text, a list has no levels with numbers."""
+        own = paragraph.find(f"{_W}pPr/{_W}numPr")
+        list_id, level = self._place(paragraph)
+        if own is None or list_id not in self._lists:
+            return
+        levels = self._lists[list_id][1]
+        bullets = sum(levels[outer].number_format == "bullet" for outer in range(level) if outer in levels)
+        own[:] = [_with_value("ilvl", str(bullets)), _with_value("numId", _BULLETS)]
+
     def _number(self, levels: dict[int, _Level], counts: dict[int, int], level: int, of: _Level) -> str:
         shown = levels.get(level, _Level())
         number_format = "decimal" if of.is_legal else shown.number_format
@@ -120,6 +133,20 @@ class Numbering:
             self._lists[list_id] = (abstract_id, levels)
             for style, level in styles_of.get(abstract_id, {}).items():
                 self._level_of_style[(list_id, style)] = level
+
+
+def add_bullets(numbering: etree._Element) -> None:
+    """Add the list into which bullets are moved."""
+    abstract = etree.SubElement(numbering, f"{_W}abstractNum", {f"{_W}abstractNumId": _BULLETS})
+    for level in range(_LEVELS):
+        definition = etree.SubElement(abstract, f"{_W}lvl", {f"{_W}ilvl": str(level)})
+        definition.append(_with_value("numFmt", "bullet"))
+    instance = etree.SubElement(numbering, f"{_W}num", {f"{_W}numId": _BULLETS})
+    instance.append(_with_value("abstractNumId", _BULLETS))
+
+
+def _with_value(name: str, value: str) -> etree._Element:
+    return etree.Element(f"{_W}{name}", {f"{_W}val": value})
 
 
 def _levels(parent: etree._Element) -> dict[int, _Level]:

@@ -13,7 +13,7 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.group import GroupShape
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened
+from deployments.ingestion.parsers.archive import opened, transitional
 from deployments.ingestion.parsers.limits import BoundedText, Limits
 from deployments.ingestion.parsers.pages import page_offsets
 from deployments.ingestion.parsers.tables import row, tables
@@ -35,7 +35,7 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
     text = BoundedText(limits.text_characters)
     numbers: list[int] = []
     with opened(data, limits.inflation, "PPTX"):
-        deck = Presentation(io.BytesIO(data))
+        deck = Presentation(io.BytesIO(transitional(data)))
         limits.check_pages(len(deck.slides))
         title = ""
         for number, slide in enumerate(deck.slides, start=1):

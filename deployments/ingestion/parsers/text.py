@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections import Counter
 from contextlib import suppress
 
 from charset_normalizer import from_bytes
@@ -31,6 +32,15 @@ _SPACES = {0xA0: " ", 0x2007: " ", 0x202F: " ", 0x2028: "\n", 0x2029: "\n\n"}
 _ONLY_CP1250 = re.compile(rb"[\x80-\x9f]")
 """Bytes that are š, ž and quotation marks in windows-1250, but control characters in ISO-8859-2. In little else do the
 two differ for Croatian, so guessing by letter frequencies confuses them."""
+_OLD_ENCODINGS = ("cp1250", "iso8859_2", "cp852", "cp1252")
+_ENCODING_SAMPLE = 200_000
+_CROATIAN_LETTER = re.compile(r"(?<=[a-zčćđšž])[čćđšž]|[ČĆĐŠŽčćđšž](?=[a-zčćđšž])|(?<=[A-ZČĆĐŠŽ])[ČĆĐŠŽ]")
+_ASCII_WORD = re.compile(rb"(?<![\w\x80-\xff])[a-z]{1,4}(?![\w\x80-\xff])")
+_CROATIAN_WORDS = frozenset(b"i u na je se za od da su ne o iz po do ili koji kao uz bez".split())
+_WESTERN_WORDS = frozenset(
+    b"the of and to in is der die das und den mit ist von le la les des et est un une en el los las y que es del il di"
+    b" che per con os as um uma com og det er att som och het van een".split()
+)
 _UTF16_SAMPLE = 4096
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
@@ -80,7 +90,7 @@ def first_heading(text: str) -> str:
 
 
 def decode(data: bytes) -> str:
-    """The text in UTF-8 or UTF-16, else in windows-1250 or ISO-8859-2 if the result looks like language.
+    """The text in UTF-8 or UTF-16, else in an encoding from before Unicode if the result looks like language.
 
     UTF-16 needs a byte order mark, or mostly Latin letters. Raises UnsupportedDocument for bytes that are no text.
     """
@@ -90,12 +100,31 @@ def decode(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        if encoding == "utf-8-sig" and from_bytes(data, cp_isolation=["cp1250", "iso8859_2"]).best():
+        if encoding == "utf-8-sig" and from_bytes(data, cp_isolation=[*_OLD_ENCODINGS]).best():
             with suppress(UnicodeDecodeError):
-                return data.decode("cp1250" if _ONLY_CP1250.search(data) else "iso8859_2")
+                return data.decode(_old_encoding(data))
     raise UnsupportedDocument(
-        "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, ISO-8859-2); save it as UTF-8"
+        "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, windows-1252, ISO-8859-2, cp852); "
+        "save it as UTF-8"
     )
+
+
+def _old_encoding(data: bytes) -> str:
+    """Which of the encodings from before Unicode a text is in: the one in which it is most like Croatian.
+
+    windows-1252 has other letters in the places of č, ć and đ, so it is told by the words of the language.
+    """
+    if _count(_CROATIAN_LETTER, data, "cp852") > _count(_CROATIAN_LETTER, data, "cp1250"):
+        return "cp852"
+    words = Counter(_ASCII_WORD.findall(data[:_ENCODING_SAMPLE].lower()))
+    western, croatian = (sum(words[word] for word in known) for known in (_WESTERN_WORDS, _CROATIAN_WORDS))
+    if western > croatian:
+        return "cp1252"
+    return "cp1250" if _ONLY_CP1250.search(data) else "iso8859_2"
+
+
+def _count(pattern: re.Pattern[str], data: bytes, encoding: str) -> int:
+    return len(pattern.findall(data[:_ENCODING_SAMPLE].decode(encoding, "replace")))
 
 
 def decode_declared(data: bytes, declared: str) -> str:

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.parsers.docx import parse_docx
-from tests.support.documents import make_docx
+from deployments.ingestion.parsers.limits import Limits
+from deployments.ingestion.parsers.pptx import parse_pptx
+from deployments.ingestion.parsers.xlsx import parse_xlsx
+from tests.support.documents import make_docx, make_pptx, make_xlsx
 
 
 def test_headings_paragraphs_and_tables() -> None:
@@ -58,3 +62,118 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked() -> None:
 def test_damaged_parts_are_broken_documents(name: str, content: bytes) -> None:
     with pytest.raises(BrokenDocument, match="damaged"):
         parse_docx(_replaced(make_docx(["a"]), name, content), inflation=100)
+
+
+def test_a_cell_merged_over_rows_keeps_the_columns(case: Callable[[str], bytes]) -> None:
+    assert "| Istarska | Pazin | 22 |" in parse_docx(case("table-rowspan.docx"), inflation=100).text
+
+
+def test_automatic_numbers_are_labels_as_word_shows_them(case: Callable[[str], bytes]) -> None:
+    assert parse_docx(case("docx-automatic-numbers.docx"), inflation=100).text == (
+        "Članak 1. Ovaj pravilnik uređuje rad knjižnice.\n\nČlanak 2. Žalba se podnosi u roku od osam dana uz:\n\n"
+        "a) osobnu iskaznicu\n\nb) potvrdu o uplati"
+    )
+
+
+_NAMESPACE = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+
+def numbered(levels: str, paragraphs: list[tuple[int, int, str]], lists: str = "") -> str:
+    """The text of a document with these levels as list 1, and (list, level, text) of its paragraphs."""
+    numbering = (
+        f'<w:numbering {_NAMESPACE}><w:abstractNum w:abstractNumId="7">{levels}</w:abstractNum>'
+        f'<w:num w:numId="1"><w:abstractNumId w:val="7"/></w:num>{lists}</w:numbering>'
+    )
+    body = "".join(
+        f'<w:p><w:pPr><w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{number}"/></w:numPr></w:pPr>'
+        f"<w:r><w:t>{text}</w:t></w:r></w:p>"
+        for number, level, text in paragraphs
+    )
+    data = make_docx(["a"])
+    data = _replaced(data, "word/numbering.xml", numbering.encode())
+    data = _replaced(
+        data, "word/document.xml", f"<w:document {_NAMESPACE}><w:body>{body}</w:body></w:document>".encode()
+    )
+    return parse_docx(data, inflation=100).text
+
+
+def level(number: int, text: str, number_format: str = "decimal", extra: str = "") -> str:
+    return (
+        f'<w:lvl w:ilvl="{number}"><w:start w:val="1"/><w:numFmt w:val="{number_format}"/>{extra}'
+        f'<w:lvlText w:val="{text}"/></w:lvl>'
+    )
+
+
+def test_numbers_of_several_levels_begin_again_under_each_outer_one() -> None:
+    levels = level(0, "%1.") + level(1, "%1.%2.") + level(2, "(%3)", "lowerRoman")
+    text = numbered(levels, [(1, 0, "A"), (1, 1, "B"), (1, 1, "C"), (1, 2, "D"), (1, 0, "E"), (1, 1, "F")])
+    assert text.split("\n\n") == ["1. A", "1.1. B", "1.2. C", "(i) D", "2. E", "2.1. F"]
+
+
+def test_a_list_may_begin_anew_and_bullets_stay_bullets() -> None:
+    anew = (
+        '<w:num w:numId="2"><w:abstractNumId w:val="7"/><w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/>'
+        "</w:lvlOverride></w:num>"
+    )
+    levels = level(0, "Točka %1:", "upperLetter") + level(1, "•", "bullet")
+    text = numbered(levels, [(1, 0, "x"), (1, 0, "y"), (1, 1, "z"), (2, 0, "u"), (2, 0, "v")], anew)
+    assert text.split("\n\n") == ["Točka A: x", "Točka B: y", "- z", "Točka E: u", "Točka F: v"]
+
+
+def test_equations_and_boxes_are_kept(case: Callable[[str], bytes]) -> None:
+    assert parse_docx(case("docx-equations-checkboxes.docx"), inflation=100).text == (
+        "Kamata se računa kao K=G·p.\n\n☒ prihvaćam\n\n☐ odbijam"
+    )
+
+
+@pytest.mark.parametrize(
+    ("equation", "text"),
+    [
+        ("<m:f><m:num><m:r><m:t>a+b</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>", "(a+b)/2"),
+        ("<m:sSup><m:e><m:r><m:t>x</m:t></m:r></m:e><m:sup><m:r><m:t>2</m:t></m:r></m:sup></m:sSup>", "x^2"),
+        ("<m:rad><m:radPr/><m:deg/><m:e><m:r><m:t>y</m:t></m:r></m:e></m:rad>", "√(y)"),
+    ],
+)
+def test_equations_of_several_parts(equation: str, text: str) -> None:
+    body = (
+        f'<w:document {_NAMESPACE} xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"><w:body><w:p>'
+        f"<w:r><w:t>Iznos </w:t></w:r><m:oMath>{equation}</m:oMath></w:p></w:body></w:document>"
+    )
+    data = _replaced(
+        make_docx(["a"]), "word/document.xml", body.replace("<w:t>", '<w:t xml:space="preserve">').encode()
+    )
+    assert parse_docx(data, inflation=100).text == f"Iznos {text}"
+
+
+def test_ruby_text_follows_what_it_reads() -> None:
+    body = (
+        f"<w:document {_NAMESPACE}><w:body><w:p><w:r><w:ruby><w:rt><w:r><w:t>kan</w:t></w:r></w:rt>"
+        "<w:rubyBase><w:r><w:t>漢</w:t></w:r></w:rubyBase></w:ruby></w:r></w:p></w:body></w:document>"
+    )
+    data = _replaced(make_docx(["a"]), "word/document.xml", body.encode())
+    assert parse_docx(data, inflation=100).text == "漢(kan)"
+
+
+def test_headers_and_footers_are_read_once(case: Callable[[str], bytes]) -> None:
+    document = parse_docx(case("docx-header.docx"), inflation=100)
+    assert document.text.startswith("KLASA: 041-01/25-02/11 u zaglavlju\n\nPodnožje ureda breskva\n\n")
+    assert document.text.count("KLASA: 041-01/25-02/11") == 1
+
+
+def strict(data: bytes) -> bytes:
+    """A file in the strict form, as Office saves it as "Strict Open XML"."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            for kind in (b"wordprocessingml", b"spreadsheetml", b"presentationml", b"drawingml", b"officeDocument"):
+                transitional = b"http://schemas.openxmlformats.org/" + kind + b"/2006/"
+                content = content.replace(transitional, b"http://purl.oclc.org/ooxml/" + kind + b"/")
+            new.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_strict_files_are_read(limits: Limits) -> None:
+    assert parse_docx(strict(make_docx(["# Zakon", "Žalba."])), inflation=100).text == "# Zakon\n\nŽalba."
+    assert parse_pptx(strict(make_pptx([("Rok", ["Žalba"])])), limits).text == "## Rok\n\nŽalba"
+    assert parse_xlsx(strict(make_xlsx({"Rok": [["a", "b"], [1, 2]]})), limits).text.endswith("| 1 | 2 |")

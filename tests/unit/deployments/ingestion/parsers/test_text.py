@@ -14,7 +14,9 @@ CROATIAN = (
 NOISE = bytes(random.Random(3).choices(range(1, 256), k=2048))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1250", "iso8859_2"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1250", "iso8859_2", "cp852"]
+)
 def test_croatian_survives_every_supported_encoding(encoding: str) -> None:
     assert decode(CROATIAN.encode(encoding)) == CROATIAN
 
@@ -81,3 +83,21 @@ def test_files_within_the_text_are_left_out(media: str) -> None:
     assert clean(f"prije ![slika tvornice]({uri}) poslije") == "prije slika tvornice poslije"
     assert clean(f"prije <{uri}> poslije") == "prije <> poslije"
     assert clean("adresa data:image/png;base64,AAAA i dalje") == "adresa data:image/png;base64,AAAA i dalje"
+
+
+WESTERN = {
+    "fr": "La crème fraîche est à la carte et le garçon a préféré un café très sucré là où il est.",
+    "de": "Die Straße ist für die Fußgänger gesperrt, und der Künstler hört mit großer Freude die schönen Lieder.",
+    "es": "El niño comió una piña y la señora bebió café en la mañana; el año que viene es su cumpleaños.",
+}
+
+
+@pytest.mark.parametrize("language", WESTERN)
+def test_western_languages_are_told_from_croatian(language: str) -> None:
+    assert decode(WESTERN[language].encode("cp1252")) == WESTERN[language]
+
+
+@pytest.mark.parametrize("encoding", ["cp1250", "cp852"])
+def test_a_short_text_in_an_old_encoding(encoding: str) -> None:
+    text = "Cjenik\r\nČistač,žica i šećer\r\nĐurđevac,više kuća\r\n"
+    assert decode(text.encode(encoding)) == text
