@@ -23,8 +23,8 @@ from deployments.ingestion.parsers.xlsx_formats import CROATIAN_FORMAT, shown
 _ROWS = 1_048_576
 _UNCACHED = re.compile(rb"</f>\s*(?:<v>\s*</v>|<v\s*/>)?\s*</c>")
 """The end of a formula's cell that has no last value, as libraries write them."""
-_EMPTY_CELL = re.compile(rb"<c(?:\s[^>]*)?(?:/>|></c>)")
-_EMPTY_ROW = re.compile(rb"<row(?:\s[^>]*)?(?:/>|>\s*</row>)")
+_EMPTY_CELL = re.compile(rb"<c(?=[^>]*\sr=)\s[^>]*(?:/>|></c>)")
+_EMPTY_ROW = re.compile(rb"<row(?=[^>]*\sr=)\s[^>]*(?:/>|>\s*</row>)")
 _CROATIAN_LETTERS = re.compile(b"|".join(letter.encode() for letter in "čćđšžČĆĐŠŽ"))
 _TEXTS = re.compile(r"xl/(?:worksheets/[^/]+|sharedStrings)\.xml")
 
