@@ -59,7 +59,11 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
                 from deployments.ingestion.parsers.html import parse_html
 
                 document = parse_html(data)
-            case "markdown" | "text":
+            case "markdown":
+                from deployments.ingestion.parsers.markdown import parse_markdown
+
+                document = parse_markdown(data)
+            case "text":
                 from deployments.ingestion.parsers.text import parse_text
 
                 document = parse_text(data)
