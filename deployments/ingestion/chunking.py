@@ -19,7 +19,7 @@ _ROW = re.compile(r" {0,3}\|.*")
 _HEADER_RULE = re.compile(r" {0,3}\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
 _ARTICLE_CHARACTERS = 12_000
 """Longest section that counts as one article, whose chunks are about one thing."""
-_CHARACTERS_PER_TOKEN = 8
+_CHARACTERS_PER_TOKEN = 10
 """More than text in any language has. Prose has three to five."""
 _CHUNK_CHARACTERS = 16_000
 """Longest chunk, which is at most 64,000 bytes: the index stores at most 65,535 of one text."""
@@ -36,7 +36,7 @@ def split_into_chunks(
     - No chunk has only headings if they fit into one with some of their text.
     - Within a section chunks end where the text's structure does, and share up to `overlap` tokens.
     - A table (rows that begin with `|`) that fits into a chunk with the heading right above it is never cut.
-    - No chunk has over eight characters for each token: a tokenizer may count a word of any length as one.
+    - No chunk has over ten characters for each token: a tokenizer may count a word of any length as one.
     - A larger table is cut between its rows, and each part gets the table's header. A header of more than half a
       chunk is not repeated.
 
