@@ -175,7 +175,7 @@ def _styles(styles: etree._Element) -> dict[str, _Style]:
 def _default_style(styles: etree._Element) -> str:
     for style in styles.iterfind(f"{_W}style"):
         if style.get(f"{_W}type") == "paragraph" and style.get(f"{_W}default") in ("1", "true", "on"):
-            return style.get(f"{_W}styleId", "")
+            return str(style.get(f"{_W}styleId", ""))
     return ""
 
 
@@ -190,7 +190,7 @@ def _numbering_of(properties: etree._Element | None) -> tuple[str | None, int | 
 
 def _value(parent: etree._Element, name: str, default: str) -> str:
     child = parent.find(f"{_W}{name}")
-    return default if child is None else child.get(f"{_W}val", default)
+    return default if child is None else str(child.get(f"{_W}val", default))
 
 
 def _written(number: int, number_format: str) -> str:

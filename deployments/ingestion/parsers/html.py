@@ -6,7 +6,7 @@ import re
 import warnings
 
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
-from bs4.element import Comment, Tag
+from bs4.element import Comment, NavigableString, Tag
 from markdownify import ATX, MarkdownConverter
 
 from deployments.ingestion.base import ParsedDocument
@@ -59,7 +59,7 @@ def to_markdown(root: Tag | BeautifulSoup) -> str:
     make_plain(root)
     for box in root.select("input[type=checkbox], input[type=radio]"):
         following = box.next_sibling
-        gap = "" if isinstance(following, str) and following[:1].isspace() else " "
+        gap = "" if isinstance(following, NavigableString) and following[:1].isspace() else " "
         box.replace_with(("☒" if box.has_attr("checked") else "☐") + gap)
     for reading in root.find_all("rt"):
         if reading.find_next_sibling("rp") is None:  # else the page has its own brackets for it

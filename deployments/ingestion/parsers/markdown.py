@@ -23,8 +23,8 @@ def parse_markdown(data: bytes) -> ParsedDocument:
     fields = _fields(block[1]) if block else None
     if block is None or fields is None:
         return ParsedDocument(title="", text=prose(text))
-    names = {str(name).casefold(): value for name, value in fields.items()}
-    title = next((names[key] for key in _TITLE_KEYS if isinstance(names.get(key), str)), "")
+    texts = {str(name).casefold(): value for name, value in fields.items() if isinstance(value, str)}
+    title = next((texts[key] for key in _TITLE_KEYS if key in texts), "")
     return ParsedDocument(title=clean(" ".join(title.split())), text=prose(text[block.end() :]))
 
 
