@@ -122,11 +122,15 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A passage with its vectors: `dense` of shape (dimension,) and unit length, and `lexical`."""
+    """A passage with its vectors: `dense` of shape (dimension,) and unit length, and `lexical`.
+
+    `tokens`: its token vectors as `late_interaction.pack` gives them, empty without.
+    """
 
     passage: Passage
     dense: Vector
     lexical: SparseVector
+    tokens: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +188,17 @@ class EmbedderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The texts' vectors in order, shape (texts, dimension), of unit length, by the embedder with `fingerprint`."""
+    """The texts' vectors in order, shape (texts, dimension), of unit length, by the embedder with `fingerprint`.
+
+    Token vectors are there only where they were asked for and the model has them. `question_tokens`: those of all
+    questions, shape (tokens, dimension). `passage_tokens`: each passage's, as `late_interaction.pack` gives them.
+    """
 
     vectors: Matrix
     fingerprint: str
     languages: tuple[str, ...] = ()
+    question_tokens: Matrix | None = None
+    passage_tokens: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

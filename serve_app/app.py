@@ -61,7 +61,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
     generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
-        EmbeddingHandle(embedding),
+        EmbeddingHandle(embedding, args.retrieval.uses_token_vectors),
         RetrievalHandle(retrieval),
         queue,
         BulkJobs(queue),

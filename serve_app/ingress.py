@@ -147,7 +147,8 @@ def _pipeline(
     reranking: RerankingConfig,
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
-    embedder = EmbeddingHandle(stages["embedding"])
+    # A question's token vectors cost nothing, and an index without any leaves them alone.
+    embedder = EmbeddingHandle(stages["embedding"], with_tokens=True)
     return Pipeline(
         embedder=embedder,
         lexical=LexicalStatistics(database),

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from deployments.embedding.config import EmbeddingConfig
 from deployments.inference.windows import Window
 from deployments.types import EmbedderInfo, Matrix, TextKind
+
+
+class TokenVectors(NamedTuple):
+    """The result of a pass: the windows' unit vectors, shape (windows, dimension), and of each window the unit vectors
+    of its text's tokens, shape (tokens, dimension)."""
+
+    vectors: Matrix
+    tokens: Sequence[Matrix]
 
 
 class Embedder(Protocol):
@@ -27,6 +35,10 @@ class Embedder(Protocol):
 
     def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
         """The windows' unit vectors by one forward pass, shape (windows, dimension)."""
+        ...
+
+    def forward_tokens(self, windows: Sequence[Window], kind: TextKind) -> TokenVectors | None:
+        """The same with token vectors; None, without a pass, if the model's vectors are no average of these."""
         ...
 
 

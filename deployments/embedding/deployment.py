@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from deployments.inference.batching import Batcher
 from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
+from deployments.late_interaction import MAX_QUESTION_TOKENS, pack
 from deployments.startup import gc_paused
 from deployments.types import (
     EmbedderIdentity,
@@ -33,6 +35,24 @@ from deployments.types import (
 
 PASSAGE_NICENESS = 10
 """What passages' threads add to the process's niceness. On Linux' scale 19 is the lowest priority."""
+
+
+class _Input(NamedTuple):
+    """A window, and whether its token vectors are asked for. `tokens` counts as the window does."""
+
+    window: Window
+    with_tokens: bool
+
+    @property
+    def tokens(self) -> int:
+        return self.window.tokens
+
+
+class _Encoded(NamedTuple):
+    """A window's unit vector, and its token vectors: a question's as a matrix, a passage's packed, None without."""
+
+    vector: Vector
+    tokens: Any = None
 
 
 class Embedding:
@@ -57,22 +77,30 @@ class Embedding:
             # Not among questions, which must not wait for these, nor among passages, which may keep an answer waiting.
             self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """The texts' unit vectors, shape (texts, dimension), in order.
+    async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
+        """The texts' unit vectors, shape (texts, dimension), in order; `with_tokens` also token vectors.
 
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
         """
-        vectors = await self._vectors(self._batches[kind], texts)
+        encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens)
         info = self._embedder.info
-        return Embeddings(vectors, info.fingerprint, info.languages)
+        of_question, of_passages = (encoded.tokens, ()) if kind == "query" else ((), encoded.tokens)
+        return Embeddings(
+            encoded.vectors,
+            info.fingerprint,
+            info.languages,
+            question_tokens=np.concatenate(of_question)[:MAX_QUESTION_TOKENS] if of_question else None,
+            passage_tokens=of_passages,
+        )
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
         """How near each sentence is to the question. Raises what `embed` raises."""
-        question_vector, sentence_vectors = await asyncio.gather(
-            self._vectors(self._batches["query"], [question]), self._vectors(self._sentences, sentences)
+        of_question, of_sentences = await asyncio.gather(
+            self._encoded(self._batches["query"], [question]), self._encoded(self._sentences, sentences)
         )
-        return Similarities(tuple((sentence_vectors @ question_vector[0]).tolist()), self._embedder.info.model)
+        cosines = of_sentences.vectors @ of_question.vectors[0]
+        return Similarities(tuple(cosines.tolist()), self._embedder.info.model)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         """Tokens that the model reads for each text, special ones and a prompt's included.
@@ -106,10 +134,12 @@ class Embedding:
     def _failed(self) -> bool:
         return any(batches.last_pass_failed for batches in self._batches.values())
 
-    async def _vectors(self, batches: _KindBatcher, texts: Sequence[str]) -> Matrix:
+    async def _encoded(
+        self, batches: _KindBatcher, texts: Sequence[str], *, with_tokens: bool = False
+    ) -> _EncodedTexts:
         self._check(texts)
         try:
-            return await batches.vectors(texts)
+            return await batches.encoded(texts, with_tokens)
         except RagError:
             raise
         except Exception as error:
@@ -121,6 +151,16 @@ class Embedding:
                 f"texts: {len(texts):,} given, at most {self._config.max_texts:,} in one call; split them"
             )
         check_texts("texts", texts, self._config.max_text_characters)
+
+
+class _EncodedTexts(NamedTuple):
+    """The texts' unit vectors, shape (texts, dimension), and their token vectors.
+
+    These are a matrix of each window of a question, and bytes of each passage; a passage of several windows has none.
+    """
+
+    vectors: Matrix
+    tokens: tuple[Any, ...]
 
 
 class _KindBatcher:
@@ -136,11 +176,12 @@ class _KindBatcher:
         initializer: Callable[[], None] | None = None,
     ) -> None:
         self._split = partial(embedder.split, kind=kind)
-        self._forward = partial(embedder.forward, kind=kind)
+        self._embedder = embedder
+        self._kind = kind
         self._dimension = embedder.info.dimension
         self._split_thread = ThreadPoolExecutor(1, thread_name_prefix=f"split {kind}", initializer=initializer)
         self._pass_threads = ThreadPoolExecutor(workers, thread_name_prefix=kind, initializer=initializer)
-        self._batcher = Batcher[Window, Vector](
+        self._batcher = Batcher[_Input, _Encoded](
             "embedding",
             self._forward,
             self._pass_threads,
@@ -156,17 +197,34 @@ class _KindBatcher:
     def warm_up(self) -> None:
         """Run one pass on a thread for passes. The first pass of a process takes far longer than later ones."""
         (windows,) = self._split(["warm up"])
-        self._pass_threads.submit(self._forward, windows).result()
+        self._pass_threads.submit(self._forward, [_Input(window, False) for window in windows]).result()
 
-    async def vectors(self, texts: Sequence[str]) -> Matrix:
-        """The texts' unit vectors, shape (texts, dimension)."""
+    async def encoded(self, texts: Sequence[str], with_tokens: bool) -> _EncodedTexts:
         loop = asyncio.get_running_loop()
         windows_per_text = await loop.run_in_executor(self._split_thread, self._split, texts)
-        window_vectors = await self._batcher.results([window for windows in windows_per_text for window in windows])
-        vectors: Matrix = np.array(window_vectors, dtype=np.float32).reshape(-1, self._dimension)
-        if len(vectors) == len(texts):
-            return vectors
-        return await loop.run_in_executor(self._split_thread, mean, windows_per_text, vectors)
+        inputs = [_Input(window, with_tokens) for windows in windows_per_text for window in windows]
+        encoded = await self._batcher.results(inputs)
+        vectors: Matrix = np.array([window.vector for window in encoded], dtype=np.float32).reshape(-1, self._dimension)
+        tokens = tuple(window.tokens for window in encoded if window.tokens is not None)
+        if len(vectors) != len(texts):
+            vectors = await loop.run_in_executor(self._split_thread, mean, windows_per_text, vectors)
+            if self._kind == "passage" and tokens:
+                of_window = iter(tokens)
+                of_texts = [[next(of_window) for _ in windows] for windows in windows_per_text]
+                tokens = tuple(packed[0] if len(packed) == 1 else b"" for packed in of_texts)
+        return _EncodedTexts(vectors, tokens)
+
+    def _forward(self, inputs: Sequence[_Input]) -> list[_Encoded]:
+        """One pass. Blocks."""
+        windows = [each.window for each in inputs]
+        asked = any(each.with_tokens for each in inputs)
+        found = self._embedder.forward_tokens(windows, self._kind) if asked else None
+        if found is None:
+            return [_Encoded(vector) for vector in self._embedder.forward(windows, self._kind)]
+        return [
+            _Encoded(vector, (tokens if self._kind == "query" else pack(tokens)) if each.with_tokens else None)
+            for each, vector, tokens in zip(inputs, found.vectors, found.tokens, strict=True)
+        ]
 
 
 def _lower_priority() -> None:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from deployments.embedding.base import TokenVectors
 from deployments.embedding.config import EmbeddingConfig
 from deployments.inference.windows import Window
 from deployments.types import EmbedderInfo, Matrix, TextKind
@@ -58,3 +59,7 @@ class FakeEmbedder:
                 vector[0] = 1  # no words, or words that cancel out
             vector /= np.linalg.norm(vector)
         return vectors
+
+    def forward_tokens(self, windows: Sequence[Window], kind: TextKind) -> TokenVectors:
+        tokens = [self.forward([Window(word, 1) for word in _WORD.findall(window.text)], kind) for window in windows]
+        return TokenVectors(self.forward(windows, kind), tokens)

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
+from deployments.embedding.base import TokenVectors
 from deployments.embedding.compiled import CompiledTransformer, Encode
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
@@ -73,6 +75,7 @@ class SentenceTransformerEmbedder:
                     f"{config.model!r} reads; shorten it"
                 )
         dimension = int(self._model.get_embedding_dimension())
+        self._averages_tokens = _averages_tokens(self._model)
         self.info = EmbedderInfo(
             model=display_name(config.model),
             fingerprint=fingerprint(folder, self._prompts, max_tokens, dimension, "unit length"),
@@ -90,15 +93,43 @@ class SentenceTransformerEmbedder:
         return split_into_windows(self._tokenizer, texts, self._capacity, self._prompts[kind])
 
     def forward(self, windows: Sequence[Window], kind: TextKind) -> Matrix:
+        return _unit(self._outputs(windows, kind)["sentence_embedding"])
+
+    def forward_tokens(self, windows: Sequence[Window], kind: TextKind) -> TokenVectors | None:
+        if not self._averages_tokens:
+            return None
+        outputs = self._outputs(windows, kind)
+        tokens = _unit(outputs["token_embeddings"])
+        of_text = self._tokens_of_text(windows, kind)
+        found = [vectors[positions] for vectors, positions in zip(tokens, of_text, strict=True)]
+        return TokenVectors(_unit(outputs["sentence_embedding"]), found)
+
+    def _tokens_of_text(self, windows: Sequence[Window], kind: TextKind) -> list[list[int]]:
+        """The positions of each window's own tokens: neither special ones nor the prompt's.
+
+        The blank at the prompt's end may be a part of the text's first token.
+        """
+        prompt = self._prompts[kind]
+        encodings = self._tokenizer.encode_batch([prompt + window.text for window in windows])
+        return [
+            [
+                position
+                for position, (special, (start, end)) in enumerate(
+                    zip(encoding.special_tokens_mask, encoding.offsets, strict=True)
+                )
+                if not special and end > max(start, len(prompt)) and position < self._max_tokens
+            ]
+            for encoding in encodings
+        ]
+
+    def _outputs(self, windows: Sequence[Window], kind: TextKind) -> dict[str, Any]:
         # Not the library's `encode`: that serves one caller at a time.
         use_threads(self._threads[kind])
         with self._tokenizing:
             texts = [window.text for window in windows]
             features = self._padded(self._model.preprocess(texts, prompt=self._prompts[kind]))
         with torch.inference_mode():
-            vectors = self._run(features, kind)["sentence_embedding"]
-            encoded: Matrix = torch.nn.functional.normalize(vectors, dim=-1).float().cpu().numpy()
-        return encoded
+            return self._run(features, kind)
 
     def _run(self, features: dict[str, Any], kind: TextKind) -> dict[str, Any]:
         if kind not in self._compiled:
@@ -144,6 +175,26 @@ class SentenceTransformerEmbedder:
         if configured is not None:
             return configured
         return next((prompt for name in _PROMPT_NAMES[kind] if (prompt := self._model.prompts.get(name))), "")
+
+
+def _averages_tokens(model: SentenceTransformer) -> bool:
+    """Whether a text's vector is the mean of its tokens' vectors, which can then be compared one by one. Its padding
+    must be on the right, as that of encoders is."""
+    pooling = [module for module in model if isinstance(module, Pooling)]
+    others = [module for module in list(model)[1:] if not isinstance(module, Pooling | Normalize)]
+    return (
+        not others
+        and [module.pooling_mode for module in pooling] == ["mean"]
+        and model.tokenizer.padding_side == "right"
+        and model.get_embedding_dimension() % 4 == 0
+    )
+
+
+def _unit(vectors: torch.Tensor) -> Matrix:
+    """Vectors of unit length, in float32."""
+    with torch.inference_mode():
+        unit: Matrix = torch.nn.functional.normalize(vectors, dim=-1).float().cpu().numpy()
+    return unit
 
 
 def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:

@@ -102,9 +102,10 @@ def index_entries(
     """The texts' index entries, in order. Raises StageUnavailable if the vectors are not of embedder `fingerprint`."""
     if embeddings.fingerprint != fingerprint:
         raise StageUnavailable("the embedding model changed while the document was embedded")
+    tokens = embeddings.passage_tokens or (b"",) * len(texts)
     return [
-        IndexEntry(embeddable.passage, dense, sparse)
-        for embeddable, dense, sparse in zip(texts, embeddings.vectors, lexical, strict=True)
+        IndexEntry(embeddable.passage, dense, sparse, packed)
+        for embeddable, dense, sparse, packed in zip(texts, embeddings.vectors, lexical, tokens, strict=True)
     ]
 
 

@@ -40,6 +40,17 @@ class RetrievalConfig(Config):
     )
     dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
 
+    late_weight: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="embedded index: share of late interaction in the score of the best candidates; 0: off, and new "
+        "passages keep no token vectors, which take about 24 KB each",
+    )
+    late_candidates: int = Field(
+        20, ge=1, le=200, description="embedded index: candidates whose tokens are compared with the question's"
+    )
+
     @model_validator(mode="after")
     def _databases_need_a_server(self) -> Self:
         if self.own_databases and (self.embedded or self.backend == "fake"):
@@ -50,6 +61,10 @@ class RetrievalConfig(Config):
     def embedded(self) -> bool:
         """True for a folder, which one process owns."""
         return self.backend == "milvus" and "://" not in self.uri
+
+    @property
+    def uses_token_vectors(self) -> bool:
+        return self.embedded and self.late_weight > 0
 
     def resolved(self, folder: Path) -> RetrievalConfig:
         """The same with a folder's path made absolute, relative ones lying in `folder`."""

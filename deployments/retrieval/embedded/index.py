@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.late_interaction import max_sim, refine
 from deployments.retrieval.coalescing import Coalescing
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.folder import IndexFolder
@@ -206,7 +207,11 @@ class EmbeddedIndex:
         passages = self._store.passages(sorted(numbers))
         if len(passages) < len(numbers):
             return None
-        return [self._fused(request, hits, passages) for request, hits in zip(requests, found, strict=True)]
+        number_of = {passage.id: number for number, passage in passages.items()}
+        return [
+            self._refined(request, self._fused(request, hits, passages), number_of)
+            for request, hits in zip(requests, found, strict=True)
+        ]
 
     def _fused(self, request: RetrievalRequest, hits: Hits, passages: Mapping[int, Passage]) -> list[Candidate]:
         def candidates(half: Sequence[Hit]) -> list[Candidate]:
@@ -219,6 +224,22 @@ class EmbeddedIndex:
             dense_weight_other=self._config.dense_weight_other,
         )
         return fuse(candidates(hits.dense), candidates(hits.lexical), dense_weight=share)
+
+    def _refined(
+        self, request: RetrievalRequest, candidates: list[Candidate], number_of: Mapping[str, int]
+    ) -> list[Candidate]:
+        """The candidates by late interaction too, if the question and each of the best have token vectors.
+
+        `number_of`: passage id → number.
+        """
+        question = request.dense.question_tokens
+        if not self._config.late_weight or question is None or not len(request.dense.vectors):
+            return candidates
+        numbers = [number_of[candidate.passage.id] for candidate in candidates[: self._config.late_candidates]]
+        packed = self._store.tokens(numbers)
+        if len(packed) < len(numbers):
+            return candidates
+        return refine(candidates, max_sim(question, [packed[number] for number in numbers]), self._config.late_weight)
 
     def _view(self, key: SegmentKey, keys: Set[str]) -> View | None:
         """A segment as it is now, with columns for these metadata keys. None for one without passages."""

@@ -18,8 +18,10 @@ from deployments.errors import StageUnavailable
 from deployments.retrieval.embedded.segment import FIELDS, Rows
 from deployments.types import DocumentVersion, IndexEntry, Passage
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the file's tables. A file with another one is not opened."""
+_WITHOUT_TOKENS = 1
+"""A layout whose passages had no token vectors. They are found without."""
 _APPLICATION_ID = 0x52414749
 _BUSY_S = 10.0
 _VARIABLES = 500
@@ -44,6 +46,10 @@ CREATE TABLE vectors (
     number INTEGER PRIMARY KEY REFERENCES passages, dense BLOB NOT NULL, terms BLOB NOT NULL, weights BLOB NOT NULL
 );
 """
+_TOKENS_TABLE = """
+CREATE TABLE token_vectors (number INTEGER PRIMARY KEY REFERENCES passages, packed BLOB NOT NULL);
+"""
+"""Apart from the other vectors: it is ten times as large, and is read for few passages at once."""
 _COLUMNS = (*("tenant_id", "id", "document_id", "version", "position"), *("owner", "collection", "language"))
 """The fields of a passage that have a column. All others are in `rest`, but for `metadata`."""
 _REST = tuple(field.name for field in fields(Passage) if field.name not in (*_COLUMNS, "metadata"))
@@ -90,8 +96,10 @@ class PassageStore:
         if layout == 0 and not database.execute("SELECT 1 FROM sqlite_schema").fetchone():
             database.executescript(
                 f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA application_id = {_APPLICATION_ID};"
-                f"BEGIN; {_TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"
+                f"BEGIN; {_TABLES} {_TOKENS_TABLE} PRAGMA user_version = {LAYOUT}; COMMIT;"
             )
+        elif layout == _WITHOUT_TOKENS:
+            database.executescript(f"BEGIN; {_TOKENS_TABLE} PRAGMA user_version = {LAYOUT}; COMMIT;")
         elif layout != LAYOUT:
             raise StageUnavailable(
                 f"the index {self._path} has layout {layout} and this release reads layout {LAYOUT}: start the release "
@@ -151,6 +159,10 @@ class PassageStore:
             "INSERT INTO vectors (number, dense, terms, weights) VALUES (?, ?, ?, ?)",
             ((number, *_blobs(entry)) for number, entry in enumerate(entries, first)),
         )
+        database.executemany(
+            "INSERT INTO token_vectors (number, packed) VALUES (?, ?)",
+            ((number, entry.tokens) for number, entry in enumerate(entries, first) if entry.tokens),
+        )
         return np.arange(first, first + len(entries), dtype=np.int64)
 
     def remove_ids(self, embedder: Embedder, tenant_id: str, ids: Sequence[str]) -> Removed:
@@ -190,6 +202,7 @@ class PassageStore:
     def _remove(self, found: Sequence[tuple[int, int, str]]) -> Removed:
         database = self._connection()
         numbers = [(number,) for number, _, _ in found]
+        database.executemany("DELETE FROM token_vectors WHERE number = ?", numbers)
         database.executemany("DELETE FROM vectors WHERE number = ?", numbers)
         database.executemany("DELETE FROM passages WHERE number = ?", numbers)
         by_segment: dict[tuple[int, str], list[int]] = {}
@@ -228,6 +241,18 @@ class PassageStore:
                 found[row[0]] = _passage(row)
         return found
 
+    def tokens(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """The packed token vectors of the passages with these numbers, of those that have any."""
+        found: dict[int, bytes] = {}
+        for start in range(0, len(numbers), _VARIABLES):
+            some = numbers[start : start + _VARIABLES]
+            found.update(
+                self._connection().execute(
+                    f"SELECT number, packed FROM token_vectors WHERE number IN ({', '.join('?' * len(some))})", some
+                )
+            )
+        return found
+
     def count(self, embedder: Embedder, tenant_id: str) -> int:
         """How many passages a segment has."""
         counting = "SELECT count(*) FROM passages WHERE embedder = ? AND tenant_id = ?"
@@ -251,17 +276,18 @@ class PassageStore:
         """The same with their vectors, by embedder."""
         by_number = {embedder.number: embedder for embedder in self.embedders()}
         rows = self._connection().execute(
-            f"SELECT {_PASSAGE}, embedder, dense, terms, weights FROM passages JOIN vectors USING (number) "
+            f"SELECT {_PASSAGE}, embedder, dense, terms, weights, coalesce(packed, x'') "
+            "FROM passages JOIN vectors USING (number) LEFT JOIN token_vectors USING (number) "
             "WHERE tenant_id = ? AND document_id = ? AND version = ? AND position > ? AND position <= ? "
             f"AND {_OF_GENERATION}",
             (tenant_id, document_id, version, after, after + limit, generation, generation),
         )
         found: dict[Embedder, list[IndexEntry]] = {}
-        for *passage, embedder, dense, terms, weights in rows:
+        for *passage, embedder, dense, terms, weights, packed in rows:
             lexical = dict(
                 zip(np.frombuffer(terms, "<u4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
             )
-            entry = IndexEntry(_passage(passage), np.frombuffer(dense, "<f4"), lexical)
+            entry = IndexEntry(_passage(passage), np.frombuffer(dense, "<f4"), lexical, packed)
             found.setdefault(by_number[embedder], []).append(entry)
         return found
 

@@ -12,9 +12,10 @@ import pytest
 from deployments.embedding import deployment
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.deployment import Embedding
-from deployments.embedding.fake import FakeEmbedder
+from deployments.embedding.fake import DIMENSION, FakeEmbedder
 from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.inference.windows import Window
+from deployments.late_interaction import max_sim
 from deployments.types import Matrix, StageStatus, TextKind
 from tests.support.models import embed
 
@@ -81,6 +82,18 @@ async def test_vectors_come_in_the_order_of_the_texts_whatever_the_slices(
     found = await embedding.embed(texts, "passage")
     assert np.array_equal(found.vectors, embed(FakeEmbedder(config), texts))
     assert [len(call) for call in watched.calls] == [2, 2, 1]
+
+
+async def test_token_vectors_come_where_they_are_asked_for(embedding: Embedding) -> None:
+    passages = await embedding.embed(["one two three", "four"], "passage", with_tokens=True)
+    assert [len(packed) for packed in passages.passage_tokens] == [3 * DIMENSION // 4, DIMENSION // 4]
+    assert passages.question_tokens is None
+    question = await embedding.embed(["one two"], "query", with_tokens=True)
+    assert question.question_tokens is not None
+    assert question.question_tokens.shape == (2, DIMENSION)
+    assert max_sim(question.question_tokens, passages.passage_tokens)[0] > 0.5
+    without = await embedding.embed(["one two"], "query")
+    assert (without.question_tokens, without.passage_tokens) == (None, ())
 
 
 async def test_a_pass_has_no_more_tokens_than_configured(watched: Watched) -> None:

@@ -17,6 +17,7 @@ from deployments.embedding.sentence_transformer import dtype
 from deployments.errors import StageUnavailable
 from deployments.inference import windows
 from deployments.inference.bundled import E5, MINILM
+from deployments.inference.windows import Window
 from tests.support.models import embed
 
 LONG = "The register of data subjects is kept by the controller for ten years. " * 40
@@ -30,6 +31,19 @@ def test_vectors_are_unit_float32_in_the_order_of_the_texts(minilm: Embedder) ->
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     for at, text in enumerate(texts):
         assert found[at] == pytest.approx(embed(minilm, [text], "passage")[0], abs=1e-5)
+
+
+def test_a_texts_vector_is_the_mean_of_its_tokens(minilm: Embedder, e5: Embedder) -> None:
+    texts = ["a cat sits on the mat", "tax law"]
+    for embedder in (minilm, e5):
+        found = embedder.forward_tokens([Window(text, 1) for text in texts], "passage")
+        assert found is not None
+        assert found.vectors == pytest.approx(embed(embedder, texts, "passage"), abs=1e-5)
+        for text, vector, tokens in zip(texts, found.vectors, found.tokens, strict=True):
+            assert len(text.split()) <= len(tokens) <= len(text.split()) + 2
+            assert np.linalg.norm(tokens, axis=1) == pytest.approx(1, abs=1e-5)
+            mean = tokens.mean(axis=0)
+            assert mean @ vector / np.linalg.norm(mean) > 0.8  # special tokens and the prompt's are in the vector too
 
 
 def test_meaning_is_near(minilm: Embedder) -> None:

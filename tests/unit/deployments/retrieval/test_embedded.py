@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 
 from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.filters import parse
+from deployments.late_interaction import pack
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded import arrays, segment
@@ -220,6 +221,66 @@ async def test_a_file_of_another_layout_is_refused(folder: Path, config: Retriev
     with pytest.raises(StageUnavailable, match="layout 99"):
         await index.open()
     index.close()
+
+
+async def test_a_file_from_before_token_vectors_is_read_on(
+    folder: Path,
+    config: RetrievalConfig,
+    opened: Opened,
+    entry: Entry,
+    request_for: Request,
+    generation: IndexGeneration,
+) -> None:
+    index = await opened(config)
+    await index.upsert(generation, [entry("old")])
+    index.close()
+    with sqlite3.connect(folder / "passages.db") as database:
+        database.executescript("DROP TABLE token_vectors; PRAGMA user_version = 1;")
+    database.close()
+    index = await opened(config)
+    await index.upsert(generation, [with_tokens(entry("new"), [1, 0, 0, 0])])
+    question = asking(request_for(), [1, 0, 0, 0])
+    assert {found.passage.id for found in await index.search(question)} == {"old", "new"}
+
+
+async def test_token_vectors_decide_between_near_passages(
+    config: RetrievalConfig, opened: Opened, entry: Entry, request_for: Request, generation: IndexGeneration
+) -> None:
+    index = await opened(config)
+    first, second = entry("first", (1, 0.1, 0, 0)), entry("second", (1, 0.2, 0, 0))
+    await index.upsert(generation, [with_tokens(first, [1, 1, 1, 1]), with_tokens(second, [1, -1, 1, -1])])
+    assert await ranked(index, request_for()) == ["first", "second"]
+    question = asking(request_for(), [1, -1, 1, -1])
+    assert await ranked(index, question) == ["second", "first"]
+    index.close()
+    assert await ranked(await opened(config.model_copy(update={"late_weight": 0.0})), question) == ["first", "second"]
+
+
+async def test_token_vectors_are_copied_and_removed_with_their_passages(
+    folder: Path, config: RetrievalConfig, opened: Opened, entry: Entry, generation: IndexGeneration
+) -> None:
+    index = await opened(config)
+    await index.upsert(generation, [with_tokens(entry("a"), [1, 0, 0, 0])])
+    assert await index.copy("t", VersionCopy("doc-a", "v1", "v2", {}, ()), limit=5) == 1
+    with sqlite3.connect(folder / "passages.db") as database:
+        kept = database.execute("SELECT packed FROM token_vectors").fetchall()
+        assert len(kept) == 2
+        assert kept[0] == kept[1]
+        await index.delete("t", "doc-a")
+        assert not database.execute("SELECT packed FROM token_vectors").fetchall()
+    database.close()
+
+
+def with_tokens(entry: IndexEntry, *tokens: Sequence[float]) -> IndexEntry:
+    return replace(entry, tokens=pack(np.array(tokens, np.float32)))
+
+
+def asking(request: RetrievalRequest, *tokens: Sequence[float]) -> RetrievalRequest:
+    return replace(request, dense=replace(request.dense, question_tokens=np.array(tokens, np.float32)))
+
+
+async def ranked(index: Index, request: RetrievalRequest) -> list[str]:
+    return [found.passage.id for found in await index.search(request)]
 
 
 @pytest.fixture
