@@ -47,11 +47,12 @@ _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _SOFT_BREAK = re.compile(r"\xad[ \t]*\n[ \t]*(?=\S)")
 _LINE_END_HYPHEN = re.compile(r"(?<=[^\W\d_])([^\W\d_])-\n[ \t]*(?!(?:i|ili|te|a|and|or)\b)([^\W\d_]+)")
 """A hyphen at a line's end, unless a word follows that often comes after one: "drvo- i metaloprerada"."""
-_DATA_PICTURE = re.compile(r"!\[([^\]\n]*)\]\(\s*data:[^)\s]*(?:\s+\"[^\"\n]*\")?\s*\)")
+_DATA_PICTURE = re.compile(r"!\[([^\]\n]{0,100})\]\(\s*data:[^)\s]*(?:\s+\"[^\"\n]*\")?\s*\)")
 _DATA_URI = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,[\w+/=%.~-]{32,}")
 """A file written out within the text. A short one may be an example in a text about such addresses."""
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _WORD_CHARACTERS = 40
+_COMPOUND = re.compile(r"[^\W\d_]+-[^\W\d_]+")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _GAP = re.compile(r"\n{3,}")
 
@@ -71,12 +72,14 @@ def _joined_words(text: str) -> str:
     A compound keeps its hyphen: where the text has it within a line too, or a capital letter follows.
     """
 
+    compounds = frozenset(_COMPOUND.findall(text))
+
     def joined(match: re.Match[str]) -> str:
         before, after = match[1], match[2]
         start = max(match.start() - _WORD_CHARACTERS, 0)
         head = _LAST_WORD.search(text, start, match.start() + 1)
         compound = f"{head[0] if head else before}-{after}"
-        if compound in text or not (before.islower() and after.islower()):
+        if compound in compounds or not (before.islower() and after.islower()):
             return f"{before}-{after}"
         return before + after
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
 from deployments.errors import UnsupportedDocument
 from deployments.ingestion.parsers.text import clean, decode, parse_text
 
+IN_TIME_S = 60
+"""A parse may take so long by default. A busy machine takes several times what a quiet one does."""
 CROATIAN = (
     "Žalba se podnosi u roku od petnaest dana od dana dostave rješenja. O žalbi odlučuje ministarstvo nadležno za "
     "elektroničke komunikacije, koje može žalbu odbiti, a rješenje poništiti ili ukinuti. Šteta se nadoknađuje."
@@ -101,3 +104,10 @@ def test_western_languages_are_told_from_croatian(language: str) -> None:
 def test_a_short_text_in_an_old_encoding(encoding: str) -> None:
     text = "Cjenik\r\nČistač,žica i šećer\r\nĐurđevac,više kuća\r\n"
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("text", ["pre-\nlom " * 300_000, "data: " + "![" * 500_000, "data:image/png," * 200_000])
+def test_long_texts_are_cleaned_in_time(text: str) -> None:
+    begin = time.monotonic()
+    parse_text(text.encode())
+    assert time.monotonic() - begin < IN_TIME_S

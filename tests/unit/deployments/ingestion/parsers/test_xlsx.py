@@ -16,6 +16,9 @@ from deployments.ingestion.parsers.xlsx import parse_xlsx
 from deployments.ingestion.parsers.xlsx_formats import shown
 from tests.support.documents import make_xlsx
 
+IN_TIME_S = 60
+"""A parse may take so long by default. A busy machine takes several times what a quiet one does."""
+
 
 def test_sheets_are_headings_above_their_tables(limits: Limits) -> None:
     sheets: dict[str, list[list[object]]] = {
@@ -113,7 +116,7 @@ def test_rows_after_a_long_gap_are_read_in_time(limits: Limits) -> None:
     book.save(buffer)
     begin = clock.monotonic()
     text = parse_xlsx(buffer.getvalue(), limits).text
-    assert clock.monotonic() - begin < 10
+    assert clock.monotonic() - begin < IN_TIME_S
     assert text == "## Sheet\n\nprvi\n\ndesni\n\nzadnji"
 
 
@@ -128,5 +131,5 @@ def test_a_million_empty_rows_are_passed_over_in_time(limits: Limits) -> None:
             new.writestr(name, content)
     begin = clock.monotonic()
     text = parse_xlsx(buffer.getvalue(), limits).text
-    assert clock.monotonic() - begin < 10
+    assert clock.monotonic() - begin < IN_TIME_S
     assert text == "## A\n\n| prvi | b |\n| --- | --- |\n| drugi | d |\n\nzadnji"
