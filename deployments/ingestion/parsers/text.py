@@ -52,7 +52,8 @@ _DATA_URI = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,[\w+/=%.~-]{32,
 """A file written out within the text. A short one may be an example in a text about such addresses."""
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _WORD_CHARACTERS = 40
-_COMPOUND = re.compile(r"[^\W\d_]+-[^\W\d_]+")
+_COMPOUND = re.compile(rf"(?<![^\W\d_])[^\W\d_]{{1,{_WORD_CHARACTERS}}}-[^\W\d_]+")
+"""Tried once for each word, so that a word of any length costs no more than it is long."""
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _GAP = re.compile(r"\n{3,}")
 
@@ -71,7 +72,8 @@ def _joined_words(text: str) -> str:
 
     A compound keeps its hyphen: where the text has it within a line too, or a capital letter follows.
     """
-
+    if "-\n" not in text:
+        return text
     compounds = frozenset(_COMPOUND.findall(text))
 
     def joined(match: re.Match[str]) -> str:

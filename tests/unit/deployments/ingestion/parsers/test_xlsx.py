@@ -11,13 +11,13 @@ import openpyxl
 import pytest
 
 from deployments.errors import DocumentTooLarge
+from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.parsers.limits import Limits
 from deployments.ingestion.parsers.xlsx import parse_xlsx
 from deployments.ingestion.parsers.xlsx_formats import shown
 from tests.support.documents import make_xlsx
 
-IN_TIME_S = 60
-"""A parse may take so long by default. A busy machine takes several times what a quiet one does."""
+IN_TIME_S = IngestionConfig().parse_timeout_s
 
 
 def test_sheets_are_headings_above_their_tables(limits: Limits) -> None:
