@@ -54,14 +54,16 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
 
     database, blobs = Database(args.store), Blobs(args.blobs)
     queue = JobQueue(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s)
-    embedding = serve.deployment(Embedding, **options("embedding")).bind(args.embedding)
+    embedding = serve.deployment(Embedding, **options("embedding")).bind(
+        args.embedding, args.retrieval.uses_token_vectors
+    )
     retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
     reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
     engine = availability.resolve(args.generation)
     generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}))
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
-        EmbeddingHandle(embedding, args.retrieval.uses_token_vectors),
+        EmbeddingHandle(embedding),
         RetrievalHandle(retrieval),
         queue,
         BulkJobs(queue),

@@ -91,19 +91,15 @@ async def call(stage: str, response: Awaitable[T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingHandle:
-    """Port of the pipeline (questions), of ingestion (passages) and of the extractive engine (sentences).
-
-    `with_tokens`: whether the index uses token vectors.
-    """
+    """Port of the pipeline (questions), of ingestion (passages) and of the extractive engine (sentences)."""
 
     handle: DeploymentHandle[Any]
-    with_tokens: bool = False
 
     async def embed_query(self, text: str) -> Embeddings:
-        return await call("embedding", self.handle.embed.remote([text], "query", self.with_tokens))
+        return await call("embedding", self.handle.embed.remote([text], "query", with_tokens=True))
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
-        return await call("embedding", self.handle.embed.remote(list(texts), "passage", self.with_tokens))
+        return await call("embedding", self.handle.embed.remote(list(texts), "passage", with_tokens=True))
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
         return await call("embedding", self.handle.similarities.remote(question, list(sentences)))

@@ -147,8 +147,7 @@ def _pipeline(
     reranking: RerankingConfig,
 ) -> Pipeline:
     host = ray.util.get_node_ip_address()
-    # A question's token vectors cost nothing, and an index without any leaves them alone.
-    embedder = EmbeddingHandle(stages["embedding"], with_tokens=True)
+    embedder = EmbeddingHandle(stages["embedding"])
     return Pipeline(
         embedder=embedder,
         lexical=LexicalStatistics(database),

@@ -62,8 +62,10 @@ class Embedding:
     Passages' threads have a lower priority: during heavy ingestion a question is embedded about as fast as alone.
     """
 
-    def __init__(self, config: EmbeddingConfig) -> None:
+    def __init__(self, config: EmbeddingConfig, token_vectors: bool = True) -> None:
+        """`token_vectors`: whether the index has a use for them."""
         self._config = config
+        self._token_vectors = token_vectors
         with gc_paused():
             self._embedder = embedder = create(config)
             self._batches: dict[TextKind, _KindBatcher] = {
@@ -78,12 +80,14 @@ class Embedding:
             self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
 
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
-        """The texts' unit vectors, shape (texts, dimension), in order; `with_tokens` also token vectors.
+        """The texts' unit vectors, shape (texts, dimension), in order.
+
+        `with_tokens`: also token vectors, if the index uses them.
 
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
         """
-        encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens)
+        encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens and self._token_vectors)
         info = self._embedder.info
         of_question, of_passages = (encoded.tokens, ()) if kind == "query" else ((), encoded.tokens)
         return Embeddings(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from deployments.errors import StageUnavailable
 from deployments.retrieval.embedded.segment import FIELDS, Rows
 from deployments.types import DocumentVersion, IndexEntry, Passage
+
+V = TypeVar("V", int, str)
 
 LAYOUT = 2
 """Of the file's tables. A file with another one is not opened."""
@@ -168,11 +170,9 @@ class PassageStore:
     def remove_ids(self, embedder: Embedder, tenant_id: str, ids: Sequence[str]) -> Removed:
         """Remove a tenant's passages with these ids."""
         numbers: list[tuple[int, int, str]] = []
-        for start in range(0, len(ids), _VARIABLES):
-            some = ids[start : start + _VARIABLES]
+        for some, places in _at_once(ids):
             numbers += self._found(
-                f"embedder = ? AND tenant_id = ? AND id IN ({', '.join('?' * len(some))})",
-                (embedder.number, tenant_id, *some),
+                f"embedder = ? AND tenant_id = ? AND id IN ({places})", (embedder.number, tenant_id, *some)
             )
         return self._remove(numbers)
 
@@ -233,23 +233,17 @@ class PassageStore:
     def passages(self, numbers: Sequence[int]) -> dict[int, Passage]:
         """The passages with these numbers that are still there."""
         found: dict[int, Passage] = {}
-        for start in range(0, len(numbers), _VARIABLES):
-            some = numbers[start : start + _VARIABLES]
-            for row in self._connection().execute(
-                f"SELECT {_PASSAGE} FROM passages WHERE number IN ({', '.join('?' * len(some))})", some
-            ):
+        for some, places in _at_once(numbers):
+            for row in self._connection().execute(f"SELECT {_PASSAGE} FROM passages WHERE number IN ({places})", some):
                 found[row[0]] = _passage(row)
         return found
 
     def tokens(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """The packed token vectors of the passages with these numbers, of those that have any."""
         found: dict[int, bytes] = {}
-        for start in range(0, len(numbers), _VARIABLES):
-            some = numbers[start : start + _VARIABLES]
+        for some, places in _at_once(numbers):
             found.update(
-                self._connection().execute(
-                    f"SELECT number, packed FROM token_vectors WHERE number IN ({', '.join('?' * len(some))})", some
-                )
+                self._connection().execute(f"SELECT number, packed FROM token_vectors WHERE number IN ({places})", some)
             )
         return found
 
@@ -307,6 +301,13 @@ class PassageStore:
             self._connections.append(connection)
             self._local.connection = connection
         return connection
+
+
+def _at_once(values: Sequence[V]) -> Iterator[tuple[Sequence[V], str]]:
+    """The values, as many at a time as one statement takes, each time with the places that stand for them in it."""
+    for start in range(0, len(values), _VARIABLES):
+        some = values[start : start + _VARIABLES]
+        yield some, ", ".join("?" * len(some))
 
 
 def rows_of(entries: Sequence[IndexEntry], numbers: npt.NDArray[np.int64]) -> Rows:

@@ -96,6 +96,12 @@ async def test_token_vectors_come_where_they_are_asked_for(embedding: Embedding)
     assert (without.question_tokens, without.passage_tokens) == (None, ())
 
 
+@pytest.mark.usefixtures("watched")
+async def test_an_index_without_a_use_for_token_vectors_gets_none(config: EmbeddingConfig) -> None:
+    found = await Embedding(config, token_vectors=False).embed(["one two"], "passage", with_tokens=True)
+    assert (found.question_tokens, found.passage_tokens) == (None, ())
+
+
 async def test_a_pass_has_no_more_tokens_than_configured(watched: Watched) -> None:
     embedding = Embedding(EmbeddingConfig(backend="fake", batch_size=8, batch_tokens=4))
     watched.calls.clear()
