@@ -49,11 +49,12 @@ def split_into_chunks(
         spans = split(section)
         whole = section.text if len(spans) > 1 and len(section.text) <= _ARTICLE_CHARACTERS else ""
         for span in spans:
+            text = span.text(section.text)
+            if not any(map(str.isalnum, text)):
+                continue  # such as a code fence's last line
             pages_begun = bisect_right(page_starts, section.start + span.start)
             page = document.pages[pages_begun - 1][1] if pages_begun else None
-            if not any(map(str.isalnum, span.text(section.text))):
-                continue  # such as a code fence's last line
-            chunks.append(Chunk(len(chunks), span.text(section.text), section.headings, page, whole))
+            chunks.append(Chunk(len(chunks), text, section.headings, page, whole))
     return chunks
 
 

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from lxml import etree
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened, transitional, with_parts
+from deployments.ingestion.parsers.archive import opened, transitional, with_parts, xml
 from deployments.ingestion.parsers.docx_body import margin_texts, rewrite
 from deployments.ingestion.parsers.docx_numbering import Numbering, add_bullets
 from deployments.ingestion.parsers.html import to_markdown
@@ -60,10 +60,7 @@ def _margins(archive: zipfile.ZipFile, names: re.Pattern[str]) -> list[str]:
 
 
 def _part(archive: zipfile.ZipFile, name: str) -> etree._Element | None:
-    if name not in archive.namelist():
-        return None
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    return etree.fromstring(archive.read(name), parser)
+    return xml(archive.read(name)) if name in archive.namelist() else None
 
 
 def _core_title(archive: zipfile.ZipFile) -> str:

@@ -9,32 +9,31 @@ from collections.abc import Callable, Iterator
 
 from lxml import etree
 
-from deployments.ingestion.parsers.docx_numbering import Numbering
+from deployments.ingestion.parsers.docx_numbering import Numbering, W
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 
 
 def rewrite(body: etree._Element, numbering: Numbering) -> None:
     """Change the tree of a document's main part in place."""
-    for paragraph in body.iter(f"{_W}p"):
+    for paragraph in body.iter(f"{W}p"):
         label = numbering.label(paragraph)
         if label:
-            properties = paragraph.find(f"{_W}pPr")
+            properties = paragraph.find(f"{W}pPr")
             _drop_numbering(paragraph)
             paragraph.insert(0 if properties is None else 1, _run(f"{label} "))
         else:
             numbering.move_bullet(paragraph)
     for equation in [*body.iter(f"{_M}oMath")]:
-        _replace(equation, [_run(linear(equation))])
-    for ruby in [*body.iter(f"{_W}ruby")]:
-        base, reading = (_text(ruby.find(f"{_W}{name}")) for name in ("rubyBase", "rt"))
-        _replace(ruby, _texts(f"{base}({reading})" if reading else base))
+        _replace(equation, _run(linear(equation)))
+    for ruby in [*body.iter(f"{W}ruby")]:
+        base, reading = (_text(ruby.find(f"{W}{name}")) for name in ("rubyBase", "rt"))
+        _replace(ruby, _shown(f"{base}({reading})" if reading else base))
 
 
 def _text(element: etree._Element | None) -> str:
-    return "" if element is None else "".join(element.itertext(f"{_W}t"))
+    return "" if element is None else "".join(element.itertext(f"{W}t"))
 
 
 def linear(element: etree._Element) -> str:
@@ -45,7 +44,7 @@ def linear(element: etree._Element) -> str:
 def _part(element: etree._Element) -> str:
     name = etree.QName(element).localname if isinstance(element.tag, str) else ""
     if name == "r":
-        return "".join(element.itertext(f"{_M}t", f"{_W}t"))
+        return "".join(element.itertext(f"{_M}t", f"{W}t"))
     write = _WRITERS.get(name)
     if write is not None:
         return write(element)
@@ -66,9 +65,13 @@ def _group(text: str) -> str:
     return text if len(text) <= 1 or text.isalnum() else f"({text})"
 
 
-def _scripts(element: etree._Element) -> str:
+def _limits(element: etree._Element) -> str:
     lower, upper = _child(element, "sub"), _child(element, "sup")
-    return _child(element, "e") + (f"_{_group(lower)}" if lower else "") + (f"^{_group(upper)}" if upper else "")
+    return (f"_{_group(lower)}" if lower else "") + (f"^{_group(upper)}" if upper else "")
+
+
+def _scripts(element: etree._Element) -> str:
+    return f"{_child(element, 'e')}{_limits(element)}"
 
 
 def _fraction(element: etree._Element) -> str:
@@ -81,10 +84,8 @@ def _root(element: etree._Element) -> str:
 
 
 def _sum(element: etree._Element) -> str:
-    lower, upper = _child(element, "sub"), _child(element, "sup")
     sign = _value(element, "naryPr/chr", "∫")
-    limits = (f"_{_group(lower)}" if lower else "") + (f"^{_group(upper)}" if upper else "")
-    return f"{sign}{limits} {_child(element, 'e')}"
+    return f"{sign}{_limits(element)} {_child(element, 'e')}"
 
 
 def _brackets(element: etree._Element) -> str:
@@ -115,49 +116,47 @@ _WRITERS: dict[str, Callable[[etree._Element], str]] = {
 
 def _drop_numbering(paragraph: etree._Element) -> None:
     """Take a paragraph out of its list, as Word writes it: list 0 is none."""
-    properties = paragraph.find(f"{_W}pPr")
+    properties = paragraph.find(f"{W}pPr")
     if properties is None:
-        properties = etree.Element(f"{_W}pPr")
+        properties = etree.Element(f"{W}pPr")
         paragraph.insert(0, properties)
-    for numbering in properties.findall(f"{_W}numPr"):
+    for numbering in properties.findall(f"{W}numPr"):
         properties.remove(numbering)
-    none = etree.SubElement(etree.SubElement(properties, f"{_W}numPr"), f"{_W}numId")
-    none.set(f"{_W}val", "0")
+    none = etree.SubElement(etree.SubElement(properties, f"{W}numPr"), f"{W}numId")
+    none.set(f"{W}val", "0")
 
 
 def _run(text: str) -> etree._Element:
-    run = etree.Element(f"{_W}r")
-    run.extend(_texts(text))
+    run = etree.Element(f"{W}r")
+    run.append(_shown(text))
     return run
 
 
-def _texts(text: str) -> list[etree._Element]:
-    element = etree.Element(f"{_W}t")
+def _shown(text: str) -> etree._Element:
+    element = etree.Element(f"{W}t")
     element.set(_SPACE, "preserve")
     element.text = text
-    return [element]
+    return element
 
 
-def _replace(element: etree._Element, replacements: list[etree._Element]) -> None:
+def _replace(element: etree._Element, replacement: etree._Element) -> None:
     parent = element.getparent()
-    if parent is None:
-        return
-    at = parent.index(element)
-    parent[at : at + 1] = replacements
+    if parent is not None:
+        parent[parent.index(element)] = replacement
 
 
 def margin_texts(part: etree._Element) -> Iterator[str]:
     """The paragraphs of a page header or footer, without page numbers."""
-    for paragraph in part.iter(f"{_W}p"):
+    for paragraph in part.iter(f"{W}p"):
         in_field, has_field, texts = 0, False, list[str]()
-        for element in paragraph.iter(f"{_W}t", f"{_W}tab", f"{_W}br", f"{_W}fldChar", f"{_W}fldSimple"):
+        for element in paragraph.iter(f"{W}t", f"{W}tab", f"{W}br", f"{W}fldChar", f"{W}fldSimple"):
             name = etree.QName(element).localname
             if name == "fldChar":
-                in_field += {"begin": 1, "end": -1}.get(element.get(f"{_W}fldCharType", ""), 0)
+                in_field += {"begin": 1, "end": -1}.get(element.get(f"{W}fldCharType", ""), 0)
             has_field = has_field or name.startswith("fld")
             if name in ("tab", "br"):
                 texts.append(" ")
-            elif name == "t" and not in_field and next(element.iterancestors(f"{_W}fldSimple"), None) is None:
+            elif name == "t" and not in_field and next(element.iterancestors(f"{W}fldSimple"), None) is None:
                 texts.append(element.text or "")
         text = " ".join("".join(texts).split())
         # What is left of "Stranica 3 od 7" without its fields says nothing.

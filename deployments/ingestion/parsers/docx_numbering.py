@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _PLACE = re.compile(r"%([1-9])")
 _LEVELS = 9
 _BULLETS = "2000000001"
 """The number of a list that no document has."""
-_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
-_SMALL_ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
+_ROMAN = (
+    *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl")),
+    *((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
+)
 _PARENTS = 20
 """Styles that one style may be based on, one on the other."""
 
@@ -79,7 +81,7 @@ class Numbering:
 
     def move_bullet(self, paragraph: etree._Element) -> None:
         """Put a bullet into a list of bullets only: once labels are text, a list has no levels with numbers."""
-        own = paragraph.find(f"{_W}pPr/{_W}numPr")
+        own = paragraph.find(f"{W}pPr/{W}numPr")
         list_id, level = self._place(paragraph)
         if own is None or list_id not in self._lists:
             return
@@ -94,9 +96,9 @@ class Numbering:
 
     def _place(self, paragraph: etree._Element) -> tuple[str, int]:
         """(list, level) of a paragraph; an empty list if it is in none."""
-        own_list, own_level = _numbering_of(paragraph.find(f"{_W}pPr"))
-        style = paragraph.find(f"{_W}pPr/{_W}pStyle")
-        style_id = self._default_style if style is None else style.get(f"{_W}val", "")
+        own_list, own_level = _numbering_of(paragraph.find(f"{W}pPr"))
+        style = paragraph.find(f"{W}pPr/{W}pStyle")
+        style_id = self._default_style if style is None else style.get(f"{W}val", "")
         list_id, level = own_list, own_level
         named = style_id
         for _ in range(_PARENTS):
@@ -114,19 +116,19 @@ class Numbering:
 
     def _read(self, numbering: etree._Element) -> None:
         styles_of: dict[str, dict[str, int]] = {}
-        for abstract in numbering.iterfind(f"{_W}abstractNum"):
-            abstract_id = abstract.get(f"{_W}abstractNumId", "")
+        for abstract in numbering.iterfind(f"{W}abstractNum"):
+            abstract_id = abstract.get(f"{W}abstractNumId", "")
             self._abstract[abstract_id] = _levels(abstract)
             styles_of[abstract_id] = {
-                style.get(f"{_W}val", ""): int(level.get(f"{_W}ilvl", "0"))
-                for level in abstract.iterfind(f"{_W}lvl")
-                if (style := level.find(f"{_W}pStyle")) is not None
+                style.get(f"{W}val", ""): int(level.get(f"{W}ilvl", "0"))
+                for level in abstract.iterfind(f"{W}lvl")
+                if (style := level.find(f"{W}pStyle")) is not None
             }
-        for instance in numbering.iterfind(f"{_W}num"):
-            list_id, abstract_id = instance.get(f"{_W}numId", ""), _value(instance, "abstractNumId", "")
+        for instance in numbering.iterfind(f"{W}num"):
+            list_id, abstract_id = instance.get(f"{W}numId", ""), _value(instance, "abstractNumId", "")
             levels = dict(self._abstract.get(abstract_id, {}))
-            for override in instance.iterfind(f"{_W}lvlOverride"):
-                level = int(override.get(f"{_W}ilvl", "0"))
+            for override in instance.iterfind(f"{W}lvlOverride"):
+                level = int(override.get(f"{W}ilvl", "0"))
                 levels |= _levels(override)
                 if start := _value(override, "startOverride", ""):
                     self._restarts[(list_id, level)] = int(start)
@@ -137,51 +139,51 @@ class Numbering:
 
 def add_bullets(numbering: etree._Element) -> None:
     """Add the list into which bullets are moved."""
-    abstract = etree.SubElement(numbering, f"{_W}abstractNum", {f"{_W}abstractNumId": _BULLETS})
+    abstract = etree.SubElement(numbering, f"{W}abstractNum", {f"{W}abstractNumId": _BULLETS})
     for level in range(_LEVELS):
-        definition = etree.SubElement(abstract, f"{_W}lvl", {f"{_W}ilvl": str(level)})
+        definition = etree.SubElement(abstract, f"{W}lvl", {f"{W}ilvl": str(level)})
         definition.append(_with_value("numFmt", "bullet"))
-    instance = etree.SubElement(numbering, f"{_W}num", {f"{_W}numId": _BULLETS})
+    instance = etree.SubElement(numbering, f"{W}num", {f"{W}numId": _BULLETS})
     instance.append(_with_value("abstractNumId", _BULLETS))
 
 
 def _with_value(name: str, value: str) -> etree._Element:
-    return etree.Element(f"{_W}{name}", {f"{_W}val": value})
+    return etree.Element(f"{W}{name}", {f"{W}val": value})
 
 
 def _levels(parent: etree._Element) -> dict[int, _Level]:
     levels: dict[int, _Level] = {}
-    for level in parent.iterfind(f"{_W}lvl"):
+    for level in parent.iterfind(f"{W}lvl"):
         restart = _value(level, "lvlRestart", "")
-        levels[int(level.get(f"{_W}ilvl", "0"))] = _Level(
+        levels[int(level.get(f"{W}ilvl", "0"))] = _Level(
             number_format=_value(level, "numFmt", "decimal"),
             text=_value(level, "lvlText", ""),
             start=int(_value(level, "start", "0")),
             restart=int(restart) if restart else None,
-            is_legal=level.find(f"{_W}isLgl") is not None,
+            is_legal=level.find(f"{W}isLgl") is not None,
         )
     return levels
 
 
 def _styles(styles: etree._Element) -> dict[str, _Style]:
     found: dict[str, _Style] = {}
-    for style in styles.iterfind(f"{_W}style"):
-        if style.get(f"{_W}type", "paragraph") == "paragraph":
-            list_id, level = _numbering_of(style.find(f"{_W}pPr"))
-            found[style.get(f"{_W}styleId", "")] = _Style(_value(style, "basedOn", ""), list_id, level)
+    for style in styles.iterfind(f"{W}style"):
+        if style.get(f"{W}type", "paragraph") == "paragraph":
+            list_id, level = _numbering_of(style.find(f"{W}pPr"))
+            found[style.get(f"{W}styleId", "")] = _Style(_value(style, "basedOn", ""), list_id, level)
     return found
 
 
 def _default_style(styles: etree._Element) -> str:
-    for style in styles.iterfind(f"{_W}style"):
-        if style.get(f"{_W}type") == "paragraph" and style.get(f"{_W}default") in ("1", "true", "on"):
-            return str(style.get(f"{_W}styleId", ""))
+    for style in styles.iterfind(f"{W}style"):
+        if style.get(f"{W}type") == "paragraph" and style.get(f"{W}default") in ("1", "true", "on"):
+            return str(style.get(f"{W}styleId", ""))
     return ""
 
 
 def _numbering_of(properties: etree._Element | None) -> tuple[str | None, int | None]:
     """(list, level) that a paragraph's or style's properties name; None for what they do not."""
-    numbering = None if properties is None else properties.find(f"{_W}numPr")
+    numbering = None if properties is None else properties.find(f"{W}numPr")
     if numbering is None:
         return None, None
     list_id, level = _value(numbering, "numId", ""), _value(numbering, "ilvl", "")
@@ -189,8 +191,8 @@ def _numbering_of(properties: etree._Element | None) -> tuple[str | None, int | 
 
 
 def _value(parent: etree._Element, name: str, default: str) -> str:
-    child = parent.find(f"{_W}{name}")
-    return default if child is None else str(child.get(f"{_W}val", default))
+    child = parent.find(f"{W}{name}")
+    return default if child is None else str(child.get(f"{W}val", default))
 
 
 def _written(number: int, number_format: str) -> str:
@@ -221,7 +223,7 @@ def _letters(number: int) -> str:
 def _roman(number: int) -> str:
     text = ""
     if 0 < number < 4000:
-        for value, letters in (*_ROMAN, *_SMALL_ROMAN):
+        for value, letters in _ROMAN:
             text += letters * (number // value)
             number %= value
     return text

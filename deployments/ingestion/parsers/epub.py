@@ -11,7 +11,7 @@ from lxml import etree
 
 from deployments.errors import BrokenDocument
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened
+from deployments.ingestion.parsers.archive import opened, xml
 from deployments.ingestion.parsers.html import parse_html
 from deployments.ingestion.parsers.limits import BoundedText, Limits
 from deployments.ingestion.parsers.text import clean
@@ -27,9 +27,9 @@ def parse_epub(data: bytes, limits: Limits) -> ParsedDocument:
     with opened(data, limits.inflation, "EPUB") as archive:
         if _is_encrypted(archive):
             raise BrokenDocument("the EPUB is protected (DRM), so its text cannot be read; send one without protection")
-        root = _xml(archive, _CONTAINER)
+        root = xml(archive.read(_CONTAINER))
         package = next(name for element in root.iterfind(".//{*}rootfile") if (name := element.get("full-path")))
-        book = _xml(archive, package)
+        book = xml(archive.read(package))
         for page in dict.fromkeys(_spine(book, posixpath.dirname(package))):
             text.add(parse_html(archive.read(page)).text)
         title = clean(book.findtext(".//{http://purl.org/dc/elements/1.1/}title") or "")
@@ -49,10 +49,5 @@ def _is_encrypted(archive: zipfile.ZipFile) -> bool:
     """Whether anything but fonts is encrypted. Fonts are often scrambled, and do not matter here."""
     if _ENCRYPTION not in archive.namelist():
         return False
-    methods = _xml(archive, _ENCRYPTION).iterfind(".//{*}EncryptedData/{*}EncryptionMethod")
+    methods = xml(archive.read(_ENCRYPTION)).iterfind(".//{*}EncryptedData/{*}EncryptionMethod")
     return any(method.get("Algorithm") not in _FONT_SCRAMBLING for method in methods)
-
-
-def _xml(archive: zipfile.ZipFile, name: str) -> etree._Element:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    return etree.fromstring(archive.read(name), parser)

@@ -13,7 +13,7 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.group import GroupShape
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.archive import opened, transitional
+from deployments.ingestion.parsers.archive import opened, transitional, xml
 from deployments.ingestion.parsers.limits import BoundedText, Limits
 from deployments.ingestion.parsers.pages import page_offsets
 from deployments.ingestion.parsers.tables import row, tables
@@ -118,8 +118,7 @@ def _number(value: str) -> str:
 def _diagram(shape: Any) -> Iterator[str]:
     """The texts of a SmartArt diagram, in the order in which it keeps them."""
     for relation in _findall(shape.element, ".//dgm:relIds/@r:dm"):
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        model = etree.fromstring(shape.part.related_part(relation).blob, parser)
+        model = xml(shape.part.related_part(relation).blob)
         for paragraph in _findall(model, "//dgm:pt//a:p"):
             if text := _line("".join(_findall(paragraph, ".//a:t/text()"))):
                 yield text
