@@ -187,7 +187,7 @@ def _read(text: str, language: Language) -> tuple[list[str], list[str]]:
     """
     tokens = list(_tokens(text))
     references: list[str] = []
-    parts = _statute_parts(language)
+    parts = statute_parts(language)
     for at, (word, number) in enumerate(pairwise(tuple(tokens))):
         if found := parts.get(_fold(word, language)):
             part, name = found
@@ -261,7 +261,7 @@ def _stop_words(language: Language) -> frozenset[str]:
 
 
 @cache
-def _statute_parts(language: Language) -> Mapping[str, tuple[str, str]]:
+def statute_parts(language: Language) -> Mapping[str, tuple[str, str]]:
     """What a part of a statute may be called, without accents → the part, and its usual name."""
     return {
         _fold(form, language): (part, forms.split()[0])

@@ -119,6 +119,15 @@ class Passage:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings that it is under, outermost first, as ingestion recorded them. A caller's own value may be
+        anything."""
+        headings = self.metadata.get("headings")
+        if not isinstance(headings, list | tuple):
+            return ()
+        return tuple(heading for heading in headings if isinstance(heading, str) and heading)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:

@@ -58,7 +58,7 @@ def quotable_sentences(passages: Sequence[Passage]) -> list[QuotableSentence]:
 
 
 def _of_passage(number: int, passage: Passage) -> Iterator[QuotableSentence]:
-    above = _headings(passage)
+    above = passage.headings
     paragraph = ""
     sentences = split_sentences(passage.text, passage.language)
     openings = {opening for sentence in sentences for opening in sentence.openings}
@@ -73,11 +73,3 @@ def _of_passage(number: int, passage: Passage) -> Iterator[QuotableSentence]:
         paragraph = start[1] if start else paragraph
         headings = above if not sentence.heading or sentence.heading in above else (*above, sentence.heading)
         yield QuotableSentence(number, position, sentence.text, headings, sentence.openings, paragraph)
-
-
-def _headings(passage: Passage) -> tuple[str, ...]:
-    """The headings that the passage is under, as ingestion recorded them. A caller's own value may be anything."""
-    headings = passage.metadata.get("headings")
-    if not isinstance(headings, list | tuple):
-        return ()
-    return tuple(heading for heading in headings if isinstance(heading, str) and heading)

@@ -39,8 +39,9 @@ async def stream_answer(
     be refused is sent once it is whole.
     """
     query, held = run.query, list[AnswerEvent]()
-    is_checked = config is not None and config.unsupported != "keep"
-    check = AnswerCheck(prompt.passages, query.text, query.language, config) if config and is_checked else None
+    check: AnswerCheck | None = None
+    if config is not None and config.unsupported != "keep":
+        check = AnswerCheck(prompt.passages, query.text, query.language, config)
     is_held = check is not None and check.may_refuse
     async with aclosing(_statements(run, prompt, generators)) as generated:
         async for each in generated:
@@ -51,8 +52,10 @@ async def stream_answer(
                 yield events.pop()
             for statement in statements:
                 events += await _citations(run, prompt, check, statement)
-            held += events if is_held else ()
-            for event in () if is_held else events:
+            if is_held:
+                held += events
+                continue
+            for event in events:
                 yield event
     is_refused = check is not None and check.is_refused
     if is_held:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployments.lexical import words
+from deployments.lexical import statute_parts, words
 from deployments.types import Language
 
 _SUFFIX_UNITS = {
@@ -27,13 +27,8 @@ _SUFFIX_UNITS = {
     "dollar": "usd dolar dolara dolari dolare dollar dollars",
     "percent": "posto postotak postotka postotaka percent",
 }
-_PREFIX_UNITS = {
-    "article": "clanak clanka clanku clankom clanci clanke clanaka clancima cl article articles art section sections",
-    "paragraph": "stavak stavka stavku stavkom stavci stavke stavaka stavcima st paragraph paragraphs para",
-    "point": "tocka tocke tocki tocku tockom tocaka tockama toc t point points",
-    "euro": "eur euro",
-    "dollar": "usd",
-}
+_PREFIX_UNITS = {"article": "section sections", "euro": "eur euro", "dollar": "usd"}
+"""Beside what parts of a statute are called."""
 _MONTHS = (
     "sijecanj sijecnja sijecnju january jan",
     "veljaca veljace veljaci veljacu february feb",
@@ -72,7 +67,9 @@ def _table(forms: Mapping[str, str]) -> dict[str, str]:
     return {form: name for name, listed in forms.items() for form in listed.split()}
 
 
-_SUFFIX, _PREFIX = _table(_SUFFIX_UNITS), _table(_PREFIX_UNITS)
+_SUFFIX = _table(_SUFFIX_UNITS)
+_PARTS = {form: part for language in _NUMBER_WORDS for form, (part, _) in statute_parts(language).items()}
+_PREFIX = _PARTS | _table(_PREFIX_UNITS)
 _MONTH = {form: number for number, forms in enumerate(_MONTHS, 1) for form in forms.split()}
 _WORD_VALUES: Mapping[Language, Mapping[str, int]] = {
     language: {word: int(value) for word, value in (pair.split("=") for pair in listed.split())}

@@ -58,9 +58,7 @@ class CheckedPassage:
 
     def __init__(self, passage: Passage) -> None:
         """Blocks for a few milliseconds."""
-        headings = passage.metadata.get("headings")
-        named = [each for each in headings if isinstance(each, str)] if isinstance(headings, list | tuple) else []
-        text = "\n".join([passage.title, *named, passage.text])
+        text = "\n".join([passage.title, *passage.headings, passage.text])
         self.language = passage.language
         self.facts = Facts.of(text, passage.language)
         self._terms = _terms(text, passage.language)

@@ -66,10 +66,6 @@ class StatementReader:
         """The statements of what is left."""
         return self._take(len(self._pending), _starts(self._pending, self._language))
 
-    def end_of(self, text: str) -> Sequence[Statement]:
-        """The statements of a text that is whole."""
-        return [*self.feed(text), *self.end()]
-
     def _known(self) -> str:
         """What no further text can change: up to the last word, which may go on, and to a marker that is not whole."""
         words = self._pending.rstrip()

@@ -36,6 +36,7 @@ from serve_app.query.pipeline import Pipeline
 from serve_app.query.ports import Generator
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.request import Query
+from serve_app.query.statements import Statement, StatementReader
 
 
 def passage(number: int, text: str = "", title: str = "") -> Passage:
@@ -239,3 +240,9 @@ class Stages:
             prefixes,
             checks or QueryConfig(),
         )
+
+
+def statements(answer: str, passages: int, language: Language) -> list[Statement]:
+    """The statements of a whole answer from so many passages."""
+    reader = StatementReader(passages, language)
+    return [*reader.feed(answer), *reader.end()]

@@ -13,8 +13,7 @@ from deployments.generation.extractive import ExtractiveEngine
 from deployments.types import GenerationRequest, Language, Passage
 from serve_app.query.config import QueryConfig
 from serve_app.query.grounding import AnswerCheck, AnswerReader
-from serve_app.query.statements import StatementReader
-from tests.support.pipeline import passage
+from tests.support.pipeline import passage, statements
 
 HR_APPEAL = """Članak 109.
 (1) Protiv rješenja stranka može izjaviti žalbu u roku od petnaest dana od dana dostave.
@@ -92,7 +91,7 @@ async def status(text: str, cited: str, *, question: str = "", language: Languag
     """The status of a statement that cites the passage, or of its own markers."""
     source = as_passage(cited)
     check = AnswerCheck([source], question, language or source.language, QueryConfig())
-    [statement] = StatementReader(1, language or source.language).end_of(text if "[" in text else f"{text} [1]")
+    [statement] = statements(text if "[" in text else f"{text} [1]", 1, language or source.language)
     return await check.judge(statement)
 
 
@@ -121,7 +120,7 @@ async def test_of_our_table_most_are_told_right() -> None:
 )
 async def test_what_states_nothing_is_not_judged(language: Language, text: str) -> None:
     check = AnswerCheck([as_passage("appeal")], "Što propisuje članak 7?", language, QueryConfig())
-    [statement] = StatementReader(1, language).end_of(text)
+    [statement] = statements(text, 1, language)
     assert await check.judge(statement) is None
     assert check.grounding.share is None
     assert check.grounding.unchecked == 0
@@ -132,7 +131,7 @@ async def test_what_states_nothing_is_not_judged(language: Language, text: str) 
 )
 async def test_a_statement_that_cites_nothing_is_uncited(text: str) -> None:
     check = AnswerCheck([as_passage("appeal")], "Koji je rok?", "hr", QueryConfig())
-    [statement] = StatementReader(1, "hr").end_of(text)
+    [statement] = statements(text, 1, "hr")
     assert await check.judge(statement) == "uncited"
     assert (check.grounding.uncited, check.grounding.share) == (1, 0.0)
 
@@ -141,9 +140,9 @@ async def test_facts_may_be_in_any_of_the_cited_passages() -> None:
     passages = [as_passage("appeal", 1), as_passage("leave", 2)]
     check = AnswerCheck(passages, "", "hr", QueryConfig())
     text = "Žalba protiv rješenja ima rok petnaest dana, a neiskorišteni odmor do 30. lipnja iduće godine [1][2]."
-    [statement] = StatementReader(2, "hr").end_of(text)
+    [statement] = statements(text, 2, "hr")
     assert await check.judge(statement) in ("supported", "unsupported")
-    [single] = StatementReader(2, "hr").end_of("Žalba protiv rješenja ima rok petnaest dana [2].")
+    [single] = statements("Žalba protiv rješenja ima rok petnaest dana [2].", 2, "hr")
     assert await check.judge(single) == "unsupported"
 
 
@@ -156,8 +155,8 @@ async def test_in_another_language_only_facts_can_be_told() -> None:
 @pytest.mark.parametrize("bound", [{"max_checked_statements": 2}, {"max_checked_characters": 60}])
 async def test_beyond_its_bounds_nothing_is_judged(bound: dict[str, int]) -> None:
     check = AnswerCheck([as_passage("appeal")], "", "hr", QueryConfig.model_validate(bound))
-    statements = StatementReader(1, "hr").end_of("Za žalbu se ne plaća pristojba. [1]\n" * 4)
-    found = [await check.judge(statement) for statement in statements]
+    answer = "Za žalbu se ne plaća pristojba. [1]\n" * 4
+    found = [await check.judge(statement) for statement in statements(answer, 1, "hr")]
     assert found[0] == "supported"
     assert found[-1] is None
     grounding = check.grounding
@@ -170,7 +169,7 @@ async def test_a_long_answer_takes_little_time() -> None:
     check = AnswerCheck(passages, "Koji je rok?", "hr", QueryConfig())
     answer = " ".join(f"Žalba se izjavljuje u roku od 15 dana od dostave [{n % 8 + 1}]." for n in range(200))
     began = time.process_time()
-    for statement in StatementReader(8, "hr").end_of(answer):
+    for statement in statements(answer, 8, "hr"):
         await check.judge(statement)
     assert time.process_time() - began < 10
     assert check.grounding.supported == 200
