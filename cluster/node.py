@@ -11,11 +11,13 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,6 +26,9 @@ import psutil
 LOGICAL_CPUS = 16
 """More than a small machine's cores: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
+NODE_START_S = 180.0
+"""A node that has not registered with Ray by then will not."""
+_REGISTERED_POLL_S = 0.1
 FOLDER_PREFIX = "rag-"
 LONGEST_TEMP_ROOT = 20
 """Socket paths of HAProxy have at most 97 characters, of which 77 follow the root. (Ray's are shorter.)"""
@@ -142,7 +147,7 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     import ray
 
     try:
-        with _free_agent_port():
+        with _free_agent_port(), _patient_start():
             ray.init(
                 address="local",
                 num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
@@ -177,6 +182,32 @@ def _free_agent_port() -> Iterator[None]:
         yield
     finally:
         parameter.RayParams = usual
+
+
+@contextmanager
+def _patient_start() -> Iterator[None]:
+    """A node started in here may take NODE_START_S. Ray itself gives it 30 s, which a busy machine needs for its
+    agents alone, and asks without a pause meanwhile."""
+    from ray._private import services  # ray.init has no option for it
+
+    usual = services.get_node
+    services.get_node = partial(_registered_node, usual)
+    try:
+        yield
+    finally:
+        services.get_node = usual
+
+
+def _registered_node(get_node: Callable[[str, str], Any], gcs_address: str, node_id: str) -> Any:
+    """What Ray knows of a node, once it has registered. Raises RuntimeError if it has not within NODE_START_S."""
+    end = time.monotonic() + NODE_START_S
+    while True:
+        try:
+            return get_node(gcs_address, node_id)
+        except RuntimeError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_REGISTERED_POLL_S)
 
 
 def kill_children() -> None:

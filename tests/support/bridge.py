@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
-import fcntl
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -229,12 +226,14 @@ class Bridge:
         return self.process.stdout.read()
 
     def is_stuck(self) -> bool:
-        """The pipe to the parent is full."""
+        """The pipe to the parent is full. It has a number of places for writes, and short writes fill a place each, so
+        its bytes do not tell."""
         assert self.process.stdout is not None
-        size = fcntl.fcntl(self.process.stdout, fcntl.F_GETPIPE_SZ)
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self.process.stdout, termios.FIONREAD, waiting)
-        return waiting[0] > size - 4096
+        other_end = os.open(f"/proc/self/fd/{self.process.stdout.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            return not select.select([], [other_end], [], 0)[1]
+        finally:
+            os.close(other_end)
 
     def log(self) -> str:
         return self.errors.read_text(errors="replace")

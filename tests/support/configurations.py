@@ -23,13 +23,14 @@ from tests.support.starting import node_of_this_process
 
 ADMISSION_SLOTS, ADMISSION_WORD_MS = 4, 50
 APPEAL = {"id": "d", "title": "Appeals", "language": "en", "text": "An appeal takes 15 days from delivery."}
-_SETTLED_S = 120
+_SETTLED_S = 600
 _EXTRACTIVE = {
     "embedding": {"backend": "fake"},
     "reranking": {"backend": "fake"},
     "generation": {"engine": "extractive"},
     # The lease is as long as by default: a busy machine may not renew a short one in time.
-    "ingestion": {"poll_s": 0.5},
+    # And a Ray Job has longer than that to start: Ray starts its supervisor first, and both import Ray.
+    "ingestion": {"poll_s": 0.5, "bulk": {"start_s": 600}},
 }
 
 

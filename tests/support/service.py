@@ -45,7 +45,7 @@ class Running:
     def client(self, timeout_s: float = 60) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s, trust_env=False)
 
-    def ingest(self, documents: Sequence[Mapping[str, Any]], timeout_s: float = 60) -> list[dict[str, Any]]:
+    def ingest(self, documents: Sequence[Mapping[str, Any]], timeout_s: float = 300) -> list[dict[str, Any]]:
         """Hand in documents and wait until each is indexed or failed; their final states."""
         with self.client() as client:
             jobs = [

@@ -17,7 +17,7 @@ from tests.support.starting import start_lock
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(900)
-PATIENCE_S = 240
+PATIENCE_S = 600
 SCALED = ("embedding", "generation")
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/query", {"query": "a question of some ten words that the fake will repeat", "stream": False}),

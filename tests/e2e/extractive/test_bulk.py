@@ -10,11 +10,11 @@ import psutil
 import pytest
 
 from tests.support import configurations
-from tests.support.service import Running, commands
+from tests.support.service import Running, answers, commands
 
 pytestmark = pytest.mark.timeout(900)
 SERVICE = configurations.extractive
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 @pytest.fixture
@@ -67,20 +67,23 @@ def drivers(name: str) -> list[psutil.Process]:
 def kill_driver_halfway(running: Running, job_id: str, name: str) -> None:
     """Kill the driver of a Ray Job once a document is indexed. It runs for moments only, so it cannot end before."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := drivers(name)):
+    while not _killed_halfway(running, job_id, name):
         assert time.monotonic() < end
         time.sleep(0.01)
-    while True:
-        for driver in found:
-            driver.suspend()
-        if wait_for_job(running, job_id, lambda _: True)["counts"]["indexed"]:
-            break
-        assert time.monotonic() < end
-        for driver in found:
-            driver.resume()
+
+
+def _killed_halfway(running: Running, job_id: str, name: str) -> bool:
+    """One look at the driver, which stands meanwhile. Its shell may be gone before it, and Ray may start another."""
+    found = list(answers(drivers(name), psutil.Process.suspend))
+    if found and wait_for_job(running, job_id, lambda _: True)["counts"]["indexed"]:
+        for driver, _ in found:
+            driver.kill()
+        return True
+    for _ in answers((driver for driver, _ in found), psutil.Process.resume):
+        pass
+    if found:
         time.sleep(0.1)
-    for driver in found:
-        driver.kill()
+    return False
 
 
 def remove(running: Running, collection: str) -> dict[str, int]:

@@ -28,7 +28,7 @@ PER_MINUTE = 40
 REPLICAS = 2
 CALLERS, REFUSALS = 8, 5
 """Callers at once, and the refusals after which each of them stops."""
-PATIENCE_S = 120
+PATIENCE_S = 600
 FLOOD = 80
 """Questions at once: first come first served, another's would wait longer than any question may."""
 

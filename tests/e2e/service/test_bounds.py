@@ -29,7 +29,7 @@ from tests.support.up import interrupt, up
 
 pytestmark = pytest.mark.timeout(900)
 SILENCE_S, REQUEST_S, BODY_S = 3, 20, 2.5
-PATIENCE_S = 300
+PATIENCE_S = 600
 SLOTS = 20
 """Answers that the engine generates at once; the ingress takes a few requests more."""
 WORKING, WAITING = SLOTS + 4, SLOTS

@@ -23,7 +23,7 @@ SERVICE = vllm
 pytestmark = pytest.mark.timeout(900)
 LONG = 4_000
 """Tokens of an answer that goes on for longer than SETTLED_S."""
-SETTLED_S, PATIENCE_S = 4.0, 150
+SETTLED_S, PATIENCE_S = 4.0, 600
 ROUNDS = 3
 
 

@@ -60,3 +60,25 @@ def test_rays_sockets_fit_into_the_temporary_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: configured)
     assert node._temp_root() == used
+
+
+def test_a_node_may_register_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_REGISTERED_POLL_S", 0)
+    answers = iter([None, None, {"node_manager_port": 1}])
+
+    def get_node(gcs_address: str, node_id: str) -> object:
+        if (answer := next(answers)) is None:
+            raise RuntimeError(f"{node_id} is not known to {gcs_address}")
+        return answer
+
+    assert node._registered_node(get_node, "gcs", "n") == {"node_manager_port": 1}
+
+
+def test_a_node_that_never_registers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "NODE_START_S", 0)
+
+    def get_node(gcs_address: str, node_id: str) -> object:
+        raise RuntimeError(f"{node_id} is not known to {gcs_address}")
+
+    with pytest.raises(RuntimeError, match="n is not known to gcs"):
+        node._registered_node(get_node, "gcs", "n")
