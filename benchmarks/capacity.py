@@ -2,7 +2,9 @@
 
 Searches go through the retrieval stage in this process, on the embedded default or, with `--uri`, on a Milvus server.
 Vectors have 384 dimensions and lie in clusters, terms follow Zipf's law, and each search has the scope of a real one.
-As in a replica of Ray's, the linear algebra library has one thread; the index has its own.
+Passages and questions have token vectors, as the embedded default keeps and compares them. As in a replica of Ray's,
+the linear algebra library has one thread; the index has its own. `sources_ms_p50` is of whole questions over HTTP, to a
+service of the embedded default whose index was filled in the same way (see capacity_http.py).
 """
 
 from __future__ import annotations
@@ -23,33 +25,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks.capacity_http import whole_questions
+from benchmarks.capacity_material import DIMENSION, EMBEDDER, Material
 from benchmarks.service import PREFIX, pss_mb, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
-from deployments.types import (
-    Embeddings,
-    IndexEntry,
-    IndexGeneration,
-    Passage,
-    RetrievalRequest,
-    Scope,
-    VisibleVersions,
-)
+from deployments.types import IndexGeneration, RetrievalRequest
 
-DIMENSION, CLUSTERS, SPREAD = 384, 2_000, 0.8
-TERMS, TERMS_IN_PASSAGE, TERMS_IN_QUESTION = 50_000, 80, 10
-STOP_WORDS = 100
-"""The commonest words, which reach no index."""
-PASSAGES_IN_DOCUMENT = 50
-COLLECTIONS = ("gazette", "laws", "rulings", "internal")
-HIDDEN_EVERY = 40
-"""One of so many versions is hidden: being written, replaced or deleted."""
-PRIVATE_EVERY = 20
-"""One of so many documents is a user's own."""
-USERS = 25
 WRITTEN_AT_ONCE = 500
-TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 12
-GENERATION = IndexGeneration("clustered", "clustered", DIMENSION)
+GENERATION = IndexGeneration(EMBEDDER, EMBEDDER, DIMENSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,90 +46,23 @@ class Times:
         return round(float(np.quantile(self.seconds, share)) * 1000, 1)
 
 
-class Material:
-    """Passages and questions, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        self._centres = self._unit(self._random.standard_normal((CLUSTERS, DIMENSION)))
-        weights = 1 / np.arange(STOP_WORDS + 1, STOP_WORDS + TERMS + 1)
-        self._cumulated = np.cumsum(weights / weights.sum())
-        self._written: dict[str, int] = {}
-
-    def entries(self, tenant_id: str, number: int) -> list[IndexEntry]:
-        """A tenant's next passages."""
-        start = self._written.get(tenant_id, 0)
-        self._written[tenant_id] = start + number
-        terms, weights = self._terms(number, TERMS_IN_PASSAGE)
-        return [
-            IndexEntry(
-                _passage(tenant_id, row),
-                vector,
-                dict(zip(terms[place].tolist(), weights[place].tolist(), strict=True)),
-            )
-            for place, (row, vector) in enumerate(zip(range(start, start + number), self._vectors(number), strict=True))
-        ]
-
-    def request(self, tenant_id: str, limit: int) -> RetrievalRequest:
-        versions = range(self._written[tenant_id] // PASSAGES_IN_DOCUMENT + 1)
-        terms, weights = self._terms(1, TERMS_IN_QUESTION)
-        scope = Scope(
-            tenant_id,
-            user_id=f"user-{self._random.integers(USERS)}",
-            collections=COLLECTIONS[:3],
-            visible=VisibleVersions(_version(versions[-1]), tuple(map(_version, versions[::HIDDEN_EVERY]))),
-        )
-        vector = self._vectors(1)
-        question = dict(zip(terms[0].tolist(), weights[0].tolist(), strict=True))
-        return RetrievalRequest(scope, Embeddings(vector, GENERATION.embedder), question, "hr", limit)
-
-    def _vectors(self, number: int) -> np.ndarray:
-        noise = self._unit(self._random.standard_normal((number, DIMENSION)))
-        return self._unit(self._centres[self._random.integers(CLUSTERS, size=number)] + SPREAD * noise)
-
-    def _terms(self, rows: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        drawn = np.searchsorted(self._cumulated, self._random.random((rows, number))) + 2
-        return drawn, self._random.uniform(0.5, 2, drawn.shape).astype(np.float32)
-
-    @staticmethod
-    def _unit(vectors: np.ndarray) -> np.ndarray:
-        found: np.ndarray = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-        return found
-
-
-def _version(number: int) -> str:
-    return f"{number:016x}"
-
-
-def _passage(tenant_id: str, row: int) -> Passage:
-    document = row // PASSAGES_IN_DOCUMENT
-    return Passage(
-        id=f"{tenant_id}-{row:032x}",
-        document_id=f"narodne-novine-{document}.pdf",
-        version=_version(document),
-        tenant_id=tenant_id,
-        owner="" if document % PRIVATE_EVERY else f"user-{document % USERS}",
-        collection=COLLECTIONS[document % len(COLLECTIONS)],
-        language="hr",
-        position=row % PASSAGES_IN_DOCUMENT,
-        title=f"Narodne novine {document}",
-        text=TEXT,
-        metadata={"year": 1990 + document % 35, "page": row % 60, "headings": ["Pravilnik", f"Članak {row}."]},
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--passages", type=int, default=130_000)
     parser.add_argument("--million", action="store_true", help="then a million passages of fifty tenants: long")
     parser.add_argument("--searches", type=int, default=300)
     parser.add_argument("--limit", type=int, default=40, help="candidates from each half; the service's default")
+    parser.add_argument("--questions", type=int, default=100, help="whole questions over HTTP; 0 leaves them out")
     parser.add_argument("--uri", help="a Milvus server to measure in place of the embedded index")
     arguments = parser.parse_args()
     if "OMP_NUM_THREADS" not in os.environ:  # read when numpy is imported
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.capacity", *sys.argv[1:]])
     figures = asyncio.run(measured(arguments, 1, arguments.passages))
+    if arguments.questions:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+            figures |= whole_questions(Path(folder) / "var", arguments.passages, arguments.questions)
+        print(f"whole questions: {figures}", flush=True)
     if arguments.million:
         million = asyncio.run(measured(arguments, 50, 20_000))
         figures |= {f"{name}_1m": value for name, value in million.items()}

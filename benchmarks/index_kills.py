@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.capacity import GENERATION, PASSAGES_IN_DOCUMENT, Material
+from benchmarks.capacity_material import GENERATION, PASSAGES_IN_DOCUMENT, Material
 from benchmarks.service import PREFIX, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.index import EmbeddedIndex
