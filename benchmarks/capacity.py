@@ -26,14 +26,13 @@ import numpy as np
 import psutil
 
 from benchmarks.capacity_http import whole_questions
-from benchmarks.capacity_material import DIMENSION, EMBEDDER, Material
+from benchmarks.capacity_material import GENERATION, Material
 from benchmarks.service import PREFIX, pss_mb, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
-from deployments.types import IndexGeneration, RetrievalRequest
+from deployments.types import RetrievalRequest
 
 WRITTEN_AT_ONCE = 500
-GENERATION = IndexGeneration(EMBEDDER, EMBEDDER, DIMENSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ import numpy.typing as npt
 from deployments.types import (
     Embeddings,
     IndexEntry,
+    IndexGeneration,
     Passage,
     RetrievalRequest,
     Scope,
     VisibleVersions,
 )
 
-EMBEDDER = "clustered"
 DIMENSION, CLUSTERS, SPREAD = 384, 2_000, 0.8
+GENERATION = IndexGeneration("clustered", "clustered", DIMENSION)
 TERMS, TERMS_IN_PASSAGE, TERMS_IN_QUESTION = 50_000, 80, 10
 STOP_WORDS = 100
 """The commonest words, which reach no index."""
@@ -72,7 +73,7 @@ class Material:
         vector = self._vectors(1)
         question = dict(zip(terms[0].tolist(), weights[0].tolist(), strict=True))
         tokens = self._unit(self._random.standard_normal((QUESTION_TOKENS, DIMENSION)))
-        dense = Embeddings(vector, EMBEDDER, question_tokens=tokens)
+        dense = Embeddings(vector, GENERATION.embedder, question_tokens=tokens)
         return RetrievalRequest(scope, dense, question, "hr", limit)
 
     def term_places(self, number: int) -> list[int]:

@@ -160,7 +160,7 @@ def _pipeline(
         reranking_s=config.reranking_s,
         fallback=Extractive(generation, embedder) if config.fallback == "extractive" else None,
         prefixes=PromptPrefixCache(prompt) if generation.engine == "vllm" else None,
-        checks=query,
+        config=query,
     )
 
 

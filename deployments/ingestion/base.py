@@ -50,7 +50,7 @@ class ChunkSizes:
     overlap: int | None = None
 
 
-PREPARATION = 3
+PREPARATION = 4
 """Revision of the code that makes passages of a document. Raise it where documents should be made again because of a
 change: those of an earlier revision are then told as behind."""
 
@@ -127,15 +127,19 @@ class Chunk:
     """A part of a document's text. `position` counts from 0 in the document.
 
     `headings` are those above it, outermost first. `page` is the page that it begins on, None if there are no pages.
-    `section` is all the text under these headings where that was cut into several chunks; it is empty where the chunk
-    is the whole section, and for sections longer than an article.
+    `characters`: its first character in the document's text, and the one after its last. A header that was put above
+    a table's part is not among them. `section` is all the text under these headings where that was cut into several
+    chunks, and `of_section` are the positions of the first and the last of these. Both are empty where the chunk is the
+    whole section, and for sections longer than an article.
     """
 
     position: int
     text: str
     headings: tuple[str, ...]
     page: int | None = None
+    characters: tuple[int, ...] = ()
     section: str = ""
+    of_section: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

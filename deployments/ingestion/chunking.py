@@ -37,6 +37,7 @@ def split_into_chunks(
     - Within a section chunks end where the text's structure does, and share up to `overlap` tokens.
     - A table (rows that begin with `|`) that fits into a chunk with the heading right above it is never cut.
     - No chunk has over ten characters for each token: a tokenizer may count a word of any length as one.
+    - Text without a letter or digit, such as a code fence's last line, makes no chunk.
     - A larger table is cut between its rows, and each part gets the table's header. A header of more than half a
       chunk is not repeated.
 
@@ -46,15 +47,23 @@ def split_into_chunks(
     page_starts = [start for start, _ in document.pages]
     chunks: list[Chunk] = []
     for section in _sections(document.text):
-        spans = split(section)
-        whole = section.text if len(spans) > 1 and len(section.text) <= _ARTICLE_CHARACTERS else ""
-        for span in spans:
-            text = span.text(section.text)
-            if not any(map(str.isalnum, text)):
-                continue  # such as a code fence's last line
-            pages_begun = bisect_right(page_starts, section.start + span.start)
-            page = document.pages[pages_begun - 1][1] if pages_begun else None
-            chunks.append(Chunk(len(chunks), text, section.headings, page, whole))
+        spans = [span for span in split(section) if any(map(str.isalnum, span.text(section.text)))]
+        is_cut_article = len(spans) > 1 and len(section.text) <= _ARTICLE_CHARACTERS
+        first = len(chunks)
+        for position, span in enumerate(spans, first):
+            start, end = section.start + span.start, section.start + span.end
+            pages_begun = bisect_right(page_starts, start)
+            chunks.append(
+                Chunk(
+                    position,
+                    span.text(section.text),
+                    section.headings,
+                    page=document.pages[pages_begun - 1][1] if pages_begun else None,
+                    characters=(start, end),
+                    section=section.text if is_cut_article else "",
+                    of_section=(first, first + len(spans) - 1) if is_cut_article else (),
+                )
+            )
     return chunks
 
 

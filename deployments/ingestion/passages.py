@@ -18,8 +18,9 @@ from deployments.ingestion.config import IngestionConfig
 from deployments.lexical import blend, detect_language, encode_passage
 from deployments.types import EmbedderInfo, Embeddings, IndexEntry, IndexGeneration, Language, Passage, SparseVector
 
-LOCATION_KEYS = ("headings", "page")
-"""The keys of a passage's metadata that say where in its document it is."""
+LOCATION_KEYS = ("headings", "page", "characters", "section")
+"""The keys of a passage's metadata that say where in its document it is: see `Chunk`. `section` has the positions of
+the first and the last passage of its section."""
 
 _PATH_SEPARATOR = " › "
 _PREFIX_TOKENS = 32
@@ -182,7 +183,8 @@ def passage_id(task: DocumentTask, position: int) -> str:
 
 def _passage(task: DocumentTask, title: str, language: Language, chunk: Chunk) -> Passage:
     metadata = dict(task.metadata)
-    location = {"headings": list(chunk.headings), "page": chunk.page}
+    of_chunk = (list(chunk.headings), chunk.page, list(chunk.characters), list(chunk.of_section))
+    location = dict(zip(LOCATION_KEYS, of_chunk, strict=True))
     for key in LOCATION_KEYS:
         if location[key]:
             metadata.setdefault(key, location[key])  # a key that the caller set keeps the caller's value

@@ -8,7 +8,17 @@ from deployments.config import Config
 
 
 class QueryConfig(Config):
-    """What becomes of an answer's statements that its sources do not support."""
+    """What an answer's sources are made of, and what becomes of its statements that they do not support."""
+
+    max_section_characters: int = Field(
+        3_000,
+        ge=0,
+        description="characters of an article up to which it is one source, where it was cut into several passages; "
+        "0: sources are passages",
+    )
+    sections_s: float = Field(
+        1.0, gt=0, description="seconds that reading whole articles may take; after them the sources are passages"
+    )
 
     unsupported: Literal["keep", "mark", "refuse"] = Field(
         "mark",

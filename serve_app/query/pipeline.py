@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from deployments import diacritics
 from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
-from deployments.types import Candidate, Embeddings, IndexGeneration, Message, RetrievalRequest
+from deployments.types import Candidate, Embeddings, IndexGeneration, Message, Passage, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.query.answering import sources_event, stream_answer
 from serve_app.query.config import QueryConfig
@@ -21,6 +21,7 @@ from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.query.prompt import Arrange, Prompt, build_prompt, by_rank
 from serve_app.query.request import Query, SearchResult
 from serve_app.query.run import QueryRun
+from serve_app.query.sections import Section, with_whole_sections
 
 _TEXTS_TO_RESTORE_BY = 20
 """Candidates by whose texts diacritics are restored."""
@@ -32,7 +33,8 @@ class Pipeline:
 
     `embedding_s` bounds the wait for the question's vector and for its lexical weights, `reranking_s` the wait for the
     reranker. `fallback` answers from the passages where the generator does not. `prefixes` remembers what prompts began
-    with, for an engine that has a prefix cache. `checks`: how answers are held against their passages.
+    with, for an engine that has a prefix cache. `config`: what sources are made of, and how answers are held against
+    them.
     """
 
     embedder: Embedder
@@ -46,7 +48,7 @@ class Pipeline:
     reranking_s: float
     fallback: Generator | None = None
     prefixes: PromptPrefixCache | None = None
-    checks: QueryConfig = field(default_factory=QueryConfig)
+    config: QueryConfig = field(default_factory=QueryConfig)
 
     async def answer(self, query: Query, *, no_slot: Overloaded | None = None) -> AsyncGenerator[AnswerEvent]:
         """Sources, then the answer as it is generated, then what it took. Raises RagError at any point.
@@ -60,21 +62,22 @@ class Pipeline:
             request = await self._embed(run)  # 5: vector, lexical weights and visible versions, at the same time
             candidates = await self._retrieve(run, request)  # 6
             candidates = await self._rerank(run, candidates)  # 7
+            candidates = await self._take_whole_sections(run, request, candidates)
             prompt = await self._build_prompt(run, candidates)  # 8
             yield sources_event(run, prompt, candidates)  # 9
-            async with aclosing(stream_answer(run, prompt, generators, self.checks)) as events:  # 10, 11
+            async with aclosing(stream_answer(run, prompt, generators, self.config)) as events:  # 10, 11
                 async for event in events:
                     yield event
         finally:
             self._abort_unless_complete(run)
 
     async def search(self, query: Query) -> SearchResult:
-        """Steps 5 to 7: the passages that an answer would be made of."""
+        """Steps 5 to 7: the best passages, each by itself."""
         run = QueryRun(query)
         request = await self._embed(run)
         candidates = await self._retrieve(run, request)
         candidates = await self._rerank(run, candidates)
-        return SearchResult(tuple(candidates), run.stopwatch.timings, run.degraded.stages)
+        return SearchResult(tuple(candidates[: query.top_k]), run.stopwatch.timings, run.degraded.stages)
 
     async def chat(self, query: Query, messages: Sequence[Message]) -> AsyncGenerator[AnswerEvent]:
         """Steps 10 and 11: the model's answer to the messages as they are, without passages or sources.
@@ -133,11 +136,34 @@ class Pipeline:
         return await asyncio.to_thread(diacritics.restore, query.text, texts)
 
     async def _rerank(self, run: QueryRun, candidates: list[Candidate]) -> list[Candidate]:
-        """The best `top_k`; in the order of retrieval if the reranker does not answer in time."""
+        """All candidates; in the order of retrieval if the reranker does not answer in time."""
         with run.stopwatch.stage("reranking"):
             reranking = self.reranker.rerank(run.query.text, run.query.language, candidates)
-            ranked = await run.wait_or("reranking", reranking, fallback=candidates, at_most=self.reranking_s)
-        return ranked[: run.query.top_k]
+            return await run.wait_or("reranking", reranking, fallback=candidates, at_most=self.reranking_s)
+
+    async def _take_whole_sections(
+        self, run: QueryRun, request: RetrievalRequest, candidates: list[Candidate]
+    ) -> list[Candidate]:
+        """The best `top_k`, with whole articles in place of their parts; the parts if they cannot be read in time."""
+        query = run.query
+
+        def read(section: Section) -> Awaitable[Sequence[Passage]]:
+            return self.retriever.read(
+                query.scope.tenant_id,
+                section.document_id,
+                section.version,
+                generation=request.generation,
+                after=section.first - 1,
+                limit=section.last - section.first + 1,
+            )
+
+        with run.stopwatch.stage("sections"):
+            whole = with_whole_sections(
+                candidates, read, limit=query.top_k, max_characters=self.config.max_section_characters
+            )
+            return await run.wait_or(
+                "sections", whole, fallback=candidates[: query.top_k], at_most=self.config.sections_s
+            )
 
     async def _build_prompt(self, run: QueryRun, candidates: Sequence[Candidate]) -> Prompt:
         query = run.query

@@ -10,6 +10,7 @@ from deployments.types import (
     Embeddings,
     GenerationRequest,
     Language,
+    Passage,
     RetrievalRequest,
     Scope,
     SparseVector,
@@ -40,6 +41,12 @@ class Visibility(Protocol):
 class Retriever(Protocol):
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         """Fused candidates inside the scope, best first."""
+        ...
+
+    async def read(
+        self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
+    ) -> list[Passage]:
+        """The passages of a document's version at the `limit` positions after the position `after`, in order."""
         ...
 
 

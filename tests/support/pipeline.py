@@ -224,7 +224,7 @@ class Stages:
         reranking_s: float = 60,
         fallback: Generator | None = None,
         prefixes: PromptPrefixCache | None = None,
-        checks: QueryConfig | None = None,
+        config: QueryConfig | None = None,
     ) -> Pipeline:
         return Pipeline(
             self,
@@ -238,7 +238,7 @@ class Stages:
             reranking_s,
             fallback,
             prefixes,
-            checks or QueryConfig(),
+            config or QueryConfig(),
         )
 
 

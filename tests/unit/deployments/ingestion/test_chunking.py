@@ -53,6 +53,9 @@ def test_all_text_is_covered_in_order_by_chunks_that_fit(text: str, chunk_tokens
         start = text.rfind(chunk.text, 0, next_letter + len(chunk.text))
         assert start >= 0, "text between two chunks is lost, or out of order"
         reached = max(reached, start + len(chunk.text))
+        begin, end = chunk.characters
+        assert chunk.text.endswith(text[begin:end]), "the part of a table may have its header above it"
+        assert chunk.of_section == () or chunk.of_section[0] <= chunk.position <= chunk.of_section[1]
     assert not any(map(str.isalnum, text[reached:]))
     if overlap == 0:
         assert letters(*(chunk.text for chunk in chunks)) == letters(text)
@@ -86,6 +89,14 @@ def test_chunks_know_the_section_that_they_are_cut_from() -> None:
     assert len(rest) > 1
     assert {chunk.section.strip() for chunk in rest} == {long}
     assert {chunk.section for chunk in split("Bez naslova. " * 2_000)} == {""}, "longer than any article"
+
+
+def test_chunks_know_where_they_are_in_the_text_and_which_others_are_of_their_section() -> None:
+    text = f"# Članak 1.\n\n{'Rok je petnaest dana. ' * 30}\n\n# Članak 2.\n\nŽalba je dopuštena."
+    *cut, whole = split(text)
+    assert [text[slice(*chunk.characters)] for chunk in (*cut, whole)] == [chunk.text for chunk in (*cut, whole)]
+    assert {chunk.of_section for chunk in cut} == {(0, len(cut) - 1)}
+    assert whole.of_section == ()
 
 
 def test_headings_that_follow_one_another_stay_with_the_text_below_them() -> None:

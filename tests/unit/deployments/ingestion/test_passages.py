@@ -54,13 +54,14 @@ def test_a_callers_own_headings_key_is_kept(task: DocumentTask, tokenizer: Token
     assert embeddable.passage.metadata == {"headings": "mine"}
 
 
-def test_the_page_is_kept_beside_the_headings_unless_the_caller_has_a_key_of_that_name(
+def test_a_passage_keeps_where_it_is_unless_the_caller_has_a_key_of_that_name(
     task: DocumentTask, tokenizer: Tokenizer
 ) -> None:
-    chunk = replace(CHUNK, page=3)
+    chunk = replace(CHUNK, page=3, characters=(120, 135), of_section=(2, 4))
     (embeddable,) = embeddable_texts(task, "", "hr", [chunk], tokenizer, 256)
-    assert embeddable.passage.metadata == {"year": 2024, "headings": list(CHUNK.headings), "page": 3}
-    assert set(embeddable.passage.metadata) - {"year"} == set(LOCATION_KEYS)
+    location = {"headings": list(CHUNK.headings), "page": 3, "characters": [120, 135], "section": [2, 4]}
+    assert embeddable.passage.metadata == {"year": 2024, **location}
+    assert set(location) == set(LOCATION_KEYS)
     (embeddable,) = embeddable_texts(replace(task, metadata={"page": "iv"}), "", "hr", [chunk], tokenizer, 256)
     assert embeddable.passage.metadata["page"] == "iv"
 

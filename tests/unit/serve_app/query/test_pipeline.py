@@ -64,7 +64,7 @@ async def test_an_answer_is_sources_then_chunks_with_citations_then_complete() -
     assert isinstance(complete, Complete)
     assert (complete.finish_reason, complete.engine, complete.usage.completion_tokens) == ("stop", "fake", 2)
     assert set(complete.timings) == {
-        "embedding", "retrieval", "reranking", "prompt", "sources", "first_token", "total",
+        "embedding", "retrieval", "reranking", "sections", "prompt", "sources", "first_token", "total",
     }  # fmt: skip
     assert stages.aborted == []
 
@@ -301,6 +301,55 @@ async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_sho
     assert [s.id for s in sources.sources] == ["p1"]
 
 
+def article_in_parts(stages: Stages) -> None:
+    """All passages that are found are of one article."""
+    parts = [
+        replace(
+            passage(n, f"Stavak {n}."),
+            document_id="d",
+            position=n - 1,
+            metadata={"characters": [20 * n, 20 * n + 9], "section": [0, stages.passages - 1]},
+        )
+        for n in range(1, stages.passages + 1)
+    ]
+    stages.stored = parts
+
+    async def retrieve(request: object) -> list[Candidate]:
+        return [Candidate(part, Scores(fused=1.0)) for part in parts]
+
+    stages.retrieve = retrieve  # type: ignore[method-assign]
+
+
+async def test_an_article_that_was_cut_is_one_source() -> None:
+    stages = Stages(passages=4)
+    article_in_parts(stages)
+    async with aclosing(stages.pipeline().answer(query())) as messages:
+        sources = await anext(messages)
+    assert isinstance(sources, Sources)
+    assert [source.text for source in sources.sources] == ["\n\n".join(f"Stavak {n}." for n in range(1, 5))]
+    assert len((await stages.pipeline().search(query())).candidates) == 3, "a search finds passages"
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"failures": {"read": StageUnavailable("retrieval is down")}}, {}),
+        ({"delays": {"read": 30.0}}, {"sections_s": 0.05}),
+    ],
+)
+async def test_an_article_that_cannot_be_read_stays_in_parts_and_the_answer_says_so(
+    changes: dict[str, Any], config: dict[str, Any]
+) -> None:
+    stages = Stages(passages=4, **changes)
+    article_in_parts(stages)
+    async with aclosing(stages.pipeline(config=QueryConfig.model_validate(config)).answer(query())) as answer:
+        sources, *_, complete = [message async for message in answer]
+    assert isinstance(sources, Sources)
+    assert [source.text for source in sources.sources] == ["Stavak 1.", "Stavak 2.", "Stavak 3."]
+    assert isinstance(complete, Complete)
+    assert complete.degraded == ("sections",)
+
+
 async def test_a_prompt_begins_as_the_one_before_and_its_numbers_are_those_of_the_sources() -> None:
     stages = Stages(answer=["Rok je 15 dana. [2]", " A žalba 8. [3]"])
     pipeline = stages.pipeline(prefixes=PromptPrefixCache(PromptConfig()))
@@ -448,7 +497,7 @@ GROUNDED = ("Tekst odlomka prvog. [1] ", "Rok je 90 dana [2]. ", "Sve ostalo odr
 async def checked(unsupported: str, answer: Sequence[str] = GROUNDED, **settings: object) -> list[AnswerEvent]:
     stages = Stages(answer=answer, texts=("Tekst odlomka prvog.", "Rok je 15 dana."))
     config = QueryConfig.model_validate({"unsupported": unsupported, **settings})
-    async with aclosing(stages.pipeline(checks=config).answer(query())) as messages:
+    async with aclosing(stages.pipeline(config=config).answer(query())) as messages:
         return [message async for message in messages]
 
 
