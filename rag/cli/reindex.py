@@ -45,13 +45,26 @@ def reindex(
                 return
             job_id = service.call("POST", "/v1/reindex", json={"collection": collection, "bulk": bulk})["job_id"]
         console.print(f"Job {job_id}; the index as it is answers meanwhile.", highlight=False)
-        with _progress_bar(console) as bar:
-            task = bar.add_task("indexed", total=None)
-            job = follow(service, job_id, lambda done, total: bar.update(task, completed=done, total=total))
-    if job["state"] == "succeeded":
-        console.print(f"{job['counts']['indexed']:,} documents indexed again.", highlight=False)
+        show_until_over(service, job_id, console)
+
+
+def fill_lost_index(service: Service, reason: str, console: Console) -> None:
+    """Index all documents again if the index lacks passages of them. Raises CliError if that does not succeed."""
+    state = service.call("GET", "/v1/reindex")
+    if not state["missing"]:
         return
-    raise CliError(_why_not(job))
+    console.print(f"  {reason} {state['documents']:,} documents are indexed again.", highlight=False)
+    show_until_over(service, state["job_id"] or service.call("POST", "/v1/reindex", json={})["job_id"], console)
+
+
+def show_until_over(service: Service, job_id: str, console: Console) -> None:
+    """Follow a job with a progress bar. Raises CliError if it does not succeed."""
+    with _progress_bar(console) as bar:
+        task = bar.add_task("indexed", total=None)
+        job = follow(service, job_id, lambda done, total: bar.update(task, completed=done, total=total))
+    if job["state"] != "succeeded":
+        raise CliError(_why_not(job))
+    console.print(f"{job['counts']['indexed']:,} documents indexed again.", highlight=False)
 
 
 def follow(service: Service, job_id: str, on_progress: Callable[[int, int], object]) -> Mapping[str, Any]:

@@ -71,6 +71,7 @@ def up(
             raw, url = _on_free_port(file.raw, port, console)
             with stage(console, "Models") as current_stage:
                 current_stage.result = _check_models(file.args)
+            former = _set_former_index_aside(file.args)
             # Ray prints news of dying workers whatever its settings. The terminal is for the stages.
             ray_log = resources.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))
             resources.enter_context(redirect_stdout(ray_log))
@@ -99,6 +100,8 @@ def up(
                     for failed in failures:
                         current_stage.line(f"{failed.name}: {failed.reason}")
                     current_stage.result = f"{count} in collection {CORPUS_COLLECTION}"
+            if key_file and former is not None:
+                _fill_in_place_of_former(former, url, key_file, console)
             if key_file:
                 with stage(console, "Index") as current_stage:
                     current_stage.result = _index_state(url, key_file)
@@ -167,16 +170,32 @@ def _check_models(args: AppArgs) -> str:
 
 
 def _check_index(args: AppArgs) -> None:
-    """Refuse to begin an empty index where documents are indexed in one that this release does not read."""
+    """Raises CliError if the index's folder has something else in it."""
     from deployments.errors import StageUnavailable
-    from deployments.retrieval.embedded.folder import check_folder, refuse_former
+    from deployments.retrieval.embedded.folder import check_folder
 
     try:
-        folder = Path(args.resolved().retrieval.uri)
-        check_folder(folder)
-        refuse_former(folder, args.data_path / FORMER_INDEX)
+        check_folder(Path(args.resolved().retrieval.uri))
     except StageUnavailable as error:
         raise CliError(error.message) from None
+
+
+def _set_former_index_aside(args: AppArgs) -> Path | None:
+    """Where an earlier release's index is kept, which this one does not read."""
+    from deployments.retrieval.embedded.folder import set_former_aside
+
+    if not args.retrieval.embedded:
+        return None
+    return set_former_aside(Path(args.resolved().retrieval.uri), args.data_path / FORMER_INDEX)
+
+
+def _fill_in_place_of_former(kept: Path, url: str, key_file: Path, console: Console) -> None:
+    """Index the documents again from their stored bytes, if an earlier release had indexed them."""
+    from rag.cli.reindex import fill_lost_index
+    from rag.cli.service import Service
+
+    with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
+        fill_lost_index(service, f"An earlier release's index is kept in {kept}.", console)
 
 
 def _prepare_database(args: AppArgs) -> Path | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from deployments.errors import StageUnavailable
 
 FILE = "passages.db"
+FORMER_SUFFIX = ".former"
+"""Of the name under which an earlier release's index is kept."""
 _LOCK = "lock"
 
 
@@ -60,14 +62,19 @@ def check_folder(path: Path) -> None:
     raise _not_read(path)
 
 
-def refuse_former(path: Path, former: Path) -> None:
-    """Raises StageUnavailable if the folder `path` has no index yet, and `former` has one of an earlier release."""
-    if former.exists() and not (path / FILE).exists():
-        raise _not_read(former)
+def set_former_aside(path: Path, former: Path) -> Path | None:
+    """Rename the index `former` of an earlier release if the folder `path` has no index yet.
+
+    Nothing in it is lost. Returns where it is kept: also one that was set aside before; None if there is none.
+    """
+    kept = former.with_name(former.name + FORMER_SUFFIX)
+    if former.exists() and not kept.exists() and not (path / FILE).exists():
+        former.rename(kept)
+    return kept if kept.exists() else None
 
 
 def _not_read(path: Path) -> StageUnavailable:
     return StageUnavailable(
-        f"{path} is not an index that this release reads. Earlier releases kept theirs with milvus-lite. Start with an "
-        "empty data folder (--data-dir) and hand in the documents again, or go on with the earlier release"
+        f"{path} is not an index that this release reads; earlier ones kept theirs with milvus-lite. Rename it, start "
+        "again, and `rag reindex` indexes the documents again from their stored bytes"
     )

@@ -24,7 +24,7 @@ from deployments.late_interaction import pack
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded import arrays, segment
-from deployments.retrieval.embedded.folder import IndexFolder, refuse_former
+from deployments.retrieval.embedded.folder import IndexFolder, set_former_aside
 from deployments.retrieval.embedded.index import EmbeddedIndex
 from deployments.retrieval.fake import FakeIndex
 from deployments.types import (
@@ -195,21 +195,28 @@ def test_what_milvus_lite_left_is_not_taken_for_an_empty_index(folder: Path, fou
         (folder / "collections").mkdir()
     else:
         folder.write_bytes(b"SQLite format 3")
-    with pytest.raises(StageUnavailable, match="hand in the documents again"):
+    with pytest.raises(StageUnavailable, match="`rag reindex` indexes the documents again"):
         IndexFolder(str(folder)).try_lock()
 
 
-def test_an_index_of_an_earlier_release_beside_it_is_told_until_there_is_a_new_one(
-    folder: Path, tmp_path: Path
-) -> None:
-    former = tmp_path / "milvus.db"
-    refuse_former(folder, former)
+def test_an_index_of_an_earlier_release_is_set_aside_once(folder: Path, tmp_path: Path) -> None:
+    former, kept = tmp_path / "milvus.db", tmp_path / "milvus.db.former"
+    assert set_former_aside(folder, former) is None
     former.mkdir()
-    with pytest.raises(StageUnavailable, match="milvus-lite"):
-        refuse_former(folder, former)
+    assert set_former_aside(folder, former) == kept
+    assert (former.exists(), kept.is_dir()) == (False, True)
+    former.mkdir()
+    assert set_former_aside(folder, former) == kept
+    assert former.exists(), "what is kept already is not replaced"
+
+
+def test_an_index_of_an_earlier_release_beside_one_of_this_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
+    former = tmp_path / "milvus.db"
+    former.mkdir()
     folder.mkdir()
     (folder / "passages.db").touch()
-    refuse_former(folder, former)
+    assert set_former_aside(folder, former) is None
+    assert former.exists()
 
 
 async def test_a_file_of_another_layout_is_refused(folder: Path, config: RetrievalConfig, opened: Opened) -> None:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
+
+from rag.cli.reindex import fill_lost_index
+from rag.cli.service import Service
 
 STATE = {
     "documents": 3, "passages": 9, "behind": 3, "missing": 0, "job_id": None, "live_embedder": "e1",
@@ -58,3 +63,19 @@ def test_what_failed_is_named(behind: Any, rag: Any, waits: list[float]) -> None
     assert "scan: the bytes are gone" in result.stderr
     behind["GET /v1/jobs/job_1"] = job("cancelled", cancelled=3)
     assert "cancelled" in rag("reindex").stderr
+
+
+def test_a_lost_index_is_filled_again(behind: Any, waits: list[float]) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    behind["GET /v1/jobs/job_1"] = job("succeeded", indexed=3)
+    with Service("http://rag", "key", httpx.MockTransport(behind.handle)) as client:
+        fill_lost_index(client, "It is kept.", console)
+        assert behind.bodies() == [], "nothing is missing"
+        behind["GET /v1/reindex"] = httpx.Response(200, json=STATE | {"missing": 9})
+        fill_lost_index(client, "It is kept.", console)
+        assert len(behind.bodies()) == 1
+        behind["GET /v1/reindex"] = httpx.Response(200, json=STATE | {"missing": 9, "job_id": "job_1"})
+        fill_lost_index(client, "It is kept.", console)
+        assert len(behind.bodies()) == 1, "the job that runs is followed"
+    assert isinstance(console.file, io.StringIO)
+    assert "It is kept. 3 documents are indexed again." in console.file.getvalue()

@@ -86,9 +86,22 @@ def test_a_model_that_is_not_here_is_told_before_anything_starts(tmp_path: Path,
         up._check_models(AppArgs.model_validate({"data_dir": str(tmp_path), stage_name: {"model": "nobody/nothing-x"}}))
 
 
-def test_an_index_of_an_earlier_release_is_not_silently_left_behind(tmp_path: Path) -> None:
+def test_an_index_of_an_earlier_release_is_kept_aside(tmp_path: Path) -> None:
+    assert up._set_former_index_aside(args(tmp_path)) is None
     (tmp_path / "milvus.db").mkdir()
-    with pytest.raises(CliError, match=r"milvus.db is not an index that this release reads.* hand in the documents"):
+    (tmp_path / "milvus.db" / "collection").touch()
+    kept = up._set_former_index_aside(args(tmp_path))
+    assert kept is not None
+    assert [path.name for path in kept.iterdir()] == ["collection"]
+    assert not (tmp_path / "milvus.db").exists()
+    assert up._set_former_index_aside(args(tmp_path)) == kept, "a start that was broken off is gone on with"
+
+
+def test_a_folder_of_something_else_in_the_index_s_place_is_told(tmp_path: Path) -> None:
+    index = Path(args(tmp_path).resolved().retrieval.uri)
+    index.mkdir()
+    (index / "collections").touch()
+    with pytest.raises(CliError, match=r"is not an index that this release reads.*`rag reindex`"):
         up._check_models(args(tmp_path))
 
 
