@@ -29,7 +29,7 @@ _EXTRACTIVE = {
     "reranking": {"backend": "fake"},
     "generation": {"engine": "extractive"},
     # The lease is as long as by default: a busy machine may not renew a short one in time.
-    # And a Ray Job has longer than that to start: Ray starts its supervisor first, and both import Ray.
+    # A busy machine is slow to start a Ray Job, whose supervisor and driver both import Ray first.
     "ingestion": {"poll_s": 0.5, "bulk": {"start_s": 600}},
 }
 

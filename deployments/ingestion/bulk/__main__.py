@@ -18,10 +18,16 @@ logger = logging.getLogger("deployments.ingestion.bulk")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.ingestion.bulk", description=__doc__)
-    for name, meaning in (("application", "Serve application"), ("tenant", "the job's tenant"), ("job", "its id")):
+    meanings = {
+        "address": "of the Ray cluster, HOST:PORT",
+        "application": "Serve application",
+        "tenant": "the job's tenant",
+        "job": "its id",
+    }
+    for name, meaning in meanings.items():
         parser.add_argument(f"--{name}", required=True, help=meaning)
     arguments = parser.parse_args()
-    ray.init()
+    ray.init(address=arguments.address)
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     ports: BulkPorts = serve.get_deployment_handle("ingestion", arguments.application).bulk_ports.remote().result()
     try:

@@ -60,8 +60,10 @@ class Dispatcher(Background):
 def submit(job: BulkJob) -> None:
     """Submit the Ray Job of a bulk job, from a replica. Raises what Ray raises, for example if its dashboard is off."""
     application = serve.get_replica_context().app_name
-    client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-    arguments = ["--application", application, "--tenant", job.tenant_id, "--job", job.id]
+    address = ray.get_runtime_context().gcs_address
+    client = JobSubmissionClient(address)
+    # By itself a Ray Job takes any Ray of its machine for its own, another cluster's too.
+    arguments = ["--address", address, "--application", application, "--tenant", job.tenant_id, "--job", job.id]
     client.submit_job(
         # By its path: the first Python on PATH may be one without this project.
         entrypoint=shlex.join([sys.executable, "-m", "deployments.ingestion.bulk", *arguments]),
