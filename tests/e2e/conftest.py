@@ -19,6 +19,9 @@ Start = Callable[[Path], AbstractContextManager[Any]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a service run one after the other."""
     items.sort(key=_service)
+    for item in items:
+        # A connection to a killed service is closed by the collector, in whatever test that runs next.
+        item.add_marker(pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"))
 
 
 def _service(item: pytest.Item) -> str:
