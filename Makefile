@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check format bench clean system-libraries
+.PHONY: help run test coverage check format reference docs bench clean system-libraries
 
 BIN := .venv/bin
 NAME ?=
@@ -35,6 +35,8 @@ help:
 	echo 'make coverage           how much of the code the unit and integration tests run, branches counted'
 	echo 'make check              ruff, mypy, import-linter'
 	echo 'make format             let ruff format and fix'
+	echo 'make reference          write the generated pages of docs/'
+	echo 'make docs               build the documentation in site/; a dead link is an error'
 	echo 'make bench NAME=…       run benchmarks/NAME.py; ARGS="--data FOLDER"'
 	echo 'make clean              remove .venv and caches; var/ (your data) stays'
 
@@ -62,6 +64,12 @@ format: .venv/.development
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+reference: .venv/.development
+	@$(BIN)/python -m rag.reference docs
+
+docs: .venv/.development
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+
 bench: .venv/.development
 	@if [[ ! -f "benchmarks/$(NAME).py" ]]; then
 	  echo 'Say which: make bench NAME=…, one of:' >&2
@@ -71,7 +79,7 @@ bench: .venv/.development
 	exec $(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 clean:
-	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* .results
+	@rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* .results
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
 # What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, the SQL store is tried on

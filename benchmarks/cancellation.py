@@ -25,7 +25,7 @@ POLL_S = 0.004
 QUIET_S = 0.6
 """When nothing was left in the engine for so long after a hang-up, nothing is still on its way there."""
 GIVEN_UP_S = 10.0
-"""What is left then is an orphan."""
+"""A question that is still in the engine after so many seconds is an orphan."""
 
 
 @dataclass(frozen=True, slots=True)

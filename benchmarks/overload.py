@@ -1,5 +1,7 @@
-"""Ten times more questions than the engine can answer, for a minute: how many are still answered in time, and what is
-left of it afterwards."""
+"""Ten times more questions than the engine can answer, for a minute.
+
+It counts how many are still answered in time, and looks for effects afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What the graph of deployments itself costs: stages that take no time, behind HAProxy and set up for load, beside the
-same stages as Serve runs them by itself, and beside the pipeline in one process."""
+"""The cost of the graph of deployments itself, with stages that take no time.
+
+It runs behind HAProxy and set up for load, as Serve runs it by itself, and as a pipeline in one process.
+"""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ STOP_WORDS = 100
 TENANTS = 8
 TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 8
 ROUNDING = 1e-6
-"""What a score may differ by. BLAS adds up a product of matrices in another order than one of a matrix and a vector, so
-a cosine in float32 (steps of 6e-8) is another for each number of questions in a call."""
+"""The largest difference of scores. BLAS adds up a product of matrices in another order than one of a matrix and a
+vector. So a cosine in float32 (steps of 6e-8) depends on the number of questions in a call."""
 GENERATION = IndexGeneration("random", "random", DIMENSION)
 
 

@@ -220,7 +220,7 @@ class Similarities:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
-    """A question's dense vector and terms, and the scope of who asks. Each half gives at most `limit` candidates.
+    """A question's dense vector and terms, and the asker's scope. Each half gives at most `limit` candidates.
 
     One of the halves may be empty: no terms, or no vector.
     """

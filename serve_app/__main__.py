@@ -1,4 +1,4 @@
-"""`python -m serve_app` is `rag`, for whoever has started it by that name."""
+"""`python -m serve_app` is `rag`, for callers that start it by that name."""
 
 from __future__ import annotations
 

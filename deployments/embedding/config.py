@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 from deployments.inference.bundled import E5, MINILM
 
 
 class EmbeddingConfig(Config):
-    backend: Literal["sentence_transformers", "fake"] = "sentence_transformers"
+    """How texts become vectors. Counts are per replica."""
+
+    backend: Literal["sentence_transformers", "fake"] = Field(
+        "sentence_transformers", description="what computes vectors; `fake`: vectors without a model, for tests"
+    )
     model: str = Field(E5, min_length=1, description="a bundled model's name, a hub id, or a local folder")
-    revision: str | None = Field(None, description="the hub revision to pin; None takes the newest in the cache")
-    device: Literal["cpu", "cuda"] = "cpu"
+    revision: str | None = Field(None, description="revision on the hub; none: the newest one in the local cache")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on GPUs and on CPUs that multiply it themselves, else float32"
+        "auto", description="precision; `auto`: bfloat16 on GPUs and on CPUs with bfloat16 instructions, else float32"
     )
     runtime: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="what computes; auto: OpenVINO in float32 on CPUs if it can read the model, else torch"
+        "auto",
+        description="what computes; `auto`: OpenVINO for float32 on CPUs if it can convert the model, else torch",
     )
     query_prompt: str | None = Field(
-        None, description="prefix for questions; None takes what the model's own config names"
+        None, description="prefix of questions; none: the one that the model's own configuration names"
     )
     passage_prompt: str | None = Field(
-        None, description="prefix for passages; None takes what the model's own config names"
+        None, description="prefix of passages; none: the one that the model's own configuration names"
     )
     languages: tuple[str, ...] | None = Field(
         None,
-        description="languages the model knows; for others lexical candidates lead. Empty: any language. "
-        f"None: English for {MINILM}, any for other models",
+        description="languages that the model knows; in others lexical search leads. Empty: any language. "
+        f"None: English for `{MINILM}`, any language for other models",
     )
-    batch_size: int = Field(32, ge=1, le=1024, description="texts in one forward pass, of whichever callers")
+    batch_size: Annotated[int, Unit("texts")] = Field(32, ge=1, le=1024, description="most texts in one forward pass")
     batch_tokens: int = Field(
-        1_024, ge=1, description="tokens in one forward pass, padding included; a text that has more has one alone"
+        1_024,
+        ge=1,
+        description="most tokens in one forward pass, padding included; a longer text gets a pass of its own",
     )
-    max_waiting: int = Field(
-        4_096,
-        ge=0,
-        description="texts, or windows of long ones, that may wait; a call that finds more is refused (503)",
+    max_waiting: Annotated[int, Unit("texts"), Beyond("503; questions and passages wait apart")] = Field(
+        4_096, ge=0, description="texts, or windows of long texts, that wait when a call arrives"
     )
-    max_texts: int = Field(512, ge=1, description="texts in one call")
-    max_text_characters: int = Field(100_000, ge=1, description="length of one text")
-    threads: int = Field(0, ge=0, description="CPU threads of one replica; 0 leaves torch's default")
+    max_texts: Annotated[int, Beyond("the call is refused")] = Field(
+        512, ge=1, description="texts in one call to the stage; the service itself sends fewer"
+    )
+    max_text_characters: Annotated[int, Beyond("the call is refused")] = Field(
+        100_000, ge=1, description="length of one text"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of one replica; 0: torch's default")
 
     @property
     def known_languages(self) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 
 OWNED_ENGINE_ARGUMENTS = {
     "model": "model",
@@ -28,53 +28,73 @@ OWNED_ENGINE_ARGUMENTS = {
 
 
 class GenerationConfig(Config):
+    """What writes answers: a model in vLLM, or the extractive engine, which quotes sentences of the passages."""
+
     engine: Literal["vllm", "extractive", "fake", "auto"] = Field(
         "auto",
-        description="auto (embedded default only): vllm if the model's weights are in the local cache, else extractive",
+        description="`auto` (one machine only): `vllm` if the model is in the local cache, else `extractive`",
     )
     model: str = Field("Qwen/Qwen3-0.6B", description="a hub id or a local folder")
-    revision: str | None = None
-    local_files_only: bool = Field(False, description="never ask the hub; what engine auto resolves to sets it")
-    accelerator: Literal["cpu", "gpu"] = "cpu"
-    accelerator_type: str | None = Field(None, description="Ray's name of the GPU type, e.g. H100")
-    tensor_parallel_size: int = Field(1, ge=1, le=64)
-    context_tokens: int = Field(16_384, ge=512, description="prompt and answer together; vLLM's max_model_len")
-    max_num_seqs: int = Field(64, ge=1, description="answers generated at once by one replica; more wait in the engine")
-    max_waiting: int = Field(128, ge=0, description="requests that may wait in one replica's engine; beyond it 503")
+    revision: str | None = Field(None, description="revision on the hub; none: the newest one")
+    local_files_only: bool = Field(False, description="never ask the hub; `engine: auto` sets it")
+    accelerator: Literal["cpu", "gpu"] = Field("cpu", description="where the engine runs")
+    accelerator_type: str | None = Field(None, description="Ray's name of the GPU type, for example `H100`")
+    tensor_parallel_size: Annotated[int, Unit("GPUs")] = Field(1, ge=1, le=64, description="GPUs of one replica")
+    context_tokens: int = Field(
+        16_384, ge=512, description="length of prompt and answer together; vLLM's `max_model_len`"
+    )
+    max_num_seqs: Annotated[int, Unit("answers"), Beyond("they wait in the engine")] = Field(
+        64, ge=1, description="answers that one replica generates at the same time"
+    )
+    max_waiting: Annotated[int, Unit("answers"), Beyond("503")] = Field(
+        128, ge=0, description="answers that wait in one replica's engine"
+    )
     coalesce_ms: float = Field(
-        25.0, ge=0, description="longest that text waits for more while several answers are generated; 0: never"
+        25.0, ge=0, description="longest time that text is held back to send it in larger pieces under load; 0: never"
     )
-    pieces_per_s: float = Field(
-        400.0, gt=0, description="pieces of text that one replica sends a second before text waits for more"
+    pieces_per_s: Annotated[float, Unit("pieces a second"), Beyond("text is sent in larger pieces")] = Field(
+        400.0, gt=0, description="pieces of text that one replica sends"
     )
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    cpu_kv_cache_gb: int = Field(1, ge=1, description="vLLM's KV cache on CPU")
-    cpus: float = Field(1, gt=0, description="logical CPUs of one replica")
-    lora: dict[str, Any] | None = Field(None, description="ray.serve.llm LoraConfig fields; None switches LoRA off")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory that vLLM takes")
+    cpu_kv_cache_gb: int = Field(1, ge=1, description="memory of vLLM's KV cache on CPUs")
+    cpus: Annotated[float, Unit("CPUs")] = Field(1, gt=0, description="CPUs that Ray reserves for one replica")
+    lora: dict[str, Any] | None = Field(
+        None, description="fields of `LoraConfig` of `ray.serve.llm`; none: LoRA is off"
+    )
     adapters: tuple[str, ...] = Field(
-        (), description="LoRA adapters that a tenant's settings may choose, beside the model itself"
+        (), description="LoRA adapters that a tenant's setting `model` may choose, beside the model itself"
     )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=lambda: {"enable_thinking": False},
-        description="variables of the model's chat template; a template that does not know one ignores it",
+        description="variables of the model's chat template; unknown ones are ignored",
     )
     engine_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="further vLLM engine arguments; those named above are refused here"
+        default_factory=dict,
+        description="other engine arguments of vLLM; those that a setting here decides are refused",
     )
-    max_words: int = Field(120, ge=10, le=1_000, description="words that the extractive engine may quote")
-    max_sentences: int = Field(8, ge=1, le=50, description="sentences and list items that it may quote")
-    max_candidates: int = Field(
-        48, ge=1, le=512, description="sentences that it compares with the question; their vectors take its time"
+    max_words: int = Field(120, ge=10, le=1_000, description="extractive engine: most words of an answer")
+    max_sentences: int = Field(
+        8, ge=1, le=50, description="extractive engine: most sentences and list items of an answer"
     )
-    similarity_s: float = Field(
-        5.0, gt=0, description="how long it waits for these vectors; late or down, it goes by terms alone"
+    max_candidates: Annotated[int, Unit("sentences")] = Field(
+        48, ge=1, le=512, description="extractive engine: sentences that are embedded and compared with the question"
+    )
+    similarity_s: Annotated[float, Beyond("terms alone choose the sentences, and `degraded` says so")] = Field(
+        5.0, gt=0, description="extractive engine: wait for these vectors"
     )
     sure_from: float = Field(
-        0.46, ge=0, le=1, description="confidence below which it says that it is not sure (finish reason no_answer)"
+        0.46,
+        ge=0,
+        le=1,
+        description="extractive engine: below this confidence it says that it is not sure (finish reason `no_answer`)",
     )
-    tombstone_s: float = Field(30.0, gt=0, description="how long an abort that came before its request is remembered")
-    max_tombstones: int = Field(10_000, ge=1)
-    fake_delay_ms: float = Field(0.0, ge=0, description="the fake engine's time per token")
+    tombstone_s: float = Field(
+        30.0, gt=0, description="how long an abort is remembered that arrived before its request"
+    )
+    max_tombstones: Annotated[int, Unit("aborts")] = Field(
+        10_000, ge=1, description="aborts that are remembered for requests that have not arrived"
+    )
+    fake_delay_ms: float = Field(0.0, ge=0, description="fake engine: time for each token")
 
     @field_validator("engine_kwargs")
     @classmethod

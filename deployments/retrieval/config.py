@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 
 
 class RetrievalConfig(Config):
-    backend: Literal["milvus", "fake"] = "milvus"
+    """Where passages are kept and how they are searched. `uri` chooses the embedded index or a Milvus server."""
+
+    backend: Literal["milvus", "fake"] = Field(
+        "milvus", description="`milvus`: the embedded index or a Milvus server; `fake`: in memory, for tests"
+    )
     uri: str = Field(
-        "index", description="the embedded index's folder (a path) or a Milvus server's URI (http://host:19530)"
+        "index",
+        description="folder of the embedded index, or URI of a Milvus server (`http://host:19530`); "
+        "a server's token is the environment variable `RAG_MILVUS_TOKEN`",
     )
-    memory_mb: int = Field(
-        4096,
-        ge=64,
-        description="embedded index: vectors and terms in memory; those of tenants not searched for long go first",
+    memory_mb: Annotated[int, Beyond("the tenant that was not searched for longest is unloaded")] = Field(
+        4096, ge=64, description="embedded index: memory for vectors and terms"
     )
-    database: str = "default"
+    database: str = Field("default", description="Milvus database")
     own_databases: tuple[str, ...] = Field(
         (),
-        description="tenants that get a Milvus database of their own; '*' for all (Milvus allows 64 by default)",
+        description="tenants with a Milvus database of their own; `*`: all (Milvus allows 64 databases by default)",
     )
-    collection_prefix: str = Field("passages", pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    lock_timeout_s: float = Field(
-        60.0, gt=0, description="how long to wait for a predecessor's lock on the index's folder"
+    collection_prefix: str = Field(
+        "passages", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="how the names of Milvus collections begin"
     )
-    timeout_s: float = Field(10.0, gt=0, description="one call to the index")
-    threads: int = Field(4, ge=1, description="calls to Milvus at once from one replica")
-    max_questions: int = Field(
-        32, ge=1, description="concurrent questions of equal scope and filter that share one call to Milvus"
+    lock_timeout_s: Annotated[float, Beyond("the replica fails to start, and Serve starts it again")] = Field(
+        60.0, gt=0, description="embedded index: wait for the lock that the replica before holds on the folder"
     )
-    max_entries: int = Field(1024, ge=1, description="passages in one upsert")
+    timeout_s: Annotated[float, Beyond("503")] = Field(10.0, gt=0, description="time of one call to the index")
+    threads: int = Field(4, ge=1, description="calls to the index at the same time from one replica")
+    max_questions: int = Field(32, ge=1, description="most concurrent questions that share one call to the index")
+    max_entries: Annotated[int, Unit("passages"), Beyond("the call is refused")] = Field(
+        1024, ge=1, description="passages in one write; the service itself writes fewer"
+    )
     dense_weight: float = Field(
-        0.8, ge=0, le=1, description="share of the dense half where the embedder knows the language"
+        0.8,
+        ge=0,
+        le=1,
+        description="weight of dense search where the embedder knows the language; lexical search has the rest",
     )
-    dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not")
-
+    dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not know it")
     late_weight: float = Field(
         0.7,
         ge=0,
         le=1,
-        description="embedded index: share of late interaction in the score of the best candidates; 0: off, and new "
-        "passages keep no token vectors, which take about 24 KB each",
+        description="embedded index: weight of late interaction in the score of the best candidates; 0: off, and new "
+        "passages are stored without token vectors, which take about 24 KB each",
     )
-    late_candidates: int = Field(
-        20, ge=1, le=200, description="embedded index: candidates whose tokens are compared with the question's"
+    late_candidates: Annotated[int, Unit("passages")] = Field(
+        20, ge=1, le=200, description="embedded index: best candidates that late interaction scores"
     )
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ class Decoder(Protocol):
         """The complete frames. Exhaust the iterator before the next call."""
 
     def end(self) -> Iterator[Decoded]:
-        """What is left at the end of the input."""
+        """The rest of the input, at its end."""
 
 
 class FrameDecoder:

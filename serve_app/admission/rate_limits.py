@@ -111,8 +111,10 @@ class RateLimits:
 
 @dataclass(slots=True)
 class _Account:
-    """`remaining`: what is left in all replicas together, as far as this replica knows. The rest: see TenantLoad and
-    TenantGrant."""
+    """`remaining`: the rest of the limit in all replicas together, as far as this replica knows.
+
+    TenantLoad and TenantGrant describe the other fields.
+    """
 
     limit: int
     allowance: float

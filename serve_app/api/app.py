@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -40,22 +41,34 @@ def create_app(services: Services) -> FastAPI:
             return config.max_body_bytes
         return config.max_texts_body_bytes if path in CARRY_TEXTS else config.max_query_body_bytes
 
-    app = DescribedApi(
-        title="RAG service",
-        description="Ask questions of your own documents; answers stream with their sources.",
-        version="1",
-        middleware=[
+    app = _described_api(
+        [
             Middleware(RequestId),
             Middleware(RefuseServeHeaders),
             Middleware(Authentication, services=services),
             Middleware(RateLimitHeaders),
             Middleware(BodyLimit, limit=body_limit, within_s=config.max_body_s),
-        ],
-        redirect_slashes=False,
-        separate_input_output_schemas=False,
+        ]
     )
     app.state.services = services
     errors.install(app)
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, made without the services that answer requests."""
+    return _described_api(()).openapi()
+
+
+def _described_api(middleware: Sequence[Middleware]) -> DescribedApi:
+    app = DescribedApi(
+        title="RAG service",
+        description="Ask questions of your own documents; answers stream with their sources.",
+        version="1",
+        middleware=middleware,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
     app.router.routes.extend(_routes())
     return app
 

@@ -15,7 +15,7 @@ class Health(PlatformCommand):
     """Each stage's state and what serves it, for any key."""
 
     def allow(self, holder: Principal) -> None:
-        """Whoever has a key may look."""
+        """Every key is allowed."""
 
     async def run(self, services: Services) -> dict[str, Any]:
         return Readiness.of(await services.ask_stages()).as_json()

@@ -6,11 +6,11 @@ Scale and resources are not here: they are under `deployments:` of the same file
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 from deployments.embedding.config import EmbeddingConfig
 from deployments.generation.config import GenerationConfig
 from deployments.ingestion.config import IngestionConfig
@@ -25,54 +25,91 @@ from serve_app.storage.config import BlobConfig, StoreConfig
 
 
 class ApiConfig(Config):
-    """The limits of the HTTP contract, and the values that hold where a caller names none."""
+    """Limits of the HTTP API, and the values that apply where a request names none."""
 
-    default_language: Language = "hr"
-    max_query_characters: int = Field(8_000, ge=1)
-    max_filter_bytes: int = Field(2_048, ge=1)
-    max_filter_depth: int = Field(5, ge=1)
-    max_metadata_bytes: int = Field(16_384, ge=2)
-    max_body_bytes: int = Field(50 * 1024 * 1024, ge=1024)
-    max_query_body_bytes: int = Field(256 * 1024, ge=1024, description="body of every route that takes no documents")
-    max_texts_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="body of /v1/embeddings and of rerank")
-    max_inputs: int = Field(2_048, ge=1, description="texts that one request has embedded or reranked")
-    max_input_characters: int = Field(100_000, ge=1, description="length of one of these texts")
-    max_body_s: float = Field(60, gt=0, description="how long a body may take to arrive once it is read")
-    max_files: int = Field(1_000, ge=1, description="files in one job")
-    max_batch: int = Field(50, ge=1, description="calls in one batch of /v1/rpc")
-    max_collections: int = Field(50, ge=1, description="collections one query may name")
-    top_k: int = Field(8, ge=1)
-    max_top_k: int = Field(50, ge=1)
-    candidates: int = Field(40, ge=1, description="taken from each half of retrieval")
-    max_tokens: int = Field(512, ge=1)
-    max_max_tokens: int = Field(4_096, ge=1)
-    deadline_s: float = Field(60, gt=0)
-    max_deadline_s: float = Field(300, gt=0)
-    first_token_s: float = Field(20, gt=0)
-    embedding_s: float = Field(
+    default_language: Language = Field("hr", description="language of an answer if the question does not tell it")
+    max_query_characters: Annotated[int, Beyond("422")] = Field(8_000, ge=1, description="length of a question")
+    max_filter_bytes: Annotated[int, Beyond("422")] = Field(2_048, ge=1, description="length of a filter in UTF-8")
+    max_filter_depth: Annotated[int, Unit("levels"), Beyond("422")] = Field(
+        5, ge=1, description="nesting of a filter's parentheses and operators"
+    )
+    max_metadata_bytes: Annotated[int, Beyond("422")] = Field(16_384, ge=2, description="metadata of one document")
+    max_body_bytes: Annotated[int, Beyond("413")] = Field(
+        50 * 1024 * 1024, ge=1024, description="body of `/v1/documents`, `/v1/commands` and `/v1/rpc`"
+    )
+    max_query_body_bytes: Annotated[int, Beyond("413")] = Field(
+        256 * 1024, ge=1024, description="body of all other routes"
+    )
+    max_texts_body_bytes: Annotated[int, Beyond("413")] = Field(
+        4 * 1024 * 1024, ge=1024, description="body of `/v1/embeddings`, `/v1/rerank` and `/v2/rerank`"
+    )
+    max_inputs: Annotated[int, Unit("texts"), Beyond("422")] = Field(
+        2_048, ge=1, description="texts in one request to embed or rerank"
+    )
+    max_input_characters: Annotated[int, Beyond("422")] = Field(
+        100_000, ge=1, description="length of one of these texts"
+    )
+    max_body_s: Annotated[float, Beyond("408")] = Field(
+        60, gt=0, description="time for a body to arrive, from the moment it is read"
+    )
+    max_files: Annotated[int, Beyond("422")] = Field(1_000, ge=1, description="files in one job")
+    max_batch: Annotated[int, Unit("calls"), Beyond("422")] = Field(
+        50, ge=1, description="calls in one batch of `/v1/rpc`"
+    )
+    max_collections: Annotated[int, Beyond("422")] = Field(50, ge=1, description="collections that one query may name")
+    top_k: Annotated[int, Unit("passages")] = Field(8, ge=1, description="passages that an answer may use, by default")
+    max_top_k: Annotated[int, Unit("passages"), Beyond("422")] = Field(50, ge=1, description="largest `top_k`")
+    candidates: Annotated[int, Unit("passages")] = Field(
+        40, ge=1, description="candidates from each of dense and lexical search"
+    )
+    max_tokens: Annotated[int, Beyond("the answer ends with `length`")] = Field(
+        512, ge=1, description="length of an answer, by default"
+    )
+    max_max_tokens: Annotated[int, Unit("tokens"), Beyond("422")] = Field(
+        4_096, ge=1, description="largest `max_tokens`"
+    )
+    deadline_s: Annotated[float, Beyond("504, or `error` in a stream")] = Field(
+        60, gt=0, description="time for a whole request, by default"
+    )
+    max_deadline_s: Annotated[float, Beyond("the deadline is shortened to it")] = Field(
+        300, gt=0, description="largest deadline that a request may set with `X-Deadline-Ms`"
+    )
+    first_token_s: Annotated[
+        float, Beyond("504, or `error` in a stream; with `fallback: extractive` an answer of quotations")
+    ] = Field(20, gt=0, description="time until generation sends its first token")
+    embedding_s: Annotated[float, Beyond("the search uses the other one alone, and `degraded` says so")] = Field(
         10,
         gt=0,
-        description="how long a question waits for its vector and its term weights; late or down, the search goes by "
-        "the other alone",
+        description="wait for a question's vector and for its term weights, but at most half of the remaining deadline",
     )
-    reranking_s: float = Field(
-        5, gt=0, description="how long a question waits for its reranking; late or down, the fused order stays"
+    reranking_s: Annotated[float, Beyond("the fused order stays, and `degraded` says so")] = Field(
+        5, gt=0, description="wait for reranking, but at most half of the remaining deadline"
     )
     fallback: Literal["none", "extractive"] = Field(
-        "none", description="what answers from the passages where generation cannot begin: nothing (503), or quotations"
+        "none", description="what answers if generation cannot begin: nothing (503), or quotations from the passages"
     )
-    heartbeat_s: float = Field(5, gt=0, description="silence after which a stream sends a comment, or an empty line")
-    status_timeout_s: float = Field(5, gt=0, description="how long /readyz waits for one stage")
-    page: int = Field(100, ge=1, description="rows of a list where none are asked for")
-    max_page: int = Field(1_000, ge=1)
-    max_scanned: int = Field(
-        10_000, ge=1, description="rows that one page of a filtered list looks at; the next one goes on from there"
+    heartbeat_s: Annotated[float, Beyond("the stream sends a comment; NDJSON sends an empty line")] = Field(
+        5, gt=0, description="silence in a stream"
     )
-    job_poll_s: float = Field(1, gt=0, description="how often a stream of a job's events asks how far the job is")
-    max_job_events_s: float = Field(900, gt=0, description="how long such a stream lasts if the job does not end")
-    max_key_overlap_s: float = Field(30 * 86_400, ge=0, description="how long a rotated key may go on working")
-    idempotency_s: float = Field(86_400, gt=0, description="how long the answer to an Idempotency-Key is kept")
-    key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica remembers that a key was good")
+    status_timeout_s: Annotated[float, Beyond("the stage counts as not ready")] = Field(
+        5, gt=0, description="wait of `/readyz` for one stage"
+    )
+    page: Annotated[int, Unit("rows")] = Field(100, ge=1, description="rows of a list's page, by default")
+    max_page: Annotated[int, Unit("rows"), Beyond("422")] = Field(1_000, ge=1, description="largest page")
+    max_scanned: Annotated[int, Unit("rows"), Beyond("the page ends, and `next` continues from there")] = Field(
+        10_000, ge=1, description="rows that one page of a filtered list examines"
+    )
+    job_poll_s: float = Field(1, gt=0, description="interval at which a stream of a job's events reads its progress")
+    max_job_events_s: Annotated[float, Beyond("the stream ends; open it again")] = Field(
+        900, gt=0, description="duration of a stream of a job's events"
+    )
+    max_key_overlap_s: Annotated[float, Beyond("422")] = Field(
+        30 * 86_400, ge=0, description="how long a rotated key may stay valid"
+    )
+    idempotency_s: Annotated[float, Beyond("the request counts as a new one")] = Field(
+        86_400, gt=0, description="how long the answer to an `Idempotency-Key` is kept"
+    )
+    key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica trusts a key that it has checked")
 
     @model_validator(mode="after")
     def _defaults_within_limits(self) -> Self:
@@ -88,9 +125,11 @@ class ApiConfig(Config):
 
 
 class AppArgs(Config):
-    """Paths of embedded stores (SQLite, blobs, the index) are relative to `data_dir`, and that to the checkout."""
+    """Behaviour of the service. Each group of settings has a section of its own."""
 
-    data_dir: str = "var"
+    data_dir: str = Field(
+        "var", description="folder of SQLite, uploaded files and the embedded index; relative to the checkout"
+    )
     store: StoreConfig = StoreConfig()
     blobs: BlobConfig = BlobConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()

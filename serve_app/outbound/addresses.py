@@ -30,12 +30,14 @@ _NOT_PUBLIC: Final = tuple(
 
 
 class AddressRefused(OSError):
-    """Instead of a connection: the address is none that may be reached."""
+    """Raised in place of a connection: the address may not be reached."""
 
 
 class Addresses:
-    """Checks at the last moment: a socket is made for an address only if it may be reached, so that neither a name's
-    second answer, nor a redirect, nor an address spelt in some other way goes round it."""
+    """Checks an address when its socket is made, which is the last moment.
+
+    So a second answer of DNS, a redirect, or another spelling of an address does not evade the check.
+    """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks = tuple(map(ip_network, networks))
@@ -48,7 +50,7 @@ class Addresses:
         """One to connect to the address of `getaddrinfo`'s answer. Raises AddressRefused."""
         family, kind, protocol, _, address = info
         if not self.allow(str(address[0])):
-            # The address is left out: it would tell who asks how names resolve in here.
+            # The address is left out: it would tell the caller how names resolve in this network.
             raise AddressRefused("its address is not a public one")
         return socket.socket(family, kind, protocol)
 

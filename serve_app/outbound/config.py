@@ -6,21 +6,22 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class ReachConfig(Config):
-    """Where requests may go that the service makes on somebody's behalf."""
+    """Hosts and addresses that may be reached."""
 
     hosts: tuple[str, ...] = Field(
-        ("*",), description="names that may be asked; *.example.org is all below one, * all; none: no request is made"
+        ("*",),
+        description="allowed host names; `*.example.org`: all names below it; `*`: all; empty: no request is made",
     )
-    allow_http: bool = Field(False, description="http:// beside https://")
-    ports: tuple[Port, ...] = Field((), description="ports beside the scheme's own")
+    allow_http: bool = Field(False, description="allow `http://` beside `https://`")
+    ports: tuple[Port, ...] = Field((), description="allowed ports beside those of the schemes")
     networks: tuple[str, ...] = Field(
-        (), description="networks beside the public Internet whose addresses may be reached, such as 10.1.0.0/16"
+        (), description="allowed networks beside the public Internet, for example `10.1.0.0/16`"
     )
 
     @field_validator("hosts")
@@ -40,19 +41,27 @@ class ReachConfig(Config):
 
 
 class SourcesConfig(Config):
-    """Where documents may be fetched from that are handed in as a URI, and how much of it at once."""
+    """Documents by URI: from where, and how much at once."""
 
     file_roots: tuple[str, ...] = Field(
-        (), description="folders whose files may be named as file://; the same on every node with an ingress replica"
+        (), description="folders whose files may be named as `file://`; the same on every node with an ingress replica"
     )
     s3_buckets: tuple[str, ...] = Field(
-        (), description="BUCKET or BUCKET/PREFIX that may be named as s3://; credentials are s3fs's own, AWS_…"
+        (),
+        description="`BUCKET` or `BUCKET/PREFIX` that may be named as `s3://`; credentials are those of s3fs, such as "
+        "`AWS_ACCESS_KEY_ID`",
     )
     web: ReachConfig = ReachConfig()
-    max_bytes: int = Field(50 * 1024 * 1024, ge=1, description="of all documents that one request names")
-    timeout_s: float = Field(60.0, gt=0, description="for all documents that one request names")
-    max_redirects: int = Field(5, ge=0)
-    concurrent: int = Field(8, ge=1, description="documents that a replica fetches at once")
+    max_bytes: Annotated[int, Beyond("413")] = Field(
+        50 * 1024 * 1024, ge=1, description="size of all documents that one request names"
+    )
+    timeout_s: Annotated[float, Beyond("502")] = Field(
+        60.0, gt=0, description="time to fetch all documents that one request names"
+    )
+    max_redirects: Annotated[int, Beyond("422")] = Field(5, ge=0, description="redirects that are followed")
+    concurrent: Annotated[int, Unit("documents"), Beyond("they wait")] = Field(
+        8, ge=1, description="documents that one replica fetches at the same time"
+    )
 
     @field_validator("file_roots")
     @classmethod
@@ -72,13 +81,19 @@ class SourcesConfig(Config):
 
 
 class WebhookConfig(Config):
-    """How tenants' webhooks are told that a job has ended."""
+    """Webhooks: messages to tenants that a job has ended."""
 
     web: ReachConfig = ReachConfig()
-    attempts: int = Field(9, ge=1, description="tries of one message before it is given up")
-    first_delay_s: float = Field(5.0, gt=0, description="wait before the second try; four times as long each time")
-    timeout_s: float = Field(15.0, gt=0, description="for one try")
-    concurrent: int = Field(8, ge=1, description="messages that a replica sends at once, each to another tenant")
-    poll_s: float = Field(2.0, gt=0, description="how often a replica looks for jobs that have ended")
-    keep_s: float = Field(7 * 86_400, ge=0, description="how long it stays in the database what became of a message")
-    documents: int = Field(100, ge=0, description="documents of the job that a message lists; the counts are of all")
+    attempts: Annotated[int, Beyond("the message is given up")] = Field(9, ge=1, description="tries of one message")
+    first_delay_s: float = Field(
+        5.0, gt=0, description="wait before the second try; each later wait is four times as long"
+    )
+    timeout_s: Annotated[float, Beyond("the try has failed")] = Field(15.0, gt=0, description="time of one try")
+    concurrent: Annotated[int, Unit("messages"), Beyond("they wait")] = Field(
+        8, ge=1, description="messages that one replica sends at the same time, each to another tenant"
+    )
+    poll_s: float = Field(2.0, gt=0, description="interval at which a replica looks for jobs that have ended")
+    keep_s: float = Field(7 * 86_400, ge=0, description="how long the result of a message stays in the database")
+    documents: Annotated[int, Beyond("they are only counted")] = Field(
+        100, ge=0, description="documents of the job that a message lists"
+    )

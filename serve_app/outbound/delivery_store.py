@@ -1,4 +1,4 @@
-"""What sending messages to webhooks needs of whoever keeps them."""
+"""The port by which the sender of webhooks reads and updates the stored messages."""
 
 from __future__ import annotations
 

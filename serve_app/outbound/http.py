@@ -18,7 +18,7 @@ from serve_app.outbound.config import ReachConfig
 
 _OWN_PORTS: Final = {"https": 443, "http": 80}
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
-"""Whoever asks sets one time for the whole of what he does."""
+"""The caller sets one time limit for all of its work."""
 
 
 class Http:

@@ -75,7 +75,7 @@ class WebhookSender(Background):
         self._changed.set()
 
     async def _send(self, delivery: Delivery) -> None:
-        """One try, to its end: whatever happens is recorded, nothing is raised but cancellation."""
+        """One try. Its result is recorded, and nothing is raised but cancellation."""
         try:
             await self._try(delivery)
         except Exception:

@@ -316,7 +316,7 @@ def _claimable(now: datetime, job_id: str | None, limit: int) -> Select[JobDocum
         earlier.document_id == row.document_id,
         earlier.state.in_(UNFINISHED),
         earlier.sequence < row.sequence,
-        earlier.generation == row.generation,  # what is written to another generation is in nobody's way
+        earlier.generation == row.generation,  # a write to another generation does not conflict
     )
     tenant_is_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
     is_for_ray_job = exists().where(

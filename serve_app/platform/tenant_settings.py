@@ -5,34 +5,44 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, field_validator
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 from deployments.errors import InvalidRequest, NotFound
 from deployments.types import Language
 from serve_app.storage.tables import Tenant
 
 
 class Limits(Config):
-    """Narrower limits of one tenant; None leaves the service's own."""
+    """Limits of one tenant. A limit that is not set is the service's own."""
 
-    max_tokens: int | None = Field(None, ge=1)
-    top_k: int | None = Field(None, ge=1)
-    deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
-    requests_per_minute: int | None = Field(None, ge=1, description="questions a minute")
-    concurrent: int | None = Field(None, ge=1, description="answers generated at once")
+    max_tokens: Annotated[int | None, Beyond("422")] = Field(None, ge=1, description="length of an answer")
+    top_k: Annotated[int | None, Unit("passages"), Beyond("422")] = Field(
+        None, ge=1, description="passages that an answer may use"
+    )
+    deadline_s: Annotated[float | None, Beyond("the deadline is shortened to it")] = Field(
+        None, gt=0, allow_inf_nan=False, description="time for a whole request"
+    )
+    requests_per_minute: Annotated[int | None, Unit("questions a minute"), Beyond("429")] = Field(
+        None, ge=1, description="rate of questions"
+    )
+    concurrent: Annotated[int | None, Unit("answers"), Beyond("they wait")] = Field(
+        None, ge=1, description="answers at the same time"
+    )
 
 
 class Quotas(Config):
-    """How much a tenant may keep; None is unlimited."""
+    """What a tenant may store. A quota that is not set is unlimited."""
 
-    documents: int | None = Field(None, ge=0)
-    bytes: int | None = Field(None, ge=0, description="of the documents as handed in")
-    chunks: int | None = Field(None, ge=0)
+    documents: Annotated[int | None, Beyond("403")] = Field(None, ge=0, description="number of documents")
+    bytes: Annotated[int | None, Beyond("403")] = Field(None, ge=0, description="size of the documents as handed in")
+    chunks: Annotated[int | None, Beyond("the document fails and says why")] = Field(
+        None, ge=0, description="number of chunks"
+    )
 
 
 HIDDEN_SECRET: Final = "whsec_********"
@@ -40,15 +50,20 @@ HIDDEN_SECRET: Final = "whsec_********"
 
 
 class Webhook(Config):
-    """Where a tenant is told that a job has ended; messages are signed with the secret."""
+    """The address that gets a message when a job of the tenant has ended. Messages are signed with the secret."""
 
-    url: str = Field(max_length=2_048, pattern=r"^https?://[^\s\x00]+$", examples=["https://app.example.org/hooks/rag"])
+    url: str = Field(
+        max_length=2_048,
+        pattern=r"^https?://[^\s\x00]+$",
+        description="where messages are sent",
+        examples=["https://app.example.org/hooks/rag"],
+    )
     secret: str | None = Field(
         None,
         repr=False,
         pattern=r"^whsec_(\*{8}|[A-Za-z0-9+/]{32,86}={0,2})$",
-        description="whsec_ and the base64 of 24 to 64 bytes; left out, one is made. Shown in full only in the answer "
-        f"to the request that sets it, later as {HIDDEN_SECRET}, which sent back changes nothing",
+        description="`whsec_` and the base64 of 24 to 64 bytes; a new one is made if it is left out. Only the answer "
+        f"to the request that sets it shows it in full. Later answers show `{HIDDEN_SECRET}`, which may be sent back",
     )
 
     @field_validator("secret")
@@ -65,18 +80,26 @@ class Webhook(Config):
 
 
 class Settings(Config):
-    default_language: Language | None = Field(None, description="where neither request nor question tells")
-    prompt_preamble: str = Field(
-        "", max_length=4_000, pattern=r"^[^\x00]*$", description="put before the system part of each prompt"
+    """Behaviour for one tenant."""
+
+    default_language: Language | None = Field(
+        None, description="language of an answer if neither the request nor the question tells it"
     )
-    model: str | None = Field(None, description="one of the deployed models; None takes the deployment's own")
+    prompt_preamble: str = Field(
+        "", max_length=4_000, pattern=r"^[^\x00]*$", description="text before the system part of each prompt"
+    )
+    model: str | None = Field(None, description="one of the deployed models; none: the deployment's own")
     limits: Limits = Limits()
-    weight: float = Field(
-        1.0, gt=0, le=1_000, allow_inf_nan=False, description="share of generation, beside the other tenants' weights"
+    weight: Annotated[float, Unit("weight")] = Field(
+        1.0,
+        gt=0,
+        le=1_000,
+        allow_inf_nan=False,
+        description="share of generation, relative to the weights of other tenants",
     )
     quotas: Quotas = Quotas()
     webhook: Webhook | None = Field(
-        None, description="told of each job that is accepted from then on, once it has ended"
+        None, description="address that gets a message when a job has ended that was accepted after it was set"
     )
 
     def with_secret(self, before: Settings) -> Settings:
@@ -107,9 +130,9 @@ class Settings(Config):
 async def require_open(session: AsyncSession, tenant_id: str, *, alone: bool = False) -> Settings:
     """Lock a tenant against its deletion until the transaction ends, and return its settings.
 
-    Every transaction that adds something of a tenant's begins with this; `alone`, it also keeps others like it
-    out, so that what was counted still holds when it commits, and rows locked after it are locked by one only.
-    Neither lock holds up the logs, whose rows only refer to the tenant. Raises NotFound.
+    Every transaction that adds something to a tenant begins with this. With `alone` it also excludes other such
+    transactions. So a count still holds when it commits, and later rows are locked by one transaction only. Neither
+    lock delays the logs, whose rows only refer to the tenant. Raises NotFound.
     """
     lock = select(Tenant).where(Tenant.id == tenant_id).with_for_update(read=not alone, key_share=alone)
     row = await session.scalar(lock)

@@ -25,7 +25,7 @@ class QueryRun:
     async def wait_or(self, stage: str, work: Awaitable[T], *, fallback: T, at_most: float) -> T:
         """The result of `work`, or `fallback` if the stage is down, full or late.
 
-        It is late after `at_most` seconds, or after half of what is left of the deadline if that is less.
+        It is late after `at_most` seconds, or after half of the remaining deadline if that is less.
         """
         limit_s = min(at_most, self.deadline.remaining() / 2)
         return await self.degraded.or_fallback(stage, self.deadline.wait(stage, work, at_most=limit_s), fallback)

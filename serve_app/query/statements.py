@@ -63,7 +63,7 @@ class StatementReader:
         return self._take(starts[-1], starts) if starts else ()
 
     def end(self) -> Sequence[Statement]:
-        """The statements of what is left."""
+        """The statements of the remaining text."""
         return self._take(len(self._pending), _starts(self._pending, self._language))
 
     def _known(self) -> str:

@@ -1,23 +1,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from deployments.config import Config
+from deployments.config import Beyond, Config, Unit
 
 _SQLITE = "sqlite:///"
 
 
 class StoreConfig(Config):
+    """The SQL database of keys, documents and jobs."""
+
     url: str = Field(
         "sqlite:///rag.db",
-        description="where keys, documents and jobs are kept: sqlite:///PATH or postgresql://USER@HOST/DATABASE; "
-        "the password comes from the environment variable RAG_DATABASE_PASSWORD",
+        description="`sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; the password is the environment variable "
+        "`RAG_DATABASE_PASSWORD`",
     )
-    pool_size: int = Field(5, ge=1, le=100, description="connections of one replica")
-    timeout_s: float = Field(10.0, gt=0, description="wait for a connection, SQLite's write lock, or one statement")
+    pool_size: Annotated[int, Unit("connections"), Beyond("a request waits for a connection")] = Field(
+        5, ge=1, le=100, description="connections of one replica"
+    )
+    timeout_s: Annotated[float, Beyond("503")] = Field(
+        10.0, gt=0, description="wait for a connection, for SQLite's write lock, or for one statement"
+    )
 
     @field_validator("url")
     @classmethod
@@ -47,10 +54,12 @@ class StoreConfig(Config):
 
 
 class BlobConfig(Config):
+    """The store of uploaded bytes."""
+
     url: str = Field(
         "blobs",
         min_length=1,
-        description="where uploaded bytes are kept: a folder, or an fsspec URL such as s3://bucket/prefix",
+        description="a folder, or an fsspec URL such as `s3://bucket/prefix`",
     )
 
     @property

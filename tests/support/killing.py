@@ -1,8 +1,8 @@
 """Ingestion while its processes are killed: rounds of accepted documents and a SIGKILL, and the reckoning afterwards.
 
-The service is `rag up` on its embedded stores with the deterministic embedder, reranker and engine, so that a round
-takes seconds and what is killed is ours: the HTTP ingress, the ingestion worker, the index's owner, or the whole Ray
-node with everything on it, after which the service is started again on the same folder.
+The service is `rag up` on its embedded stores, with the deterministic embedder, reranker and engine. So a round takes
+seconds. Killed are the HTTP ingress, the ingestion worker, the index's owner, or the whole Ray node. After the last of
+these, the service is started again on the same folder.
 """
 
 from __future__ import annotations

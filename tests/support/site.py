@@ -48,7 +48,7 @@ class Site:
             else:
                 await reply(writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # whoever asked went away
+            pass  # the client has hung up
         finally:
             writer.close()
 

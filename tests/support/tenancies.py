@@ -1,4 +1,4 @@
-"""Non-interference, as a state machine: the same operations with and without everybody else's, and the same answers.
+"""Non-interference, as a state machine: the same operations with and without other tenants give the same answers.
 
 Each operation runs in a world that holds all tenants and in one that holds its own tenant alone; what one user asks
 also runs where the other user's private documents never were. What is compared is what a caller sees, but for values
@@ -163,10 +163,10 @@ class Tenancies(RuleBasedStateMachine):
     async def _compared(
         self, tenant: str, method: str, path: str, *, user: str = "", private: bool = False, **request: Any
     ) -> Seen:
-        """One call in the world of all and in its tenant's own: the same answer, without anybody else's words.
+        """One call in the world of all and in its tenant's own: the same answer, without words of others.
 
-        `private` marks what changes the first user's documents. `user` is who asks, if someone does: what the second
-        user is shown must also be what he is shown where the first has nothing.
+        `private` marks what changes the first user's documents. `user` is the asking user, if there is one. The
+        second user must be shown the same where the first user has nothing.
         """
         self.worlds.operations += 1
         names = self._named(tenant, private)
@@ -438,7 +438,7 @@ class Tenancies(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(TENANTS))
     def delete_tenant(self, tenant: str) -> None:
-        """And make it anew: nothing of it is left, and nobody else notices."""
+        """And make it anew: nothing of it is left, and other tenants do not notice."""
         self._do(self._delete_tenant(tenant))
 
     @rule(tenant=st.sampled_from(TENANTS), other=st.sampled_from(TENANTS))

@@ -40,7 +40,10 @@ def test_each_step_names_one_function_that_exists(heading: str, count: int) -> N
         assert name in definitions(ROOT / path), f"{path} has no {name}: {step}"
 
 
-@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "README.md", "docs/decisions/0001-rooms.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["ARCHITECTURE.md", "README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))],
+)
 def test_every_path_of_the_project_that_is_named_exists(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     paths = set(re.findall(r"`((?:rag|serve_app|deployments|cluster|clients|tests|benchmarks)/[\w/.-]*)`", text))

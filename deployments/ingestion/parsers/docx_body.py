@@ -159,6 +159,6 @@ def margin_texts(part: etree._Element) -> Iterator[str]:
             elif name == "t" and not in_field and next(element.iterancestors(f"{W}fldSimple"), None) is None:
                 texts.append(element.text or "")
         text = " ".join("".join(texts).split())
-        # What is left of "Stranica 3 od 7" without its fields says nothing.
+        # "Stranica 3 od 7" without its fields says nothing.
         if any(map(str.isalnum, text)) and not (has_field and len(text.split()) <= 3):
             yield text

@@ -105,10 +105,12 @@ _STREAM = describe_data_stream(
     },
 )
 async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
-    """Chat as with OpenAI's API. Model `rag` answers the last message from the caller's documents, with the messages
-    before it as the conversation so far; any other model is sent the messages as they are.
+    """Chat as with OpenAI's API.
 
-    A stream is answered 200 once it is accepted; what fails later is its last event, and there is no `[DONE]` then.
+    Model `rag` answers the last message from the caller's documents, with the messages before it as the conversation
+    so far. Any other model gets the messages as they are.
+
+    A stream is answered 200 once it is accepted. A later failure is its last event, without `[DONE]`.
     """
     if body.model == RAG:
         admitted = await services.queries.acquire_slot(

@@ -57,7 +57,7 @@ async def embed(body: EmbeddingsRequest, services: ServicesDep, caller: Asker, d
         model=embedder,
         usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
-    # By pydantic: thousands of numbers take json.dumps a second, in which nobody else is answered.
+    # By pydantic: json.dumps takes a second for thousands of numbers, and blocks the event loop.
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

@@ -45,7 +45,7 @@ async def list_(services: ServicesDep, caller: Caller, deadline_s: DeadlineSecon
     },
 )
 async def get(model: ModelId, services: ServicesDep, caller: Caller, deadline_s: DeadlineSeconds) -> dict[str, Any]:
-    """Whether there is such a model."""
+    """A model, if there is one of this id."""
     there = await Deadline(deadline_s).wait("the list of models", services.models.all_models())
     require_model(model, there)
     return _model(model)

@@ -22,10 +22,14 @@ DOCUMENTS_A_UNIT = 100
 router = APIRouter(tags=["cohere"])
 _REFUSED = describe_errors(errors.UnknownModel, errors.StageUnavailable, errors.Overloaded, errors.DeadlineExceeded)
 
+_EXAMPLE_ID = "0b3f6a5c-9d7e-4f1c-8a2b-6d5e4f3a2b1c"
 
-def _answer(version: Literal["1", "2"], results: list[dict[str, Any]], documents: int) -> dict[str, Any]:
+
+def _answer(
+    version: Literal["1", "2"], results: list[dict[str, Any]], documents: int, answer_id: str
+) -> dict[str, Any]:
     return {
-        "id": str(uuid.uuid4()),
+        "id": answer_id,
         "results": results,
         "meta": {
             "api_version": {"version": version},
@@ -40,7 +44,9 @@ def _answer(version: Literal["1", "2"], results: list[dict[str, Any]], documents
     response_model_exclude_unset=True,
     responses={
         200: describe_response(
-            example=_answer("1", [{"index": 0, "relevance_score": 0.83, "document": {"text": "Rok je 15 dana."}}], 2)
+            example=_answer(
+                "1", [{"index": 0, "relevance_score": 0.83, "document": {"text": "Rok je 15 dana."}}], 2, _EXAMPLE_ID
+            )
         ),
         **_REFUSED,
     },
@@ -54,20 +60,23 @@ async def first_version(
     if body.return_documents:
         for result in results:
             result["document"] = body.documents[result["index"]]
-    return _answer("1", results, len(texts))
+    return _answer("1", results, len(texts), str(uuid.uuid4()))
 
 
 @router.post(
     "/v2/rerank",
     response_model=RerankV2Answer,
-    responses={200: describe_response(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2)), **_REFUSED},
+    responses={
+        200: describe_response(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2, _EXAMPLE_ID)),
+        **_REFUSED,
+    },
 )
 async def second_version(
     body: RerankV2Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Order texts by their relevance to a query, as with the second version of Cohere's API."""
     results = await _ranked(services, caller, body.model, body.query, body.documents, body.top_n, deadline_s)
-    return _answer("2", results, len(body.documents))
+    return _answer("2", results, len(body.documents), str(uuid.uuid4()))
 
 
 async def _ranked(

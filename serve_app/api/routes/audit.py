@@ -43,7 +43,10 @@ async def audited(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTe
     },
 )
 async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> AuditEntries:
-    """Who changed what, the newest first: a tenant's log for its admin keys, and for platform keys that name it; the
-    platform's own, which keeps what became of tenants that are gone, for platform keys that name none."""
+    """Who changed what, the newest first.
+
+    An admin key reads the log of its tenant, and so does a platform key that names the tenant. A platform key that
+    names none reads the platform's own log, which also has the entries about deleted tenants.
+    """
     entries = await services.audit.list(tenant_id, limit=limit)
     return AuditEntries.model_validate({"entries": entries})

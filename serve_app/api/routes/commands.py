@@ -87,14 +87,14 @@ async def run(
     holder: KeyHolder,
     deadline_s: DeadlineSeconds,
 ) -> Response:
-    """Run a command; the answer is lines of JSON, each with the command's `id` beside `query_id`.
+    """Run a command. The answer is lines of JSON, each with the command's `id` and a `query_id`.
 
-    Most commands answer with one line, `result`, or `error` for what a well-formed command ran into; its `query_id` is
-    the command's `id`. A streamed `query` has the lines `sources`, `chunk`, `citation`, `complete` and `error`; their
-    `query_id` is the query's own, the one that `cancel_query` takes. A line may be empty: a heartbeat, to be skipped.
+    Most commands answer with one line: `result`, or `error` if a valid command failed. Its `query_id` is the command's
+    `id`. A streamed `query` has the lines `sources`, `chunk`, `citation`, `complete` and `error`. Their `query_id` is
+    the query's own, which `cancel_query` takes. An empty line is a heartbeat; skip it.
 
-    What is refused before that is a problem, with the status that the REST routes give it: an unknown command, wrong
-    params (422), a key that may not, a tenant that is not there, and a streamed query that cannot begin.
+    A command that cannot begin is answered with a problem, and with the status that the REST routes use. Examples are
+    an unknown command, wrong params (422), a key without the right, and an unknown tenant.
     """
     command = body.params
     if command.streams and idempotency.KEY_HEADER in request.headers:
@@ -124,7 +124,7 @@ async def run(
     },
 )
 async def rpc(request: Request, services: ServicesDep, holder: KeyHolder, deadline_s: DeadlineSeconds) -> Response:
-    """Call commands as JSON-RPC 2.0: one, or a batch, whose calls run side by side; 204 where all are notifications.
+    """Call commands as JSON-RPC 2.0: one call, or a batch whose calls run side by side. 204 if all are notifications.
 
     `query` is answered whole: `stream: true` is refused. The service's own errors have the code -32000 (-32602 where
     the params are wrong) and in `data` their `code`, `status`, and whether they are `retryable`.

@@ -119,7 +119,7 @@ _OPENAPI: dict[str, Any] = {
     openapi_extra=_OPENAPI,
 )
 async def accept(request: Request, response: Response, services: ServicesDep, caller: Writer) -> AcceptedJob:
-    """Take one document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
+    """Accept a document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
 
     The same document id with the same content is no work; with new content it is a new version.
     """
@@ -158,10 +158,10 @@ async def list_(
     live: IfLive = None,
     filter: FilterText = None,
 ) -> Documents:
-    """The tenant's documents in the order of their ids, its users' private ones too; `next` is the `after` of the next
-    page.
+    """The tenant's documents in the order of their ids, with its users' private ones.
 
-    A page with a filter looks at a bounded number of documents: it may hold few, or none, and still have a `next`.
+    `next` is the `after` of the next page. A page with a filter examines a bounded number of documents. So it may hold
+    few or none, and still have a `next`.
     """
     selection = DocumentSelection(collection=collection, user=user, live=live, filter=filter)
     return Documents.model_validate(await services.documents.list(caller, selection, after=after, limit=limit))
@@ -178,10 +178,10 @@ async def list_(
 async def delete_chosen(
     body: DocumentSelection, services: ServicesDep, caller: Writer, deadline_s: DeadlineSeconds
 ) -> DeletedDocuments:
-    """Remove all documents that are meant: at least one of `collection`, `user` and `filter` must say which.
+    """Remove all documents that match. At least one of `collection`, `user` and `filter` is required.
 
-    It ends when none is left, or with the request's deadline; `more` then says that there may be more: call again. What
-    was counted is found by no search from here on.
+    It ends when all are removed, or with the request's deadline. `more` then says that there may be more: call again.
+    No search finds the documents that were counted.
     """
     return DeletedDocuments.model_validate(await services.deletion.delete_documents(caller, body, deadline_s))
 
@@ -197,7 +197,7 @@ async def delete_chosen(
 async def chunks(
     document_id: DocumentId, services: ServicesDep, caller: Writer, limit: PageSize, after: AfterChunk = -1
 ) -> DocumentChunks:
-    """The passages that searches find of a document, in its order; none while no version is live."""
+    """The passages of a document that searches find, in its order. There are none while no version is live."""
     return DocumentChunks.of(*await services.documents.chunks(caller, document_id, after=after, limit=limit))
 
 
@@ -207,7 +207,7 @@ async def chunks(
     responses={200: describe_response(example=_DOCUMENT), **describe_errors(NotFound)},
 )
 async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> Document:
-    """A document as searches see it; while no version is live, as it was handed in last."""
+    """A document as searches see it. While no version is live, it is shown as it was handed in last."""
     return Document.model_validate(await services.documents.get(caller, document_id))
 
 
@@ -220,8 +220,11 @@ async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) ->
     },
 )
 async def patch(document_id: DocumentId, body: DocumentPatch, services: ServicesDep, caller: Writer) -> Document:
-    """Change a document's metadata; nothing is embedded again. Searches find the old metadata or the new, never some of
-    each. A newer version that is on its way has the metadata it was handed in with; 409 until a first one is live."""
+    """Change a document's metadata. Nothing is embedded again.
+
+    Searches find the old metadata or the new, never some of each. A newer version that is being indexed keeps the
+    metadata with which it was handed in. The answer is 409 until a first version is live.
+    """
     return Document.model_validate(await services.documents.change_metadata(caller, document_id, body.metadata))
 
 

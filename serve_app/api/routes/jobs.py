@@ -71,7 +71,7 @@ async def list_(
 ) -> Jobs:
     """The tenant's jobs, the newest first; `next` is the `after` of the next page.
 
-    A page of jobs in one state looks at a bounded number of jobs: it may hold few, or none, and still have a `next`.
+    A page of jobs in one state examines a bounded number of jobs. So it may hold few or none, and still have a `next`.
     """
     return Jobs.model_validate(await services.jobs.list(caller, state, after=after, limit=limit))
 
@@ -82,8 +82,10 @@ async def list_(
     responses={200: describe_response(example=_DONE), **describe_errors(NotFound)},
 )
 async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
-    """End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays. Of a
-    job that is over nothing changes."""
+    """End a job. Waiting documents are cancelled at once, others within seconds; what is indexed stays.
+
+    A job that is over does not change.
+    """
     return Job.model_validate(await services.jobs.cancel(caller, job_id))
 
 
@@ -101,10 +103,10 @@ async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
     responses={200: describe_response(content=_EVENTS, description="server-sent events"), **describe_errors(NotFound)},
 )
 async def follow(services: ServicesDep, caller: Caller, job_id: JobId) -> Response:
-    """The job as it stands, and again with each change, as `progress`; when it is over, `complete` is the last event.
+    """The job now, and again with each change, as `progress`. The last event is `complete`, when the job is over.
 
-    A job that is over has that event alone. A stream ends without it after a quarter of an hour, so that none lasts for
-    ever: ask again. If the job gets out of reach, the last event is `error`, with the job's id as `query_id`.
+    A job that is over has that event alone. A stream ends without it after a quarter of an hour: open it again. If the
+    job can no longer be read, the last event is `error`, with the job's id as `query_id`.
     """
     first = await services.jobs.summary(caller, job_id)
     stream = events(job_id, _progress(services, caller, first), heartbeat_s=services.config.heartbeat_s)

@@ -39,7 +39,7 @@ async def create(body: NewKey, services: ServicesDep, caller: Writer, response: 
 
 @router.get("/keys", response_model=Keys, responses={200: describe_response(example={"keys": [_KEY]})})
 async def list_(services: ServicesDep, caller: Writer) -> Keys:
-    """The tenant's keys, the oldest first, those that have ended too."""
+    """The tenant's keys, the oldest first, with those that have ended."""
     return Keys.model_validate({"keys": await services.keys.list(caller.tenant_id)})
 
 
@@ -52,7 +52,7 @@ async def list_(services: ServicesDep, caller: Writer) -> Keys:
 async def rotate(
     key_id: KeyId, services: ServicesDep, caller: Writer, response: Response, body: Rotation | None = None
 ) -> FreshKey:
-    """A successor with the same name, role and end; both work until the overlap is over."""
+    """Make a successor with the same name, role and end. Both keys work until the overlap is over."""
     overlap_s = services.limits.check_key_overlap((body or Rotation()).overlap_s)
     secret, key = await services.keys.rotate(caller.tenant_id, key_id, overlap_s=overlap_s)
     response.headers["Location"] = f"/v1/keys/{key.id}"

@@ -24,7 +24,7 @@ _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail":
 
 @router.get("/healthz", response_model=Alive, responses={200: describe_response(example={"alive": True})})
 async def alive() -> Alive:
-    """The ingress answers. Says nothing of the other stages."""
+    """Whether the ingress answers. It says nothing of the other stages."""
     return Alive(alive=True)
 
 
@@ -41,7 +41,7 @@ async def alive() -> Alive:
     },
 )
 async def ready(services: ServicesDep, response: Response) -> Readiness:
-    """Each stage's state and what serves it; 503 until every stage has a replica that is ready."""
+    """Each stage's state and what serves it. 503 until every stage has a ready replica."""
     readiness = Readiness.of(await services.ask_stages())
     response.status_code = 200 if readiness.ready else 503
     return readiness
@@ -53,7 +53,7 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
     responses={200: describe_response(example=_DESCRIBED), **describe_errors(errors.NotFound)},
 )
 async def describe_error(slug: Slug) -> DescribedError:
-    """What the `type` of a problem points to."""
+    """The description of an error, to which the `type` of a problem points."""
     for error in STATUS:
         if error.code.replace("_", "-") == slug:
             return DescribedError(code=error.code, title=error.title, status=STATUS[error], retryable=error.retryable)

@@ -90,7 +90,7 @@ _REFUSED = describe_errors(
 async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Answer a question from the caller's documents, with numbered citations and their sources.
 
-    A stream is answered 200 once it is accepted; what fails later is its last event, `error`.
+    A stream is answered 200 once it is accepted. A later failure is its last event, `error`.
     """
     admitted = await services.queries.ask(caller, body, deadline_s)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
@@ -107,13 +107,13 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     responses={202: describe_response(example={"query_id": _ID, "state": "cancelling"})},
 )
 async def cancel(services: ServicesDep, caller: Caller, query_id: QueryId) -> Cancelling:
-    """Stop a query of the caller's tenant, whichever replica works on it; its stream ends as `cancelled`."""
+    """Stop a query of the caller's tenant, on any replica. Its stream ends as `cancelled`."""
     services.queries.cancel(caller, query_id)
     return Cancelling(query_id=query_id, state="cancelling")
 
 
 @router.post("/search", response_model=Found, responses={200: describe_response(example=_FOUND), **_REFUSED})
 async def search(body: SearchRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Found:
-    """Find passages without generating: best first, with each stage's score."""
+    """Find passages without an answer: best first, with each stage's score."""
     query = await services.queries.validate(caller, body, deadline_s)
     return await services.queries.search(query)

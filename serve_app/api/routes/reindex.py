@@ -30,8 +30,10 @@ _ACCEPTED = {"job_id": "job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"}
     responses={200: describe_response(example=_STATE), **describe_errors(StageUnavailable)},
 )
 async def get(services: ServicesDep, caller: Writer) -> IndexState:
-    """How many of the tenant's documents are behind: made by another embedder, or cut otherwise, than they would be
-    now."""
+    """How many of the tenant's documents are behind.
+
+    A document is behind if another embedder made its vectors, or if it was cut differently than it would be now.
+    """
     return IndexState.model_validate(await services.reindexing.state(caller))
 
 
@@ -45,12 +47,14 @@ async def get(services: ServicesDep, caller: Writer) -> IndexState:
     },
 )
 async def start(body: ReindexRequest, response: Response, services: ServicesDep, caller: Writer) -> ReindexJob:
-    """Make all documents' passages again from their stored bytes, with the embedder and the chunk sizes that run now.
+    """Make all documents' passages again from their stored bytes, with the present embedder and chunk sizes.
 
-    The live index answers meanwhile. The new one takes its place in one step, and the job succeeds, once it has every
-    document; documents that arrive before are found at once, and are in both. 409 while a job reindexes, or if no
-    document is indexed. If documents fail, the job ends and nothing changes: delete them, or hand them in again; the
-    next request goes on where it ended.
+    The live index answers meanwhile. Once the new index has every document, it takes the live one's place in one step,
+    and the job succeeds. Documents that arrive before are found at once, and are in both. 409 while a job reindexes,
+    or if no document is indexed.
+
+    If documents fail, the job ends and nothing changes. Delete them, or hand them in again. The next request continues
+    where this one ended.
     """
     job_id = await services.reindexing.start(caller, collection=body.collection, bulk=body.bulk)
     response.headers["Location"] = f"/v1/jobs/{job_id}"

@@ -60,7 +60,7 @@ async def list_(services: ServicesDep, holder: Platform, limit: PageSize, after:
     responses={200: describe_response(example=_ACME), **describe_errors(Forbidden, NotFound)},
 )
 async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> Tenant:
-    """A tenant's state and settings; an admin key of the tenant may look too."""
+    """A tenant's state and settings. An admin key of the tenant may read them too."""
     require_overseer(holder, tenant_id)
     return Tenant.model_validate(await services.tenants.get(tenant_id))
 
@@ -71,7 +71,7 @@ async def get(tenant_id: TenantId, services: ServicesDep, holder: KeyHolder) -> 
     responses={200: describe_response(example=_ACME), **describe_errors(NotFound)},
 )
 async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, holder: Platform) -> Tenant:
-    """Change a tenant's name or settings, suspend it or let it go on."""
+    """Change a tenant's name or settings, suspend it or resume it."""
     return Tenant.model_validate(
         await services.tenants.patch(tenant_id, name=body.name, settings=body.settings, suspended=body.suspended)
     )
@@ -86,6 +86,8 @@ async def patch(tenant_id: TenantId, body: TenantPatch, services: ServicesDep, h
     },
 )
 async def delete(tenant_id: TenantId, services: ServicesDep, holder: Platform) -> RemovedTenant:
-    """Remove a tenant with all that belongs to it, and say how much that was. What fails halfway is taken up by the
-    same call again."""
+    """Remove a tenant with all that belongs to it, and say how much that was.
+
+    If it fails halfway, the same call continues it.
+    """
     return RemovedTenant(id=tenant_id, removed=await services.deletion.delete_tenant(tenant_id))

@@ -293,7 +293,7 @@ def a_refusal(readers: list[socket.socket]) -> HTTPResponse | None:
 
 
 def until_taken(service: Service) -> None:
-    """Ask until there is an answer; whoever is refused in between is told to come again."""
+    """Ask until there is an answer. A refusal before that says when to try again."""
     end = time.monotonic() + PATIENCE_S
     with service.running.client() as client:
         while (answer := client.get("/v1/collections")).status_code != 200:

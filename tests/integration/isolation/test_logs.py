@@ -1,4 +1,4 @@
-"""Logs hold ids, codes and numbers: no question, no answer, no document's text, whoever reads them."""
+"""Logs hold ids, codes and numbers: no question, no answer, no document's text."""
 
 from __future__ import annotations
 

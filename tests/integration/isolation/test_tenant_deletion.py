@@ -1,4 +1,4 @@
-"""A tenant is deleted in the middle of its work: nothing of it is left, and nobody else notices."""
+"""A tenant is deleted in the middle of its work: nothing of it is left, and other tenants do not notice."""
 
 from __future__ import annotations
 

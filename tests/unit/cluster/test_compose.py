@@ -51,7 +51,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def without_variables(text: str) -> str:
-    """What is left where every variable has its default, or nothing."""
+    """The text with the default of each variable, or nothing, in its place."""
     return VARIABLE.sub(lambda found: found[3] if found[2] == "-" else "", text)
 
 

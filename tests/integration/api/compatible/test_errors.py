@@ -1,4 +1,4 @@
-"""Errors on the paths of other APIs have the form that their clients read, whoever makes them."""
+"""Errors on the paths of other APIs have the form that their clients read, wherever they arise."""
 
 from __future__ import annotations
 

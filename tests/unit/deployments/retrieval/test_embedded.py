@@ -53,7 +53,7 @@ folder.release()
 
 
 class Holder:
-    """Another process that holds a folder until it is told to let go, or killed."""
+    """Another process that holds a folder until it is told to release it, or is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(

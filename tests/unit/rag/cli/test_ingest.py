@@ -215,7 +215,7 @@ def test_requests_are_bounded(documents: Documents, rag: Any, tmp_path: Path, mo
 
 
 def test_failures_are_listed_with_their_reasons(documents: Documents, rag: Any, folder: Path, problem: Problem) -> None:
-    """One file is refused at the door, one fails in its job, one cannot be read; the others are indexed."""
+    """One file is refused at once, one fails in its job, one cannot be read; the others are indexed."""
     documents.refuse["bilješke/sub/b.TXT"] = problem(415, "Unsupported document", "b is not text")
     documents.fail["bilješke/sub/c.html"] = "[red]no text in it"
     os.symlink(folder / "nowhere", folder / "bilješke/z.md")

@@ -9,13 +9,11 @@ import pytest
 import yaml
 
 from serve_app.api.errors import RETRY_AFTER_S
-from serve_app.config.args import AppArgs
 from serve_app.config.combinations import DEPLOYMENTS, max_replicas
 from serve_app.config.file import load
 from serve_app.config.problems import ConfigError
 
 ROOT = Path(__file__).parents[4]
-README = ROOT / "README.md"
 SHIPPED = ("cluster/local.yaml", "cluster/single_host.yaml", "serve_config.yaml")
 Raw = dict[str, Any]
 Refused = Callable[[Raw], list[str]]
@@ -74,7 +72,7 @@ def test_the_shipped_files_are_accepted(shipped: dict[str, Raw]) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_file_has_the_bounds_of_the_readme(name: str) -> None:
+def test_every_shipped_file_has_the_same_limits(name: str) -> None:
     raw = load(ROOT / name).raw
     for each in raw["applications"][0]["deployments"]:
         ongoing = 256 if each["name"] in ("generation", "ingress") else 64
@@ -86,32 +84,6 @@ def test_every_shipped_file_has_the_bounds_of_the_readme(name: str) -> None:
         each.get("graceful_shutdown_timeout_s") for each in (deployment(raw, "ingress"), deployment(raw, "generation"))
     }
     assert drained == ({None} if name == "cluster/local.yaml" else {120})
-
-
-def test_the_defaults_are_those_of_the_readme() -> None:
-    args = AppArgs()
-    table = README.read_text(encoding="utf-8").partition("### Bounds")[2].partition("\n## ")[0]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")
-    ]
-    told = 0
-    for _, fields, defaults, _ in rows[1:]:
-        room = ""
-        for field, default in zip(fields.split(" · "), defaults.split(" · "), strict=False):
-            path = field.strip("`").split(".")
-            room, name = (path[0], path[1]) if len(path) == 2 else (room, path[0])
-            if room not in AppArgs.model_fields:
-                continue
-            assert getattr(getattr(args, room), name) == (None if default == "none" else amount(default)), field
-            told += 1
-    assert told >= 35
-
-
-def amount(text: str) -> float:
-    """`50 MiB` as bytes, `24 h` as seconds; memory is configured in MiB."""
-    number, _, unit = text.replace(",", "").replace("×", "").partition(" ")
-    of = {"": 1, "s": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**10, "h": 3600, "days": 86_400, "million": 10**6}
-    return float(number) * of[unit]
 
 
 def test_the_local_file_needs_no_gpu_no_server_and_no_download() -> None:

@@ -440,7 +440,7 @@ async def test_nothing_is_accepted_from_a_tenant_being_deleted(
 async def test_uploads_and_logs_while_a_tenant_is_deleted_leave_nothing(
     tenants: Tenants, jobs: Jobs, database: Database, blobs: Blobs
 ) -> None:
-    """Whoever comes too late is told so, and by nothing worse."""
+    """A call that comes too late gets NotFound, and no worse error."""
     events = Events((AuditLog(database), QueryLog(database)))
     others = [elsewhere(jobs) for _ in range(3)]
     begun = asyncio.Event()
