@@ -14,7 +14,7 @@ ARGS ?=
 # The newest is not the best: the oldest supported Python is the one that the tests run on most.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 
-# PyTorch keeps its CPU builds in an index of its own; whoever gives pip a folder of wheels has the build there.
+# PyTorch keeps its CPU builds in an index of its own. A folder of wheels that pip is given has the build, too.
 TORCH_INDEX := $(if $(strip $(PIP_FIND_LINKS)),,--index-url https://download.pytorch.org/whl/cpu)
 
 PYTEST := $(BIN)/python -m pytest --durations 10 --durations-min 1
@@ -82,15 +82,16 @@ clean:
 	@rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* .results
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
-# What no Python package brings and only tests insist on: vLLM's CPU build loads libnuma, the SQL store is tried on
-# PostgreSQL and PgBouncer, which the tests start themselves (Debian would start a server of its own at once: not here),
-# and the Elixir client on Elixir, with jiffy for JSON where neither Elixir nor Erlang has its own yet.
+# What tests need beside Python packages. vLLM's CPU build loads libnuma. The SQL store is tried on PostgreSQL and
+# PgBouncer, which the tests start themselves; so Debian must not start a server at once. The examples need curl, and
+# the Elixir client needs Elixir, with jiffy for JSON if neither Elixir nor Erlang has its own.
 system-libraries:
 	@PATH="$$PATH:/usr/sbin:/sbin"
 	missing=()
 	if [[ "$$(ldconfig -p 2>/dev/null)" != *libnuma.so.1* ]]; then missing+=(libnuma1); fi
 	if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then missing+=(postgresql); fi
 	if ! command -v pgbouncer >/dev/null; then missing+=(pgbouncer); fi
+	if ! command -v curl >/dev/null; then missing+=(curl); fi
 	if ! command -v mix >/dev/null; then missing+=(elixir erlang-jiffy)
 	elif ! elixir -e 'Enum.any?([JSON, :json, :jiffy], &Code.ensure_loaded?/1) || System.halt(1)'; then missing+=(erlang-jiffy); fi
 	if (( $${#missing[@]} == 0 )); then exit 0; fi

@@ -82,7 +82,7 @@ def with_pickle(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
 
 
 async def call(stage: str, response: Awaitable[T]) -> T:
-    """Await a handle's response; whatever the stage raised arrives as a RagError."""
+    """Await a handle's response; an error of the stage arrives as a RagError."""
     try:
         return await response
     except (RagError, RayError, RayServeException) as error:

@@ -48,7 +48,7 @@ class ListTenants(PlatformCommand, Paged):
 
 @command("update_tenant")
 class UpdateTenant(PlatformCommand, _Named, TenantPatch):
-    """Change a tenant's name or settings, suspend it or let it go on."""
+    """Change a tenant's name or settings, suspend it or resume it."""
 
     async def run(self, services: Services) -> dict[str, Any]:
         changed = await services.tenants.patch(

@@ -16,7 +16,7 @@ from serve_app.schemas.base import FilterText, From, Metadata, Name, Next, Respo
 
 
 class DocumentFields(Wire):
-    """What is said of a document, in whatever way it is handed in."""
+    """The fields of a document that is handed in, as text, URI or file."""
 
     id: Name | None = Field(
         None,

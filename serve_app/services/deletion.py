@@ -133,7 +133,9 @@ class DeletionService:
             await self.queue.forget_removed(live_versions)
         except Unavailable as error:
             logger.warning(
-                "%d documents are deleted; what is left of them is removed later: %s", len(live_versions), error.message
+                "%d documents are deleted; their remaining passages and bytes are removed later: %s",
+                len(live_versions),
+                error.message,
             )
             return False
         return True
@@ -149,4 +151,4 @@ async def _log_incomplete_removal(subject: str) -> AsyncIterator[None]:
     try:
         yield
     except Unavailable as error:
-        logger.warning("%s is deleted; what is left of it is removed later: %s", subject, error.message)
+        logger.warning("%s is deleted; its remaining passages and bytes are removed later: %s", subject, error.message)

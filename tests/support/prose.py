@@ -88,3 +88,13 @@ def files(root: Path, *patterns: str, leave_out: tuple[str, ...] = ()) -> list[P
     skipped = {".venv", "var", "site", "build", "dist", "node_modules", "cases", "_build", "deps", *leave_out}
     found = {path for pattern in patterns for path in root.rglob(pattern)}
     return sorted(path for path in found if not skipped & set(path.relative_to(root).parts))
+
+
+def lines_of_prose(text: str) -> Iterator[tuple[Line, str]]:
+    """The lines of Markdown that are neither code, nor a table, nor a comment."""
+    in_code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if _FENCE.match(line):
+            in_code = not in_code
+        elif not in_code and not line.lstrip().startswith(("|", "<!--")):
+            yield number, line

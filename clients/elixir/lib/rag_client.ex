@@ -22,7 +22,7 @@ defmodule RagClient do
   An event is `{:sources, map}`, `{:chunk, map}`, `{:citation, map}`, and last `{:complete, map}` or
   `{:error, %RagClient.Error{}}`; the maps are the service's own JSON objects.
 
-  Whoever asked is watched: when that process ends, its call ends, the connection is closed, and the service stops
+  The process that asked is watched. When it ends, its call ends, the connection is closed, and the service stops
   working on it, down to the engine.
 
   ## Options of a question

@@ -1,11 +1,11 @@
 defmodule RagClient.Exchange do
   @moduledoc false
-  # One call, one process: it owns the connection, watches whoever asked, and ends with either. Whatever happens, its
-  # owner is told exactly one last event, unless the owner itself cancels it.
+  # One call, one process: it owns the connection, watches the process that asked, and ends with either. Its owner
+  # always gets exactly one last event, unless the owner itself cancels it.
   #
-  # Two ways of telling. `:push` sends each event as a message of its own (query_async), chunks put together if asked
-  # for, and stops reading while the owner has too many unread. `:pull` sends `{:rag_client, ref, {:batch, events}}` once for each demand, so that a slow
-  # reader holds back the service itself.
+  # There are two ways to deliver events. `:push` sends each event as a message of its own (query_async), with chunks
+  # put together if asked for, and stops reading while the owner has too many unread. `:pull` sends
+  # `{:rag_client, ref, {:batch, events}}` once for each demand, so a slow reader holds back the service itself.
 
   use GenServer, restart: :temporary
 

@@ -27,7 +27,7 @@ defmodule RagClient.Transport do
   @callback handle(state, term) ::
               {:ok, [message], state} | {:end, [message]} | {:error, [message], Error.t()} | :unknown
 
-  @doc "Let go of the answer; the service stops working on it if it has not ended."
+  @doc "Close the answer; the service stops working on it if it has not ended."
   @callback close(state) :: :ok
 
   @types %{

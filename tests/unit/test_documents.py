@@ -1,0 +1,114 @@
+"""Documents, docstrings and comments are short, plain and complete: length of sentences and lines, links, commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from rag.cli.main import app
+from tests.support import prose
+
+ROOT = Path(__file__).parents[2]
+MARKDOWN = prose.files(ROOT, "*.md", leave_out=("corpus",))
+"""Without the corpus: its documents are data, and tests rely on their words."""
+PYTHON = prose.files(ROOT, "*.py")
+MAX_WORDS = 35
+MAX_COLUMNS = 100
+MAX_README_LINES = 130
+RIDDLES = re.compile(
+    r"\b(who (wants|had|asks|stores|chooses|listens)|whoever|what(ever)? is left|whatever happens"
+    r"|(nobody|everybody|anybody|somebody) else(['’]s)?|at the door)\b",
+    re.IGNORECASE,
+)
+
+
+def paragraphs() -> Iterator[tuple[str, str]]:
+    """(where it is, its text) of each paragraph."""
+    for path in (*MARKDOWN, *PYTHON):
+        text = path.read_text("utf-8")
+        for paragraph in prose.of_markdown(text) if path.suffix == ".md" else prose.of_python(text):
+            yield f"{path.relative_to(ROOT)}:{paragraph.line}", paragraph.text
+
+
+def test_no_sentence_has_more_words_than_a_reader_can_hold() -> None:
+    counted = [
+        (place, prose.words(sentence), sentence) for place, text in paragraphs() for sentence in prose.sentences(text)
+    ]
+    assert len(counted) > 5_000
+    too_long = [f"{place}: {count} words: {sentence}" for place, count, sentence in counted if count > MAX_WORDS]
+    assert not too_long, "\n".join(too_long)
+
+
+def test_no_sentence_is_a_riddle() -> None:
+    this = str(Path(__file__).relative_to(ROOT))
+    found = [f"{place}: {text}" for place, text in paragraphs() if RIDDLES.search(text) and not place.startswith(this)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_riddle"),
+    [("Places that who wants more leaves to others", True), ("Whoever asks is told", True), ("The user asks", False)],
+)
+def test_the_riddles_are_told_from_plain_words(text: str, is_riddle: bool) -> None:
+    assert bool(RIDDLES.search(text)) == is_riddle
+
+
+def test_prose_in_markdown_is_wrapped() -> None:
+    too_long = [
+        f"{path.relative_to(ROOT)}:{number}: {len(line)} columns"
+        for path in MARKDOWN
+        for number, line in prose.lines_of_prose(path.read_text("utf-8"))
+        if len(line) > MAX_COLUMNS and "://" not in line
+    ]
+    assert not too_long, "\n".join(too_long)
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", path.read_text("utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_each_decision_is_listed_and_has_its_parts() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "index.md").read_text("utf-8")
+    pages = sorted(folder.glob("[0-9]*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert f"]({page.name})" in index
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        assert all(f"\n## {part}\n" in text for part in ("Context", "Decision")), page.name
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """(where it is, its words) of each `rag` command in a document's code blocks."""
+    for path in MARKDOWN:
+        for block in re.findall(r"^```sh\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if found := re.match(r"(?:.*\| )?rag (?P<rest>.+)", line):
+                    yield str(path.relative_to(ROOT)), shlex.split(found["rest"], comments=True)
+
+
+def test_commands_in_documents_exist_with_their_options() -> None:
+    """Only their parsing is tried: the first word is a command, and each option is one of its own."""
+    seen = 0
+    for place, words in commands():
+        command = typer.main.get_command(app)
+        while words and not words[0].startswith("-") and words[0] in (named := getattr(command, "commands", {})):
+            command = named[words.pop(0)]
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        assert not hasattr(command, "commands"), f"{place}: there is no command {words}"
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert options <= known, f"{place}: {options - known}"
+        seen += 1
+    assert seen > 10
