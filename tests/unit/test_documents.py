@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,15 @@ RIDDLES = re.compile(
 )
 
 
-def paragraphs() -> Iterator[tuple[str, str]]:
+@cache
+def paragraphs() -> list[tuple[str, str]]:
     """(where it is, its text) of each paragraph."""
+    found = []
     for path in (*MARKDOWN, *PYTHON):
         text = path.read_text("utf-8")
         for paragraph in prose.of_markdown(text) if path.suffix == ".md" else prose.of_python(text):
-            yield f"{path.relative_to(ROOT)}:{paragraph.line}", paragraph.text
+            found.append((f"{path.relative_to(ROOT)}:{paragraph.line}", paragraph.text))
+    return found
 
 
 def test_no_sentence_has_more_words_than_a_reader_can_hold() -> None:
