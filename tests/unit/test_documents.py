@@ -34,8 +34,8 @@ def paragraphs() -> list[tuple[str, str]]:
     found = []
     for path in (*MARKDOWN, *PYTHON):
         text = path.read_text("utf-8")
-        for paragraph in prose.of_markdown(text) if path.suffix == ".md" else prose.of_python(text):
-            found.append((f"{path.relative_to(ROOT)}:{paragraph.line}", paragraph.text))
+        in_file = prose.of_markdown(text) if path.suffix == ".md" else prose.of_python(text)
+        found += [(f"{path.relative_to(ROOT)}:{line}", paragraph) for line, paragraph in in_file]
     return found
 
 
