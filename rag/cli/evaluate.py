@@ -35,16 +35,18 @@ def evaluate(
     ] = None,
     language: Language = None,
     filter: Annotated[str | None, typer.Option(help="Ask with this filter.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Sources of an answer; left out, the service's own.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Sources of an answer; by default the service's own number.")
+    ] = None,
     depth: Annotated[
         int, typer.Option(min=0, help="Passages to search for nDCG, recall and MRR; 0: an answer's sources are ranked.")
     ] = 40,
     answers: Annotated[bool, typer.Option(help="Ask for answers, or for rankings only.")] = True,
     without_diacritics: Annotated[
-        bool, typer.Option("--without-diacritics", help="Ask as typed without č, ć, š, ž and đ.")
+        bool, typer.Option("--without-diacritics", help="Ask without diacritics: without č, ć, š, ž and đ.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first so many questions only.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which qrels of a BEIR folder; left out, test.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only this many questions, the first ones.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which qrels of a BEIR folder; by default test.")] = None,
     ingest: Annotated[bool, typer.Option("--ingest", help="First hand in a BEIR folder's corpus.jsonl.")] = False,
     compare_collection: Annotated[
         list[str] | None, typer.Option("--compare-collection", help="Compare with this collection; repeatable.")
@@ -52,10 +54,16 @@ def evaluate(
     compare_url: Annotated[str | None, typer.Option(help="Compare with the service at this address.")] = None,
     compare_key: Annotated[
         str | None,
-        typer.Option(envvar="RAG_COMPARE_API_KEY", show_envvar=True, help="Its key; left out, the first one's."),
+        typer.Option(
+            envvar="RAG_COMPARE_API_KEY", show_envvar=True, help="Its key; by default that of the first service."
+        ),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write all of it to a file.")] = None,
-    html_file: Annotated[Path | None, typer.Option("--html", dir_okay=False, help="Write it as one page.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write all results to this file as JSON.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", dir_okay=False, help="Write the results as one HTML page.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = DATA_DIR,

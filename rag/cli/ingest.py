@@ -75,12 +75,12 @@ class Found:
 def ingest(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files, and folders with everything below them.")],
-    collection: Annotated[str | None, typer.Option(help="Collection to put them in.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Collection to put the documents in.")] = None,
     language: Language = None,
-    user: Annotated[str | None, typer.Option(help="Make them private documents of this user.")] = None,
+    user: Annotated[str | None, typer.Option(help="Make the documents private to this user.")] = None,
     metadata: Annotated[list[str] | None, typer.Option("--metadata", help="KEY=VALUE, repeatable.")] = None,
     bulk: Annotated[
-        bool, typer.Option("--bulk", help="Index them in Ray Jobs of their own, which Ray's dashboard shows.")
+        bool, typer.Option("--bulk", help="Index the documents in Ray Jobs, which Ray's dashboard shows.")
     ] = False,
     url: Url = None,
     key: Key = None,

@@ -22,8 +22,10 @@ app = typer.Typer(help="Keys of a tenant, made and ended in the database of a co
 T = TypeVar("T")
 TENANT = "default"
 
-Config = Annotated[Path | None, typer.Option(help="Config file whose database is meant; left out, cluster/local.yaml.")]
-Tenant = Annotated[str, typer.Option(help="Tenant whose keys are meant; _platform for the platform's own.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Config file that names the database; by default cluster/local.yaml.")
+]
+Tenant = Annotated[str, typer.Option(help="Tenant that the keys belong to; _platform: the platform itself.")]
 
 
 @app.command()
@@ -32,7 +34,7 @@ def create(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     role: Annotated[
         Literal["admin", "query", "platform"],
-        typer.Option(help="admin may change what is its tenant's, query only ask, platform manage all tenants."),
+        typer.Option(help="query: ask only. admin: also change the tenant's data. platform: manage all tenants."),
     ] = "admin",
     config: Config = None,
 ) -> None:

@@ -26,7 +26,7 @@ def _group() -> None:
 
 @app.command()
 def pull(
-    config: Annotated[Path, typer.Option(help="Config file whose models are meant.")] = LOCAL_CONFIG,
+    config: Annotated[Path, typer.Option(help="Config file that names the models.")] = LOCAL_CONFIG,
 ) -> None:
     """Download the models that a config file names into the local cache; the next start uses them."""
     args = load_config(config).args

@@ -22,8 +22,8 @@ def reindex(
     collection: Annotated[
         str | None, typer.Option(help="Only this collection, document by document, for new chunk sizes.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Even if no document is behind.")] = False,
-    bulk: Annotated[bool, typer.Option("--bulk", help="In a Ray Job, which Ray's dashboard shows.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Reindex even if no document is behind.")] = False,
+    bulk: Annotated[bool, typer.Option("--bulk", help="Reindex in a Ray Job, which Ray's dashboard shows.")] = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = DATA_DIR,

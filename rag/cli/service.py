@@ -19,14 +19,14 @@ from rag.cli.errors import CliError
 from rag.cli.service_file import RunningService
 from serve_app.config.paths import HOME
 
-Url = Annotated[str | None, typer.Option(help="Address of the service; left out, the one that runs on this machine.")]
+Url = Annotated[str | None, typer.Option(help="Address of the service; by default the one on this machine.")]
 Key = Annotated[
     str | None,
-    typer.Option(envvar="RAG_API_KEY", show_envvar=True, help="Key to use; left out, that of the local service."),
+    typer.Option(envvar="RAG_API_KEY", show_envvar=True, help="Key to use; by default that of the local service."),
 ]
 DataDir = Annotated[Path, typer.Option(help="Data folder of the local service.")]
 Language = Annotated[
-    Literal["hr", "en"] | None, typer.Option(help="Language of the text; left out, it is taken from the text.")
+    Literal["hr", "en"] | None, typer.Option(help="Language of the text; by default it is taken from the text.")
 ]
 DATA_DIR = HOME / "var"
 

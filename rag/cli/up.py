@@ -49,10 +49,11 @@ def up(
     corpus: Annotated[bool, typer.Option(help="Index the documents about this service.")] = True,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that the deployments may take to start.")] = 1800,
     haproxy: Annotated[
-        bool, typer.Option("--haproxy", help="HAProxy in front, for load; its statistics are open to the network.")
+        bool, typer.Option("--haproxy", help="Put HAProxy in front, for load. Its statistics are open to the network.")
     ] = False,
     drain: Annotated[
-        float, typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way may take to end when it is stopped.")
+        float,
+        typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way have to end when the service is stopped."),
     ] = SHUTDOWN_S,
 ) -> None:
     """Start the service on this machine and keep it until Ctrl-C."""

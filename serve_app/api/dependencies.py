@@ -101,7 +101,7 @@ DeadlineSeconds = Annotated[float, Depends(deadline)]
 
 async def page_size(
     services: ServicesDep,
-    limit: Annotated[int | None, Query(ge=1, description="rows to give; 100 if left out")] = None,
+    limit: Annotated[int | None, Query(ge=1, description="rows of the page; by default 100")] = None,
 ) -> int:
     return services.limits.resolve_page_size(limit)
 

@@ -88,7 +88,7 @@ class DeleteDocument(TenantCommand):
 
 @command("delete_documents")
 class DeleteDocuments(TenantCommand, DocumentSelection):
-    """Remove all documents that are meant, as many as the deadline allows; `more` says that there may be more."""
+    """Remove all documents that match, as many as the deadline allows. `more` says that there may be more."""
 
     async def run(self, call: Call) -> dict[str, Any]:
         deleted = await call.services.deletion.delete_documents(call.caller, self, call.deadline_s)

@@ -61,7 +61,7 @@ class Wire(BaseModel):
 
 class Paged(Wire):
     after: Text = Field("", max_length=64, description="the `next` of the page before")
-    limit: int | None = Field(None, ge=1, description="rows to give; 100 if left out")
+    limit: int | None = Field(None, ge=1, description="rows of the page; by default 100")
 
 
 def explain(issues: Iterable[Mapping[str, Any]]) -> str:

@@ -20,11 +20,11 @@ class DocumentFields(Wire):
 
     id: Name | None = Field(
         None,
-        description="left out, it is made from the text or the URI, so that the same one is the same document",
+        description="by default made from the text or the URI, so the same text or URI is the same document",
     )
     title: Text = Field("", max_length=512)
     collection: Name = "default"
-    language: Language | None = Field(None, description="left out, it is taken from the text")
+    language: Language | None = Field(None, description="by default taken from the text")
     user: Name | None = Field(None, description="make it this user's private document")
     metadata: Metadata = Field(default_factory=dict)
 
@@ -47,8 +47,8 @@ class DocumentRequest(DocumentFields):
         description="https://, s3:// or file://, as far as the service's `sources` allow; fetched before the answer",
         examples=["https://example.org/zakon.pdf"],
     )
-    filename: Text = Field("", max_length=256, description="with a URI: left out, the last part of its path")
-    media_type: Text = Field("", max_length=255, description="with a URI: left out, what its server says")
+    filename: Text = Field("", max_length=256, description="with a URI; by default the last part of its path")
+    media_type: Text = Field("", max_length=255, description="with a URI; by default what its server says")
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Self:
@@ -90,7 +90,7 @@ IfLive = Annotated[bool | None, Field(description="true: documents that searches
 
 
 class DocumentSelection(Wire):
-    """Which documents are meant: all that is given must hold."""
+    """Selects documents. A document must match every field that is given."""
 
     collection: OfCollection = None
     user: OfUser = None
@@ -108,7 +108,7 @@ class AcceptedDocument(ResponseModel):
 
 class AcceptedJob(ResponseModel):
     job_id: str
-    document_id: str | None = Field(description="of the one document, where it was one")
+    document_id: str | None = Field(description="id of the document, if the job has only one")
     documents: list[AcceptedDocument]
 
     @classmethod
@@ -141,7 +141,7 @@ class ListedDocument(ResponseModel):
 
 class Document(ListedDocument):
     version: Annotated[str | None, From(lambda document: document.version or None)] = Field(
-        description="the one that searches find"
+        description="the version that searches find"
     )
     sha256: Annotated[str, From(lambda document: document.content_hash)] = Field(description="of its bytes")
 

@@ -43,7 +43,7 @@ class _Job(ResponseModel):
 
 class Job(_Job):
     documents: list[DocumentProgress]
-    bulk: Bulk | None = Field(description="null unless it was asked for in bulk")
+    bulk: Bulk | None = Field(description="the Ray Job of a bulk job, else null")
     created_at: Time
     updated_at: Time
 

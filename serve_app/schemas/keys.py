@@ -13,12 +13,14 @@ from serve_app.schemas.base import From, Moment, ResponseModel, Text, Time, Wire
 
 class NewKey(Wire):
     name: Text = Field("", max_length=256, description="what the key is for")
-    role: Literal["admin", "query"] = Field("query", description="admin may change documents and keys, query only ask")
-    expires_at: Moment | None = Field(None, description="left out, it stays until it is revoked")
+    role: Literal["admin", "query"] = Field(
+        "query", description="query: ask only; admin: also change documents and keys"
+    )
+    expires_at: Moment | None = Field(None, description="by default the key is valid until it is revoked")
 
 
 class Rotation(Wire):
-    overlap_s: float = Field(3_600, ge=0, description="how long the old key goes on working")
+    overlap_s: float = Field(3_600, ge=0, description="how long the old key stays valid")
 
 
 class Key(ResponseModel):

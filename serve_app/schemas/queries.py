@@ -17,17 +17,17 @@ from serve_app.schemas.base import FilterText, From, Name, ResponseModel, Text, 
 class SearchRequest(Wire):
     query: Text = Field(description="the question, 1 to 8,000 characters", examples=["Koji je rok za žalbu?"])
     language: Language | None = Field(
-        None, description="hr or en; left out, it is taken from the question, and is hr where that does not tell"
+        None, description="language of the answer; by default taken from the question, else the default language"
     )
     user: Name | None = Field(None, description="also search this user's private documents", examples=["u1"])
-    collections: tuple[Name, ...] = Field((), description="search these only; none named: all", examples=[["zakoni"]])
+    collections: tuple[Name, ...] = Field((), description="search only these; empty: all", examples=[["zakoni"]])
     filter: FilterText = None
-    top_k: int | None = Field(None, ge=1, description="passages to use; 8 if left out, at most 50")
+    top_k: int | None = Field(None, ge=1, description="passages to use; by default 8, at most 50")
 
 
 class QueryRequest(SearchRequest):
-    stream: bool = Field(True, description="server-sent events; false: one JSON object")
-    max_tokens: int | None = Field(None, ge=1, description="length of the answer; 512 if left out, at most 4,096")
+    stream: bool = Field(True, description="true: server-sent events; false: one JSON object")
+    max_tokens: int | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
     temperature: float = Field(0.0, ge=0, le=2)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
 

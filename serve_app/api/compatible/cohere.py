@@ -15,7 +15,7 @@ from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_er
 from serve_app.schemas.base import ResponseModel, Text, Wire
 
 _MODEL = "the reranker's id: see /v1/models"
-_TOP_N = "results to give; all if left out"
+_TOP_N = "results to give; by default all"
 _WHOLE = "has no effect: documents are read whole, in as many pieces as it takes"
 Query = Annotated[Text, Field(min_length=1, examples=["Koji je rok za žalbu?"])]
 TopN = Annotated[int | None, Field(ge=1, description=_TOP_N)]

@@ -119,9 +119,9 @@ class ChatRequest(Wire):
     )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1, description="length of the answer; 512 if left out, at most 4,096")
+    max_tokens: int | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
     max_completion_tokens: int | None = Field(None, ge=1, description="the same; counts where both are given")
-    temperature: float | None = Field(None, ge=0, le=2, description="left out: 0 for rag, 1 for a raw model")
+    temperature: float | None = Field(None, ge=0, le=2, description="by default 0 for rag and 1 for a raw model")
     top_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -131,8 +131,10 @@ class ChatRequest(Wire):
 
     collections: tuple[Name, ...] = Field((), description="with rag: search these only", examples=[["zakoni"]])
     filter: FilterText = None
-    language: Language | None = Field(None, description="with rag: the answer's; left out, the question's")
-    top_k: int | None = Field(None, ge=1, description="with rag: passages to use; 8 if left out, at most 50")
+    language: Language | None = Field(
+        None, description="with rag: language of the answer; by default that of the question"
+    )
+    top_k: int | None = Field(None, ge=1, description="with rag: passages to use; by default 8, at most 50")
 
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
@@ -269,12 +271,12 @@ class EmbeddingsRequest(Wire):
     model: Text = Field(max_length=512, description="the embedder's id: see /v1/models")
     input: Input = Field(examples=[["Rok za žalbu je 15 dana."]])
     encoding_format: Literal["float", "base64"] | None = Field(
-        None, description="base64: little-endian float32; float if left out"
+        None, description="base64: little-endian float32; by default float"
     )
     dimensions: int | None = Field(
-        None, ge=1, description="the first so many of each vector, at unit length; all if left out"
+        None, ge=1, description="numbers of each vector, the first ones, at unit length; by default all"
     )
-    input_type: TextKind | None = Field(None, description="query or passage, passage if left out")
+    input_type: TextKind | None = Field(None, description="query or passage; by default passage")
     user: Ignored = None
 
 
