@@ -4,6 +4,9 @@ The acts are handed in as Markdown and as PDF, each to a service of its own, and
 they are typed without diacritics. Then the acts that answer a question are deleted, it is asked again as one that
 nothing answers, and they are handed in again. Each `croatian_*`, `facts_*` and other figure is the worse of both.
 `--scifact` also asks SciFact's questions, in English.
+
+Then the questions in `questions/` are asked of one service, each in its collection. Each has one right document:
+`outside_law_first` and `cross_language_first` count those that find it first.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.croatian_law import DEFAULT_DATA, render_pdf
+from benchmarks.quality_ours import COLLECTIONS, documents_of, misses, questions_of, right_first
 from benchmarks.service import report, running
 from rag.cli.ingest import LocalFile, send
 from rag.cli.service import Service
@@ -47,8 +51,28 @@ def main() -> None:
     parser.add_argument("--scifact", action="store_true", help="also SciFact, which takes minutes to index")
     parser.add_argument("--scifact-data", type=Path, default=DEFAULT_DATA.parent / "scifact")
     parser.add_argument("--no-left-out", action="store_true", help="leave out the questions whose acts are deleted")
+    parser.add_argument("--ours", choices=["also", "only", "no"], default="also", help="the questions in questions/")
     parser.add_argument("--pages", type=Path, help="write the runs as HTML pages to this folder")
     arguments = parser.parse_args()
+    found: dict[str, float] = {}
+    if arguments.ours != "only":
+        found |= law_figures(arguments)
+        if arguments.scifact:
+            run = scifact_run(arguments.scifact_data)
+            show_and_keep([run], "scifact", arguments.pages)
+            found["scifact_ndcg10"] = round(figures(run.measured)["ndcg@10"].value, 4)
+    if arguments.ours != "no":
+        for run in ours_runs():
+            name = run.configuration.name
+            show_and_keep([run], "ours", arguments.pages)
+            for line in misses(run):
+                print(line, flush=True)
+            found[f"{name}_first"] = right_first(run)
+    report(found)
+
+
+def law_figures(arguments: argparse.Namespace) -> dict[str, float]:
+    """Of each figure the worse of the kinds of files."""
     acts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.data.glob("*.json"))]
     questions = read_questions(arguments.data / "questions.jsonl")
     found: dict[str, dict[str, float]] = {}
@@ -58,12 +82,7 @@ def main() -> None:
         found[kind] = croatian_figures(*runs)
         show_and_keep(runs, f"croatian-{kind}", arguments.pages)
         print(json.dumps({kind: found[kind]}), flush=True)
-    worse = {name: worse_of(name, [by_kind[name] for by_kind in found.values()]) for name in next(iter(found.values()))}
-    if arguments.scifact:
-        run = scifact_run(arguments.scifact_data)
-        show_and_keep([run], "scifact", arguments.pages)
-        worse["scifact_ndcg10"] = round(figures(run.measured)["ndcg@10"].value, 4)
-    report(worse)
+    return {name: worse_of(name, [by_kind[name] for by_kind in found.values()]) for name in next(iter(found.values()))}
 
 
 @contextmanager
@@ -138,9 +157,23 @@ def scifact_run(folder: Path) -> Run:
         return evaluate(questions, [(service, configuration)])[0]
 
 
-def hand_in(service: Service, files: Sequence[LocalFile], language: str) -> None:
-    """Returns when they are indexed."""
-    failures = send(service, files, {"collection": COLLECTION, "language": language})
+def ours_runs() -> list[Run]:
+    """A run for each collection, named as it is. Languages are told by the service from the texts."""
+    runs: list[Run] = []
+    with client_of_new_service() as service:
+        for name in COLLECTIONS:
+            hand_in(service, documents_of(name), collection=name)
+            configuration = Configuration(name, {"collections": [name]}, answers=False)
+            runs += evaluate(questions_of(name), [(service, configuration)])
+    return runs
+
+
+def hand_in(
+    service: Service, files: Sequence[LocalFile], language: str | None = None, collection: str = COLLECTION
+) -> None:
+    """Returns when they are indexed. `language`: left out, the service tells it from the text."""
+    fields = {"collection": collection} | ({"language": language} if language else {})
+    failures = send(service, files, fields)
     if failures:
         raise RuntimeError(f"{len(failures)} documents failed, first {failures[0].name}: {failures[0].reason}")
 
