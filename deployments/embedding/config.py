@@ -24,7 +24,10 @@ class EmbeddingConfig(Config):
     )
     runtime: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="what computes; `auto`: OpenVINO for float32 on CPUs if it can convert the model, else torch",
+        description="what computes; `auto`: OpenVINO on CPUs if it can convert the model, else torch",
+    )
+    int8_weights: bool = Field(
+        True, description="on CPUs, by OpenVINO: whether the model's weights are in eight bits, which is faster"
     )
     query_prompt: str | None = Field(
         None, description="prefix of questions; none: the one that the model's own configuration names"
@@ -62,10 +65,10 @@ class EmbeddingConfig(Config):
         return ("en",) if self.model.rpartition("/")[2] == MINILM else ()
 
     @model_validator(mode="after")
-    def _openvino_is_for_float32_on_cpus(self) -> Self:
-        if self.runtime == "openvino" and (self.device != "cpu" or self.dtype not in ("auto", "float32")):
+    def _openvino_is_for_cpus(self) -> Self:
+        if self.runtime == "openvino" and (self.device != "cpu" or self.dtype == "float16"):
             raise ValueError(
-                "runtime: openvino computes in float32 on the CPU, but "
+                "runtime: openvino computes in float32 or bfloat16 on the CPU, but "
                 f"device is {self.device} and dtype {self.dtype}; leave them out, or set runtime to auto"
             )
         return self

@@ -15,7 +15,7 @@ from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from deployments.embedding.base import TokenVectors
-from deployments.embedding.compiled import CompiledTransformer, Encode
+from deployments.embedding.compiled import CompiledTransformer, Encode, Precision
 from deployments.embedding.config import EmbeddingConfig
 from deployments.embedding.fingerprint import fingerprint
 from deployments.errors import StageUnavailable
@@ -143,15 +143,18 @@ class SentenceTransformerEmbedder:
     def _compile(self) -> CompiledTransformer | None:
         """The model for OpenVINO, or None where torch is to compute."""
         config = self._config
-        if config.runtime == "torch" or config.device != "cpu" or dtype(config) != torch.float32:
+        if not _may_compile(config):
             return None
+        examples = map(self._model.preprocess, _EXAMPLES)
+        precision: Precision = "bf16" if dtype(config) == torch.bfloat16 else "f32"
         try:
-            return CompiledTransformer(self._model[0], *map(self._model.preprocess, _EXAMPLES))
+            return CompiledTransformer(self._model[0], *examples, precision=precision, int8_weights=config.int8_weights)
         except Exception as error:  # the converter raises any error for a model that it does not know
             problem = f"OpenVINO cannot run embedding.model {config.model!r}: {error}"
             if config.runtime == "openvino":
                 raise StageUnavailable(f"{problem}; set embedding.runtime to auto or torch") from error
             logger.warning("%s; torch computes", problem)
+            self._model.to(dtype(config))
             return None
 
     def _padded(self, features: dict[str, Any]) -> dict[str, Any]:
@@ -197,9 +200,16 @@ def _unit(vectors: torch.Tensor) -> Matrix:
     return unit
 
 
+def _may_compile(config: EmbeddingConfig) -> bool:
+    """Whether OpenVINO is to be tried."""
+    return config.runtime != "torch" and config.device == "cpu" and dtype(config) in (torch.float32, torch.bfloat16)
+
+
 def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:
+    """OpenVINO rounds the weights by itself, if at all."""
+    number_format = torch.float32 if _may_compile(config) else dtype(config)
     model = SentenceTransformer(
-        str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": dtype(config)}
+        str(folder), device=config.device, local_files_only=True, model_kwargs={"dtype": number_format}
     )
     return model.eval()
 
@@ -207,11 +217,9 @@ def _model(folder: Path, config: EmbeddingConfig) -> SentenceTransformer:
 def dtype(config: EmbeddingConfig) -> torch.dtype:
     """The number format that the model computes in.
 
-    A CPU without bfloat16 instructions emulates them, many times slower than float32. OpenVINO computes float32 only.
+    A CPU without bfloat16 instructions emulates them, many times slower than float32.
     """
     if config.dtype == "auto":
-        if config.runtime == "openvino":
-            return torch.float32
         has_fast_bfloat16 = config.device == "cuda" or any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
         return torch.bfloat16 if has_fast_bfloat16 else torch.float32
     named: torch.dtype = getattr(torch, config.dtype)

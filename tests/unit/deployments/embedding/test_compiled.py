@@ -36,13 +36,26 @@ def windows(texts: list[str]) -> list[Window]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_vectors_are_those_of_torch(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = save_random(tmp_path, *KINDS[kind], max_tokens=256)
-    compiled = create(EmbeddingConfig(model=str(folder), runtime="openvino"))
+    compiled = create(EmbeddingConfig(model=str(folder), runtime="openvino", dtype="float32", int8_weights=False))
     plain = create(EmbeddingConfig(model=str(folder), runtime="torch", dtype="float32"))
     for asked in ("query", "passage"):
         for texts in (TEXTS, TEXTS[:1], TEXTS[1:] * 5):
             found = compiled.forward(windows(texts), asked)
             expected = plain.forward(windows(texts), asked)
             assert found == pytest.approx(expected, abs=2e-5)
+    assert compiled.info.fingerprint == plain.info.fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_with_weights_in_eight_bits_vectors_are_nearly_those_of_torch(kind: str, dtype: Any, tmp_path: Path) -> None:
+    folder = save_random(tmp_path, *KINDS[kind], max_tokens=256)
+    compiled = create(EmbeddingConfig(model=str(folder), runtime="openvino", dtype=dtype))
+    plain = create(EmbeddingConfig(model=str(folder), runtime="torch", dtype="float32"))
+    expected = plain.forward(windows(TEXTS), "passage")
+    found = compiled.forward(windows(TEXTS), "passage")
+    assert (found * expected).sum(axis=1) == pytest.approx(1, abs=0.01)
+    assert not np.array_equal(found, expected)
     assert compiled.info.fingerprint == plain.info.fingerprint
 
 
@@ -64,7 +77,7 @@ def test_what_it_gave_stays_when_it_is_asked_again() -> None:
     assert np.array_equal(first, kept)
 
 
-def broken(*_: object) -> None:
+def broken(*_: object, **__: object) -> None:
     raise RuntimeError("unknown operation")
 
 
@@ -101,7 +114,7 @@ def test_what_it_computes_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch,
         create(EmbeddingConfig(model=str(folder), runtime="openvino"))
 
 
-@pytest.mark.parametrize("other", [{"device": "cuda"}, {"dtype": "bfloat16"}])
-def test_it_is_for_float32_on_cpus(other: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="openvino computes in float32 on the CPU"):
+@pytest.mark.parametrize("other", [{"device": "cuda"}, {"dtype": "float16"}])
+def test_it_is_for_cpus(other: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="openvino computes in float32 or bfloat16 on the CPU"):
         EmbeddingConfig(runtime="openvino", **other)
