@@ -68,7 +68,7 @@ reference: .venv/.development
 	@$(BIN)/python -m rag.reference docs
 
 docs: .venv/.development
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 bench: .venv/.development
 	@if [[ ! -f "benchmarks/$(NAME).py" ]]; then

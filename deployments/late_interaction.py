@@ -1,9 +1,9 @@
 """Late interaction: a question's token vectors are compared with a passage's, not one vector with one vector.
 
-MaxSim (Khattab and Zaharia, "ColBERT", 2020): for each token of the question the largest cosine with any token of the
-passage; the score is the mean of these. The vectors are those that the embedder averages anyway, so they cost nothing
-to compute. They would be large to keep, so a passage's are turned in a fixed way, which spreads what they say evenly
-over all numbers, and then each number is kept in two bits.
+MaxSim (Khattab and Zaharia, "ColBERT", 2020) takes, for each token of the question, the largest cosine with any token
+of the passage. The score is the mean of these. The vectors are those that the embedder averages anyway, so they cost
+nothing to compute. They would be large to keep. So a passage's vectors are turned in a fixed way, which spreads their
+information evenly over all numbers. Then each number is kept in two bits.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ class EncodedWindow:
 
 
 class LateInteractionReranker:
-    """MaxSim (Khattab and Zaharia, "ColBERT", 2020): for each token of the query the largest cosine with any token of
-    the text; the score is the mean of these.
+    """MaxSim (Khattab and Zaharia, "ColBERT", 2020).
+
+    For each token of the query it takes the largest cosine with any token of the text. The score is the mean of these.
 
     All tokens count alike, special ones do not count. A cosine below 0 counts as 0, so the score lies in [0, 1]. A
     text longer than the model reads is scored in windows, and its best window counts. Of a long query all tokens count.

@@ -98,8 +98,8 @@ class _FailedError(Exception):
 def ask(service: Service, question: Question, configuration: Configuration) -> Reply:
     """Search, then answer, one after the other. A failure of the service is in the reply.
 
-    Raises EvaluationError if what answers is not the service, and the caller's own error if the service refuses the
-    request or cannot be reached: the next question would end the same way.
+    Raises EvaluationError if the answer is not one of the service. Raises the caller's own error if the service refuses
+    the request or cannot be reached, because the next question would end the same way.
     """
     body = {**configuration.fields, "query": question.text}
     found, answer = None, None

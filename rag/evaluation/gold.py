@@ -2,8 +2,8 @@
 
 A gold id is `document` or `document#art20`.
 
-- The document is the service's document id, or that id without its suffix, or only its file name without a suffix: the
-  gold document `act-1` is the service's `act-1`, `act-1.md` and `laws/act-1.pdf`.
+- The document is the service's document id, or that id without its suffix, or only its file name without a suffix.
+  So the gold document `act-1` is the service's `act-1`, `act-1.md` and `laws/act-1.pdf`.
 - The article is the number after `#art`. A source is of the article that its `metadata.headings` name: the innermost
   heading that begins like "Članak 20.", "Čl. 20.", "Article 20" or "Art. 20" decides. What a passage's text says does
   not count: texts cite other articles.

@@ -1,7 +1,7 @@
 """Measures of a ranking, as trec_eval and ir-measures define them.
 
-They are computed here, and tests compare them with ir-measures: what that computes them by has builds for few machines,
-and holds files whose licence is for research only.
+They are computed here, and tests compare them with ir-measures. The library that ir-measures needs has builds for few
+machines, and contains files whose licence is for research only.
 """
 
 from __future__ import annotations

@@ -16,8 +16,11 @@ RANKS_SHOWN = 10
 
 
 def report(runs: Sequence[Run]) -> dict[str, Any]:
-    """`configurations`, each with its figures and failures; `differences` of the second from the first, if there are
-    two; `questions`, each with what every configuration found, answered and is worth."""
+    """The report as JSON.
+
+    `configurations`: each with its figures and failures. `differences`: of the second from the first, if there are two.
+    `questions`: each with the sources, answers and figures of every configuration.
+    """
     body: dict[str, Any] = {"configurations": [_configuration(run) for run in runs]}
     if len(runs) == 2:
         found = differences(runs[0].measured, runs[1].measured)

@@ -1,6 +1,6 @@
 """How the service requests a body from the HTTP edge, which holds large bodies back until then.
 
-Serve's proxy hands on all that a client sends as fast as it comes, whether or not the service reads it, and keeps the
+Serve's proxy passes on a client's bytes as fast as they come, also if the service does not read them. It keeps the
 unread part in memory. So cluster/edge/http.py lets only about UNREQUESTED_BYTES of a body through before the service
 requests the rest. An extension of the ASGI scope says that the edge is there.
 """

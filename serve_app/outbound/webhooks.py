@@ -29,9 +29,9 @@ _GONE: Final = 410
 class WebhookSender(Background):
     """Sends what is due, from `start` to `stop` or `close`. Any number of them may share a store.
 
-    A message is sent until its receiver answers 2xx, and so may come twice; its id tells. It is given up after the
-    last try, or when the receiver answers 410; what was being sent when this ends is sent again once its lease is over.
-    Redirects are not followed.
+    A message is sent until its receiver answers 2xx. So it may come twice, with the same id. It is given up after the
+    last try, or when the receiver answers 410. A message that was being sent when this stops is sent again once its
+    lease is over. Redirects are not followed.
     """
 
     def __init__(self, config: WebhookConfig, store: DeliveryStore, http: Http) -> None:

@@ -174,8 +174,10 @@ class Documents:
     async def delete_chosen(
         self, tenant_id: str, chosen: Selection, ids: Sequence[str]
     ) -> tuple[list[RemovedVersion], list[str]]:
-        """Forget those of the documents with these ids that are still chosen, as `delete` does: all of their versions
-        that were live or never became so (`version` empty), and their blobs."""
+        """Delete those of the documents with these ids that are still chosen, as `delete` does.
+
+        Returns all of their versions that were live or never became so (`version` empty), and their blobs.
+        """
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
             conditions = (*_conditions(tenant_id, chosen), Document.id.in_(ids))

@@ -39,8 +39,10 @@ class Answer:
 
 
 class Idempotency:
-    """`lease_s`: how long a request may be worked on before another with its key may start, in case it died; `keep_s`:
-    how long its answer is kept."""
+    """`lease_s`: how long a request may be worked on before another one with its key may start, in case it died.
+
+    `keep_s`: how long its answer is kept.
+    """
 
     def __init__(
         self, database: Database, *, lease_s: float, keep_s: float, clock: Callable[[], datetime] = utc_now
@@ -53,8 +55,8 @@ class Idempotency:
     async def begin(self, tenant_id: str, key: str, fingerprint: str, secret: str) -> Claim | Answer:
         """The answer kept under the key, or the claim to make one.
 
-        Raises IdempotencyMismatch if the key was used for another request, RequestInProgress while the first request
-        with it is being worked on, NotFound for a tenant that is not there.
+        Raises IdempotencyMismatch if the key was used for another request, and RequestInProgress while the first
+        request with it is being worked on. Raises NotFound for an unknown tenant.
         """
         now = self.clock()
         until = now + timedelta(seconds=self.lease_s)

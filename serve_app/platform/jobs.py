@@ -30,8 +30,10 @@ from serve_app.storage.tables import Document, Job, JobDocument, of_tenant, utc_
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job's id, its documents' ids in the order they were handed in, and the blobs it had no use for, because
-    their documents are live as they are: the caller deletes those."""
+    """A job's id, and its documents' ids in the order in which they were handed in.
+
+    `unused_blobs` belong to documents that are live with the same content. The caller deletes these blobs.
+    """
 
     id: str
     documents: tuple[str, ...]
@@ -118,11 +120,11 @@ class Jobs:
         self.queue = JobQueue(database, self.events, retire_after_s=retire_after_s, clock=clock)
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument], *, bulk: bool = False) -> Accepted:
-        """Take documents in, all or none, durably; with `bulk`, for a Ray Job of their own to index.
+        """Accept documents, all or none, durably. With `bulk`, a Ray Job of their own indexes them.
 
-        A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for a
-        document outside the rules, an id given twice for different documents, or one that belongs to someone else,
-        QuotaExceeded, and NotFound for a tenant that is not there.
+        A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for an invalid
+        document, an id given twice for different documents, or an id that belongs to another user. Raises
+        QuotaExceeded, and NotFound for an unknown tenant.
         """
         if not new:
             raise InvalidRequest("documents: none given", field="documents")
@@ -362,8 +364,10 @@ async def _lock_documents(
 
 
 async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -> None:
-    """After the documents' and the job's rows were made: whether the tenant may keep as many, and as large ones once
-    the newest versions on their way are live."""
+    """Check the tenant's quotas, after the rows of the documents and of the job were made.
+
+    The sizes are those once the newest versions, which are not indexed yet, are live. Raises QuotaExceeded.
+    """
     if quotas.documents is None and quotas.bytes is None:
         return
     coming = (

@@ -52,8 +52,8 @@ class LexicalStatistics:
 async def move(session: AsyncSession, tenant_id: str, owner: str, *, passages: int, terms: Mapping[int, int]) -> None:
     """Add to the statistics of a tenant's owner the change in passages and in each term's document frequency.
 
-    The total is written first: on PostgreSQL its row lock makes changes for one owner come one after the other, so
-    that two documents with the same terms cannot deadlock.
+    The total is written first. On PostgreSQL its row lock puts changes for one owner one after the other, so two
+    documents with the same terms cannot deadlock.
     """
     key = {"tenant_id": tenant_id, "owner": owner}
     total = insert(session, LexicalTotal)

@@ -149,8 +149,10 @@ class Reindexing:
     async def _generation_to_fill(
         self, session: AsyncSession, tenant_id: str, embedder: EmbedderIdentity, now: datetime
     ) -> str:
-        """The name of the one that an earlier job left unfinished if all in it is as it would be made now, else of a
-        new one."""
+        """The name of the generation to fill.
+
+        It is the one that an earlier job left unfinished, if all in it is as it would be made now. Otherwise it is new.
+        """
         begun = await generations.in_state(session, tenant_id, "filling")
         if begun is not None:
             if begun.embedder == embedder.fingerprint and await self._is_current(session, begun):

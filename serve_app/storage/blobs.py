@@ -158,8 +158,10 @@ class Blobs:
 
 
 class _Spool:
-    """Bytes on their way in: a temporary file, made with the first of them, in the folder where it will be
-    published by renaming, or for a remote store anywhere."""
+    """A temporary file for bytes that arrive, made with the first of them.
+
+    It lies in the folder where it will be published by renaming; for a remote store it may lie anywhere.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.digest = hashlib.sha256()

@@ -373,8 +373,8 @@ class IdempotentRequest(TenantOwned):
 def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:
     """The condition that confines a query to a tenant's rows.
 
-    The only queries without it are those that come before a tenant is known (a key's) or serve all (a worker's claim,
-    the removal of what is out of date).
+    Only two kinds of queries do without it. Some come before a tenant is known: a key's. Others serve all tenants: a
+    worker's claim, and the removal of replaced versions.
     """
     if not tenant_id:
         raise ValueError("tenant_id is empty")

@@ -154,8 +154,10 @@ class Killed:
         return ended
 
     def reckon(self) -> None:
-        """Look into the files of the stopped service: the index holds each live version whole and once, and beside
-        those only what is named as not to be found."""
+        """Look into the files of the stopped service.
+
+        The index holds each live version whole and once. Beside those it holds only versions that SQL hides.
+        """
         with sqlite3.connect(self.data_dir / "rag.db") as database:
             live = {
                 (row[0], row[1]): row[2]

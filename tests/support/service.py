@@ -99,8 +99,10 @@ class Running:
 
 
 def free_port() -> int:
-    """A port that stays free until Serve takes it, seconds later: the kernel gives the higher ones to whatever connects
-    in between, and Ray's workers listen on 10,002 to 19,999."""
+    """A port that stays free until Serve takes it, seconds later.
+
+    The kernel gives higher ports to connections that are made in between, and Ray's workers listen on 10,002 to 19,999.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):

@@ -1,8 +1,8 @@
 """Non-interference, as a state machine: the same operations with and without other tenants give the same answers.
 
-Each operation runs in a world that holds all tenants and in one that holds its own tenant alone; what one user asks
-also runs where the other user's private documents never were. What is compared is what a caller sees, but for values
-that are drawn or timed (ids of jobs, keys and queries, secrets, times).
+Each operation runs in a world with all tenants and in one with its own tenant alone. A question of one user also runs
+in a world where the other user's private documents never were. Compared is what a caller sees, except for values that
+are drawn or timed (ids of jobs, keys and queries, secrets, times).
 """
 
 from __future__ import annotations

@@ -184,6 +184,22 @@ def test_a_benchmark_without_a_name_is_refused_with_the_names(checkout: Path) ->
     assert bench.stderr.splitlines()[1] == "  startup"
 
 
+@pytest.mark.parametrize(("link", "status"), [("index.md", 0), ("nowhere.md", 1), ("index.md#nothing", 1)])
+def test_a_dead_link_in_the_documentation_is_an_error(tmp_path: Path, link: str, status: int) -> None:
+    """The Makefile's own command, on one page with the project's settings."""
+    planned = make("--dry-run", "--assume-old=.venv/.development", "docs").stdout
+    (command,) = [line for line in planned.splitlines() if "mkdocs build" in line]
+    config = (
+        f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: {tmp_path / 'docs'}\nhooks: []\nnot_in_nav: ''\nnav: [index.md]\n"
+    )
+    (tmp_path / "mkdocs.yml").write_text(config)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Home\n\n[a link]({link})\n")
+    command += f" --site-dir {tmp_path / 'site'} --config-file {tmp_path / 'mkdocs.yml'}"
+    built = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == status, built.stdout + built.stderr
+
+
 def test_clean_leaves_the_data(checkout: Path) -> None:
     (checkout / "var").mkdir()
     assert make("clean", folder=checkout).returncode == 0

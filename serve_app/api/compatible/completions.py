@@ -49,8 +49,10 @@ class Completion:
         return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
 
     async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
-        """Server-sent events. An error is the last of them: its object in place of a chunk, and no [DONE], by which
-        clients tell a whole answer from one that broke off."""
+        """Server-sent events. An error is the last one: its object is sent in place of a chunk, without `[DONE]`.
+
+        By `[DONE]` clients tell a whole answer from one that broke off.
+        """
         role: dict[str, Any] = {"role": "assistant", "content": ""}
         null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
         async with aclosing(answer) as events:

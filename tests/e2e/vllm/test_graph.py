@@ -150,8 +150,8 @@ async def test_killing_vllm_ends_its_streams_with_a_retryable_error_and_it_answe
     kill("generation")
     for last in await asyncio.wait_for(asyncio.gather(*streams), PATIENCE_S):
         assert is_retryable(last), last
-    # Three processes import vLLM one after the other, and how fast is the machine's: the recovery benchmark holds the
-    # figure, here it has to come back at all.
+    # Three processes import vLLM one after the other, which takes as long as the machine needs. The recovery benchmark
+    # has the figure; here it only has to come back.
     await until_answered(running, QUESTION)
 
 

@@ -24,8 +24,8 @@ from tests.integration.api.conftest import LIMITS, serving
 TENANT = "acme"
 """The tenant of the document's examples."""
 _NOT_TRUE_HERE = ("ignored_auth", "positive_data_acceptance", "negative_data_rejection")
-"""Checks of no use: keys are put to requests on their way, and some refusals, as that of a date in the past, no schema
-can tell."""
+"""Checks that do not apply here. Keys are added to requests on their way. No schema can state some refusals, such as
+that of a date in the past."""
 _RIGHT = ["2xx", "3xx", "4xx", "504"]
 """Statuses that tell of no defect; 504, since some cases ask for an answer within a millisecond."""
 _HOLDERS: tuple[tuple[Role | None, str | None], ...] = (

@@ -168,8 +168,10 @@ json.loads = noisy
 
 
 def test_what_anything_prints_is_kept_out_of_the_frames(upstream: Any, tmp_path: Path) -> None:
-    """A module that every Python process loads at its start makes the reading of JSON noisy, in four ways; the child
-    would also eat whatever it can read."""
+    """A module that every Python process loads at its start prints when JSON is read, in four ways.
+
+    The child process would also consume its standard input.
+    """
     (tmp_path / "sitecustomize.py").write_text(STRAY)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     with bridge(tmp_path, "--url", upstream.url, env=environment) as port:
