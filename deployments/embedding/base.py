@@ -46,9 +46,11 @@ def create(config: EmbeddingConfig) -> Embedder:
     """The configured backend, loaded. Raises StageUnavailable if its model is missing or cannot be used."""
     match config.backend:
         case "sentence_transformers":
+            from deployments.embedding.centring import CentredEmbedder
             from deployments.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-            return SentenceTransformerEmbedder(config)
+            embedder = SentenceTransformerEmbedder(config)
+            return CentredEmbedder(embedder) if config.centres_languages else embedder
         case "fake":
             from deployments.embedding.fake import FakeEmbedder
 

@@ -15,12 +15,12 @@ from deployments.inference.weights import locate
 @pytest.fixture(scope="session")
 def minilm() -> Embedder:
     """In float32, so that what is equal on paper is equal to five digits on every machine."""
-    return create(EmbeddingConfig(model=MINILM, dtype="float32"))
+    return create(EmbeddingConfig(model=MINILM, dtype="float32", int8_weights=False))
 
 
 @pytest.fixture(scope="session")
 def e5() -> Embedder:
-    return create(EmbeddingConfig(model=E5, dtype="float32"))
+    return create(EmbeddingConfig(model=E5, dtype="float32", int8_weights=False, centring=False))
 
 
 @pytest.fixture

@@ -98,14 +98,18 @@ def test_what_it_says_of_itself(minilm: Embedder) -> None:
 
 def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: Callable[..., Path]) -> None:
     folder = model_folder({"query": "Question: ", "document": "Statement: "})
-    prompted = create(EmbeddingConfig(dtype="float32", model=str(folder)))
+    prompted = create(EmbeddingConfig(dtype="float32", int8_weights=False, centring=False, model=str(folder)))
     plain = embed(minilm, ["Question: who pays?", "Statement: who pays?"], "passage")
     assert embed(prompted, ["who pays?"], "query")[0] == pytest.approx(plain[0], abs=1e-5)
     assert embed(prompted, ["who pays?"], "passage")[0] == pytest.approx(plain[1], abs=1e-5)
     assert prompted.info.fingerprint != minilm.info.fingerprint
     assert prompted.info.model == "prompted-minilm"
 
-    silenced = create(EmbeddingConfig(dtype="float32", model=str(folder), query_prompt="", passage_prompt=""))
+    silenced = create(
+        EmbeddingConfig(
+            dtype="float32", int8_weights=False, centring=False, model=str(folder), query_prompt="", passage_prompt=""
+        )
+    )
     plain = embed(minilm, ["who pays?"], "query")
     assert embed(silenced, ["who pays?"], "query") == pytest.approx(plain, abs=1e-5)
     assert silenced.info.fingerprint == minilm.info.fingerprint, "the same files elsewhere, used the same way"
@@ -170,7 +174,7 @@ def test_auto_takes_bfloat16_where_the_hardware_multiplies_it(
 
 def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedder) -> None:
     texts = [LONG, "Rok za žalbu je 15 dana.", "a cat sits on the mat", ""]
-    halved = create(EmbeddingConfig(model=MINILM, dtype="bfloat16"))
+    halved = create(EmbeddingConfig(model=MINILM, dtype="bfloat16", int8_weights=False))
     short = embed(halved, texts, "passage")
     whole = embed(minilm, texts, "passage")
     assert short.dtype == np.float32
@@ -179,7 +183,7 @@ def test_bfloat16_vectors_are_those_of_float32_in_the_same_space(minilm: Embedde
 
 
 def test_the_model_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = create(EmbeddingConfig(model=MINILM, dtype="float32"))
+    embedder = create(EmbeddingConfig(model=MINILM, dtype="float32", int8_weights=False))
     lengths = set[int]()
     run = vars(type(embedder))["_run"]
 
