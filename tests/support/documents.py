@@ -14,7 +14,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fpdf import FPDF
 
-_LETTERS = [*map(chr, range(0x20, 0x7F)), *"čćđšžČĆĐŠŽ–—„”•§"]
+_LETTERS = [*map(chr, range(0x20, 0x7F)), *"čćđšžČĆĐŠŽ–—„”•§", *map(chr, range(0x5D0, 0x5EB))]
 
 
 def write_font(path: Path) -> Path:

@@ -12,6 +12,7 @@ from charset_normalizer import from_bytes
 
 from deployments.errors import UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.hyphens import FOLLOWERS, WORD_CHARACTERS, compounds, keeps_hyphen
 from deployments.ingestion.parsers.media_types import SUPPORTED
 from deployments.ingestion.parsers.structure import mark_headings
 
@@ -45,15 +46,12 @@ _UTF16_SAMPLE = 4096
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _SOFT_BREAK = re.compile(r"\xad[ \t]*\n[ \t]*(?=\S)")
-_LINE_END_HYPHEN = re.compile(r"(?<=[^\W\d_])([^\W\d_])-\n[ \t]*(?!(?:i|ili|te|a|and|or)\b)([^\W\d_]+)")
+_LINE_END_HYPHEN = re.compile(rf"(?<=[^\W\d_])([^\W\d_])-\n[ \t]*(?!(?:{FOLLOWERS})\b)([^\W\d_]+)")
 """A hyphen at a line's end, unless a word follows that often comes after one: "drvo- i metaloprerada"."""
 _DATA_PICTURE = re.compile(r"!\[([^\]\n]{0,100})\]\(\s*data:[^)\s]*(?:\s+\"[^\"\n]*\")?\s*\)")
 _DATA_URI = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,[\w+/=%.~-]{32,}")
 """A file written out within the text. A short one may be an example in a text about such addresses."""
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-_WORD_CHARACTERS = 40
-_COMPOUND = re.compile(rf"(?<![^\W\d_])[^\W\d_]{{1,{_WORD_CHARACTERS}}}-[^\W\d_]+")
-"""Tried once for each word, so that a word of any length costs no more than it is long."""
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _GAP = re.compile(r"\n{3,}")
 
@@ -68,22 +66,16 @@ def prose(text: str) -> str:
 
 
 def _joined_words(text: str) -> str:
-    """The text without the hyphens that only the ends of lines put into words.
-
-    A compound keeps its hyphen: where the text has it within a line too, or a capital letter follows.
-    """
+    """The text without the hyphens that only the ends of lines put into words. Compounds keep theirs."""
     if "-\n" not in text:
         return text
-    compounds = frozenset(_COMPOUND.findall(text))
+    known = compounds(text)
 
     def joined(match: re.Match[str]) -> str:
         before, after = match[1], match[2]
-        start = max(match.start() - _WORD_CHARACTERS, 0)
+        start = max(match.start() - WORD_CHARACTERS, 0)
         head = _LAST_WORD.search(text, start, match.start() + 1)
-        compound = f"{head[0] if head else before}-{after}"
-        if compound in compounds or not (before.islower() and after.islower()):
-            return f"{before}-{after}"
-        return before + after
+        return f"{before}-{after}" if keeps_hyphen(head[0] if head else before, after, known) else before + after
 
     return _LINE_END_HYPHEN.sub(joined, text)
 

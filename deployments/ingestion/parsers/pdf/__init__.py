@@ -1,0 +1,74 @@
+"""Parses PDF: what stands on its pages, in the order in which it is read, as headings, paragraphs and tables.
+
+PDFium gives characters and their places. From these, page by page: words (`words`), tables with borders (`grids`),
+lines without running heads (`segments`, `running`), columns (`columns`), tables without borders (`rows`). Then of the
+whole document: paragraphs (`paragraphs`) and headings (`markdown`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pypdfium2 as pdfium
+
+from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.parsers.limits import Limits
+from deployments.ingestion.parsers.pages import page_offsets
+from deployments.ingestion.parsers.pdf.markdown import pieces
+from deployments.ingestion.parsers.pdf.page import PageLayout, read_page
+from deployments.ingestion.parsers.pdf.running import without_running_lines
+from deployments.ingestion.parsers.structure import mark_headings
+from deployments.ingestion.parsers.text import clean
+
+_NO_TITLE = re.compile(r"\(anonymous\)|untitled\b.*|Microsoft \w+ - .*|.*\.(?:docx?|pdf|indd|tex)", re.IGNORECASE)
+
+
+def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
+    """Raises BrokenDocument (damaged, encrypted, scanned), and DocumentTooLarge as soon as a limit is passed."""
+    try:
+        document = pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise BrokenDocument("the PDF is protected by a password; save it without one and send it again") from error
+        raise BrokenDocument("the PDF is damaged or cut off; send a whole copy") from error
+    try:
+        limits.check_pages(len(document))
+        document.init_forms()
+        pages = [*_pages(document, limits.text_characters)]
+        title = clean(document.get_metadata_dict().get("Title", ""))
+    except pdfium.PdfiumError as error:
+        raise BrokenDocument("a page of the PDF is damaged; print it to a new PDF and send that") from error
+    finally:
+        document.close()
+    if not any(page.has_text for page in pages):
+        raise BrokenDocument(
+            f"the PDF has no text on any of its {len(pages)} pages, so it is probably a scan; "
+            "run text recognition (OCR) on it first"
+        )
+    segments = without_running_lines([page.segments for page in pages])
+    blocks = [block for page, kept in zip(pages, segments, strict=True) for block in page.blocks(kept)]
+    written = [*pieces(blocks)]
+    text = clean(mark_headings("\n\n".join(piece.markdown for piece in written)))
+    return ParsedDocument(
+        title="" if _NO_TITLE.fullmatch(title) else title,
+        text=text,
+        pages=page_offsets(((page, clean(part)) for piece in written for page, part in piece.parts), text),
+    )
+
+
+def _pages(document: Any, text_characters: int) -> Iterator[PageLayout]:
+    total = 0
+    for number in range(len(document)):
+        page = document[number]
+        textpage = page.get_textpage()
+        try:
+            total += textpage.count_chars()
+            if total > text_characters:
+                raise DocumentTooLarge(f"the PDF holds more than {text_characters:,} characters of text; split it")
+            yield read_page(page, textpage, document.formenv, number + 1)
+        finally:
+            textpage.close()
+            page.close()
