@@ -46,11 +46,9 @@ def create(config: EmbeddingConfig) -> Embedder:
     """The configured backend, loaded. Raises StageUnavailable if its model is missing or cannot be used."""
     match config.backend:
         case "sentence_transformers":
-            from deployments.embedding.centring import CentredEmbedder
             from deployments.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-            embedder = SentenceTransformerEmbedder(config)
-            return CentredEmbedder(embedder) if config.centres_languages else embedder
+            return SentenceTransformerEmbedder(config)
         case "fake":
             from deployments.embedding.fake import FakeEmbedder
 

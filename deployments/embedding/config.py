@@ -40,11 +40,6 @@ class EmbeddingConfig(Config):
         description="languages that the model knows; in others lexical search leads. Empty: any language. "
         f"None: English for `{MINILM}`, any language for other models",
     )
-    centring: bool = Field(
-        True,
-        description="whether what vectors have in common in each language is taken out of them, for models that know "
-        "Croatian and English. Another value asks for `rag reindex`",
-    )
     batch_size: Annotated[int, Unit("texts")] = Field(32, ge=1, le=1024, description="most texts in one forward pass")
     batch_tokens: int = Field(
         1_024,
@@ -68,10 +63,6 @@ class EmbeddingConfig(Config):
         if self.languages is not None:
             return self.languages
         return ("en",) if self.model.rpartition("/")[2] == MINILM else ()
-
-    @property
-    def centres_languages(self) -> bool:
-        return self.centring and {"hr", "en"} <= {*(self.known_languages or ("hr", "en"))}
 
     @model_validator(mode="after")
     def _openvino_is_for_cpus(self) -> Self:

@@ -20,7 +20,7 @@ def minilm() -> Embedder:
 
 @pytest.fixture(scope="session")
 def e5() -> Embedder:
-    return create(EmbeddingConfig(model=E5, dtype="float32", int8_weights=False, centring=False))
+    return create(EmbeddingConfig(model=E5, dtype="float32", int8_weights=False))
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_what_it_says_of_itself(minilm: Embedder) -> None:
 
 def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: Callable[..., Path]) -> None:
     folder = model_folder({"query": "Question: ", "document": "Statement: "})
-    prompted = create(EmbeddingConfig(dtype="float32", int8_weights=False, centring=False, model=str(folder)))
+    prompted = create(EmbeddingConfig(dtype="float32", int8_weights=False, model=str(folder)))
     plain = embed(minilm, ["Question: who pays?", "Statement: who pays?"], "passage")
     assert embed(prompted, ["who pays?"], "query")[0] == pytest.approx(plain[0], abs=1e-5)
     assert embed(prompted, ["who pays?"], "passage")[0] == pytest.approx(plain[1], abs=1e-5)
@@ -106,9 +106,7 @@ def test_the_models_own_prompts_go_before_texts(minilm: Embedder, model_folder: 
     assert prompted.info.model == "prompted-minilm"
 
     silenced = create(
-        EmbeddingConfig(
-            dtype="float32", int8_weights=False, centring=False, model=str(folder), query_prompt="", passage_prompt=""
-        )
+        EmbeddingConfig(dtype="float32", int8_weights=False, model=str(folder), query_prompt="", passage_prompt="")
     )
     plain = embed(minilm, ["who pays?"], "query")
     assert embed(silenced, ["who pays?"], "query") == pytest.approx(plain, abs=1e-5)
