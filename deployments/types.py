@@ -196,11 +196,33 @@ class EmbedderIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageShift:
+    """What is added to a question's vectors before they are compared with passages of `language`, each of shape
+    (dimension,): `text` to its vector, `token` to its token vectors, None if it has none."""
+
+    language: Language
+    text: Vector
+    token: Vector | None = None
+
+    def shifted(self, vector: Vector) -> Vector:
+        return _unit(vector + self.text)
+
+    def shifted_tokens(self, tokens: Matrix) -> Matrix:
+        return tokens if self.token is None else _unit(tokens + self.token)
+
+
+def _unit(vectors: Matrix) -> Matrix:
+    unit: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-12))
+    return unit
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """The texts' vectors in order, shape (texts, dimension), of unit length, by the embedder with `fingerprint`.
 
     Token vectors are there only where they were asked for and the model has them. `question_tokens`: those of all
     questions, shape (tokens, dimension). `passage_tokens`: each passage's, as `late_interaction.pack` gives them.
+    `shift`: what leads a single question to passages of another language.
     """
 
     vectors: Matrix
@@ -208,6 +230,7 @@ class Embeddings:
     languages: tuple[str, ...] = ()
     question_tokens: Matrix | None = None
     passage_tokens: tuple[bytes, ...] = ()
+    shift: LanguageShift | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ import numpy as np
 from deployments.embedding.averaging import mean
 from deployments.embedding.base import Embedder, create
 from deployments.embedding.config import EmbeddingConfig
+from deployments.embedding.language_shift import LanguageShifts, knows_both
 from deployments.errors import InvalidRequest, RagError, StageUnavailable
 from deployments.inference.batching import Batcher
 from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.late_interaction import MAX_QUESTION_TOKENS, pack
+from deployments.lexical import detect_language
 from deployments.startup import gc_paused
 from deployments.types import (
     EmbedderIdentity,
@@ -76,13 +78,16 @@ class Embedding:
             }
             for batches in self._batches.values():
                 batches.warm_up()
+            is_model = config.backend != "fake"
+            self._shifts = LanguageShifts(embedder) if is_model and knows_both(config.known_languages) else None
             # Not among questions, which must not wait for these, nor among passages, which may keep an answer waiting.
             self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
 
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
         """The texts' unit vectors, shape (texts, dimension), in order.
 
-        `with_tokens`: also token vectors, if the index uses them.
+        `with_tokens`: also token vectors, if the index uses them, and what leads a single question to passages of
+        the other language.
 
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
@@ -90,12 +95,14 @@ class Embedding:
         encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens and self._token_vectors)
         info = self._embedder.info
         of_question, of_passages = (encoded.tokens, ()) if kind == "query" else ((), encoded.tokens)
+        is_for_search = kind == "query" and with_tokens and len(texts) == 1
         return Embeddings(
             encoded.vectors,
             info.fingerprint,
             info.languages,
             question_tokens=np.concatenate(of_question)[:MAX_QUESTION_TOKENS] if of_question else None,
             passage_tokens=of_passages,
+            shift=self._shifts.of(texts[0]) if self._shifts is not None and is_for_search else None,
         )
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
@@ -104,6 +111,10 @@ class Embedding:
             self._encoded(self._batches["query"], [question]), self._encoded(self._sentences, sentences)
         )
         cosines = of_sentences.vectors @ of_question.vectors[0]
+        if self._shifts is not None:
+            shift = self._shifts.of(question)
+            foreign = [detect_language(sentence) == shift.language for sentence in sentences]
+            cosines = np.where(foreign, of_sentences.vectors @ shift.shifted(of_question.vectors[0]), cosines)
         return Similarities(tuple(cosines.tolist()), self._embedder.info.model)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:

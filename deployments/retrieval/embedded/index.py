@@ -30,6 +30,7 @@ from deployments.retrieval.validation import check_entries, check_passage, check
 from deployments.types import (
     Candidate,
     DocumentVersion,
+    Embeddings,
     GenerationSize,
     IndexEntry,
     IndexGeneration,
@@ -239,7 +240,9 @@ class EmbeddedIndex:
         packed = self._store.tokens(numbers)
         if len(packed) < len(numbers):
             return candidates
-        return refine(candidates, max_sim(question, [packed[number] for number in numbers]), self._config.late_weight)
+        languages = [candidate.passage.language for candidate in candidates[: len(numbers)]]
+        scores = _late_scores(request.dense, languages, [packed[number] for number in numbers])
+        return refine(candidates, scores, self._config.late_weight)
 
     def _view(self, key: SegmentKey, keys: Set[str]) -> View | None:
         """A segment as it is now, with columns for these metadata keys. None for one without passages."""
@@ -340,6 +343,20 @@ class EmbeddedIndex:
         except BaseException:
             del self._segments[key]
             raise
+
+
+def _late_scores(dense: Embeddings, languages: Sequence[str], packed: Sequence[bytes]) -> list[float]:
+    """The score of each packed passage, with the question's token vectors shifted for those of another language."""
+    question = dense.question_tokens
+    assert question is not None
+    scores = max_sim(question, packed)
+    if dense.shift is not None and dense.shift.language in languages:
+        shifted = max_sim(dense.shift.shifted_tokens(question), packed)
+        scores = [
+            of_other if language == dense.shift.language else own
+            for language, own, of_other in zip(languages, scores, shifted, strict=True)
+        ]
+    return scores
 
 
 def _latest_by_tenant(entries: Sequence[IndexEntry]) -> dict[str, dict[str, IndexEntry]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, assert_never
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from deployments.filters import METADATA, And, Comparison, Filter, Not, Or, compare, typed
 from deployments.retrieval.embedded.arrays import Column, Growing, Mask, Vectors
 from deployments.retrieval.embedded.postings import Postings, Scores, with_part
-from deployments.types import Matrix, RetrievalRequest, Scope, VisibleVersions
+from deployments.types import Matrix, RetrievalRequest, Scope, Vector, VisibleVersions
 
 FIELDS = ("document_id", "version", "owner", "collection", "language")
 """The fields of a passage that scopes and filters ask for, beside its metadata."""
@@ -78,14 +78,17 @@ class View:
         The filters' metadata keys must have columns in this view. `together`: `map`, or one that computes on several
         threads.
         """
-        vectors = [request.dense.vectors[0] for request in requests if len(request.dense.vectors)]
+        foreign = [self._foreign(request) for request in requests]
+        vectors = list(chain.from_iterable(map(_question_vectors, requests, foreign)))
         cosines = self._cosines(np.stack(vectors), together) if vectors else iter(())
         seen: dict[Scope, Mask] = {}
         found = []
-        for request in requests:
+        for request, rows in zip(requests, foreign, strict=True):
             if request.scope not in seen:
                 seen[request.scope] = self.visible(request.scope)
             dense = next(cosines) if len(request.dense.vectors) else None
+            if dense is not None and rows is not None:
+                dense = np.where(rows, next(cosines), dense)
             found.append(self._best_of_both(request, seen[request.scope], dense))
         return found
 
@@ -119,6 +122,13 @@ class View:
                 return self._where(field, lambda value: compare(filter, ("text", value)))
             case _:
                 assert_never(filter)
+
+    def _foreign(self, request: RetrievalRequest) -> Mask | None:
+        """The rows that the question's vector must be shifted for; None if there are none."""
+        if (shift := request.dense.shift) is None:
+            return None
+        rows = self._where("language", shift.language.__eq__)
+        return rows if rows.any() else None
 
     def _cosines(self, questions: Matrix, together: Together) -> Iterator[Scores]:
         """For each question's vector its cosines with all rows."""
@@ -261,6 +271,14 @@ def metadata_keys(filter: Filter | None) -> set[str]:
             return {field.removeprefix(METADATA)} if field.startswith(METADATA) else set()
         case _:
             assert_never(filter)
+
+
+def _question_vectors(request: RetrievalRequest, foreign: Mask | None) -> Iterator[Vector]:
+    """The question's vector, and the one for passages of another language where there are any."""
+    if len(request.dense.vectors):
+        yield request.dense.vectors[0]
+        if request.dense.shift is not None and foreign is not None:
+            yield request.dense.shift.shifted(request.dense.vectors[0])
 
 
 def _is_visible(visible: VisibleVersions) -> Callable[[str], bool]:

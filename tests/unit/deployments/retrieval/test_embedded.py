@@ -31,6 +31,7 @@ from deployments.types import (
     DocumentVersion,
     IndexEntry,
     IndexGeneration,
+    LanguageShift,
     RetrievalRequest,
     VersionCopy,
     VisibleVersions,
@@ -261,6 +262,35 @@ async def test_token_vectors_decide_between_near_passages(
     assert await ranked(index, question) == ["second", "first"]
     index.close()
     assert await ranked(await opened(config.model_copy(update={"late_weight": 0.0})), question) == ["first", "second"]
+
+
+async def test_passages_in_another_language_are_compared_with_the_shifted_question(
+    config: RetrievalConfig, opened: Opened, entry: Entry, generation: IndexGeneration, request_for: Request
+) -> None:
+    index = await opened(config.model_copy(update={"late_weight": 0.0}))
+    own, other = entry("own", (1, 0.5, 0, 0)), entry("other", (0, 1, 0, 0.1), language="en")
+    await index.upsert(generation, [own, other])
+    question = request_for((1, 0.2, 0, 0))
+    assert await ranked(index, question) == ["own", "other"]
+    shift = LanguageShift("en", np.array([-1, 0, 0, 0], np.float32))
+    shifted = replace(question, dense=replace(question.dense, shift=shift))
+    found = await index.search(shifted)
+    assert [each.passage.id for each in found] == ["other", "own"]
+    (before,) = [each.scores.dense for each in await index.search(question) if each.passage.id == "own"]
+    assert found[1].scores.dense == pytest.approx(before), "nothing changes for passages of its own language"
+
+
+async def test_so_are_their_token_vectors(
+    config: RetrievalConfig, opened: Opened, entry: Entry, generation: IndexGeneration, request_for: Request
+) -> None:
+    index = await opened(config.model_copy(update={"late_weight": 1.0}))
+    own = with_tokens(entry("own", (1, 0.1, 0, 0)), [1, 1, 1, 1])
+    other = with_tokens(entry("other", (1, 0.2, 0, 0), language="en"), [1, -1, 1, -1])
+    await index.upsert(generation, [own, other])
+    question = asking(request_for(), [1, 0.2, 0, 0])
+    assert await ranked(index, question) == ["own", "other"]
+    shift = LanguageShift("en", np.zeros(4, np.float32), np.array([0, -2, 1, -1], np.float32))
+    assert await ranked(index, replace(question, dense=replace(question.dense, shift=shift))) == ["other", "own"]
 
 
 async def test_token_vectors_are_copied_and_removed_with_their_passages(

@@ -1,0 +1,57 @@
+"""What turns a question's vectors towards another language.
+
+A multilingual model puts texts of one language near to each other, whatever they are about: a Croatian question is
+nearer to most Croatian texts than to an English one that answers it. The same questions are asked in both languages,
+and the difference of their mean vectors is the difference of the languages. A question is compared with passages of
+the other language after this is added to it. Passages of its own language are compared with the question as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from deployments.embedding.base import Embedder
+from deployments.embedding.parallel_questions import PARALLEL_QUESTIONS
+from deployments.lexical import detect_language
+from deployments.types import Language, LanguageShift, Vector
+
+_OTHER: Mapping[Language, Language] = {"hr": "en", "en": "hr"}
+_BATCH = 8
+
+
+class _Means(NamedTuple):
+    """Of texts' vectors and of their tokens' vectors, each of shape (dimension,)."""
+
+    text: Vector
+    token: Vector | None
+
+
+class LanguageShifts:
+    """For a model that knows both languages. Making one embeds some fifty short questions."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._means = {language: _means(embedder, texts) for language, texts in PARALLEL_QUESTIONS.items()}
+
+    def of(self, question: str) -> LanguageShift:
+        """From the language that the question is in to the other one."""
+        own = detect_language(question)
+        before, after = self._means[own], self._means[_OTHER[own]]
+        token = None if before.token is None or after.token is None else after.token - before.token
+        return LanguageShift(_OTHER[own], after.text - before.text, token)
+
+
+def knows_both(languages: Sequence[str]) -> bool:
+    """`languages`: those that a model knows; empty for any."""
+    return not languages or set(PARALLEL_QUESTIONS) <= {*languages}
+
+
+def _means(embedder: Embedder, texts: Sequence[str]) -> _Means:
+    windows = [window for parts in embedder.split(texts, "query") for window in parts]
+    batches = [windows[start : start + _BATCH] for start in range(0, len(windows), _BATCH)]
+    vectors = np.concatenate([embedder.forward(batch, "query") for batch in batches])
+    of_tokens = [embedder.forward_tokens(batch, "query") for batch in batches]
+    tokens = [vectors for found in of_tokens if found is not None for vectors in found.tokens]
+    return _Means(vectors.mean(axis=0), np.concatenate(tokens).mean(axis=0) if tokens else None)
