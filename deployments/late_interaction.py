@@ -49,10 +49,21 @@ def max_sim(question: Matrix, passages: Sequence[bytes]) -> list[float]:
 
     Passages without token vectors have a score of 0. Blocks for milliseconds.
     """
-    scores = [0.0] * len(passages)
+    if not len(question):
+        return [0.0] * len(passages)
+    scores: list[float] = nearest_tokens(question, passages).mean(axis=1).tolist()
+    return scores
+
+
+def nearest_tokens(question: Matrix, passages: Sequence[bytes]) -> Matrix:
+    """For each packed passage and each token of the question, the largest cosine with a token of the passage.
+
+    Shape (passages, question's tokens). 0 for a passage without token vectors.
+    """
+    nearest = np.zeros((len(passages), len(question)), np.float32)
     present = [index for index, packed in enumerate(passages) if packed]
     if not present or not len(question):
-        return scores
+        return nearest
     dimension = question.shape[1]
     packed = np.frombuffer(b"".join(passages[index] for index in present), np.uint8)
     tokens = np.take(_OF_BYTE, packed, axis=0).reshape(-1, dimension)
@@ -60,10 +71,8 @@ def max_sim(question: Matrix, passages: Sequence[bytes]) -> list[float]:
     cosines = ((question @ _rotation(dimension)) @ tokens.T) / lengths
     token_counts = [len(passages[index]) * _CODES_IN_BYTE // dimension for index in present]
     starts = np.cumsum([0, *token_counts[:-1]])
-    best = np.maximum.reduceat(cosines, starts, axis=1).mean(axis=0)
-    for index, score in zip(present, best.tolist(), strict=True):
-        scores[index] = score
-    return scores
+    nearest[present] = np.maximum.reduceat(cosines, starts, axis=1).T
+    return nearest
 
 
 def refine(candidates: Sequence[Candidate], scores: Sequence[float], weight: float) -> list[Candidate]:

@@ -235,10 +235,16 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Similarities:
-    """The cosine of each sentence's vector with a question's, in order, by the embedder named `model`."""
+    """How near each sentence is to a question, in order, by the embedder named `model`.
+
+    `cosines`: of the sentences' vectors with the question's. `nearest`: for each sentence and each token of the
+    question the largest cosine with a token of the sentence, shape (sentences, question's tokens); None for a model
+    without token vectors.
+    """
 
     cosines: tuple[float, ...]
     model: str
+    nearest: Matrix | None = None
 
 
 @dataclass(frozen=True, slots=True)

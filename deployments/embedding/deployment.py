@@ -21,13 +21,14 @@ from deployments.inference.batching import Batcher
 from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
-from deployments.late_interaction import MAX_QUESTION_TOKENS, pack
+from deployments.late_interaction import MAX_QUESTION_TOKENS, nearest_tokens, pack
 from deployments.lexical import detect_language
 from deployments.startup import gc_paused
 from deployments.types import (
     EmbedderIdentity,
     EmbedderInfo,
     Embeddings,
+    LanguageShift,
     Matrix,
     Similarities,
     StageStatus,
@@ -108,14 +109,29 @@ class Embedding:
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
         """How near each sentence is to the question. Raises what `embed` raises."""
         of_question, of_sentences = await asyncio.gather(
-            self._encoded(self._batches["query"], [question]), self._encoded(self._sentences, sentences)
+            self._encoded(self._batches["query"], [question], with_tokens=True),
+            self._encoded(self._sentences, sentences, with_tokens=True),
         )
-        cosines = of_sentences.vectors @ of_question.vectors[0]
-        if self._shifts is not None:
-            shift = self._shifts.of(question)
-            foreign = [detect_language(sentence) == shift.language for sentence in sentences]
-            cosines = np.where(foreign, of_sentences.vectors @ shift.shifted(of_question.vectors[0]), cosines)
-        return Similarities(tuple(cosines.tolist()), self._embedder.info.model)
+        shift = self._shifts.of(question) if self._shifts is not None else None
+        return await asyncio.to_thread(self._similarities, of_question, of_sentences, sentences, shift)
+
+    def _similarities(
+        self, question: _EncodedTexts, sentences: _EncodedTexts, texts: Sequence[str], shift: LanguageShift | None
+    ) -> Similarities:
+        """`texts`: the sentences, `shift`: for those of the other language."""
+        (vector,) = question.vectors
+        cosines = sentences.vectors @ vector
+        tokens = nearest = None
+        if question.tokens and len(sentences.tokens) == len(texts):
+            tokens = np.concatenate(question.tokens)[:MAX_QUESTION_TOKENS]
+            nearest = nearest_tokens(tokens, sentences.tokens)
+        if shift is not None:
+            foreign = np.array([detect_language(text) == shift.language for text in texts], np.bool_)
+            cosines = np.where(foreign, sentences.vectors @ shift.shifted(vector), cosines)
+            if tokens is not None and nearest is not None and foreign.any():
+                shifted = nearest_tokens(shift.shifted_tokens(tokens), sentences.tokens)
+                nearest = np.where(foreign[:, np.newaxis], shifted, nearest)
+        return Similarities(tuple(cosines.tolist()), self._embedder.info.model, nearest)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         """Tokens that the model reads for each text, special ones and a prompt's included.

@@ -83,7 +83,7 @@ class GenerationConfig(Config):
         5.0, gt=0, description="extractive engine: wait for these vectors"
     )
     sure_from: float = Field(
-        0.46,
+        0.45,
         ge=0,
         le=1,
         description="extractive engine: below this confidence it says that it is not sure (finish reason `no_answer`)",

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from deployments.generation.candidates import QuotableSentence, quotable_sentences
 from deployments.generation.confidence import Signals, confidence
 from deployments.generation.config import GenerationConfig
 from deployments.generation.question import Question, text_terms
 from deployments.generation.references import articles
 from deployments.generation.selection import Quotation, Selection
-from deployments.types import GenerationRequest, Passage, Similarities
+from deployments.types import GenerationRequest, Matrix, Passage, Similarities
 
 RANK_SHARE = 0.3
 """What rank adds to the coverage of a sentence in the first passage; in the n-th passage it is an n-th of that."""
 RELATIVE_FLOOR = 0.6
 """By terms alone, a quoted sentence covers at least this share of what the best one covers."""
-COVERAGE_SHARE = 0.03
-"""What full coverage of the question's terms adds to a cosine. Cosines of one question differ by hundredths."""
-RANK_ADDS = 0.04
-"""What rank adds to the cosine of a sentence in the first passage; in the n-th passage it is an n-th of that."""
+COVERAGE_SHARE = 0.4
+"""With vectors: what full coverage of the question's terms adds to a sentence's cosine, which is stretched over the
+candidates, from 0 to 1."""
+RANK_ADDS = 1.0
+"""What rank adds there to a sentence in the first passage; in the n-th passage it is an n-th of that. Passages are in a
+good order, by late interaction where the index has token vectors."""
+NEAREST_PASSAGES = 4
+"""Confidence asks how near the question's tokens are to sentences of the first passages, so many of them."""
 NAMED_ARTICLE = 0.95
 """Confidence where the question names an article, and only one of the passages' documents has it."""
 ONE_OF_SEVERAL = 0.6
@@ -74,7 +80,7 @@ class Extraction:
         else:
             ranked = [
                 (cosine + COVERAGE_SHARE * candidate.coverage + RANK_ADDS / candidate.sentence.number, candidate)
-                for cosine, candidate in zip(similarities.cosines, self._candidates, strict=True)
+                for cosine, candidate in zip(_stretched(similarities.cosines), self._candidates, strict=True)
             ]
         ranked.sort(key=lambda scored: -scored[0])  # stable: equal ones stay as they are by terms
         if not ranked:
@@ -142,6 +148,21 @@ class Extraction:
         best = [candidate for _, candidate in ranked[:5]]
         document_ids = [self._passage(candidate.sentence).document_id for candidate in best]
         agreement = document_ids.count(document_ids[0]) / len(document_ids)
-        if similarities is None:
+        if similarities is None or similarities.nearest is None:
             return confidence(Signals(agreement, best[0].coverage))
-        return confidence(Signals(agreement, best[0].coverage, max(similarities.cosines), similarities.model))
+        return confidence(
+            Signals(agreement, best[0].coverage, self._nearness(similarities.nearest), similarities.model)
+        )
+
+    def _nearness(self, nearest: Matrix) -> float:
+        """How near the question's tokens are, in the mean, to those of the first passages' sentences."""
+        numbers = np.array([candidate.sentence.number for candidate in self._candidates])
+        first = nearest[numbers <= max(NEAREST_PASSAGES, numbers.min())]
+        return float(first.max(axis=0).mean())
+
+
+def _stretched(cosines: Sequence[float]) -> list[float]:
+    """From 0 to 1. Cosines of one question differ by hundredths."""
+    lowest = min(cosines, default=0.0)
+    span = max(cosines, default=0.0) - lowest
+    return [(cosine - lowest) / span if span else 0.0 for cosine in cosines]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deployments.errors import StageUnavailable
@@ -111,10 +112,14 @@ async def test_a_question_of_stop_words_has_no_answer(
 
 
 class Scorer:
-    """Says how near each sentence is by the first of `cosines` whose key is in it; else 0.7."""
+    """Says how near each sentence is by the first of `cosines` whose key is in it; else 0.7. With `tokens`, each
+    sentence is as near to so many tokens of the question."""
 
-    def __init__(self, cosines: Mapping[str, float], failure: Exception | None = None, delay_s: float = 0) -> None:
+    def __init__(
+        self, cosines: Mapping[str, float], failure: Exception | None = None, delay_s: float = 0, tokens: int = 0
+    ) -> None:
         self.cosines = cosines
+        self.tokens = tokens
         self.failure = failure
         self.delay_s = delay_s
         self.asked: list[Sequence[str]] = []
@@ -124,8 +129,26 @@ class Scorer:
         await asyncio.sleep(self.delay_s)
         if self.failure is not None:
             raise self.failure
-        cosines = (next((cosine for key, cosine in self.cosines.items() if key in text), 0.7) for text in sentences)
-        return Similarities(tuple(cosines), "multilingual-e5-small")
+        cosines = [next((cosine for key, cosine in self.cosines.items() if key in text), 0.7) for text in sentences]
+        nearest = np.repeat(np.array([cosines], np.float32).T, self.tokens, axis=1) if self.tokens else None
+        return Similarities(tuple(cosines), "multilingual-e5-small", nearest)
+
+
+async def test_it_is_the_surer_the_nearer_the_first_passages_are(
+    passage: MakePassage, request_for: MakeRequest
+) -> None:
+    passages = tuple(passage(f"Dokumenti broj {n} se čuvaju dugo.", number=n) for n in range(1, 6))
+
+    async def certainty(**cosines: float) -> float:
+        scorer = Scorer({key.replace("_", " "): cosine for key, cosine in cosines.items()}, tokens=3)
+        engine = ExtractiveEngine(GenerationConfig(engine="extractive"), scorer)
+        _, last = await answer(engine, request_for("Koliko se čuvaju dokumenti?", passages=passages))
+        assert last.confidence is not None
+        return last.confidence
+
+    far = await certainty()
+    assert await certainty(broj_4=0.9) > 0.8 > 0.2 > far
+    assert await certainty(broj_5=0.9) == far, "the fifth passage is not asked"
 
 
 async def test_the_meaning_finds_what_terms_do_not(passage: MakePassage, request_for: MakeRequest) -> None:
