@@ -38,7 +38,7 @@ def test_text_around_a_table_is_no_part_of_it(font: Path, limits: Limits) -> Non
 
 
 def test_lines_of_a_cell_with_borders_are_one_cell(font: Path, limits: Limits) -> None:
-    page = [
+    page: list[At | Stroke] = [
         *grid((60, 200, 260, 330), (100, 120, 155, 175)),
         *row(114, (64, "Vrsta naknade"), (204, "Rok"), (264, "Iznos")),
         *column(64, 134, ["Obrok u školi za", "učenike u produženom"]),
@@ -52,7 +52,7 @@ def test_lines_of_a_cell_with_borders_are_one_cell(font: Path, limits: Limits) -
 
 
 def test_lines_of_a_cell_between_rules_are_one_cell(font: Path, limits: Limits) -> None:
-    page = [
+    page: list[At | Stroke] = [
         *row(100, (60, "Vrsta"), (300, "Iznos")),
         Stroke(60, 105, 340, 105),
         *row(120, (60, "Obrok u školi za učenike"), (300, "5,00")),
@@ -70,7 +70,7 @@ def test_lines_of_a_cell_between_rules_are_one_cell(font: Path, limits: Limits) 
 
 
 def test_a_cell_over_two_columns_keeps_its_words_together(font: Path, limits: Limits) -> None:
-    page = [
+    page: list[At | Stroke] = [
         *(Stroke(60, y, 400, y) for y in (100, 120, 140, 160)),
         *(Stroke(x, 100, x, 160) for x in (60, 180, 400)),
         Stroke(290, 120, 290, 160),
