@@ -254,7 +254,7 @@ async def test_a_file_from_before_token_vectors_is_read_on(
 async def test_token_vectors_decide_between_near_passages(
     config: RetrievalConfig, opened: Opened, entry: Entry, request_for: Request, generation: IndexGeneration
 ) -> None:
-    index = await opened(config)
+    index = await opened(config.model_copy(update={"late_weight": 0.7}))
     first, second = entry("first", (1, 0.1, 0, 0)), entry("second", (1, 0.2, 0, 0))
     await index.upsert(generation, [with_tokens(first, [1, 1, 1, 1]), with_tokens(second, [1, -1, 1, -1])])
     assert await ranked(index, request_for()) == ["first", "second"]
