@@ -49,7 +49,7 @@ class RetrievalConfig(Config):
     )
     dense_weight_other: float = Field(0.1, ge=0, le=1, description="the same where it does not know it")
     late_weight: float = Field(
-        0.5,
+        0.7,
         ge=0,
         le=1,
         description="embedded index: weight of late interaction in the score of the best candidates; 0: off, and new "
