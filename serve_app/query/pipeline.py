@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from deployments import diacritics
 from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
+from deployments.filters import Filter, matches
 from deployments.types import Candidate, Embeddings, IndexGeneration, Message, Passage, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.query.answering import sources_event, stream_answer
@@ -147,8 +148,8 @@ class Pipeline:
         """The best `top_k`, with whole articles in place of their parts; the parts if they cannot be read in time."""
         query = run.query
 
-        def read(section: Section) -> Awaitable[Sequence[Passage]]:
-            return self.retriever.read(
+        async def read(section: Section) -> Sequence[Passage]:
+            passages = await self.retriever.read(
                 query.scope.tenant_id,
                 section.document_id,
                 section.version,
@@ -156,6 +157,8 @@ class Pipeline:
                 after=section.first - 1,
                 limit=section.last - section.first + 1,
             )
+            # A filter may name what differs between a section's passages, such as their page.
+            return [passage for passage in passages if _passes(query.scope.filter, passage)]
 
         with run.stopwatch.stage("sections"):
             whole = with_whole_sections(
@@ -195,6 +198,16 @@ class Pipeline:
     def _abort_unless_complete(self, run: QueryRun) -> None:
         if not run.is_complete:
             self.generator.abort(run.query.scope.tenant_id, run.query.id)
+
+
+def _passes(filter: Filter | None, passage: Passage) -> bool:
+    return filter is None or matches(
+        filter,
+        document_id=passage.document_id,
+        language=passage.language,
+        collection=passage.collection,
+        metadata=passage.metadata,
+    )
 
 
 def _comparable(run: QueryRun, dense: Embeddings | None, live: IndexGeneration | None) -> Embeddings:

@@ -1,26 +1,26 @@
-"""Parent expansion: a passage of an article that was cut into several becomes the whole article, where that fits.
+"""Parent expansion: where an article was cut into passages, an answer gets the whole article if it is short enough.
 
-Passages are small so that they are found. An answer reads better from the whole article, and its sources name it once.
+Small passages are found more easily. An answer is better from the whole article, and its sources name that once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deployments.types import Candidate, Passage
 
 MAX_PARTS = 16
-"""A section of more passages stays in parts."""
+"""A section of more passages is not read: they stay as they are."""
 ReadSection = Callable[["Section"], Awaitable[Sequence[Passage]]]
 """The passages of a section, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Several passages under the same headings: those from position `first` to `last` of a document's version."""
+    """Text under one heading that was cut into several passages: positions `first` to `last` of a version's passages,
+    both included."""
 
     document_id: str
     version: str
@@ -31,13 +31,13 @@ class Section:
 async def with_whole_sections(
     candidates: Sequence[Candidate], read: ReadSection, *, limit: int, max_characters: int
 ) -> list[Candidate]:
-    """The first `limit` candidates, best first, with their sections in place of passages.
+    """The best `limit` candidates, best first, with whole sections in place of their passages.
 
-    A section stands where its best passage stood, under that one's id. One of over `max_characters` characters, or
-    whose passages cannot be read whole, stays in parts. Raises what `read` raises.
+    A section takes the rank and the id of its best passage. It stays in passages if it has over `max_characters`
+    characters, or if `read` does not give all of its passages. Raises what `read` raises.
     """
     sections = [section_of(candidate.passage) for candidate in candidates]
-    # With sections in one piece there is room for later candidates, but seldom for more than as many again.
+    # Passages of one section become one, which makes room for later candidates; seldom for more than `limit` of them.
     wanted = list(dict.fromkeys(section for section in sections[: 2 * limit] if section is not None))
     found = await asyncio.gather(*map(read, wanted)) if wanted and max_characters else []
     texts = {
@@ -59,7 +59,8 @@ async def with_whole_sections(
 
 
 def section_of(passage: Passage) -> Section | None:
-    """The section that a passage is one of several of, as ingestion recorded it. None for any other passage."""
+    """The section that a passage is a part of, as ingestion recorded it. None for a passage that is not a part of one,
+    and for a section of over MAX_PARTS passages."""
     positions = _two_numbers(passage.metadata.get("section"))
     if positions is None or not positions[0] <= passage.position <= positions[1] < positions[0] + MAX_PARTS:
         return None
@@ -67,33 +68,40 @@ def section_of(passage: Passage) -> Section | None:
 
 
 def joined(section: Section, parts: Sequence[Passage]) -> Passage | None:
-    """A section's passages as one. Text that two share is there once. None if parts are missing, or do not fit."""
+    """A section's passages as one; text that two of them share is there once.
+
+    None if parts are missing, or if their `characters` are not places of such texts one after the other.
+    """
     if [part.position for part in parts] != list(range(section.first, section.last + 1)):
         return None
-    text, reached = "", 0
-    for part in parts:
-        characters = _two_numbers(part.metadata.get("characters"))
-        if characters is None or characters[1] - characters[0] > len(part.text):
+    places = [place for part in parts if (place := _place(part)) is not None]
+    if len(places) < len(parts):
+        return None
+    text = parts[0].text
+    for part, (start, end), (start_before, end_before) in zip(parts[1:], places[1:], places, strict=False):
+        if start <= start_before or end <= end_before:
             return None
-        start, end = characters
-        if not text:
-            text, reached, begin = part.text, end, start
-            continue
         own = part.text[len(part.text) - (end - start) :]  # without a table's header, which is above it already
-        gap = "" if start <= reached else "\n" if start == reached + 1 else "\n\n"
-        text += gap + own[max(0, reached - start) :]
-        reached = max(reached, end)
-    whole = {"characters": [begin, reached]}
-    return replace(parts[0], text=text, metadata={**parts[0].metadata, **whole})
+        gap = "" if start <= end_before else "\n" if start == end_before + 1 else "\n\n"
+        text += gap + own[max(0, end_before - start) :]
+    characters = [places[0][0], places[-1][1]]
+    return replace(parts[0], text=text, metadata={**parts[0].metadata, "characters": characters})
+
+
+def _place(part: Passage) -> tuple[int, int] | None:
+    """Where a passage's text is in its document; None if its text is shorter than that."""
+    place = _two_numbers(part.metadata.get("characters"))
+    return place if place is not None and place[1] - place[0] <= len(part.text) else None
 
 
 def _as_whole(best: Passage, whole: Passage) -> Passage:
-    places: Mapping[str, Any] = {key: whole.metadata[key] for key in ("characters", "page") if key in whole.metadata}
-    return replace(best, position=whole.position, text=whole.text, metadata={**best.metadata, **places})
+    """The whole section under the best passage's id."""
+    location = {key: whole.metadata[key] for key in ("characters", "page") if key in whole.metadata}
+    return replace(best, position=whole.position, text=whole.text, metadata={**best.metadata, **location})
 
 
 def _two_numbers(value: object) -> tuple[int, int] | None:
-    """A caller's own value of the key may be anything."""
+    """The value if it is two integers, else None: a caller may have set the key to anything."""
     if isinstance(value, list | tuple) and len(value) == 2 and all(type(each) is int for each in value):
         return value[0], value[1]
     return None

@@ -18,6 +18,7 @@ from deployments.errors import (
     RagError,
     StageUnavailable,
 )
+from deployments.filters import parse
 from deployments.generation.config import GenerationConfig
 from deployments.types import (
     Candidate,
@@ -328,6 +329,21 @@ async def test_an_article_that_was_cut_is_one_source() -> None:
     assert isinstance(sources, Sources)
     assert [source.text for source in sources.sources] == ["\n\n".join(f"Stavak {n}." for n in range(1, 5))]
     assert len((await stages.pipeline().search(query())).candidates) == 3, "a search finds passages"
+
+
+async def test_a_whole_article_has_no_passage_that_the_filter_excludes() -> None:
+    stages = Stages(passages=4)
+    article_in_parts(stages)
+    stages.stored = [
+        replace(part, metadata={**part.metadata, "page": 1 + part.position // 3}) for part in stages.stored
+    ]
+    for filter, texts in (("metadata.page == 1", 3), ("metadata.page <= 2", 1)):
+        scope = Scope("t", filter=parse(filter))
+        async with aclosing(stages.pipeline().answer(query(scope=scope))) as messages:
+            sources = await anext(messages)
+        assert isinstance(sources, Sources)
+        assert len(sources.sources) == texts
+        assert ("Stavak 4." in "".join(source.text for source in sources.sources)) is (texts == 1)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ async def test_an_article_of_which_a_part_is_gone_stays_in_parts() -> None:
     assert found == candidates(*parts)
 
 
+@pytest.mark.parametrize("characters", [[0, 10], [5, 5], [10, 0], [-9, 9], None])
+async def test_places_that_a_caller_gave_all_passages_lose_no_text(characters: Any) -> None:
+    parts = passages_of(ARTICLE)
+    parts = [replace(part, metadata={**part.metadata, "characters": characters}) for part in parts]
+    found = await with_whole_sections(candidates(parts[2], parts[1]), Index(*parts).read, limit=2, max_characters=3_000)
+    assert found == candidates(parts[2], parts[1])
+
+
 async def test_sections_of_other_documents_and_versions_are_not_mixed() -> None:
     parts = passages_of(ARTICLE)
     others = [replace(part, id=f"o{part.position}", document_id="other", text=part.text.upper()) for part in parts]
