@@ -148,7 +148,8 @@ class Extraction:
         best = [candidate for _, candidate in ranked[:5]]
         document_ids = [self._passage(candidate.sentence).document_id for candidate in best]
         agreement = document_ids.count(document_ids[0]) / len(document_ids)
-        if similarities is None or similarities.nearest is None:
+        # A question of invisible characters alone has no tokens.
+        if similarities is None or similarities.nearest is None or not similarities.nearest.size:
             return confidence(Signals(agreement, best[0].coverage))
         return confidence(
             Signals(agreement, best[0].coverage, self._nearness(similarities.nearest), similarities.model)

@@ -116,7 +116,11 @@ class Scorer:
     sentence is as near to so many tokens of the question."""
 
     def __init__(
-        self, cosines: Mapping[str, float], failure: Exception | None = None, delay_s: float = 0, tokens: int = 0
+        self,
+        cosines: Mapping[str, float],
+        failure: Exception | None = None,
+        delay_s: float = 0,
+        tokens: int | None = None,
     ) -> None:
         self.cosines = cosines
         self.tokens = tokens
@@ -130,7 +134,7 @@ class Scorer:
         if self.failure is not None:
             raise self.failure
         cosines = [next((cosine for key, cosine in self.cosines.items() if key in text), 0.7) for text in sentences]
-        nearest = np.repeat(np.array([cosines], np.float32).T, self.tokens, axis=1) if self.tokens else None
+        nearest = np.repeat(np.array([cosines], np.float32).T, self.tokens, axis=1) if self.tokens is not None else None
         return Similarities(tuple(cosines), "multilingual-e5-small", nearest)
 
 
@@ -149,6 +153,17 @@ async def test_it_is_the_surer_the_nearer_the_first_passages_are(
     far = await certainty()
     assert await certainty(broj_4=0.9) > 0.8 > 0.2 > far
     assert await certainty(broj_5=0.9) == far, "the fifth passage is not asked"
+
+
+async def test_a_question_that_the_model_reads_no_token_of_has_a_confidence(
+    passage: MakePassage, request_for: MakeRequest
+) -> None:
+    request = request_for("\u200b", passages=(passage(WEATHER),))
+    for tokens in (0, None):
+        engine = ExtractiveEngine(GenerationConfig(engine="extractive"), Scorer({}, tokens=tokens))
+        _, last = await answer(engine, request)
+        assert last.confidence is not None
+        assert 0 < last.confidence < 0.5
 
 
 async def test_the_meaning_finds_what_terms_do_not(passage: MakePassage, request_for: MakeRequest) -> None:
