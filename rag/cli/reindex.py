@@ -49,11 +49,14 @@ def reindex(
 
 
 def fill_lost_index(service: Service, reason: str, console: Console) -> None:
-    """Index all documents again if the index lacks passages of them. Raises CliError if that does not succeed."""
+    """Index all documents again if the index lacks some of their passages. Raises CliError if that does not succeed.
+
+    `reason` is shown before it begins.
+    """
     state = service.call("GET", "/v1/reindex")
     if not state["missing"]:
         return
-    console.print(f"  {reason} {state['documents']:,} documents are indexed again.", highlight=False)
+    console.print(f"  {reason} {state['documents']:,} documents are indexed again.", highlight=False, markup=False)
     show_until_over(service, state["job_id"] or service.call("POST", "/v1/reindex", json={})["job_id"], console)
 
 

@@ -102,7 +102,7 @@ def up(
                         current_stage.line(f"{failed.name}: {failed.reason}")
                     current_stage.result = f"{count} in collection {CORPUS_COLLECTION}"
             if key_file and former is not None:
-                _fill_in_place_of_former(former, url, key_file, console)
+                _replace_former_index(former, url, key_file, console)
             if key_file:
                 with stage(console, "Index") as current_stage:
                     current_stage.result = _index_state(url, key_file)
@@ -182,7 +182,7 @@ def _check_index(args: AppArgs) -> None:
 
 
 def _set_former_index_aside(args: AppArgs) -> Path | None:
-    """Where an earlier release's index is kept, which this one does not read."""
+    """Rename an earlier release's index, which this one does not read. Returns where it is kept, None if there is none."""
     from deployments.retrieval.embedded.folder import set_former_aside
 
     if not args.retrieval.embedded:
@@ -190,13 +190,19 @@ def _set_former_index_aside(args: AppArgs) -> Path | None:
     return set_former_aside(Path(args.resolved().retrieval.uri), args.data_path / FORMER_INDEX)
 
 
-def _fill_in_place_of_former(kept: Path, url: str, key_file: Path, console: Console) -> None:
-    """Index the documents again from their stored bytes, if an earlier release had indexed them."""
+def _replace_former_index(kept: Path, url: str, key_file: Path, console: Console) -> None:
+    """Index the documents that an earlier release had indexed again from their stored bytes.
+
+    What fails is shown. The service goes on: without it nobody could delete the documents that failed.
+    """
     from rag.cli.reindex import fill_lost_index
     from rag.cli.service import Service
 
     with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
-        fill_lost_index(service, f"An earlier release's index is kept in {kept}.", console)
+        try:
+            fill_lost_index(service, f"An earlier release's index is kept in {kept}.", console)
+        except CliError as error:
+            console.print(f"  {error}", style="yellow", highlight=False, markup=False)
 
 
 def _prepare_database(args: AppArgs) -> Path | None:

@@ -72,10 +72,10 @@ def test_a_lost_index_is_filled_again(behind: Any, waits: list[float]) -> None:
         fill_lost_index(client, "It is kept.", console)
         assert behind.bodies() == [], "nothing is missing"
         behind["GET /v1/reindex"] = httpx.Response(200, json=STATE | {"missing": 9})
-        fill_lost_index(client, "It is kept.", console)
+        fill_lost_index(client, "It is kept in [a].", console)
         assert len(behind.bodies()) == 1
         behind["GET /v1/reindex"] = httpx.Response(200, json=STATE | {"missing": 9, "job_id": "job_1"})
         fill_lost_index(client, "It is kept.", console)
         assert len(behind.bodies()) == 1, "the job that runs is followed"
     assert isinstance(console.file, io.StringIO)
-    assert "It is kept. 3 documents are indexed again." in console.file.getvalue()
+    assert "It is kept in [a]. 3 documents are indexed again." in console.file.getvalue()

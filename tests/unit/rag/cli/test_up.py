@@ -97,6 +97,18 @@ def test_an_index_of_an_earlier_release_is_kept_aside(tmp_path: Path) -> None:
     assert up._set_former_index_aside(args(tmp_path)) == kept, "a start that was broken off is gone on with"
 
 
+def test_a_document_that_cannot_be_indexed_again_is_no_reason_not_to_start(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise CliError("1 documents failed: [scan] has no text")
+
+    monkeypatch.setattr("rag.cli.reindex.fill_lost_index", fail)
+    (tmp_path / "key").write_text("rag_k")
+    up._replace_former_index(tmp_path, "http://127.0.0.1:1", tmp_path / "key", console)
+    assert "[scan] has no text" in said(console)
+
+
 def test_a_folder_of_something_else_in_the_index_s_place_is_told(tmp_path: Path) -> None:
     index = Path(args(tmp_path).resolved().retrieval.uri)
     index.mkdir()
