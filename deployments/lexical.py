@@ -169,13 +169,18 @@ def encode_query(ids: Sequence[int], document_frequency: Mapping[int, int], pass
 
 def detect_language(text: str, default: Language = "hr") -> Language:
     """The language of most of a text's function words; words with Croatian letters count too. `default` on a tie."""
+    return known_language(text) or default
+
+
+def known_language(text: str) -> Language | None:
+    """The same, and None on a tie: a text of keywords often has no function word at all."""
     hits: Counter[Language] = Counter()
     for token in _tokens(text):
         in_croatian, in_english = _is_stop_word(token, "hr"), _is_stop_word(token, "en")
         hits["hr"] += (in_croatian and not in_english) or _CROATIAN_LETTERS.search(token) is not None
         hits["en"] += in_english and not in_croatian
     if hits["hr"] == hits["en"]:
-        return default
+        return None
     return "hr" if hits["hr"] > hits["en"] else "en"
 
 

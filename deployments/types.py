@@ -222,7 +222,7 @@ class Embeddings:
 
     Token vectors are there only where they were asked for and the model has them. `question_tokens`: those of all
     questions, shape (tokens, dimension). `passage_tokens`: each passage's, as `late_interaction.pack` gives them.
-    `shift`: what leads a single question to passages of another language.
+    `shift`: what is added to a single question for passages of another language.
     """
 
     vectors: Matrix

@@ -22,7 +22,7 @@ from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.late_interaction import MAX_QUESTION_TOKENS, nearest_tokens, pack
-from deployments.lexical import detect_language
+from deployments.lexical import known_language
 from deployments.startup import gc_paused
 from deployments.types import (
     EmbedderIdentity,
@@ -87,8 +87,8 @@ class Embedding:
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
         """The texts' unit vectors, shape (texts, dimension), in order.
 
-        `with_tokens`: also token vectors, if the index uses them, and what leads a single question to passages of
-        the other language.
+        `with_tokens`: also token vectors, if the index uses them, and a single question's shift to the other language
+        if its words tell its own.
 
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
@@ -118,7 +118,7 @@ class Embedding:
     def _similarities(
         self, question: _EncodedTexts, sentences: _EncodedTexts, texts: Sequence[str], shift: LanguageShift | None
     ) -> Similarities:
-        """`texts`: the sentences, `shift`: for those of the other language."""
+        """`texts`: the sentences. `shift`: for those whose words tell that they are of the other language."""
         (vector,) = question.vectors
         cosines = sentences.vectors @ vector
         tokens = nearest = None
@@ -126,7 +126,7 @@ class Embedding:
             tokens = np.concatenate(question.tokens)[:MAX_QUESTION_TOKENS]
             nearest = nearest_tokens(tokens, sentences.tokens)
         if shift is not None:
-            foreign = np.array([detect_language(text) == shift.language for text in texts], np.bool_)
+            foreign = np.array([known_language(text) == shift.language for text in texts], np.bool_)
             cosines = np.where(foreign, sentences.vectors @ shift.shifted(vector), cosines)
             if tokens is not None and nearest is not None and foreign.any():
                 shifted = nearest_tokens(shift.shifted_tokens(tokens), sentences.tokens)

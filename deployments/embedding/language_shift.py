@@ -1,9 +1,9 @@
-"""What turns a question's vectors towards another language.
+"""What is added to a question's vectors before they are compared with passages of the other language.
 
 A multilingual model puts texts of one language near to each other, whatever they are about: a Croatian question is
-nearer to most Croatian texts than to an English one that answers it. The same questions are asked in both languages,
-and the difference of their mean vectors is the difference of the languages. A question is compared with passages of
-the other language after this is added to it. Passages of its own language are compared with the question as it is.
+nearer to most Croatian texts than to an English one that answers it. So the same questions are embedded in both
+languages. The difference of the two mean vectors is the shift from one language to the other. Passages of the
+question's own language are compared with the question as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from deployments.embedding.base import Embedder
 from deployments.embedding.parallel_questions import PARALLEL_QUESTIONS
-from deployments.lexical import detect_language
+from deployments.lexical import known_language
 from deployments.types import Language, LanguageShift, Vector
 
 _OTHER: Mapping[Language, Language] = {"hr": "en", "en": "hr"}
@@ -23,21 +23,22 @@ _BATCH = 8
 
 
 class _Means(NamedTuple):
-    """Of texts' vectors and of their tokens' vectors, each of shape (dimension,)."""
+    """The mean of texts' vectors, and that of their tokens' vectors, each of shape (dimension,)."""
 
     text: Vector
     token: Vector | None
 
 
 class LanguageShifts:
-    """For a model that knows both languages. Making one embeds some fifty short questions."""
+    """For a model that knows both languages. The constructor embeds some fifty short questions."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._means = {language: _means(embedder, texts) for language, texts in PARALLEL_QUESTIONS.items()}
 
-    def of(self, question: str) -> LanguageShift:
-        """From the language that the question is in to the other one."""
-        own = detect_language(question)
+    def of(self, question: str) -> LanguageShift | None:
+        """From the language that the question is in to the other one. None if its words do not tell its language."""
+        if (own := known_language(question)) is None:
+            return None
         before, after = self._means[own], self._means[_OTHER[own]]
         token = None if before.token is None or after.token is None else after.token - before.token
         return LanguageShift(_OTHER[own], after.text - before.text, token)

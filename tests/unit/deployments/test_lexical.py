@@ -11,7 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deployments import lexical
-from deployments.lexical import blend, detect_language, encode_passage, encode_query, query_term_ids, term_id, terms
+from deployments.lexical import (
+    blend,
+    detect_language,
+    encode_passage,
+    encode_query,
+    known_language,
+    query_term_ids,
+    term_id,
+    terms,
+)
 from deployments.types import Language
 
 CROATIAN = st.text(alphabet="abcčćdđefghijklmnoprsštuvzž ", max_size=40)
@@ -170,12 +179,14 @@ def test_a_frequency_ahead_of_the_count_keeps_weights_positive() -> None:
 def test_language_is_detected(text: str, language: Language) -> None:
     other: Language = "en" if language == "hr" else "hr"
     assert detect_language(text, default=other) == language
+    assert known_language(text) == language
 
 
 @pytest.mark.parametrize("text", ["", "xyzzy 42", "???"])
 def test_undecided_text_is_of_the_default_language(text: str) -> None:
     assert detect_language(text) == "hr"
     assert detect_language(text, default="en") == "en"
+    assert known_language(text) is None
 
 
 def test_threads_agree() -> None:

@@ -53,6 +53,7 @@ def test_questions_are_nearer_to_what_answers_them_in_the_other_language(e5: Emb
     plain, shifted = [], []
     for question in asked:
         own, shift = vectors(question["query"], "query"), shifts.of(question["query"])
+        assert shift is not None
         turned = shift.shifted_tokens(own) if by_tokens else shift.shifted(own)
         plain.append([own] * len(documents))
         shifted.append([turned if language == shift.language else own for language in languages])
@@ -61,6 +62,7 @@ def test_questions_are_nearer_to_what_answers_them_in_the_other_language(e5: Emb
 
 def test_what_is_shifted_has_unit_length(e5: Embedder) -> None:
     shift = LanguageShifts(e5).of("How long may dogs stay on the beach?")
+    assert shift is not None
     assert shift.language == "hr"
     vectors = e5.forward(windows(QUESTION, ANSWER), "query")
     assert np.linalg.norm(shift.shifted(vectors[0])) == pytest.approx(1, abs=1e-5)
@@ -80,6 +82,10 @@ async def test_a_question_for_a_search_brings_it_and_nothing_else_does() -> None
     similar = await embedding.similarities(QUESTION, [ANSWER, QUESTION])
     expected = (vectors[0] @ asked.shift.shifted(asked.vectors[0]), vectors[1] @ asked.vectors[0])
     assert similar.cosines == pytest.approx(expected, abs=0.01)
+    asked = await embedding.embed([ANSWER], "query", with_tokens=True)
+    (keywords,) = (await embedding.embed(["Maximum speed 130 km/h"], "passage")).vectors
+    (cosine,) = (await embedding.similarities(ANSWER, ["Maximum speed 130 km/h"])).cosines
+    assert cosine == pytest.approx(keywords @ asked.vectors[0], abs=0.003), "it may be of the question's language"
 
 
 class WithoutTokens:
@@ -105,8 +111,14 @@ class WithoutTokens:
 
 def test_a_model_without_token_vectors_has_no_shift_of_them() -> None:
     shift = LanguageShifts(WithoutTokens()).of(QUESTION)
+    assert shift is not None
     assert shift.text.shape == (4,)
     assert shift.token is None
+
+
+def test_a_question_of_keywords_which_tell_no_language_is_not_shifted() -> None:
+    shifts = LanguageShifts(WithoutTokens())
+    assert [shifts.of(question) for question in ("Parental leave duration", "otkazni rok", "?", "")] == [None] * 4
 
 
 def test_questions_are_parallel_and_each_is_known_by_its_language() -> None:
