@@ -182,7 +182,10 @@ def _check_index(args: AppArgs) -> None:
 
 
 def _set_former_index_aside(args: AppArgs) -> Path | None:
-    """Rename an earlier release's index, which this one does not read. Returns where it is kept, None if there is none."""
+    """Rename an earlier release's index, which this one does not read.
+
+    Returns where it is kept, also if an earlier start renamed it; None if there is none.
+    """
     from deployments.retrieval.embedded.folder import set_former_aside
 
     if not args.retrieval.embedded:
