@@ -62,36 +62,39 @@ def section_of(passage: Passage) -> Section | None:
     """The section that a passage is a part of, as ingestion recorded it. None for a passage that is not a part of one,
     and for a section of over MAX_PARTS passages."""
     positions = _two_numbers(passage.metadata.get("section"))
-    if positions is None or not positions[0] <= passage.position <= positions[1] < positions[0] + MAX_PARTS:
+    if positions is None:
         return None
-    return Section(passage.document_id, passage.version, *positions)
+    first, last = positions
+    if first == last or not first <= passage.position <= last < first + MAX_PARTS:
+        return None
+    return Section(passage.document_id, passage.version, first, last)
 
 
 def joined(section: Section, parts: Sequence[Passage]) -> Passage | None:
     """A section's passages as one; text that two of them share is there once.
 
-    None if parts are missing, or if their `characters` are not places of such texts one after the other.
+    None if parts are missing, or if their `characters` are not the places of their texts: a caller may have set them.
     """
     if [part.position for part in parts] != list(range(section.first, section.last + 1)):
         return None
-    places = [place for part in parts if (place := _place(part)) is not None]
-    if len(places) < len(parts):
-        return None
-    text = parts[0].text
-    for part, (start, end), (start_before, end_before) in zip(parts[1:], places[1:], places, strict=False):
-        if start <= start_before or end <= end_before:
+    text, begin, reached = "", 0, 0
+    for part in parts:
+        place = _two_numbers(part.metadata.get("characters"))
+        if place is None or not 0 < place[1] - place[0] <= len(part.text):
             return None
-        own = part.text[len(part.text) - (end - start) :]  # without a table's header, which is above it already
-        gap = "" if start <= end_before else "\n" if start == end_before + 1 else "\n\n"
-        text += gap + own[max(0, end_before - start) :]
-    characters = [places[0][0], places[-1][1]]
-    return replace(parts[0], text=text, metadata={**parts[0].metadata, "characters": characters})
-
-
-def _place(part: Passage) -> tuple[int, int] | None:
-    """Where a passage's text is in its document; None if its text is shorter than that."""
-    place = _two_numbers(part.metadata.get("characters"))
-    return place if place is not None and place[1] - place[0] <= len(part.text) else None
+        start, end = place
+        header, own = part.text[: start - end], part.text[start - end :]
+        if header and (not text or start - reached >= len(header)):
+            start, own = start - len(header), part.text  # the first rows of a table: its header is right above them
+        elif header not in text:
+            return None
+        if not text:
+            text, begin, reached = own, start, end
+            continue
+        gap = "" if start <= reached else "\n" if start == reached + 1 else "\n\n"
+        text += gap + own[max(0, reached - start) :]
+        reached = max(reached, end)
+    return replace(parts[0], text=text, metadata={**parts[0].metadata, "characters": [begin, reached]})
 
 
 def _as_whole(best: Passage, whole: Passage) -> Passage:

@@ -101,9 +101,18 @@ async def test_sections_of_other_documents_and_versions_are_not_mixed() -> None:
     assert [candidate.passage.text for candidate in found] == [ARTICLE, ARTICLE.upper()]
 
 
-def test_the_parts_of_a_table_have_its_header_once() -> None:
-    rows = "\n".join(f"| usluga {n} | {n} eura |" for n in range(30))
-    text = f"# Cjenik\n\n| usluga | cijena |\n| - | - |\n{rows}"
+TABLE = "| usluga | cijena |\n| - | - |\n" + "\n".join(f"| usluga {n} | {n} eura |" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# Cjenik\n\n{TABLE}",
+        f"# Cjenik\n\nCijene su bez poreza i vrijede od prvog siječnja.\n\n{TABLE}\n\nStari cjenik:\n\n{TABLE}",
+        f"{TABLE}\n\nCijene su bez poreza.",
+    ],
+)
+def test_the_parts_of_a_table_have_its_header_once(text: str) -> None:
     parts = passages_of(text, tokens=60, overlap=0)
     assert len(parts) > 2
     section = section_of(parts[0])
@@ -113,6 +122,8 @@ def test_the_parts_of_a_table_have_its_header_once() -> None:
     assert whole.text == text
 
 
-@pytest.mark.parametrize("value", [None, "1-2", [1], [1, 2, 3], ["a", "b"], [True, 3], [5, 9], [0, MAX_PARTS + 1]])
+@pytest.mark.parametrize(
+    "value", [None, "1-2", [1], [1, 2, 3], ["a", "b"], [True, 3], [1, 1], [5, 9], [0, MAX_PARTS + 1]]
+)
 def test_a_callers_own_value_is_no_section(value: Any) -> None:
     assert section_of(replace(passages_of(ARTICLE)[1], metadata={"section": value})) is None
