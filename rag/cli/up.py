@@ -101,7 +101,7 @@ def up(
                     for failed in failures:
                         current_stage.line(f"{failed.name}: {failed.reason}")
                     current_stage.result = f"{count} in collection {CORPUS_COLLECTION}"
-            if key_file and former is not None:
+            if former is not None:
                 _replace_former_index(former, url, key_file, console)
             if key_file:
                 with stage(console, "Index") as current_stage:
@@ -193,17 +193,22 @@ def _set_former_index_aside(args: AppArgs) -> Path | None:
     return set_former_aside(Path(args.resolved().retrieval.uri), args.data_path / FORMER_INDEX)
 
 
-def _replace_former_index(kept: Path, url: str, key_file: Path, console: Console) -> None:
-    """Index the documents that an earlier release had indexed again from their stored bytes.
+def _replace_former_index(kept: Path, url: str, key_file: Path | None, console: Console) -> None:
+    """Index an earlier release's documents again from their stored bytes. Without a key, say how that is done.
 
     What fails is shown. The service goes on: without it nobody could delete the documents that failed.
     """
+    reason = f"An earlier release's index is kept in {kept}."
+    if key_file is None:
+        hint = "If `rag status` finds passages missing, `rag reindex` indexes a tenant's documents again."
+        console.print(f"  {reason} {hint}", highlight=False, markup=False)
+        return
     from rag.cli.reindex import fill_lost_index
     from rag.cli.service import Service
 
     with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
         try:
-            fill_lost_index(service, f"An earlier release's index is kept in {kept}.", console)
+            fill_lost_index(service, reason, console)
         except CliError as error:
             console.print(f"  {error}", style="yellow", highlight=False, markup=False)
 

@@ -107,6 +107,8 @@ def test_a_document_that_cannot_be_indexed_again_is_no_reason_not_to_start(
     (tmp_path / "key").write_text("rag_k")
     up._replace_former_index(tmp_path, "http://127.0.0.1:1", tmp_path / "key", console)
     assert "[scan] has no text" in said(console)
+    up._replace_former_index(tmp_path, "http://127.0.0.1:1", None, console)
+    assert "`rag reindex`" in said(console), "without a local key, who has one is told what to do"
 
 
 def test_a_folder_of_something_else_in_the_index_s_place_is_told(tmp_path: Path) -> None:
