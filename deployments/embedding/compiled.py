@@ -26,7 +26,7 @@ _TOLERANCE = 1e-3
 """How far a token's vector may be from torch's, as a share of its length. Rounding errors are far smaller in float32;
 wrongly traced constants are far larger."""
 _TOLERANCE_ROUNDED = 0.2
-"""The same in bfloat16 or with weights in eight bits. It is a cosine of 0.98."""
+"""The same in bfloat16 or with weights in eight bits. It corresponds to a cosine of 0.98."""
 _QUANTISED_TOGETHER = 64
 """Numbers that share a scale where they are multiplied with weights in eight bits. With more of them the cosine to
 float32 falls, with fewer it takes longer."""
@@ -44,8 +44,8 @@ class CompiledTransformer:
         precision: Precision = "f32",
         int8_weights: bool = False,
     ) -> None:
-        """Compile `module`, a model's first one in float32, by tracing `example`. Then check it on `other`, of another
-        shape, against torch. Both should have padding.
+        """Compile `module`, the first module of a model in float32, by tracing it with `example`. Then compare its
+        results for `other` with torch's. The two should have different shapes, and padding.
 
         Raises RuntimeError if the results differ, or what the converter raises for a model that it cannot read.
         """

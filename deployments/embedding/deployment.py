@@ -52,7 +52,7 @@ class _Input(NamedTuple):
 
 
 class _Encoded(NamedTuple):
-    """A window's unit vector, and its token vectors: a question's as a matrix, a passage's packed, None without."""
+    """A window's unit vector, and its token vectors: a matrix for a question, packed for a passage, else None."""
 
     vector: Vector
     tokens: Any = None
@@ -81,7 +81,7 @@ class Embedding:
                 batches.warm_up()
             is_model = config.backend != "fake"
             self._shifts = LanguageShifts(embedder) if is_model and knows_both(config.known_languages) else None
-            # Not among questions, which must not wait for these, nor among passages, which may keep an answer waiting.
+            # Sentences have a batcher of their own: questions must not wait for them, nor they for passages.
             self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
 
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
@@ -187,7 +187,7 @@ class Embedding:
 class _EncodedTexts(NamedTuple):
     """The texts' unit vectors, shape (texts, dimension), and their token vectors.
 
-    These are a matrix of each window of a question, and bytes of each passage; a passage of several windows has none.
+    For questions a matrix of each window; for passages the packed bytes of each, empty for one of several windows.
     """
 
     vectors: Matrix

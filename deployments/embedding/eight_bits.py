@@ -1,7 +1,7 @@
 """The weights of a compiled transformer in eight bits: CPUs multiply them faster, and they take less memory.
 
-Each row of a weight matrix, which makes one output, has a scale of its own. OpenVINO quantises what is multiplied with
-them by itself while it computes (`DYNAMIC_QUANTIZATION_GROUP_SIZE`).
+The weights of one output share a scale, a 127th of the largest of them. OpenVINO itself quantises the numbers that they
+are multiplied with, while it computes (`DYNAMIC_QUANTIZATION_GROUP_SIZE`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 import openvino
 from openvino import opset8
 
-_LARGEST = 127
+_LARGEST_CODE = 127
 
 
 def quantise_weights(model: openvino.Model) -> int:
-    """Put the constant matrices of matrix products into eight bits, in place. Returns how many there were."""
+    """Replace the constant matrices of matrix products by eight-bit ones, in place. Returns how many there were."""
     found = 0
     for node in model.get_ops():
         if node.get_type_name() == "MatMul" and (weights := _constant_matrix(node.input_value(1))) is not None:
             outputs_first = node.get_attributes()["transpose_b"]
-            scales = np.abs(weights).max(axis=1 if outputs_first else 0, keepdims=True) / _LARGEST
+            scales = np.abs(weights).max(axis=1 if outputs_first else 0, keepdims=True) / _LARGEST_CODE
             codes = np.round(weights / np.where(scales == 0, 1, scales)).astype(np.int8)
             restored = opset8.multiply(opset8.convert(opset8.constant(codes), "f32"), opset8.constant(scales))
             node.input(1).replace_source_output(restored.output(0))

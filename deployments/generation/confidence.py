@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What tells questions that are answered from others.
+    """What distinguishes questions that the passages answer from others.
 
     `agreement`: the share of the best five sentences that are in the best one's document. `coverage`: the share of the
     question's weighted terms that the best sentence holds, with its headings. `nearness`: the mean over the question's

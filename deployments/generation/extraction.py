@@ -15,18 +15,19 @@ from deployments.generation.references import articles
 from deployments.generation.selection import Quotation, Selection
 from deployments.types import GenerationRequest, Matrix, Passage, Similarities
 
-RANK_SHARE = 0.3
-"""What rank adds to the coverage of a sentence in the first passage; in the n-th passage it is an n-th of that."""
+RANK_SHARE_BY_TERMS = 0.3
+"""By terms alone: what rank adds to the coverage of a sentence in the first passage. In the n-th passage it is an n-th
+of that."""
 RELATIVE_FLOOR = 0.6
 """By terms alone, a quoted sentence covers at least this share of what the best one covers."""
 COVERAGE_SHARE = 0.4
 """With vectors: what full coverage of the question's terms adds to a sentence's cosine, which is stretched over the
 candidates, from 0 to 1."""
-RANK_ADDS = 1.0
-"""What rank adds there to a sentence in the first passage; in the n-th passage it is an n-th of that. Passages are in a
-good order, by late interaction where the index has token vectors."""
+RANK_SHARE_BY_VECTORS = 1.0
+"""With vectors: what rank adds to the stretched cosine and the coverage. It falls with the passage's number in the same
+way. Passages are in a good order, by late interaction where the index has token vectors."""
 NEAREST_PASSAGES = 4
-"""Confidence asks how near the question's tokens are to sentences of the first passages, so many of them."""
+"""So many first passages count for confidence: how near are the question's tokens to those of their sentences?"""
 NAMED_ARTICLE = 0.95
 """Confidence where the question names an article, and only one of the passages' documents has it."""
 ONE_OF_SEVERAL = 0.6
@@ -35,7 +36,8 @@ ONE_OF_SEVERAL = 0.6
 
 @dataclass(frozen=True, slots=True)
 class ExtractedAnswer:
-    """`confidence` is the probability that the quotations answer the question. `is_sure`: it is above the bound."""
+    """`confidence` is the probability that the quotations answer the question. `is_sure`: it is at least
+    `generation.sure_from`."""
 
     quotations: tuple[Quotation, ...]
     confidence: float
@@ -52,7 +54,7 @@ class _Candidate:
     @property
     def score(self) -> float:
         """By terms and rank alone."""
-        return self.coverage + RANK_SHARE / self.sentence.number
+        return self.coverage + RANK_SHARE_BY_TERMS / self.sentence.number
 
 
 class Extraction:
@@ -79,7 +81,10 @@ class Extraction:
             ranked = [(each.score, each) for each in self._candidates if each.coverage and each.coverage >= floor]
         else:
             ranked = [
-                (cosine + COVERAGE_SHARE * candidate.coverage + RANK_ADDS / candidate.sentence.number, candidate)
+                (
+                    cosine + COVERAGE_SHARE * candidate.coverage + RANK_SHARE_BY_VECTORS / candidate.sentence.number,
+                    candidate,
+                )
                 for cosine, candidate in zip(_stretched(similarities.cosines), self._candidates, strict=True)
             ]
         ranked.sort(key=lambda scored: -scored[0])  # stable: equal ones stay as they are by terms

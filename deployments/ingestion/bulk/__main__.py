@@ -19,10 +19,10 @@ logger = logging.getLogger("deployments.ingestion.bulk")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.ingestion.bulk", description=__doc__)
     meanings = {
-        "address": "of the Ray cluster, HOST:PORT",
+        "address": "the Ray cluster, as HOST:PORT",
         "application": "Serve application",
         "tenant": "the job's tenant",
-        "job": "its id",
+        "job": "the job's id",
     }
     for name, meaning in meanings.items():
         parser.add_argument(f"--{name}", required=True, help=meaning)

@@ -62,7 +62,7 @@ def submit(job: BulkJob) -> None:
     application = serve.get_replica_context().app_name
     address = ray.get_runtime_context().gcs_address
     client = JobSubmissionClient(address)
-    # By itself a Ray Job takes any Ray of its machine for its own, another cluster's too.
+    # Without an address, the job's driver connects to any Ray on its machine, also to another cluster.
     arguments = ["--address", address, "--application", application, "--tenant", job.tenant_id, "--job", job.id]
     client.submit_job(
         # By its path: the first Python on PATH may be one without this project.

@@ -124,7 +124,7 @@ class View:
                 assert_never(filter)
 
     def _foreign(self, request: RetrievalRequest) -> Mask | None:
-        """The rows that the question's vector must be shifted for; None if there are none."""
+        """The rows in the language that the question's shift is for; None if there are none, or there is no shift."""
         if (shift := request.dense.shift) is None:
             return None
         rows = self._where("language", shift.language.__eq__)
@@ -274,7 +274,7 @@ def metadata_keys(filter: Filter | None) -> set[str]:
 
 
 def _question_vectors(request: RetrievalRequest, foreign: Mask | None) -> Iterator[Vector]:
-    """The question's vector, and the one for passages of another language where there are any."""
+    """The question's vector, then the shifted one if there are rows for it. Nothing for a question without a vector."""
     if len(request.dense.vectors):
         yield request.dense.vectors[0]
         if request.dense.shift is not None and foreign is not None:
