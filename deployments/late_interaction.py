@@ -34,12 +34,12 @@ _SQUARES = (_OF_BYTE**2).sum(axis=1)
 def pack(tokens: Matrix) -> bytes:
     """A passage's token vectors, shape (tokens, dimension), in about a sixteenth of their bytes.
 
-    The dimension must be a multiple of 4.
+    The dimension must be a multiple of 4. Empty for a passage without tokens.
     """
     turned = tokens[:MAX_PASSAGE_TOKENS] @ _rotation(tokens.shape[1])
     bounds = _BOUND * np.sqrt(np.mean(turned**2, axis=1, keepdims=True))
     codes = (turned > -bounds).view(np.uint8) + (turned > 0) + (turned > bounds)
-    codes = codes.reshape(len(turned), -1, _CODES_IN_BYTE)
+    codes = codes.reshape(len(turned), tokens.shape[1] // _CODES_IN_BYTE, _CODES_IN_BYTE)
     packed: bytes = (codes[..., 0] | codes[..., 1] << 2 | codes[..., 2] << 4 | codes[..., 3] << 6).tobytes()
     return packed
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deployments.late_interaction import MAX_PASSAGE_TOKENS, max_sim, pack, refine
+from deployments.late_interaction import MAX_PASSAGE_TOKENS, max_sim, nearest_tokens, pack, refine
 from deployments.types import Candidate, Matrix, Passage, Scores
 
 DIMENSION = 384
@@ -56,3 +56,10 @@ def test_without_weight_or_scores_the_order_stays() -> None:
     candidates = [candidate("a", 1.0), candidate("b", 0.8)]
     assert refine(candidates, [0.1, 0.9], weight=0.0) == candidates
     assert [one.passage.id for one in refine(candidates, [], weight=0.7)] == ["a", "b"]
+
+
+def test_a_passage_without_tokens_has_no_bytes_and_a_score_of_nothing() -> None:
+    none = np.zeros((0, 8), np.float32)
+    assert pack(none) == b""
+    assert max_sim(np.eye(8, dtype=np.float32)[:2], [pack(none)]) == [0.0]
+    assert nearest_tokens(none, [b"", pack(np.eye(8, dtype=np.float32))]).shape == (2, 0)
