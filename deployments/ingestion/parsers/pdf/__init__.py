@@ -8,7 +8,7 @@ whole document: paragraphs (`paragraphs`) and headings (`markdown`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -43,11 +43,7 @@ def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
         raise BrokenDocument("a page of the PDF is damaged; print it to a new PDF and send that") from error
     finally:
         document.close()
-    if not any(page.has_text for page in pages):
-        raise BrokenDocument(
-            f"the PDF has no text on any of its {len(pages)} pages, so it is probably a scan; "
-            "run text recognition (OCR) on it first"
-        )
+    _check_text(pages)
     segments = without_running_lines([page.segments for page in pages])
     blocks = [block for page, kept in zip(pages, segments, strict=True) for block in page.blocks(kept)]
     written = [*pieces(blocks)]
@@ -57,6 +53,20 @@ def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
         text=text,
         pages=page_offsets(((page, clean(part)) for piece in written for page, part in piece.parts), text),
     )
+
+
+def _check_text(pages: Sequence[PageLayout]) -> None:
+    """Raises BrokenDocument if there is no text, or none that can be read."""
+    if 2 * sum(page.unknown_characters for page in pages) > sum(page.characters for page in pages):
+        raise BrokenDocument(
+            "the PDF's fonts do not say which letters their signs are; "
+            "save it with its fonts' encoding, or run text recognition (OCR) on it first"
+        )
+    if not any(page.has_text for page in pages):
+        raise BrokenDocument(
+            f"the PDF has no text on any of its {len(pages)} pages, so it is probably a scan; "
+            "run text recognition (OCR) on it first"
+        )
 
 
 def _pages(document: Any, text_characters: int) -> Iterator[PageLayout]:

@@ -13,6 +13,8 @@ _FULL = 0.75
 """A line of running text fills so much of its column."""
 _WORDS = 3
 _EMS = 8.0
+_NEAREST = 8
+"""Segments of a line that another is compared with: the nearest by height."""
 _FIGURES = 0.3
 """Running text has at most this share of words with digits."""
 
@@ -48,7 +50,7 @@ def text_lines(segments: Sequence[Segment]) -> list[list[Segment]]:
     """Segments by lines, top to bottom, each line from left to right."""
     lines: list[list[Segment]] = []
     for segment in sorted(segments, key=lambda segment: segment.box.middle):
-        if lines and any(segment.box.shares_line(other.box) for other in lines[-1]):
+        if lines and any(segment.box.shares_line(other.box) for other in lines[-1][-_NEAREST:]):
             lines[-1].append(segment)
         else:
             lines.append([segment])

@@ -19,7 +19,8 @@ Columns = list[tuple[float, float]]
 
 _COLUMN_GAP, _NARROW_GAP = 0.3, 0.1
 _ROW_STEP = 3.5
-_TIGHT = 1.15
+_TIGHT, _APART = 1.15, 1.3
+_WRAPPED_STEP = 1.45
 _ALIGNED = 2.0
 
 
@@ -41,7 +42,7 @@ def table_at(rows: Sequence[Row], position: int, first: int) -> tuple[int, int, 
             taken, columns = refined
         else:
             break
-    while len(taken[-1]) == 1:
+    while len(taken) > 1 and len(taken[-1]) == 1 and not _is_wrapped(taken[-1][0], taken[-2], columns):
         taken.pop()
     if len(taken) < 2 or sum(len(row) > 1 for row in taken) < 2:
         return None
@@ -71,6 +72,13 @@ def _added(neighbour: Row, row: Row, columns: Columns) -> tuple[Row, Columns] | 
         return None
     wider = merged([*columns, *_intervals(parts)], _NARROW_GAP * size)
     return (parts, wider) if len(wider) == len(columns) else None
+
+
+def _is_wrapped(line: Segment, above: Row, columns: Columns) -> bool:
+    """Whether a last line goes on with a cell other than a row's first, close below it."""
+    first = len(columns) - 1 if line.right_to_left else 0
+    step = line.box.bottom - max(segment.box.bottom for segment in above)
+    return _nearest(line.box, columns) != first and step < _WRAPPED_STEP * line.size
 
 
 def _refined(taken: Sequence[Row], row: Row, columns: Columns) -> tuple[list[Row], Columns] | None:
@@ -195,10 +203,24 @@ def _are_rows_ruled(lines: Sequence[Sequence[Cell]], ruled: Sequence[bool]) -> b
 def _continues(row: Sequence[Cell], line: Sequence[Cell], step: int, gaps: _Gaps, ruled: bool, apart: bool) -> bool:
     """Whether a line holds further lines of the cells in the row before it, and is no row of its own."""
     if ruled:
-        return not gaps.ruled[step]
-    if all(line) or gaps.steps[step] >= _TIGHT * min(gaps.steps):
+        return not gaps.ruled[step] and not (all(line) and gaps.steps[step] > _APART * min(gaps.steps))
+    if gaps.steps[step] >= _TIGHT * min(gaps.steps):
         return False
-    return apart or (not line[0] and all(_is_full(cell, more) for cell, more in zip(row, line, strict=True) if more))
+    if all(line):
+        return apart and _goes_on(row, line)
+    if apart:
+        return True
+    further = [(cell, more) for cell, more in zip(row, line, strict=True) if more]
+    has_figure = any(not any(map(str.isalpha, more[0].text)) for _, more in further)
+    return not line[0] and not has_figure and all(_is_full(cell, more) for cell, more in further)
+
+
+def _goes_on(row: Sequence[Cell], line: Sequence[Cell]) -> bool:
+    """Whether the cells of a line are further words of those above, and none a figure."""
+    cells = [(cell[-1].text, more[0].text) for cell, more in zip(row, line, strict=True) if cell and more]
+    return any(more[:1].islower() for _, more in cells) and all(
+        any(map(str.isalpha, text)) for pair in cells for text in pair
+    )
 
 
 def _is_full(cell: Cell, more: Cell) -> bool:

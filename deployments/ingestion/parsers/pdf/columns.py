@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -12,13 +13,20 @@ from deployments.ingestion.parsers.pdf.rows import lines_and_tables
 from deployments.ingestion.parsers.pdf.rules import Rules
 from deployments.ingestion.parsers.pdf.segments import Segment
 
+_GUTTERS = 12
+"""Places tried, those with the most lines first."""
+_BESIDE, _ALIGNED = 0.5, 0.2
+"""Lines are in one row, or on one baseline, if their middles differ by less than so many sizes."""
 _GUTTER = 0.7
 """The space between columns is at least so many sizes wide."""
 _DEPTH = 12
+_ITEMS = 3000
+"""A page with more is a drawing."""
 _SHORT_LINES = 0.6
 """If no line is so wide in parts of the page, its margins tell where long lines would end."""
 _EDGE = 0.5
 _SAME_PLACE = 2.0
+_TABLE_ROWS, _CELL_LINES = 3, 4
 _WORDS = 3
 """Cells of a row that are shorter tell it from lines of columns."""
 _NO_HEADING = 1.1
@@ -40,7 +48,7 @@ def reading_order(items: Sequence[Item], rules: Rules, page: Box) -> Iterator[Bl
         return
     right_to_left = sum(item.right_to_left for item in items) * 2 > len(items)
     column = around(item.box for item in items)
-    if column.width < _SHORT_LINES * page.width and not _best_gutter(items):
+    if column.width < _SHORT_LINES * page.width and not _best_gutter(items, rules):
         yield from lines_and_tables(items, rules, _with_equal_margins(column, page))
     else:
         yield from _in_order(list(items), rules, right_to_left, 0)
@@ -53,7 +61,7 @@ def _with_equal_margins(column: Box, page: Box) -> Box:
 
 
 def _in_order(items: list[Item], rules: Rules, right_to_left: bool, depth: int) -> Iterator[Block]:
-    splits = _best_gutter(items) if depth < _DEPTH else []
+    splits = _best_gutter(items, rules) if depth < _DEPTH and len(items) < _ITEMS else []
     if not splits:
         yield from lines_and_tables(items, rules, around(item.box for item in items))
         return
@@ -72,12 +80,14 @@ def _in_order(items: list[Item], rules: Rules, right_to_left: bool, depth: int) 
         yield from _in_order(pending, rules, right_to_left, depth + 1)
 
 
-def _best_gutter(items: Sequence[Item]) -> list[_Split]:
+def _best_gutter(items: Sequence[Item], rules: Rules) -> list[_Split]:
     """The items split at the gutter with the most lines beside it; empty if there are no columns."""
+    places = [(x, [*_zones(items, x)]) for x in _edges(items)]
+    cells = {id(item) for x, zones in places for zone, _ in zones if _is_table(zone, x, rules) for item in zone}
     best: list[_Split] = []
     most = 0
-    for x in _edges(items):
-        splits = _split(items, x)
+    for x, zones in places:
+        splits = _split(zones, x, cells)
         lines = sum(len(split.left) + len(split.right) for split in splits if split.left and split.right)
         if lines > most:
             best, most = splits, lines
@@ -99,18 +109,19 @@ def _shared(places: Sequence[float]) -> list[float]:
             groups[-1].append(place)
         else:
             groups.append([place])
-    return [group[0] for group in groups if len(group) > 1]
+    groups = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
+    return [group[0] for group in groups[:_GUTTERS]]
 
 
-def _split(items: Sequence[Item], x: float) -> list[_Split]:
-    """The items from top to bottom, split at x where they stand in columns, and whole where they do not."""
-    crossing = [item for item in items if item.box.left < x < item.box.right]
-    crossing.sort(key=lambda item: item.box.top)
-    beside = sorted((item for item in items if not item.box.left < x < item.box.right), key=lambda i: i.box.middle)
+def _split(zones: Sequence[tuple[list[Item], list[Item]]], x: float, cells: Collection[int]) -> list[_Split]:
+    """The zones split at x where they stand in columns, else whole. `cells` are ids of what is in tables."""
     splits: list[_Split] = []
     waiting: list[Item] = []
-    for zone, above in _zones(crossing, beside):
+    for zone, above in zones:
         waiting += above
+        if any(id(item) in cells for item in zone):
+            waiting += zone
+            continue
         for part in _parts(zone, x):
             left = [item for item in part if item.box.right <= x]
             right = [item for item in part if item.box.left >= x]
@@ -124,8 +135,10 @@ def _split(items: Sequence[Item], x: float) -> list[_Split]:
     return splits
 
 
-def _zones(crossing: Sequence[Item], beside: Sequence[Item]) -> Iterator[tuple[list[Item], list[Item]]]:
-    """(items beside the gutter, those that cross it above them), top to bottom."""
+def _zones(items: Sequence[Item], x: float) -> Iterator[tuple[list[Item], list[Item]]]:
+    """(items beside a gutter at x, those above them that cross it), top to bottom."""
+    crossing = sorted((item for item in items if item.box.left < x < item.box.right), key=lambda item: item.box.top)
+    beside = sorted((i for i in items if not i.box.left < x < i.box.right), key=lambda item: item.box.middle)
     zone: list[Item] = []
     above: list[Item] = []
     position = 0
@@ -138,6 +151,26 @@ def _zones(crossing: Sequence[Item], beside: Sequence[Item]) -> Iterator[tuple[l
             zone, above = [], []
         above.append(item)
     yield list(beside[position:]), above
+
+
+def _is_table(zone: Sequence[Item], x: float, rules: Rules) -> bool:
+    """Whether what stands on both sides are cells of rows, though each may be a paragraph: with lines drawn between the
+    rows, or where the rows begin at the same heights although their cells have different numbers of lines."""
+    if len(zone) < 2 * _TABLE_ROWS:
+        return False
+    box = around(item.box for item in zone)
+    ruled = [r for r in rules.across if r.left < x < r.right and box.top < r.middle < box.bottom]
+    if len(ruled) > 1 and len(zone) <= 2 * _CELL_LINES * (len(ruled) + 1):
+        return True
+    different = False
+    bands = _bands(zone)
+    for band in bands:
+        left = [item for item in band if item.box.right <= x]
+        right = [item for item in band if item.box.left >= x]
+        if not left or not right or abs(left[0].box.top - right[0].box.top) > _SAME_PLACE:
+            return False
+        different = different or len(left) != len(right)
+    return different and len(bands) >= _TABLE_ROWS
 
 
 def _parts(zone: Sequence[Item], x: float) -> Iterator[list[Item]]:
@@ -189,7 +222,8 @@ def _is_apart(band: Sequence[Item], inner: Sequence[Item]) -> bool:
         return False
     size = max(item.size for item in rest)
     space = max(rest[0].box.top - row[0].box.bottom, row[0].box.top - max(item.box.bottom for item in rest))
-    return max(item.size for item in row) <= _NO_HEADING * size and space > _APART * size
+    own_size = max(item.size for item in row)
+    return own_size <= _NO_HEADING * size and space > _APART * min(own_size, size)
 
 
 def _bands(items: Sequence[Item]) -> list[list[Item]]:
@@ -220,11 +254,19 @@ def _are_columns(left: Sequence[Item], right: Sequence[Item]) -> bool:
     fewer, more = sorted((_texts(left), _texts(right)), key=len)
     if not fewer:
         return left_runs or right_runs
-    beside = sum(any(item.box.shares_line(other.box) for other in more) for item in fewer)
-    aligned = sum(any(abs(item.box.bottom - other.box.bottom) < 0.2 * item.size for other in more) for item in fewer)
+    middles = sorted(item.box.middle for item in more)
+    distances = [(_distance(item.box.middle, middles) / item.size) for item in fewer]
+    beside = sum(distance < _BESIDE for distance in distances)
+    aligned = sum(distance < _ALIGNED for distance in distances)
     if left_runs or right_runs:
         return beside > 1 and aligned < 0.5 * beside
     return beside > 2 and aligned < 0.34 * beside
+
+
+def _distance(place: float, places: Sequence[float]) -> float:
+    """How far the nearest of the places, which are in order, is."""
+    position = bisect_left(places, place)
+    return min(abs(place - near) for near in places[max(position - 1, 0) : position + 1])
 
 
 def _texts(*sides: Sequence[Item]) -> list[Segment]:

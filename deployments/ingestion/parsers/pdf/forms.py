@@ -26,7 +26,7 @@ _BASELINE = 0.3
 
 
 def read_fields(form: Any, page: Any, turn: int) -> Iterator[Word]:
-    """The words of each field's value at its place, turned as `read_words` turns its words. `form` may be None."""
+    """The words of each field's value at its place, turned as `PageWords` has its words. `form` may be None."""
     for index in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
         annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
         if not annotation:

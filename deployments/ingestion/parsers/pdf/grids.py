@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from deployments.ingestion.parsers.pdf.blocks import Table, text_lines
 from deployments.ingestion.parsers.pdf.geometry import Box, around
 from deployments.ingestion.parsers.pdf.rules import Rules, joined
-from deployments.ingestion.parsers.pdf.segments import Segment, segments
+from deployments.ingestion.parsers.pdf.segments import Segment, is_right_to_left, segments
 from deployments.ingestion.parsers.pdf.words import Word
 
 _APART = 3.0
@@ -62,6 +62,8 @@ def _ruled_table(words: Sequence[Word], grid: _Grid, page: int) -> Table | None:
     tops = sorted({top for top, _ in cells})
     if len(columns) < 2 or sum(len({left for top, left in cells if top == row}) > 1 for row in tops) < 2:
         return None
+    if is_right_to_left(word.text for word in words):
+        columns.reverse()
     rows: list[tuple[tuple[Segment, ...], ...]] = []
     for top in tops:
         lines = [_lines(cells.get((top, left), ()), page) for left in columns]

@@ -18,13 +18,18 @@ from deployments.ingestion.parsers.pdf.words import Word, read_words, turned
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """A page before its running lines are known. `turned` is what does not run the way that most of its text runs."""
+    """A page before its running lines are known. `turned` is what does not run the way that most of its text runs.
+
+    Of its `characters`, fonts do not say which letters the `unknown_characters` are.
+    """
 
     box: Box
     segments: list[Segment]
     tables: list[Table]
     rules: Rules
     turned: list[list[Segment]]
+    characters: int
+    unknown_characters: int
 
     @property
     def has_text(self) -> bool:
@@ -39,7 +44,8 @@ class PageLayout:
 
 def read_page(page: Any, textpage: Any, form: Any, number: int) -> PageLayout:
     """The page's layout. `number` counts from 1."""
-    words = read_words(textpage)
+    found = read_words(textpage)
+    words = found.by_turn
     main = max(words, key=lambda turn: len(words[turn]), default=0)
     upright: list[Word] = [*words.pop(main, ()), *read_fields(form, page, main)]
     rules = read_rules(page, main)
@@ -50,4 +56,6 @@ def read_page(page: Any, textpage: Any, form: Any, number: int) -> PageLayout:
         tables=tables,
         rules=rules,
         turned=[segments(group, number) for _, group in sorted(words.items())],
+        characters=textpage.count_chars(),
+        unknown_characters=found.unknown,
     )

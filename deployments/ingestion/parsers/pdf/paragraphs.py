@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from deployments.ingestion.parsers.hyphens import FOLLOWERS, compounds, keeps_hyphen
+from deployments.ingestion.parsers.hyphens import FOLLOWERS, WORD_CHARACTERS, compounds, keeps_hyphen
 from deployments.ingestion.parsers.pdf.blocks import Block, Line, Table
 from deployments.ingestion.parsers.structure import is_heading
 
@@ -27,6 +27,7 @@ _FOLLOWER = re.compile(rf"(?:{FOLLOWERS})\b")
 _FIRST_LETTERS = re.compile(r"[^\W\d_]*")
 _ENDS = (".", ":", ";", "!", "?")
 _CLOSING = "\"'”“»"
+_OUTSIDE = 0.3
 _NOTE_SIZE = 0.92
 _LARGE = 1.15
 _LEADING = 1.2
@@ -47,12 +48,17 @@ class Paragraph:
 
 
 def body_size(blocks: Sequence[Block]) -> float:
-    """The size of most of the text outside of tables; 0 if there is none."""
-    letters: Counter[float] = Counter()
+    """The size of most of the text; 0 if there is none. Tables count only where there is little else."""
+    outside: Counter[float] = Counter()  # size → letters
+    inside: Counter[float] = Counter()
     for block in blocks:
-        if not isinstance(block, Table):
+        if isinstance(block, Table):
+            for segment in (segment for row in block.rows for cell in row for segment in cell):
+                inside[segment.size] += len(segment.text)
+        else:
             for line in block:
-                letters[line.segment.size] += len(line.segment.text)
+                outside[line.segment.size] += len(line.segment.text)
+    letters = outside if outside.total() > _OUTSIDE * inside.total() else outside + inside
     return letters.most_common(1)[0][0] if letters else 0.0
 
 
@@ -163,7 +169,7 @@ class _Joiner:
 
 def joined(text: str, line: str, known: frozenset[str]) -> str:
     """A text and its next line. A hyphen that only the end of the line put there is left out."""
-    cut = _CUT.search(text)
+    cut = _CUT.search(text, max(len(text) - WORD_CHARACTERS, 0))
     if not cut or not line[:1].isalnum() or _FOLLOWER.match(line):
         return f"{text} {line}"
     after = _FIRST_LETTERS.match(line)

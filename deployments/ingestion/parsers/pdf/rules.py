@@ -38,7 +38,7 @@ class Rules:
 
 
 def read_rules(page: Any, turn: int) -> Rules:
-    """The lines of a page, turned as `read_words` turns its words."""
+    """The lines of a page, turned as `PageWords` has its words."""
     rules = Rules()
     count = 0
     for number, path in enumerate(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH], max_depth=_DEPTH)):

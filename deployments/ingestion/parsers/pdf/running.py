@@ -21,6 +21,7 @@ _PAGE_WORD = re.compile(
     re.IGNORECASE,
 )
 """Words before a page number, or a page number by itself: "12", "- 12 -", "1/3", "1 od 3"."""
+_AMOUNT = re.compile(r"\d[.,]\d{2}(?!\d)|[€$£%]|\b(?:EUR|kn|kuna|eura?)\b")
 _ROWS = 4
 """At most so many lines at the top and at the bottom of a page."""
 _PLACE = 3.0
@@ -31,6 +32,7 @@ _NEAR = 10
 _DETACHED = 1.5
 _OTHER_SIZE = 0.05
 _SMALLER = 0.95
+_PROSE_WORDS = 6
 
 Page = list[Segment]
 
@@ -103,12 +105,12 @@ class _Finder:
         counts_pages = any(relation == "counter" for relation in same.values())
         if _PAGE_WORD.search(segment.text):
             return True
-        if any(len(candidates) > 1 for candidates in near.values()):
-            return False  # lines of a list have the same words
+        if any(len(candidates) > 1 for candidates in near.values()) or _AMOUNT.search(segment.text):
+            return False  # lines of a list have the same words, and equal totals are no feet
         detached = inner is None or self._is_detached(segment, inner)
         if counts_pages:
             return detached and segment.size < _SMALLER * self._body
-        return detached
+        return detached or (inner is not None and _is_prose(inner))
 
     def _is_detached(self, segment: Segment, inner: list[Segment]) -> bool:
         """Whether a line stands apart from the next one inwards, or looks otherwise."""
@@ -117,6 +119,11 @@ class _Finder:
         other_size = abs(segment.size - nearest.size) > _OTHER_SIZE * nearest.size
         other_place = abs(segment.box.left - nearest.box.left) > _PLACE
         return other_size or other_place or step > _DETACHED * self._steps.get(nearest.size, nearest.size)
+
+
+def _is_prose(row: Sequence[Segment]) -> bool:
+    """Whether a row is a line of running text, so that what stands close to it is no part of a list or table."""
+    return len(row) == 1 and len(row[0].words) >= _PROSE_WORDS and not any(map(str.isdigit, row[0].text))
 
 
 def _key(segment: Segment) -> str:

@@ -6,6 +6,7 @@ A line of a column is one segment, and so is most cells' text.
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,9 +16,13 @@ from deployments.ingestion.parsers.pdf.words import Word
 
 WIDE_GAP = 1.0
 """A gap of so many sizes ends a segment. Justified text has gaps up to this wide."""
+_SOFT_HYPHEN = "\u00ad"
+"""Where it is shown, PDFium takes it for a line of its own."""
 _TOUCHING = 0.08
 _OVERLAP = 0.4
 """Words of a line may overlap by so many sizes, as where letters are kerned."""
+_STRIP = 12.0
+"""Height of the strips in which segments are looked for, in points."""
 _MIRRORED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 _OPENING, _CLOSING = "([{«", ")]}»"
 
@@ -35,7 +40,7 @@ class Segment:
     @property
     def text(self) -> str:
         if not self.right_to_left:
-            return " ".join(word.text for word in self.words)
+            return " ".join(word.text for word in self.words).replace(f" {_SOFT_HYPHEN}", _SOFT_HYPHEN)
         text = self.words[0].text
         for before, word in pairwise(self.words):
             text += word.text if _touch(before, word) else f" {word.text}"
@@ -49,24 +54,33 @@ class Segment:
 
 def segments(words: Iterable[Word], page: int) -> list[Segment]:
     """The segments of words that all run the same way, in no order."""
-    finished: list[list[Word]] = []
-    open_segments: list[list[Word]] = []
-    for word in sorted(words, key=lambda word: word.box.left):
-        best: list[Word] | None = None
-        for segment in open_segments:
-            gap = word.box.left - _end(segment)
-            largest = max(word.size, segment[-1].size)
-            fits = -_OVERLAP * largest <= gap <= WIDE_GAP * largest and segment[-1].box.shares_line(word.box)
-            if fits and (best is None or _distance(segment, word) < _distance(best, word)):
-                best = segment
-        if best is not None:
-            best.append(word)
-            continue
-        still_open: list[list[Word]] = []
-        for segment in open_segments:
-            (still_open if word.box.left - _end(segment) < 4 * segment[-1].size else finished).append(segment)
-        open_segments = [*still_open, [word]]
-    return [segment_of(words, page) for words in (*finished, *open_segments)]
+    words = sorted(words, key=lambda word: word.box.left)
+    reach = max((word.box.height for word in words), default=0.0) / 2
+    found: list[list[Word]] = []
+    ends: dict[int, set[int]] = defaultdict(set)  # strip of the page → numbers of the segments that end in it
+    for word in words:
+        strips = range(_strip(word.box.middle - reach), _strip(word.box.middle + reach) + 1)
+        fitting = [n for strip in strips for n in ends.get(strip, ()) if _fits(found[n][-1], word)]
+        if fitting:
+            number = min(fitting, key=lambda n: (abs(found[n][-1].box.bottom - word.box.bottom), n))
+            ends[_strip(found[number][-1].box.middle)].remove(number)
+            found[number].append(word)
+        else:
+            number = len(found)
+            found.append([word])
+        ends[_strip(word.box.middle)].add(number)
+    return [segment_of(segment, page) for segment in found]
+
+
+def _strip(y: float) -> int:
+    return int(y // _STRIP)
+
+
+def _fits(last: Word, word: Word) -> bool:
+    """Whether a word goes on with a segment that ends with another."""
+    gap = word.box.left - last.box.right
+    size = max(word.size, last.size)
+    return -_OVERLAP * size <= gap <= WIDE_GAP * size and last.box.shares_line(word.box)
 
 
 def segment_of(words: Sequence[Word], page: int) -> Segment:
@@ -95,14 +109,6 @@ def is_right_to_left(texts: Iterable[str]) -> bool:
             direction = unicodedata.bidirectional(character)
             balance += (direction in ("R", "AL")) - (direction == "L")
     return balance > 0
-
-
-def _end(segment: Sequence[Word]) -> float:
-    return segment[-1].box.right
-
-
-def _distance(segment: Sequence[Word], word: Word) -> float:
-    return abs(segment[-1].box.bottom - word.box.bottom)
 
 
 def _in_order(words: Sequence[Word], right_to_left: bool) -> list[Word]:

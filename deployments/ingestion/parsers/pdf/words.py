@@ -41,25 +41,35 @@ class Word:
         return cls(text, Box(left, baseline - _ASCENT * size, right, baseline + _DESCENT * size), size)
 
 
-def read_words(textpage: Any) -> dict[int, list[Word]]:
-    """Quarter turn → the words that run that way, in drawing order. 0 is upright text, 4 text at any other angle.
+@dataclass(frozen=True, slots=True)
+class PageWords:
+    """`by_turn`: quarter turn → the words that run that way, in drawing order. 0 is upright text, 4 text at any other
+    angle. Each turn's boxes are as if the page were turned so that the text is upright.
 
-    Each turn's boxes are as if the page were turned so that the text is upright.
+    `unknown` counts the characters whose fonts do not say which letters they are. They are in no word.
     """
-    words: dict[int, list[Word]] = defaultdict(list)
-    for turn, word in _Reader(textpage).words():
-        words[turn].append(word)
-    return words
+
+    by_turn: dict[int, list[Word]]
+    unknown: int
 
 
-def _is_turned(letters: list[int], code: int) -> bool:
-    """Whether a sign comes after a right-to-left letter, or such a letter after a sign."""
-    signs = [not chr(number).isalnum() for number in (letters[-1], code)]
-    return signs[0] != signs[1] and any(_FIRST_HEBREW <= number <= _LAST_ARABIC for number in (letters[-1], code))
+def read_words(textpage: Any) -> PageWords:
+    reader = _Reader(textpage)
+    by_turn: dict[int, list[Word]] = defaultdict(list)
+    for turn, word in reader.words():
+        by_turn[turn].append(word)
+    return PageWords(by_turn, reader.unknown)
+
+
+def _is_turned(before: int, code: int) -> bool:
+    """Whether of two characters one is a right-to-left letter, and the other a sign."""
+    return chr(before).isalnum() != chr(code).isalnum() and (
+        _FIRST_HEBREW <= before <= _LAST_ARABIC or _FIRST_HEBREW <= code <= _LAST_ARABIC
+    )
 
 
 def turned(turn: int, left: float, bottom: float, right: float, top: float) -> Box:
-    """A box of the page (y upwards) as `read_words` gives it for this turn."""
+    """A box of the page (y upwards) as `PageWords` has it for this turn."""
     match turn:
         case 1:  # downwards
             return Box(-top, -right, -bottom, -left)
@@ -80,10 +90,12 @@ class _Reader:
         self._rectangle = pdfium.FS_RECTF()
         self._matrix = pdfium.FS_MATRIX()
         self._x, self._y = ctypes.c_double(), ctypes.c_double()
+        self.unknown = 0
 
     def words(self) -> Iterator[tuple[int, Word]]:
         """(turn, word) in drawing order."""
         code_of, box_of = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
+        is_unknown = pdfium.FPDFText_HasUnicodeMapError
         page, rectangle = self._page, self._rectangle
         letters: list[int] = []
         turn, size = 0, 0.0
@@ -95,15 +107,16 @@ class _Reader:
                     yield turn, _word(letters, start, end, baseline, size)
                     letters = []
                 continue
+            if is_unknown(page, index) == 1:
+                self.unknown += 1
+                continue
             if not box_of(page, index, rectangle):
                 continue
             if not letters:
                 turn, size, baseline = self._place(index)
             left, right = self._along(turn)
-            if (
-                letters
-                and max(left - end, start - right) > (_SIGN_SPLIT if _is_turned(letters, code) else _SPLIT) * size
-            ):
+            gap = max(left - end, start - right) if letters else 0.0
+            if gap > _SIGN_SPLIT * size and (gap > _SPLIT * size or _is_turned(letters[-1], code)):
                 yield turn, _word(letters, start, end, baseline, size)
                 letters = []
                 turn, size, baseline = self._place(index)

@@ -24,12 +24,7 @@ def test_each_kind_of_field_stands_beside_its_label(case: Case, limits: Limits) 
         "| Skola: | OS Brezovica |",
         "| Dijete je upisano: | ☒ |",
         "| Dijete ima rjesenje: | ☐ |",
-        "",
-        "Napomena:",
-        "",
-        "Prvi redak",
-        "",
-        "Drugi redak",
+        "| Napomena: | Prvi redak Drugi redak |",
     ]
     assert "Tajna" not in text
     assert "Skrivena" not in text

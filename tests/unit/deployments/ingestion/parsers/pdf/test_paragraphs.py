@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +110,10 @@ def test_a_note_comes_after_the_sentence_that_goes_on(font: Path, limits: Limits
     text = parse_pdf(make_pages([[*first, *notes], second], font), limits).text
     assert "na račun1 škole u banci" in text
     assert "1 Račun otvara škola." in text.split("\n\n")
+
+
+def test_a_page_of_thousands_of_labels_is_read_in_time(font: Path, limits: Limits) -> None:
+    labels = [At(20 + 7.31 * (n * 37 % 76), 20 + 0.16 * n, f"o{n}", 4) for n in range(5000)]
+    began = time.monotonic()
+    assert "o4999" in parse_pdf(make_pages([labels], font), limits).text
+    assert time.monotonic() - began < 30

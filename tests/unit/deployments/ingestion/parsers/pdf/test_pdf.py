@@ -79,6 +79,14 @@ def test_pages_without_text_are_called_a_scan(font: Path) -> None:
         parse_pdf(make_pdf([], font), LIMITS)
 
 
+def test_fonts_that_do_not_name_their_letters_are_refused(font: Path) -> None:
+    readable = make_pdf([TWICE] * 3, font)
+    unreadable = readable.replace(b"/ToUnicode", b"/ToNothing")
+    assert unreadable != readable
+    with pytest.raises(BrokenDocument, match="which letters"):
+        parse_pdf(unreadable, LIMITS)
+
+
 @pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"%PDF-1.7\n" + bytes(range(256)) * 8])
 def test_damage_is_named(data: bytes) -> None:
     with pytest.raises(BrokenDocument, match="damaged or cut off"):

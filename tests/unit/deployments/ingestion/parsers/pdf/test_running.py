@@ -103,3 +103,13 @@ def test_a_table_header_that_stands_on_each_page_stays_with_its_rows(font: Path,
 def test_no_page_becomes_empty(pages: int, font: Path, limits: Limits) -> None:
     data = make_pages([[At(60, 60, "Namjerno prazna stranica", 20)] for _ in range(pages)], font)
     assert parse_pdf(data, limits).text.count("Namjerno prazna stranica") == pages
+
+
+def test_equal_totals_are_no_feet(font: Path, limits: Limits) -> None:
+    pages = [[*column(60, 80, prose(page, 5)), At(60, 780, "Ukupno: 500,00 EUR")] for page in range(3)]
+    assert parse_pdf(make_pages(pages, font), limits).text.count("Ukupno: 500,00 EUR") == 3
+
+
+def test_a_head_close_to_the_text_does_not_cut_a_sentence(font: Path, limits: Limits) -> None:
+    pages = [column(60, 60, ["Grad Primjer, Upravni odjel", *prose(page, 6)]) for page in range(3)]
+    assert parse_pdf(make_pages(pages, font), limits).text.count("Upravni odjel") == 1

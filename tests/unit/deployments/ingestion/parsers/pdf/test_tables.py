@@ -133,3 +133,64 @@ def test_wide_spaces_of_justified_lines_are_no_columns(font: Path, limits: Limit
         *column(60, 136, PROSE),
     ]
     assert " ".join(lines) in parse_pdf(make_pages([page], font), limits).text
+
+
+def cells_of(rows: list[tuple[float, list[str], list[str]]]) -> list[At | Stroke]:
+    """Rows of two cells, each at a height, and each cell with lines of its own."""
+    return [item for y, left, right in rows for item in (*column(60, y, left), *column(320, y, right))]
+
+
+PROSE_ROWS: list[tuple[float, list[str], list[str]]] = [
+    (
+        100,
+        ["Naknada se plaća do desetoga u", "mjesecu na račun škole u banci"],
+        ["Rok je kraći jer škola plaća", "dobavljača do petnaestoga"],
+    ),
+    (150, ["Prijevoz je za sve učenike koji", "stanuju dalje od tri kilometra"], ["Udaljenost se mjeri cestom"]),
+    (
+        200,
+        ["Oslobođena su djeca s rješenjem"],
+        ["Rješenje donosi centar za", "socijalnu skrb na zahtjev", "roditelja ili skrbnika djeteta"],
+    ),
+]
+
+
+def test_cells_of_several_lines_are_no_columns(font: Path, limits: Limits) -> None:
+    rules = [Stroke(60, y, 560, y) for y in (130, 180)]
+    for page in (cells_of(PROSE_ROWS), [*cells_of(PROSE_ROWS), *rules]):
+        lines = parse_pdf(make_pages([page], font), limits).text.split("\n")
+        assert [line for line in lines if "---" not in line] == [
+            f"| {' '.join(left)} | {' '.join(right)} |" for _, left, right in PROSE_ROWS
+        ]
+
+
+def test_a_last_line_of_a_cell_stays_in_the_table(font: Path, limits: Limits) -> None:
+    page = [
+        *row(100, (60, "Vrsta"), (200, "Opis"), (400, "Iznos")),
+        *row(120, (60, "Obrok"), (200, "za sve učenike škole"), (400, "5,00")),
+        *row(140, (60, "Prijevoz"), (200, "za učenike koji stanuju"), (400, "12,50")),
+        At(200, 153, "daleko"),
+    ]
+    assert parse_pdf(make_pages([page], font), limits).text.split("\n")[-1] == (
+        "| Prijevoz | za učenike koji stanuju daleko | 12,50 |"
+    )
+
+
+def test_columns_of_right_to_left_tables_begin_at_the_right(font: Path, limits: Limits) -> None:
+    page: list[At | Stroke] = [
+        *grid((200, 300, 400), (100, 120, 140)),
+        *row(114, (204, "כמות"[::-1]), (304, "שירות"[::-1])),
+        *row(134, (204, "12"), (304, "מפתח"[::-1])),
+    ]
+    assert parse_pdf(make_pages([page], font), limits).text == "| שירות | כמות |\n| --- | --- |\n| מפתח | 12 |"
+
+
+def test_totals_below_a_table_are_rows_of_their_own(font: Path, limits: Limits) -> None:
+    page = [
+        *row(100, (60, "1"), (100, "Obrok"), (300, "5,00")),
+        *row(114, (60, "2"), (100, "Prijevoz"), (300, "12,50")),
+        *row(128, (100, "Osnovica"), (300, "17,50")),
+        *row(142, (100, "Porez"), (300, "4,38")),
+    ]
+    lines = parse_pdf(make_pages([page], font), limits).text.split("\n")
+    assert lines[-2:] == ["|  | Osnovica | 17,50 |", "|  | Porez | 4,38 |"]

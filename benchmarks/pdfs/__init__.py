@@ -1,0 +1,1 @@
+"""PDFs whose text, rows and headings are known, made by several writers."""
