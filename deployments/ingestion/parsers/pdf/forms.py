@@ -23,6 +23,7 @@ _SIZES = 6.0, 11.0
 _LINE, _LETTER = 1.2, 0.5
 """A line's height and a letter's width, in sizes."""
 _BASELINE = 0.3
+_PADDING = 2.0
 
 
 def read_fields(form: Any, page: Any, turn: int) -> Iterator[Word]:
@@ -75,13 +76,13 @@ def _string(function: Any, *arguments: Any) -> str:
 
 
 def _words(text: str, rectangle: Any, turn: int) -> Iterator[Word]:
-    """The words of a field's value, laid out in its box from the top down, or in the middle if it has one line."""
+    """The words of a field's value, from the top of its box down; a single line is in the middle."""
     box = turned(turn, rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
     lines = [line for line in text.splitlines() if line.strip()]
     size = min(max(box.height / max(len(lines), 1) / _LINE, _SIZES[0]), _SIZES[1])
     letters = max(map(len, lines), default=1)
     advance = min(_LETTER * size, box.width / letters)
-    top = box.middle - len(lines) * _LINE * size / 2
+    top = box.top + _PADDING if len(lines) > 1 else box.middle - _LINE * size / 2
     for number, line in enumerate(lines):
         baseline = top + (number + 1 - _BASELINE) * _LINE * size
         position = 0

@@ -32,19 +32,11 @@ class Segment:
     """Words of one line, in reading order. `size` is the font size of most of its letters. Pages count from 1."""
 
     page: int
+    text: str
     words: tuple[Word, ...]
     box: Box
     size: float
-    right_to_left: bool = False
-
-    @property
-    def text(self) -> str:
-        if not self.right_to_left:
-            return " ".join(word.text for word in self.words).replace(f" {_SOFT_HYPHEN}", _SOFT_HYPHEN)
-        text = self.words[0].text
-        for before, word in pairwise(self.words):
-            text += word.text if _touch(before, word) else f" {word.text}"
-        return _with_brackets(text)
+    right_to_left: bool
 
     @property
     def first_word(self) -> float:
@@ -95,7 +87,18 @@ def segment_of(words: Sequence[Word], page: int) -> Segment:
     line = around(of_size)
     box = replace(around(word.box for word in words), top=line.top, bottom=line.bottom)
     right_to_left = is_right_to_left(word.text for word in words)
-    return Segment(page, tuple(_in_order(words, right_to_left)), box, size, right_to_left)
+    in_order = tuple(_in_order(words, right_to_left))
+    return Segment(page, _text(in_order, right_to_left), in_order, box, size, right_to_left)
+
+
+def _text(words: Sequence[Word], right_to_left: bool) -> str:
+    """The text of words in reading order."""
+    if not right_to_left:
+        return " ".join([word.text for word in words]).replace(f" {_SOFT_HYPHEN}", _SOFT_HYPHEN)
+    text = words[0].text
+    for before, word in pairwise(words):
+        text += word.text if _touch(before, word) else f" {word.text}"
+    return _with_brackets(text)
 
 
 def is_right_to_left(texts: Iterable[str]) -> bool:
