@@ -1,6 +1,7 @@
-"""How much of PDFs whose text is known the parser gives, and in which order; the same for the parser before it, which
-joined lines in the order of drawing, and for the libraries that are installed (pdfplumber, pdfminer.six, pdf_oxide,
-pypdf).
+"""How much of PDFs whose text is known the parser gives, and in which order.
+
+It is compared with the parser before it, which joined lines in the order of drawing. It is also compared with those of
+pdfplumber, pdfminer.six, pdf_oxide and pypdf that are installed.
 
 `word_recall`: words found, of all. `order`: the longest common subsequence of words, of the longer of both texts; so
 text that is given twice, and running heads, count against it. `rows_whole`: rows of tables that are one line by

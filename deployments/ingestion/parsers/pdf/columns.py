@@ -154,8 +154,11 @@ def _zones(items: Sequence[Item], x: float) -> Iterator[tuple[list[Item], list[I
 
 
 def _is_table(zone: Sequence[Item], x: float, rules: Rules) -> bool:
-    """Whether what stands on both sides are cells of rows, though each may be a paragraph: with lines drawn between the
-    rows, or where the rows begin at the same heights although their cells have different numbers of lines."""
+    """Whether what stands on both sides are cells of rows, though each may be a paragraph.
+
+    Lines are drawn between the rows, or the rows begin at the same heights although their cells have different numbers
+    of lines.
+    """
     if len(zone) < 2 * _TABLE_ROWS:
         return False
     box = around(item.box for item in zone)
