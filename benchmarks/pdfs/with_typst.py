@@ -14,7 +14,7 @@ _FONTS = [str(Path(font_roboto.Roboto).parent)]
 
 
 def _compiled(source: str) -> bytes:
-    made = typst.compile(source.encode(), font_paths=_FONTS)
+    made = typst.compile(source.encode(), font_paths=typst.Fonts(font_paths=_FONTS))
     assert isinstance(made, bytes)
     return made
 
