@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
 _Merged = dict[int, tuple[int, str]]
 """Column → (rows that a merged cell still reaches into, its text there)."""
 _CELLS = ["td", "th"]
+_PARTS = ["thead", "tbody", "tfoot", "tr", "caption", "colgroup", *_CELLS]
 _REPEATED_CHARACTERS = 200
 """A merged cell's text is repeated in each of its rows up to this length. A longer one is in the first row only."""
 _MOST_COLUMNS = 1000
@@ -15,9 +19,14 @@ _MOST_COLUMNS = 1000
 
 def make_plain(root: Tag | BeautifulSoup) -> None:
     """Change the tree's tables in place."""
+    own_parts: defaultdict[int, list[Tag]] = defaultdict(list)
+    # In one walk for all tables: one for each would take the square of their depth.
+    for part in root.find_all(_PARTS):
+        if (owner := part.find_parent("table")) is not None:
+            own_parts[id(owner)].append(part)
     for table in root.find_all("table"):
         if _is_layout(table):
-            _open(table)
+            _open(table, own_parts[id(table)])
         else:
             _undo_merged_cells(table)
 
@@ -30,10 +39,9 @@ def _is_layout(table: Tag) -> bool:
     return all(len(cells) <= 1 for cells in rows) and table.find(["p", "ul", "ol", "h1", "h2", "h3"]) is not None
 
 
-def _open(table: Tag) -> None:
+def _open(table: Tag, own_parts: Iterable[Tag]) -> None:
     """Make a table's own parts ordinary blocks. Tables inside stay as they are."""
-    parts = table.find_all(["thead", "tbody", "tfoot", "tr", "caption", "colgroup", *_CELLS])
-    for part in [part for part in parts if part.find_parent("table") is table]:
+    for part in own_parts:
         part.name = "div"
     table.name = "div"
 
