@@ -26,7 +26,7 @@ import psutil
 LOGICAL_CPUS = 16
 """More than a small machine's cores: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
-NODE_START_S = 180.0
+NODE_START_S = 300.0
 """A node that has not registered with Ray by then will not."""
 _REGISTERED_POLL_S = 0.1
 FOLDER_PREFIX = "rag-"
@@ -48,6 +48,9 @@ _FLAGS = {
     # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.edge.http:middlewares",
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.edge.haproxy:install",
+    # A raylet ends by itself if its agent takes longer than 100 s to start, as it may on a busy machine. See NODE_START_S.
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
 }
