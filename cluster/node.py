@@ -48,7 +48,7 @@ _FLAGS = {
     # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.edge.http:middlewares",
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.edge.haproxy:install",
-    # A raylet ends by itself if its agent takes longer than 100 s to start, as it may on a busy machine. See NODE_START_S.
+    # A raylet ends by itself if its agent takes longer than 100 s to start, as it may on a busy machine.
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
