@@ -52,7 +52,8 @@ def whole_questions(folder: Path, passages: int, questions: int) -> dict[str, fl
     material = Material(1, np.array([query_term_ids(each, "hr")[0] for each in words], np.uint32))
     with running("--no-corpus", data_dir=folder) as service:
         service.wait_ready(START_S)
-        hand_in_one(service)
+        for collection in COLLECTIONS:
+            hand_in_one(service, collection)
     asyncio.run(fill(folder, material, passages))
     draw = random.Random(1)
     with running("--no-corpus", data_dir=folder) as service:
@@ -75,9 +76,15 @@ def word(number: int) -> str:
     return "".join(syllables) + "k"
 
 
-def hand_in_one(service: Service) -> None:
+def hand_in_one(service: Service, collection: str) -> None:
+    """The collection is there afterwards."""
     with service.client() as client:
-        document = {"id": "first", "language": "hr", "collection": COLLECTIONS[0], "text": "Rok je petnaest dana."}
+        document = {
+            "id": f"{collection}-1",
+            "language": "hr",
+            "collection": collection,
+            "text": "Rok je petnaest dana.",
+        }
         job = client.post("/v1/documents", json=document).raise_for_status().headers["location"]
         while (state := client.get(job).raise_for_status().json()["state"]) in ("queued", "running"):
             time.sleep(0.1)
