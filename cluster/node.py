@@ -26,7 +26,7 @@ import psutil
 LOGICAL_CPUS = 16
 """More than a small machine's cores: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
-NODE_START_S = 300.0
+NODE_START_S = 300
 """A node that has not registered with Ray by then will not."""
 _REGISTERED_POLL_S = 0.1
 FOLDER_PREFIX = "rag-"
@@ -49,8 +49,8 @@ _FLAGS = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.edge.http:middlewares",
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.edge.haproxy:install",
     # A raylet ends by itself if its agent takes longer than 100 s to start, as it may on a busy machine.
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_agent_register_timeout_ms": f"{1000 * NODE_START_S}",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{NODE_START_S}",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
 }
@@ -150,7 +150,7 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     import ray
 
     try:
-        with _free_agent_port(), _patient_start():
+        with _adapted_start():
             ray.init(
                 address="local",
                 num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
@@ -174,31 +174,23 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
 
 
 @contextmanager
-def _free_agent_port() -> Iterator[None]:
-    """A node started in here has its agent listen on a free port. Ray's own choice is one fixed port: beside another
-    Ray on the machine there would be no agent, and without it the dashboard takes no jobs."""
-    from ray._private import parameter  # ray.init has no option for it
+def _adapted_start() -> Iterator[None]:
+    """A node started in here may take NODE_START_S, and its agent listens on a free port. ray.init has no options for
+    either.
 
-    usual = parameter.RayParams
-    parameter.RayParams = partial(usual, dashboard_agent_listen_port=0)
+    Ray itself gives a node 30 s, which a busy machine needs for its agents alone, and asks without a pause meanwhile.
+    For the agent it has one fixed port: beside another Ray on the machine there would be no agent, and without it the
+    dashboard takes no jobs.
+    """
+    from ray._private import parameter, services
+
+    usual = parameter.RayParams, services.get_node
+    parameter.RayParams = partial(usual[0], dashboard_agent_listen_port=0)
+    services.get_node = partial(_registered_node, usual[1])
     try:
         yield
     finally:
-        parameter.RayParams = usual
-
-
-@contextmanager
-def _patient_start() -> Iterator[None]:
-    """A node started in here may take NODE_START_S. Ray itself gives it 30 s, which a busy machine needs for its
-    agents alone, and asks without a pause meanwhile."""
-    from ray._private import services  # ray.init has no option for it
-
-    usual = services.get_node
-    services.get_node = partial(_registered_node, usual)
-    try:
-        yield
-    finally:
-        services.get_node = usual
+        parameter.RayParams, services.get_node = usual
 
 
 def _registered_node(get_node: Callable[[str, str], Any], gcs_address: str, node_id: str) -> Any:
