@@ -16,7 +16,7 @@ import numpy as np
 from deployments.embedding.base import Embedder
 from deployments.embedding.parallel_questions import PARALLEL_QUESTIONS
 from deployments.lexical import known_language
-from deployments.types import Language, LanguageShift, Vector
+from deployments.types import Language, LanguageShift, Matrix, Vector
 
 _OTHER: Mapping[Language, Language] = {"hr": "en", "en": "hr"}
 _BATCH = 8
@@ -51,8 +51,13 @@ def knows_both(languages: Sequence[str]) -> bool:
 
 def _means(embedder: Embedder, texts: Sequence[str]) -> _Means:
     windows = [window for parts in embedder.split(texts, "query") for window in parts]
-    batches = [windows[start : start + _BATCH] for start in range(0, len(windows), _BATCH)]
-    vectors = np.concatenate([embedder.forward(batch, "query") for batch in batches])
-    of_tokens = [embedder.forward_tokens(batch, "query") for batch in batches]
-    tokens = [vectors for found in of_tokens if found is not None for vectors in found.tokens]
-    return _Means(vectors.mean(axis=0), np.concatenate(tokens).mean(axis=0) if tokens else None)
+    vectors: list[Matrix] = []
+    tokens: list[Matrix] = []
+    for start in range(0, len(windows), _BATCH):
+        batch = windows[start : start + _BATCH]
+        if (found := embedder.forward_tokens(batch, "query")) is None:
+            vectors.append(embedder.forward(batch, "query"))
+        else:
+            vectors.append(found.vectors)
+            tokens += found.tokens
+    return _Means(np.concatenate(vectors).mean(axis=0), np.concatenate(tokens).mean(axis=0) if tokens else None)
