@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
-from deployments.types import Candidate, Matrix
+from deployments.types import Candidate, LanguageShift, Matrix
 
 MAX_QUESTION_TOKENS = 512
 """More tokens of a question are not compared."""
@@ -31,6 +32,13 @@ _OF_BYTE = _LEVELS[(np.arange(256)[:, np.newaxis] >> np.array([0, 2, 4, 6])) & 3
 _SQUARES = (_OF_BYTE**2).sum(axis=1)
 
 
+class ForeignShift(NamedTuple):
+    """The shift of a question's token vectors, for those passages that are `foreign`; one value for each."""
+
+    shift: LanguageShift
+    foreign: Sequence[bool]
+
+
 def pack(tokens: Matrix) -> bytes:
     """A passage's token vectors, shape (tokens, dimension), in about a sixteenth of their bytes.
 
@@ -44,23 +52,28 @@ def pack(tokens: Matrix) -> bytes:
     return packed
 
 
-def max_sim(question: Matrix, passages: Sequence[bytes]) -> list[float]:
+def max_sim(question: Matrix, passages: Sequence[bytes], shift: ForeignShift | None = None) -> list[float]:
     """The score of each packed passage for a question's token vectors, shape (tokens, dimension), of unit length.
 
     Passages without token vectors have a score of 0. Blocks for milliseconds.
     """
     if not len(question):
         return [0.0] * len(passages)
-    scores: list[float] = nearest_tokens(question, passages).mean(axis=1).tolist()
+    scores: list[float] = nearest_tokens(question, passages, shift).mean(axis=1).tolist()
     return scores
 
 
-def nearest_tokens(question: Matrix, passages: Sequence[bytes]) -> Matrix:
+def nearest_tokens(question: Matrix, passages: Sequence[bytes], shift: ForeignShift | None = None) -> Matrix:
     """For each packed passage and each token of the question, the largest cosine with a token of the passage.
 
     Shape (passages, question's tokens). 0 for a passage without token vectors.
     """
     nearest = np.zeros((len(passages), len(question)), np.float32)
+    if shift is not None and any(shift.foreign):
+        for tokens, foreign in ((question, False), (shift.shift.shifted_tokens(question), True)):
+            rows = [row for row, is_foreign in enumerate(shift.foreign) if is_foreign == foreign]
+            nearest[rows] = nearest_tokens(tokens, [passages[row] for row in rows])
+        return nearest
     present = [index for index, packed in enumerate(passages) if packed]
     if not present or not len(question):
         return nearest

@@ -21,7 +21,7 @@ from deployments.inference.batching import Batcher
 from deployments.inference.input_checks import check_texts
 from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
-from deployments.late_interaction import MAX_QUESTION_TOKENS, nearest_tokens, pack
+from deployments.late_interaction import MAX_QUESTION_TOKENS, ForeignShift, nearest_tokens, pack
 from deployments.lexical import known_language
 from deployments.startup import gc_paused
 from deployments.types import (
@@ -121,16 +121,14 @@ class Embedding:
         """`texts`: the sentences. `shift`: for those whose words tell that they are of the other language."""
         (vector,) = question.vectors
         cosines = sentences.vectors @ vector
-        tokens = nearest = None
+        of_foreign = None
+        if shift is not None:
+            of_foreign = ForeignShift(shift, [known_language(text) == shift.language for text in texts])
+            cosines = np.where(of_foreign.foreign, sentences.vectors @ shift.shifted(vector), cosines)
+        nearest = None
         if question.tokens and len(sentences.tokens) == len(texts):
             tokens = np.concatenate(question.tokens)[:MAX_QUESTION_TOKENS]
-            nearest = nearest_tokens(tokens, sentences.tokens)
-        if shift is not None:
-            foreign = np.array([known_language(text) == shift.language for text in texts], np.bool_)
-            cosines = np.where(foreign, sentences.vectors @ shift.shifted(vector), cosines)
-            if tokens is not None and nearest is not None and foreign.any():
-                shifted = nearest_tokens(shift.shifted_tokens(tokens), sentences.tokens)
-                nearest = np.where(foreign[:, np.newaxis], shifted, nearest)
+            nearest = nearest_tokens(tokens, sentences.tokens, of_foreign)
         return Similarities(tuple(cosines.tolist()), self._embedder.info.model, nearest)
 
     async def count_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:

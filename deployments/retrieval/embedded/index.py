@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from deployments.errors import InvalidRequest, StageUnavailable
-from deployments.late_interaction import max_sim, refine
+from deployments.late_interaction import ForeignShift, max_sim, refine
 from deployments.retrieval.coalescing import Coalescing
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.folder import IndexFolder
@@ -30,7 +30,6 @@ from deployments.retrieval.validation import check_entries, check_passage, check
 from deployments.types import (
     Candidate,
     DocumentVersion,
-    Embeddings,
     GenerationSize,
     IndexEntry,
     IndexGeneration,
@@ -240,8 +239,10 @@ class EmbeddedIndex:
         packed = self._store.tokens(numbers)
         if len(packed) < len(numbers):
             return candidates
+        shift = request.dense.shift
         languages = [candidate.passage.language for candidate in candidates[: len(numbers)]]
-        scores = _late_scores(request.dense, languages, [packed[number] for number in numbers])
+        foreign = None if shift is None else ForeignShift(shift, [each == shift.language for each in languages])
+        scores = max_sim(question, [packed[number] for number in numbers], foreign)
         return refine(candidates, scores, self._config.late_weight)
 
     def _view(self, key: SegmentKey, keys: Set[str]) -> View | None:
@@ -343,20 +344,6 @@ class EmbeddedIndex:
         except BaseException:
             del self._segments[key]
             raise
-
-
-def _late_scores(dense: Embeddings, languages: Sequence[str], packed: Sequence[bytes]) -> list[float]:
-    """The score of each packed passage, with the question's token vectors shifted for those of another language."""
-    question = dense.question_tokens
-    assert question is not None
-    scores = max_sim(question, packed)
-    if dense.shift is not None and dense.shift.language in languages:
-        shifted = max_sim(dense.shift.shifted_tokens(question), packed)
-        scores = [
-            of_other if language == dense.shift.language else own
-            for language, own, of_other in zip(languages, scores, shifted, strict=True)
-        ]
-    return scores
 
 
 def _latest_by_tenant(entries: Sequence[IndexEntry]) -> dict[str, dict[str, IndexEntry]]:
