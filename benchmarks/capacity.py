@@ -26,13 +26,11 @@ import numpy as np
 import psutil
 
 from benchmarks.capacity_http import whole_questions
-from benchmarks.capacity_material import GENERATION, Material
+from benchmarks.capacity_material import GENERATION, WRITTEN_AT_ONCE, Material
 from benchmarks.service import PREFIX, pss_mb, report
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.deployment import Retrieval
 from deployments.types import RetrievalRequest
-
-WRITTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +115,7 @@ async def fill(index: Retrieval, material: Material, tenants: list[str], passage
     """Write all passages, tenant after tenant; returns the seconds that the index took for it."""
     took = 0.0
     for tenant_id in tenants:
-        for start in range(0, passages, WRITTEN_AT_ONCE):
-            entries = material.entries(tenant_id, min(WRITTEN_AT_ONCE, passages - start))
+        for entries in material.batches(tenant_id, passages):
             began = time.perf_counter()
             await index.upsert(GENERATION, entries)
             took += time.perf_counter() - began

@@ -42,7 +42,6 @@ TENANT = "default"
 QUESTION_WORDS = 10
 WARM_UP = 10
 START_S = 600.0
-WRITTEN_AT_ONCE = 500
 _SYLLABLES = tuple(f"{consonant}{vowel}" for consonant in "bdgklmnprstvz" for vowel in "aeiou")
 
 
@@ -119,8 +118,7 @@ async def written(
     counted: dict[int, int] = {}
     index = Retrieval(config)
     try:
-        for start in range(0, passages, WRITTEN_AT_ONCE):
-            entries = material.entries(TENANT, min(WRITTEN_AT_ONCE, passages - start))
+        for entries in material.batches(TENANT, passages):
             await index.upsert(generation, entries)
             for term, count in zip(*document_frequencies(entries), strict=True):
                 counted[term] = counted.get(term, 0) + count

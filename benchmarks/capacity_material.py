@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,7 @@ HIDDEN_EVERY = 40
 PRIVATE_EVERY = 20
 """One of so many documents is a user's own."""
 USERS = 25
+WRITTEN_AT_ONCE = 500
 PASSAGE_TOKENS, QUESTION_TOKENS = 246, 16
 """Token vectors of each; the acts of `croatian-law` have so many in the mean."""
 TEXT = "Rok za žalbu je petnaest dana od dana dostave rješenja, ako zakonom nije propisan drugi rok. " * 12
@@ -60,6 +63,11 @@ class Material:
             )
             for place, (row, vector) in enumerate(zip(range(start, start + number), self._vectors(number), strict=True))
         ]
+
+    def batches(self, tenant_id: str, number: int) -> Iterator[list[IndexEntry]]:
+        """A tenant's next passages, as many as are written at once."""
+        for start in range(0, number, WRITTEN_AT_ONCE):
+            yield self.entries(tenant_id, min(WRITTEN_AT_ONCE, number - start))
 
     def request(self, tenant_id: str, limit: int) -> RetrievalRequest:
         versions = range(self._written[tenant_id] // PASSAGES_IN_DOCUMENT + 1)
