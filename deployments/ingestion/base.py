@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from deployments.ingestion.omissions import Omission
+
 if TYPE_CHECKING:  # the parsing process imports this module, and must not import numpy
     from deployments.types import (
         DocumentVersion,
@@ -17,6 +19,9 @@ if TYPE_CHECKING:  # the parsing process imports this module, and must not impor
         IndexGeneration,
         Language,
     )
+
+METADATA_BYTES = 16_384
+"""Metadata of one document, as JSON in UTF-8, unless the service is configured otherwise."""
 
 DocumentState = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
 """The state of a document in a job.
@@ -50,7 +55,7 @@ class ChunkSizes:
     overlap: int | None = None
 
 
-PREPARATION = 5
+PREPARATION = 8
 """Revision of the code that makes passages of a document. Raise it where documents should be made again because of a
 change: those of an earlier revision are then told as behind."""
 
@@ -71,6 +76,9 @@ class DocumentTask:
 
     `generation` names the one that a reindexing fills: the version is live already, and is written there again. Empty:
     the version is new, and goes to the live generation.
+
+    The fields that stand in the document itself are added to its `metadata` up to `metadata_bytes`. 0: none is added,
+    because the metadata are those that the document has already.
     """
 
     job_id: str
@@ -89,6 +97,7 @@ class DocumentTask:
     progress: Progress = Progress()
     chunk_sizes: ChunkSizes = ChunkSizes()
     generation: str = ""
+    metadata_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +110,28 @@ class RetiredGeneration:
 
 @dataclass(frozen=True, slots=True)
 class RemovedVersion:
-    """A version whose passages and source bytes are to be removed. `blob` empty: there are no bytes."""
+    """A version whose passages are to be removed."""
 
     tenant_id: str
     document_id: str
     version: str
-    blob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedBlob:
+    """Bytes that are to be removed from the blob store."""
+
+    tenant_id: str
+    key: str
+
+
+MAX_NAME_CHARACTERS = 512
+"""Longest title of a document and longest heading of a passage. What is longer is text that was only marked as one."""
+
+
+def short_name(name: str) -> str:
+    """A title or heading, cut if it is too long for the index or a prompt. The text itself keeps all of it."""
+    return name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +139,15 @@ class ParsedDocument:
     """A document as Markdown in Unicode NFC: headings with `#`, tables with pipes, blank lines between paragraphs.
 
     `title` is the document's own, empty if it has none. `pages` holds (offset in the text, page number from 1) for the
-    beginning of each page, in order; empty for a document without pages.
+    beginning of each page, in order; empty for a document without pages. `left_out` counts what the text does not have
+    of the document. `metadata` are the fields that stand in it, as JSON.
     """
 
     title: str
     text: str
     pages: tuple[tuple[int, int], ...] = ()
+    left_out: Mapping[Omission, int] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +176,7 @@ class IndexedDocument:
 
     `document_frequency`: term id → how many of its passages hold the term. `embedder` is the fingerprint of what made
     its vectors, and `chunking` how it was cut; both empty where that is not known. `generation` is the one that it was
-    written to.
+    written to. `warnings` say what was left out of it. `metadata` None: as it was handed in.
     """
 
     title: str
@@ -158,6 +186,8 @@ class IndexedDocument:
     embedder: str = ""
     chunking: str = ""
     generation: str = ""
+    warnings: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
 
 
 class EmbedderPort(Protocol):
@@ -249,6 +279,14 @@ class JobStore(Protocol):
 
     async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         """Forget versions that `list_removable` returned, once their passages are removed. Idempotent."""
+        ...
+
+    async def list_removable_blobs(self, limit: int) -> list[RemovedBlob]:
+        """At most `limit` uploads that no document needs any longer: replaced, failed, cancelled, deleted, refused."""
+        ...
+
+    async def forget_blobs(self, blobs: Sequence[RemovedBlob]) -> None:
+        """Forget bytes that `list_removable_blobs` returned, once they are removed. Idempotent."""
         ...
 
     async def list_retired(self, limit: int) -> list[RetiredGeneration]:

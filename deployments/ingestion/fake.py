@@ -18,6 +18,7 @@ from deployments.ingestion.base import (
     IndexedDocument,
     LeaseLost,
     Progress,
+    RemovedBlob,
     RemovedVersion,
     RetiredGeneration,
 )
@@ -71,6 +72,7 @@ class MemoryJobStore:
         self.records: dict[tuple[str, str], JobRecord] = {}
         self._clock = clock
         self.removable_versions: list[RemovedVersion] = []
+        self.removable_blobs: list[RemovedBlob] = []
         self.retired: list[RetiredGeneration] = []
         self.live: IndexGeneration | None = None
 
@@ -127,7 +129,7 @@ class MemoryJobStore:
         for other in self.records.values():
             is_same_document = (other.task.tenant_id, other.task.document_id) == (task.tenant_id, task.document_id)
             if is_same_document and other.state == "indexed" and other.task.version != task.version:
-                self.removable_versions.append(_removed(other.task))
+                self._release(other.task)
         record.indexed = indexed
         self._enter(record, "indexed")
 
@@ -135,7 +137,7 @@ class MemoryJobStore:
         record = self._record(task)
         record.error = None if record.cancelled else (code, detail)
         self._enter(record, "cancelled" if record.cancelled else "failed")
-        self.removable_versions.append(_removed(task))
+        self._release(task)
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         record = self._record(task)
@@ -148,11 +150,21 @@ class MemoryJobStore:
     async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         self.removable_versions = [version for version in self.removable_versions if version not in versions]
 
+    async def list_removable_blobs(self, limit: int) -> list[RemovedBlob]:
+        return self.removable_blobs[:limit]
+
+    async def forget_blobs(self, blobs: Sequence[RemovedBlob]) -> None:
+        self.removable_blobs = [blob for blob in self.removable_blobs if blob not in blobs]
+
     async def list_retired(self, limit: int) -> list[RetiredGeneration]:
         return self.retired[:limit]
 
     async def forget_retired(self, generations: Sequence[RetiredGeneration]) -> None:
         self.retired = [generation for generation in self.retired if generation not in generations]
+
+    def _release(self, task: DocumentTask) -> None:
+        self.removable_versions.append(RemovedVersion(task.tenant_id, task.document_id, task.version))
+        self.removable_blobs.append(RemovedBlob(task.tenant_id, task.blob))
 
     def _record(self, task: DocumentTask) -> JobRecord:
         return self.records[task.job_id, task.document_id]
@@ -162,10 +174,6 @@ class MemoryJobStore:
         if state != record.state:
             record.history.append(state)
         record.state = state
-
-
-def _removed(task: DocumentTask) -> RemovedVersion:
-    return RemovedVersion(task.tenant_id, task.document_id, task.version, task.blob)
 
 
 class MemoryBulkJobs:

@@ -70,6 +70,8 @@ class DocumentIndexer:
             embedder=embedder.fingerprint if generation.embedder == embedder.fingerprint else "",
             chunking=prepared.chunking,
             generation=generation.name,
+            warnings=prepared.warnings,
+            metadata=prepared.task.metadata,
         )
 
     async def _write(

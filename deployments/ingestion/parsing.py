@@ -19,6 +19,7 @@ from typing import Any
 
 import deployments
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
+from deployments.ingestion import omissions
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.config import IngestionConfig
 
@@ -177,4 +178,5 @@ def _document(answer: dict[str, Any]) -> ParsedDocument:
     if "code" in answer:
         raise _ERRORS.get(answer["code"], BrokenDocument)(answer["message"])
     pages = tuple((int(offset), int(page)) for offset, page in answer["pages"])
-    return ParsedDocument(title=answer["title"], text=answer["text"], pages=pages)
+    left_out = omissions.checked(answer["left_out"])
+    return ParsedDocument(answer["title"], answer["text"], pages, left_out, answer["metadata"])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from deployments.errors import StageUnavailable
+from deployments.filter_values import MAX_VALUES, count_values
 from deployments.inference.windows import untruncated
-from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument, chunking
+from deployments.ingestion import omissions
+from deployments.ingestion.base import Chunk, DocumentTask, ParsedDocument, chunking, short_name
 from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.config import IngestionConfig
 from deployments.lexical import blend, detect_language, encode_passage
@@ -44,7 +48,7 @@ class EmbeddableText:
 class PreparedDocument:
     """A document cut into chunks for one embedder, which reads `max_tokens` tokens, special ones included.
 
-    `chunking` tells how it was cut.
+    `chunking` tells how it was cut, and `warnings` what was left out of it.
     """
 
     task: DocumentTask
@@ -54,6 +58,7 @@ class PreparedDocument:
     tokenizer: Tokenizer
     max_tokens: int
     chunking: str
+    warnings: tuple[str, ...]
 
     def chunks_written(self, generation: IndexGeneration) -> int:
         """How many of the first chunks an earlier attempt has put into this generation of the index."""
@@ -86,15 +91,45 @@ class DocumentPreparer:
         sizes, config = task.chunk_sizes, self._config
         size = chunk_size(embedder, tokenizer, sizes.tokens or config.chunk_tokens)
         overlap = config.chunk_overlap if sizes.overlap is None else sizes.overlap
+        metadata, unfit = with_own_fields(task.metadata, document.metadata, task.metadata_bytes)
+        left_out = {**document.left_out, "field": document.left_out.get("field", 0) + unfit}
         return PreparedDocument(
-            task=task,
-            title=task.title or document.title or PurePath(task.filename).stem or task.document_id,
+            task=replace(task, metadata=metadata),
+            title=short_name(task.title or document.title or PurePath(task.filename).stem or task.document_id),
             language=task.language or detect_language(document.text[:_LANGUAGE_CHARACTERS]),
             chunks=split_into_chunks(document, tokenizer, chunk_tokens=size, overlap=overlap),
             tokenizer=tokenizer,
             max_tokens=embedder.max_tokens,
             chunking=chunking(sizes, config.chunk_sizes),
+            warnings=omissions.warnings(left_out),
         )
+
+
+def with_own_fields(
+    metadata: Mapping[str, Any], own: Mapping[str, Any], most_bytes: int
+) -> tuple[Mapping[str, Any], int]:
+    """Metadata that was handed in, with a document's own fields as far as they fit, and how many did not.
+
+    A key that was handed in keeps its value. A document's own field never takes the place of `LOCATION_KEYS`.
+    `most_bytes` of all together, as JSON; 0: none is added. They have at most `MAX_VALUES` values.
+    """
+    if not own or not most_bytes:
+        return metadata, 0
+    size, values, merged, unfit = _json_bytes(metadata), count_values(metadata), dict(metadata), 0
+    for key, value in own.items():
+        if key in metadata:
+            continue
+        added = _json_bytes({key: value})  # its braces take what the comma before it will
+        more = count_values({key: value})
+        if key in LOCATION_KEYS or size + added > most_bytes or values + more > MAX_VALUES:
+            unfit += 1
+        else:
+            size, values, merged[key] = size + added, values + more, value
+    return merged, unfit
+
+
+def _json_bytes(metadata: Mapping[str, Any]) -> int:
+    return len(json.dumps(dict(metadata), ensure_ascii=False).encode())
 
 
 def index_entries(

@@ -18,7 +18,7 @@ from deployments.types import DocumentVersion
 logger = logging.getLogger(__name__)
 
 REMOVAL_BATCH = 50
-"""Versions in one round of removal."""
+"""Versions and uploads in one round of removal."""
 
 
 class Worker(Background):
@@ -103,10 +103,10 @@ class Worker(Background):
             return []
         try:
             claimed = await self._jobs.claim(self._name, lease_s=self._config.lease_s, limit=free)
-        except Exception as error:
+        except Exception:
             if self.trouble is None:
                 logger.exception("the job store handed out no work; asking again every %g s", self._config.poll_s)
-            self.trouble = f"the job store does not answer: {error}"
+            self.trouble = "the job store does not answer; the log of the ingestion stage has the details"
             return []
         self.trouble = None
         return claimed
@@ -133,7 +133,7 @@ class Worker(Background):
                     logger.exception("the leases of %d documents were not renewed; trying again", len(self._active))
 
     async def _remove_versions(self) -> None:
-        """Remove passages and blobs of versions, and generations, that no search may find any longer."""
+        """Remove versions and generations that no search may find any longer, and bytes that no document needs."""
         while True:
             try:
                 versions = await self._jobs.list_removable(REMOVAL_BATCH)
@@ -142,17 +142,18 @@ class Worker(Background):
                     await self._index.delete_versions(
                         tenant_id, [DocumentVersion(version.document_id, version.version) for version in of_tenant]
                     )
-                    for version in of_tenant:
-                        if version.blob:
-                            await self._blobs.delete(version.blob)
                     await self._jobs.forget_removed(of_tenant)
+                blobs = await self._jobs.list_removable_blobs(REMOVAL_BATCH)
+                for blob in blobs:
+                    await self._blobs.delete(blob.key)
+                await self._jobs.forget_blobs(blobs)
                 for generation in await self._jobs.list_retired(REMOVAL_BATCH):
                     await self._index.purge(generation.tenant_id, generation=generation.name)
                     await self._jobs.forget_retired([generation])
             except Exception as error:
-                versions = []
-                logger.warning("passages of replaced and deleted documents stay until they can be removed: %s", error)
-            if len(versions) < REMOVAL_BATCH:
+                versions, blobs = [], []
+                logger.warning("what documents no longer need stays until it can be removed: %s", error)
+            if max(len(versions), len(blobs)) < REMOVAL_BATCH:
                 await asyncio.sleep(self._config.remove_every_s)
 
     async def _switch_generations(self) -> None:

@@ -52,8 +52,10 @@ class Dispatcher(Background):
                 async with asyncio.timeout(limits.submit_s):
                     await asyncio.to_thread(self._submit, job)
             except Exception as error:
-                reason = str(error) or f"no answer within {limits.submit_s:g} s"
-                logger.warning("%s was not submitted, the workers index its documents: %s", job.name, reason)
+                in_time = not isinstance(error, TimeoutError)
+                reason = type(error).__name__ if in_time else f"no answer within {limits.submit_s:g} s"
+                # The error's text names addresses of the cluster, and the job's detail is shown to its tenant.
+                logger.warning("%s was not submitted, the workers index its documents: %s", job.name, error or reason)
                 await self._bulk.end(job, f"it could not be submitted as a Ray Job: {reason}")
 
 

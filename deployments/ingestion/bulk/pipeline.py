@@ -28,11 +28,15 @@ def run_pipeline(ports: BulkPorts, job: BulkJob, documents: int) -> Iterator[Chu
 
 
 def _dataset(ports: BulkPorts, job: BulkJob, documents: int) -> ray.data.Dataset:
-    """Starts with one row per document. Ray Data places the actors on all nodes by default."""
+    """From a row per ticket to a row per batch: for each ticket, `Parse` claims a document and gives its batches.
+
+    Ray Data places the actors on all nodes by default.
+    """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = _BLOCK_BYTES
-    context.execution_no_progress_timeout_s = ports.config.bulk.stall_s
     limits, processes = ports.config.bulk, ports.config.parse_processes
+    context.execution_no_progress_timeout_s = limits.stall_s
+    # A block is the least that Ray Data gives to an actor, so each ticket is a block of its own.
     tickets = ray.data.from_items([{"ticket": number} for number in range(documents)], override_num_blocks=documents)
     tickets.set_name(job.name)
     parsed = tickets.map_batches(
@@ -43,12 +47,14 @@ def _dataset(ports: BulkPorts, job: BulkJob, documents: int) -> ray.data.Dataset
         num_cpus=processes,
         resources=_ON_THE_HEAD_NODE if ports.pinned else None,
     )
+    # Embedding and inserting are other deployments' work, which these actors wait for.
     waiting_stage: dict[str, Any] = {"fn_constructor_args": (ports,), "batch_size": 1, "num_cpus": _WAITING_CPUS}
     embedded = parsed.map_batches(Embed, compute=_actors(1, limits.calls), **waiting_stage)
     return embedded.map_batches(Insert, compute=_actors(1, limits.calls), **waiting_stage)
 
 
 def _actors(max_actors: int, calls: int) -> ActorPoolStrategy:
+    """One to `max_actors` actors, each of which works on `calls` batches at the same time."""
     return ActorPoolStrategy(
         min_size=1, max_size=max_actors, max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=calls
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count, takewhile
 from typing import Any, Protocol, TypeVar
 
+from deployments.errors import RagError
 from deployments.ingestion.base import IndexedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.stages import ChunkBatch
@@ -23,6 +24,13 @@ T = TypeVar("T")
 
 Pipeline = Callable[[BulkPorts, BulkJob, int], Iterable[ChunkBatch]]
 """(ports, job, number of waiting documents) → the documents' batches, as they come out of the last stage."""
+
+
+def _public_text(error: Exception) -> str:
+    """What the job's tenant may read of it."""
+    if isinstance(error, BulkJobLost):
+        return str(error)
+    return error.message if isinstance(error, RagError) else type(error).__name__
 
 
 class BulkJobLost(Exception):
@@ -90,7 +98,8 @@ class Runner:
                 remaining = call(self._ports.bulk.waiting(self._job)).result()
                 detail = f"{remaining} of its documents were left to the workers" if remaining else ""
             except Exception as error:
-                detail = f"it failed: {error}"
+                logger.exception("%s failed", self._job.name)
+                detail = f"it failed: {_public_text(error)}"
                 raise
             finally:
                 if renewing is not None:
@@ -156,6 +165,8 @@ async def _indexed(batch: ChunkBatch, result: _DocumentResult) -> IndexedDocumen
         embedder=batch.fingerprint if batch.has_vectors else "",
         chunking=batch.chunking,
         generation=batch.generation.name,
+        warnings=batch.warnings,
+        metadata=batch.task.metadata,
     )
 
 

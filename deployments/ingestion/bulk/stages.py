@@ -60,6 +60,7 @@ class ChunkBatch:
     fingerprint: str = ""
     generation: IndexGeneration = _NO_GENERATION
     chunking: str = ""
+    warnings: Sequence[str] = ()
     document_frequency: Mapping[int, int] = field(default_factory=dict)
     texts: Sequence[EmbeddableText] = ()
     lexical: Sequence[SparseVector] = ()
@@ -120,7 +121,7 @@ class Parse:
         for number, chunks in enumerate(chunk_batches):
             texts, lexical = await asyncio.to_thread(prepared.encode, chunks)
             batch = ChunkBatch(
-                task=task,
+                task=prepared.task,
                 number=number,
                 total=len(chunk_batches),
                 title=prepared.title,
@@ -130,6 +131,7 @@ class Parse:
                 fingerprint=embedder.fingerprint,
                 generation=generation,
                 chunking=prepared.chunking,
+                warnings=prepared.warnings,
                 document_frequency=Counter(term for vector in lexical for term in vector),
             )
             chunks_written -= len(chunks)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from lxml import etree
@@ -21,6 +22,8 @@ _RENAMED = {
     b"extendedProperties": b"extended-properties",
     b"customProperties": b"custom-properties",
 }
+_COMMENTS = ("{*}comment", "{*}threadedComment", "{*}cm", "{*}reply")
+"""Those of Word and notes on cells, those of threads on cells, and those on slides with their answers."""
 _ALWAYS_ALLOWED_BYTES = 2**20
 """Any container may unpack to this size. Small ones need it: they are compressed the most."""
 
@@ -56,6 +59,25 @@ def opened(data: bytes, inflation: int, name: str) -> Iterator[zipfile.ZipFile]:
 def xml(content: bytes) -> etree._Element:
     """A member's XML. Nothing outside it is read."""
     return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+
+
+def related(archive: zipfile.ZipFile, part: str) -> dict[str, str]:
+    """The relationships of an Office file's part: id → the name of the member that it names."""
+    folder, _, name = part.rpartition("/")
+    relations = f"{folder}/_rels/{name}.rels"
+    if relations not in archive.namelist():
+        return {}
+    targets: dict[str, str] = {}
+    for relation in xml(archive.read(relations)).iterfind("{*}Relationship[@Id]"):
+        target = relation.get("Target", "")
+        path = target if target.startswith("/") else posixpath.join("/", folder, target)
+        targets[relation.get("Id", "")] = posixpath.normpath(path).lstrip("/")
+    return targets
+
+
+def comments(archive: zipfile.ZipFile, parts: Iterable[str]) -> int:
+    """How many comments these members of an Office file hold."""
+    return sum(1 for part in parts for _ in xml(archive.read(part)).iter(*_COMMENTS))
 
 
 def with_parts(archive: zipfile.ZipFile, parts: Mapping[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _answer(parse: Parse, request: dict[str, int | str], data: bytes) -> bytes:
     limits = Limits(**{name: int(request[name]) for name in ("text_characters", "inflation", "pages")})
     try:
         document = parse(data, str(request["filename"]), str(request["media_type"]), limits)
-        answer = {"title": document.title, "text": document.text, "pages": document.pages}
+        answer = {field.name: getattr(document, field.name) for field in fields(ParsedDocument)}
         return json.dumps(answer, ensure_ascii=False).encode()
     except MemoryError:
         error: BadInput = BrokenDocument(f"reading the document takes more than {memory_mb:,} MiB of memory; split it")

@@ -23,7 +23,7 @@ _SEPARATOR_LINE = re.compile(r"sep=([^\r\n]?)\r?\n", re.IGNORECASE)
 
 
 def parse_delimited(data: bytes, max_text_characters: int) -> ParsedDocument:
-    """The table as Markdown.
+    """The table as Markdown. A long table is given in parts, each with the header.
 
     Raises DocumentTooLarge if the Markdown has more than `max_text_characters` characters or the table has too many
     columns, and BrokenDocument if the file is not valid CSV.
@@ -39,8 +39,8 @@ def parse_delimited(data: bytes, max_text_characters: int) -> ParsedDocument:
     else:
         delimiter = _guess_delimiter(content)
     text = BoundedText(max_text_characters)
-    for table in tables(_rows(content, delimiter, lines_before_table)):
-        text.add(table)
+    for part in tables(_rows(content, delimiter, lines_before_table)):
+        text.add(part)
     return ParsedDocument(title="", text=clean(str(text)))
 
 
@@ -71,7 +71,7 @@ def _count_cells(lines: list[str], delimiter: str) -> list[int]:
 
 
 def _rows(content: str, delimiter: str, lines_before: int) -> Iterator[Row]:
-    """The rows with at least one cell that is not empty.
+    """The rows with at least one cell that is not empty; an empty row would end the table.
 
     `lines_before`: how many lines of the file come before `content`, so that errors name the file's line.
 
@@ -84,7 +84,7 @@ def _rows(content: str, delimiter: str, lines_before: int) -> Iterator[Row]:
                 yield row(cells)
     except csv.Error as error:
         line = lines_before + reader.line_num
-        if "field larger" in str(error):
+        if "field larger" in str(error):  # the module tells its errors apart by their texts only
             raise BrokenDocument(
                 f"a cell at line {line:,} of the CSV is longer than {csv.field_size_limit():,} characters; "
                 "see whether a quotation mark is left open before it"

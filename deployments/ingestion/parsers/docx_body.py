@@ -1,22 +1,40 @@
-"""Writes into a Word document's body what Word shows there and its library leaves out.
+"""Writes into a Word document's body what Word shows there and its library leaves out, and takes out what is hidden.
 
-Those are the labels of automatic numbering ("Članak 2.", "a)"), equations, and ruby text.
+The library leaves out the labels of automatic numbering ("Članak 2.", "a)"), equations, ruby text, the choices of old
+forms, and what stands inside some elements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from lxml import etree
 
 from deployments.ingestion.parsers.docx_numbering import Numbering, W
+from deployments.ingestion.parsers.equations import M, linear
 
-_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
+_OPENED = (f"{W}fldSimple", f"{W}bdo", f"{W}dir", f"{M}oMathPara")
+"""Elements that the library leaves out with all that they hold."""
+_RENAMED = {f"{W}cr": f"{W}br", f"{W}ptab": f"{W}tab"}
+_FALSE = ("0", "false", "off")
 
 
-def rewrite(body: etree._Element, numbering: Numbering) -> None:
-    """Change the tree of a document's main part in place."""
+def rewrite(body: etree._Element, numbering: Numbering) -> int:
+    """Change the tree of one of a document's parts in place. The number of hidden words that are taken out."""
+    hidden = 0
+    for run in [*body.iter(f"{W}r")]:
+        if _is_hidden(run):
+            hidden += len(_text(run).split())
+            _unwrap(run, None)
+    for choice in [*body.iter(f"{W}ddList")]:
+        _write_choice(choice)
+    for element in [*body.iter(*_OPENED)]:
+        if element.tag == f"{M}oMathPara":  # its equations stand on lines of their own
+            for equation in [*element]:
+                equation.addprevious(_run(" "))
+                equation.addnext(_run(" "))
+        _unwrap(element, element)
+    for element in body.iter(*_RENAMED):
+        element.tag = _RENAMED[element.tag]
     for paragraph in body.iter(f"{W}p"):
         label = numbering.label(paragraph)
         if label:
@@ -25,105 +43,51 @@ def rewrite(body: etree._Element, numbering: Numbering) -> None:
             paragraph.insert(0 if properties is None else 1, _run(f"{label} "))
         else:
             numbering.move_bullet(paragraph)
-    for equation in [*body.iter(f"{_M}oMath")]:
+    for equation in [*body.iter(f"{M}oMath")]:
         _replace(equation, _run(linear(equation)))
     for ruby in [*body.iter(f"{W}ruby")]:
         base, reading = (_text(ruby.find(f"{W}{name}")) for name in ("rubyBase", "rt"))
         _replace(ruby, _shown(f"{base}({reading})" if reading else base))
+    return hidden
+
+
+def _is_hidden(run: etree._Element) -> bool:
+    mark = run.find(f"{W}rPr/{W}vanish")
+    return mark is not None and mark.get(f"{W}val") not in _FALSE
+
+
+def _write_choice(choices: etree._Element) -> None:
+    """Write which entry of an old form's list is chosen, as a run behind the beginning of its field."""
+    entries = [entry.get(f"{W}val", "") for entry in choices.iterfind(f"{W}listEntry")]
+    named = (choices.find(f"{W}{name}") for name in ("result", "default"))
+    chosen = next((each.get(f"{W}val", "0") for each in named if each is not None), "0")
+    run = next(choices.iterancestors(f"{W}r"), None)
+    if run is None or not chosen.isdecimal() or int(chosen) >= len(entries):
+        return
+    for following in run.itersiblings(f"{W}r"):
+        if following.find(f"{W}t") is not None:
+            return  # the field's last result
+        mark = following.find(f"{W}fldChar")
+        if mark is not None and mark.get(f"{W}fldCharType") == "end":
+            break
+    run.addprevious(_run(entries[int(chosen)]))
 
 
 def _text(element: etree._Element | None) -> str:
     return "" if element is None else "".join(element.itertext(f"{W}t"))
 
 
-def linear(element: etree._Element) -> str:
-    """An equation on one line: fractions as (a)/(b), exponents as x^2, roots as √(x)."""
-    return "".join(map(_part, element))
-
-
-def _part(element: etree._Element) -> str:
-    name = etree.QName(element).localname if isinstance(element.tag, str) else ""
-    if name == "r":
-        return "".join(element.itertext(f"{_M}t", f"{W}t"))
-    write = _WRITERS.get(name)
-    if write is not None:
-        return write(element)
-    return "" if name.endswith("Pr") else linear(element)
-
-
-def _child(element: etree._Element, name: str) -> str:
-    child = element.find(f"{_M}{name}")
-    return "" if child is None else linear(child)
-
-
-def _value(element: etree._Element, path: str, default: str) -> str:
-    found = element.find("/".join(f"{_M}{name}" for name in path.split("/")))
-    return default if found is None else found.get(f"{_M}val", default)
-
-
-def _group(text: str) -> str:
-    return text if len(text) <= 1 or text.isalnum() else f"({text})"
-
-
-def _limits(element: etree._Element) -> str:
-    lower, upper = _child(element, "sub"), _child(element, "sup")
-    return (f"_{_group(lower)}" if lower else "") + (f"^{_group(upper)}" if upper else "")
-
-
-def _scripts(element: etree._Element) -> str:
-    return f"{_child(element, 'e')}{_limits(element)}"
-
-
-def _fraction(element: etree._Element) -> str:
-    return f"{_group(_child(element, 'num'))}/{_group(_child(element, 'den'))}"
-
-
-def _root(element: etree._Element) -> str:
-    degree = _child(element, "deg")
-    return f"{degree}√({_child(element, 'e')})"
-
-
-def _sum(element: etree._Element) -> str:
-    sign = _value(element, "naryPr/chr", "∫")
-    return f"{sign}{_limits(element)} {_child(element, 'e')}"
-
-
-def _brackets(element: etree._Element) -> str:
-    begin, end = _value(element, "dPr/begChr", "("), _value(element, "dPr/endChr", ")")
-    return begin + _value(element, "dPr/sepChr", "|").join(map(linear, element.findall(f"{_M}e"))) + end
-
-
-def _matrix(element: etree._Element) -> str:
-    return "; ".join(", ".join(map(linear, row.findall(f"{_M}e"))) for row in element.findall(f"{_M}mr"))
-
-
-def _function(element: etree._Element) -> str:
-    return f"{_child(element, 'fName')} {_child(element, 'e')}"
-
-
-_WRITERS: dict[str, Callable[[etree._Element], str]] = {
-    "f": _fraction,
-    "rad": _root,
-    "sSub": _scripts,
-    "sSup": _scripts,
-    "sSubSup": _scripts,
-    "nary": _sum,
-    "d": _brackets,
-    "m": _matrix,
-    "func": _function,
-}
-
-
 def _drop_numbering(paragraph: etree._Element) -> None:
-    """Take a paragraph out of its list, as Word writes it: list 0 is none."""
+    """Take a paragraph out of its list, and out of that of its style, as Word writes it: list 0 is none."""
     properties = paragraph.find(f"{W}pPr")
     if properties is None:
         properties = etree.Element(f"{W}pPr")
         paragraph.insert(0, properties)
     for numbering in properties.findall(f"{W}numPr"):
         properties.remove(numbering)
-    none = etree.SubElement(etree.SubElement(properties, f"{W}numPr"), f"{W}numId")
-    none.set(f"{W}val", "0")
+    none = etree.SubElement(properties, f"{W}numPr")
+    for name in ("ilvl", "numId"):
+        etree.SubElement(none, f"{W}{name}", {f"{W}val": "0"})
 
 
 def _run(text: str) -> etree._Element:
@@ -145,20 +109,9 @@ def _replace(element: etree._Element, replacement: etree._Element) -> None:
         parent[parent.index(element)] = replacement
 
 
-def margin_texts(part: etree._Element) -> Iterator[str]:
-    """The paragraphs of a page header or footer, without page numbers."""
-    for paragraph in part.iter(f"{W}p"):
-        in_field, has_field, texts = 0, False, list[str]()
-        for element in paragraph.iter(f"{W}t", f"{W}tab", f"{W}br", f"{W}fldChar", f"{W}fldSimple"):
-            name = etree.QName(element).localname
-            if name == "fldChar":
-                in_field += {"begin": 1, "end": -1}.get(element.get(f"{W}fldCharType", ""), 0)
-            has_field = has_field or name.startswith("fld")
-            if name in ("tab", "br"):
-                texts.append(" ")
-            elif name == "t" and not in_field and next(element.iterancestors(f"{W}fldSimple"), None) is None:
-                texts.append(element.text or "")
-        text = " ".join("".join(texts).split())
-        # "Stranica 3 od 7" without its fields says nothing.
-        if any(map(str.isalnum, text)) and not (has_field and len(text.split()) <= 3):
-            yield text
+def _unwrap(element: etree._Element, holder: etree._Element | None) -> None:
+    """Put what `holder` holds in the place of an element; None for nothing."""
+    parent = element.getparent()
+    if parent is not None:
+        index = parent.index(element)
+        parent[index : index + 1] = [] if holder is None else [*holder]

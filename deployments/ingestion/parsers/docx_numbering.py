@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from deployments.ingestion.parsers.numerals import letters, roman
+
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _PLACE = re.compile(r"%([1-9])")
 _LEVELS = 9
 _BULLETS = "2000000001"
 """The number of a list that no document has."""
-_ROMAN = (
-    *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl")),
-    *((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
-)
 _PARENTS = 20
 """Styles that one style may be based on, one on the other."""
 
@@ -198,13 +196,13 @@ def _value(parent: etree._Element, name: str, default: str) -> str:
 def _written(number: int, number_format: str) -> str:
     match number_format:
         case "lowerLetter":
-            return _letters(number)
+            return letters(number)
         case "upperLetter":
-            return _letters(number).upper()
+            return letters(number).upper()
         case "lowerRoman":
-            return _roman(number)
+            return roman(number)
         case "upperRoman":
-            return _roman(number).upper()
+            return roman(number).upper()
         case "decimalZero":
             return f"{number:02d}"
         case "none":
@@ -213,17 +211,3 @@ def _written(number: int, number_format: str) -> str:
             return f"{number}."
         case _:
             return str(number)
-
-
-def _letters(number: int) -> str:
-    """a to z, then aa, bb, …, as Word counts."""
-    return chr(ord("a") + (number - 1) % 26) * min((number - 1) // 26 + 1, 30) if number > 0 else ""
-
-
-def _roman(number: int) -> str:
-    text = ""
-    if 0 < number < 4000:
-        for value, letters in _ROMAN:
-            text += letters * (number // value)
-            number %= value
-    return text

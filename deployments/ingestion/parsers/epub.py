@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from lxml import etree
 
 from deployments.errors import BrokenDocument
 from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.omissions import Omission
 from deployments.ingestion.parsers.archive import opened, xml
 from deployments.ingestion.parsers.html import parse_html
 from deployments.ingestion.parsers.limits import BoundedText, Limits
@@ -24,6 +26,7 @@ _PAGES = ("application/xhtml+xml", "text/html")
 
 def parse_epub(data: bytes, limits: Limits) -> ParsedDocument:
     text = BoundedText(limits.text_characters)
+    left_out: Counter[Omission] = Counter()
     with opened(data, limits.inflation, "EPUB") as archive:
         if _is_encrypted(archive):
             raise BrokenDocument("the EPUB is protected (DRM), so its text cannot be read; send one without protection")
@@ -31,9 +34,11 @@ def parse_epub(data: bytes, limits: Limits) -> ParsedDocument:
         package = next(name for element in root.iterfind(".//{*}rootfile") if (name := element.get("full-path")))
         book = xml(archive.read(package))
         for page in dict.fromkeys(_spine(book, posixpath.dirname(package))):
-            text.add(parse_html(archive.read(page)).text)
+            parsed = parse_html(archive.read(page), of_book=True)
+            text.add(parsed.text)
+            left_out.update(parsed.left_out)
         title = clean(book.findtext(".//{http://purl.org/dc/elements/1.1/}title") or "")
-    return ParsedDocument(title=title, text=clean(str(text)))
+    return ParsedDocument(title=title, text=clean(str(text)), left_out=left_out)
 
 
 def _spine(book: etree._Element, folder: str) -> Iterator[str]:

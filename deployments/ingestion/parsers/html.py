@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
-from bs4.element import Comment, NavigableString, Tag
-from markdownify import ATX, MarkdownConverter
+from bs4.element import Comment, Tag
+from markdownify import ATX
 
 from deployments.ingestion.base import ParsedDocument
-from deployments.ingestion.parsers.html_tables import make_plain
+from deployments.ingestion.omissions import Omission
+from deployments.ingestion.parsers.html_equations import make_linear
+from deployments.ingestion.parsers.html_forms import leave_out_small_forms, write_fields
+from deployments.ingestion.parsers.html_lists import ListConverter, number_items
+from deployments.ingestion.parsers.html_tables import TableConverter, make_plain
+from deployments.ingestion.parsers.pictures import alternative_text
+from deployments.ingestion.parsers.raised import LOWERED, RAISED, raised
 from deployments.ingestion.parsers.structure import mark_headings
 from deployments.ingestion.parsers.text import clean, decode_declared
 
-_NOISE = "script, style, nav, footer, aside, noscript, template, form, iframe, svg, button, [hidden], [role=navigation]"
+_HIDDEN = (
+    "script, style, nav, noscript, template, datalist, iframe, button, [hidden], [role=navigation], dialog:not([open])"
+)
+_ASIDE = "aside, footer:not(blockquote footer)"
+"""What stands around the text of a page. In a book those elements are notes."""
 _DECLARED = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?([A-Za-z0-9_-]{2,30})", re.IGNORECASE
 )
@@ -22,30 +33,54 @@ _SOFT_BREAK = re.compile(r"(?:\xad|&shy;|&#173;|&#xad;)[ \t]*\r?\n[ \t]*", re.IG
 """A line break of the page's source behind a soft hyphen: the word goes on."""
 _MAIN_CHARACTERS = 200
 _MENU_ITEMS = 10
-_DISPLAY_NONE = re.compile(r"display\s*:\s*none")
+_PIXEL = ("0", "1")
+"""Width or height of a picture that only counts readers."""
+_BLOCKS = (
+    "address", "center", "details", "dialog", "fieldset", "figure", "header", "hgroup", "legend", "main", "search",
+    "summary",
+)  # fmt: skip
+"""Elements that browsers show as blocks, and the library as words of a line."""
+_UNSEEN = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:^|[;\s])(?:opacity|font-size)\s*:\s*0(?:\.0*)?[a-z%]*\s*(?:;|!|$)"
+)
 
 
-def parse_html(data: bytes) -> ParsedDocument:
+class _Converter(ListConverter, TableConverter):
+    """Writes lists and tables as this project does, the rest as markdownify."""
+
+
+def parse_html(data: bytes, *, of_book: bool = False) -> ParsedDocument:
+    """`of_book`: the page is a book's, so its notes belong to the text."""
     declared = _DECLARED.search(data[:2048])
-    return parse_markup(decode_declared(data, declared[1].decode() if declared else ""))
+    return parse_markup(decode_declared(data, declared[1].decode() if declared else ""), of_book=of_book)
 
 
-def parse_markup(page: str) -> ParsedDocument:
+def parse_markup(page: str, *, of_book: bool = False) -> ParsedDocument:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning))
         soup = BeautifulSoup(_SOFT_BREAK.sub("", page), "lxml")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for noise in soup.select(_NOISE) + soup.find_all(style=_DISPLAY_NONE):
+    for noise in soup.select(_HIDDEN if of_book else f"{_HIDDEN}, {_ASIDE}"):
         noise.decompose()
+    for drawing in soup.find_all("svg"):
+        labels = (label.get_text(" ", strip=True) for label in drawing.find_all("text"))
+        drawing.replace_with(" ".join(["", *filter(None, labels), ""]))
+    for hidden in soup.find_all(style=_UNSEEN):
+        if hidden.find("math") is None:
+            hidden.decompose()
+        elif (picture := hidden.find_next_sibling("img")) is not None:
+            picture.decompose()  # Wikipedia hides equations behind pictures of them
     for menu in [items for items in soup.find_all(["ul", "ol"]) if _is_menu(items)]:
         menu.decompose()
+    leave_out_small_forms(soup.body or soup)
     heading = soup.find("h1")
     if not title and heading:
         title = heading.get_text(" ", strip=True)
     main = soup.select_one("main, [role=main]")
     # Some pages have an empty <main>, which a script fills in the browser.
     root = main if main and len(main.get_text(strip=True)) >= _MAIN_CHARACTERS else soup.body or soup
-    return ParsedDocument(title=clean(title), text=to_markdown(root))
+    left_out: Counter[Omission] = Counter()
+    return ParsedDocument(title=clean(title), text=to_markdown(root, left_out), left_out=left_out)
 
 
 def _is_menu(items: Tag) -> bool:
@@ -54,22 +89,24 @@ def _is_menu(items: Tag) -> bool:
     return len(items.find_all("li")) >= _MENU_ITEMS and "".join(links.split()) == "".join(items.get_text().split())
 
 
-def to_markdown(root: Tag | BeautifulSoup) -> str:
-    """Markdown of an HTML tree. Links become their text, and pictures are left out."""
+def to_markdown(root: Tag | BeautifulSoup, left_out: Counter[Omission]) -> str:
+    """Markdown of an HTML tree. Links and pictures become their text. Adds to `left_out` what has none."""
+    _replace_media(root, left_out)
     make_plain(root)
-    for box in root.select("input[type=checkbox], input[type=radio]"):
-        following = box.next_sibling
-        gap = "" if isinstance(following, NavigableString) and following[:1].isspace() else " "
-        box.replace_with(("☒" if box.has_attr("checked") else "☐") + gap)
+    write_fields(root)
+    make_linear(root)
+    _write_small_numbers(root)
+    for block in root.find_all(_BLOCKS):
+        block.name = "div"
+    number_items(root)
     for reading in root.find_all("rt"):
         if reading.find_next_sibling("rp") is None:  # else the page has its own brackets for it
             reading.string = f"({reading.get_text(strip=True)})"
     for comment in root.find_all(string=lambda node: isinstance(node, Comment)):
         comment.extract()
-    converter = MarkdownConverter(
+    converter = _Converter(
         heading_style=ATX,
-        strip=["a", "img"],
-        bullets="-",
+        strip=["a"],
         escape_asterisks=False,
         escape_underscores=False,
         escape_misc=False,
@@ -79,3 +116,30 @@ def to_markdown(root: Tag | BeautifulSoup) -> str:
     )
     text: str = converter.convert_soup(root)
     return clean(mark_headings(clean(text)))
+
+
+def _write_small_numbers(root: Tag | BeautifulSoup) -> None:
+    """Keep raised and lowered numbers apart from what is before them: 10<sup>3</sup> is not 103."""
+    for element in root.find_all(["sup", "sub"]):
+        text, small = element.get_text(strip=True), RAISED if element.name == "sup" else LOWERED
+        before = str(element.find_previous(string=True) or "")
+        if not before[-1:].strip() or not element.get_text()[:1].strip():
+            continue
+        if before[-1].isdecimal() and all(ord(character) in small for character in text):
+            element.string = text.translate(small)
+        elif element.name == "sup" and text.isdecimal():
+            element.string = raised(before, text)
+
+
+def _replace_media(root: Tag | BeautifulSoup, left_out: Counter[Omission]) -> None:
+    """Put pictures' texts in their places. A page marks one that is mere decoration with an empty text."""
+    for picture in root.find_all("img"):
+        text = alternative_text(picture.get("alt"))
+        is_decoration = picture.get("alt") == "" or picture.get("width") in _PIXEL or picture.get("height") in _PIXEL
+        left_out["picture"] += not (text or is_decoration)
+        picture.replace_with(f" {text} ")
+    for media in root.find_all(["audio", "video"]):
+        left_out["media"] += 1
+        media.decompose()
+    for embedded in root.find_all(["embed", "object"]):
+        left_out["object"] += not embedded.get_text(strip=True)

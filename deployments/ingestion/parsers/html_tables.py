@@ -1,12 +1,20 @@
-"""Makes an HTML page's tables plain grids: merged cells are undone, and tables that only lay out a page are opened."""
+"""Makes an HTML page's tables plain grids, and writes their cells.
+
+Merged cells are undone, and tables that only lay out a page are opened.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from bs4 import BeautifulSoup
 from bs4.element import Tag
+from markdownify import MarkdownConverter
+
+from deployments.errors import DocumentTooLarge
+from deployments.ingestion.parsers import tables
 
 _Merged = dict[int, tuple[int, str]]
 """Column → (rows that a merged cell still reaches into, its text there)."""
@@ -15,20 +23,35 @@ _PARTS = ["thead", "tbody", "tfoot", "tr", "caption", "colgroup", *_CELLS]
 _REPEATED_CHARACTERS = 200
 """A merged cell's text is repeated in each of its rows up to this length. A longer one is in the first row only."""
 _MOST_COLUMNS = 1000
+"""A merged cell reaches no further, however many columns it names."""
+_MOST_MERGED = 100_000
+"""Cells of one page's tables that merged cells cover. A few bytes of a page can name millions."""
+
+
+class TableConverter(MarkdownConverter):
+    """Writes cells so that a `|` in a text does not end its cell."""
+
+    def convert_td(self, element: Any, text: str, parent_tags: set[str]) -> str:
+        return f" {tables.cell(text)} |"
+
+    def convert_th(self, element: Any, text: str, parent_tags: set[str]) -> str:
+        return f" {tables.cell(text)} |"
 
 
 def make_plain(root: Tag | BeautifulSoup) -> None:
-    """Change the tree's tables in place."""
+    """Change the tree's tables in place. Raises DocumentTooLarge for merged cells that cover too many."""
     own_parts: defaultdict[int, list[Tag]] = defaultdict(list)
     # In one walk for all tables: one for each would take the square of their depth.
     for part in root.find_all(_PARTS):
         if (owner := part.find_parent("table")) is not None:
             own_parts[id(owner)].append(part)
+    covered = 0
     for table in root.find_all("table"):
         if _is_layout(table):
             _open(table, own_parts[id(table)])
         else:
-            _undo_merged_cells(table)
+            _join_groups(table, own_parts[id(table)])
+            covered = _undo_merged_cells(table, covered)
 
 
 def _is_layout(table: Tag) -> bool:
@@ -46,14 +69,36 @@ def _open(table: Tag, own_parts: Iterable[Tag]) -> None:
     table.name = "div"
 
 
-def _undo_merged_cells(table: Tag) -> None:
+def _join_groups(table: Tag, own_parts: Iterable[Tag]) -> None:
+    """Make a table's rows its only children, those of its foot last. Its caption becomes a paragraph above it.
+
+    Each group of rows would have a header of its own otherwise, and a table with a caption none.
+    """
+    for part in own_parts:
+        match part.name:
+            case "caption":
+                part.name = "p"
+                table.insert_before(part.extract())
+            case "colgroup":
+                part.decompose()
+            case "tfoot":
+                table.append(part.extract())
+                part.unwrap()
+            case "thead" | "tbody":
+                part.unwrap()
+
+
+def _undo_merged_cells(table: Tag, covered: int) -> int:
+    """Give each row a cell for each column. `covered`: cells that merged ones cover so far in the page; returns it
+    with those of this table."""
     merged: _Merged = {}
     for row in table.find_all("tr"):
         grid: list[Tag | str] = []
         below: _Merged = {}
         for cell in row.find_all(_CELLS, recursive=False):
             _add_merged(grid, merged)
-            rows, columns = _span(cell, "rowspan"), min(_span(cell, "colspan"), _MOST_COLUMNS)
+            rows, columns = _span(cell, "rowspan"), _span(cell, "colspan")
+            columns = max(min(columns, _MOST_COLUMNS - len(grid)), 1)
             text = cell.get_text(" ", strip=True) if rows > 1 else ""
             for number in range(columns):
                 if rows > 1:
@@ -62,7 +107,17 @@ def _undo_merged_cells(table: Tag) -> None:
                 grid.append(cell if number == 0 else "")
         _add_merged(grid, merged)
         merged |= below
-        _fill(row, grid)
+        covered += sum(not isinstance(part, Tag) for part in grid)
+        if covered > _MOST_MERGED:
+            raise DocumentTooLarge(
+                f"the document has tables whose merged cells cover more than {_MOST_MERGED:,} cells; "
+                "split the document or the merged cells"
+            )
+        if grid:
+            _fill(row, grid)
+        else:
+            row.decompose()
+    return covered
 
 
 def _add_merged(grid: list[Tag | str], merged: _Merged) -> None:

@@ -1,4 +1,4 @@
-"""Detects a document's format: by its content first, then by file name and media type."""
+"""Detects a document's format: by its content first, then by file name and media type. Knows which go together."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ _NAMES: dict[DocumentFormat, str] = {
 _TEXTS: tuple[DocumentFormat, ...] = ("markdown", "text", "html", "csv", "email")
 """Formats without a signature: only their names tell them apart."""
 _ARCHIVES: tuple[DocumentFormat, ...] = ("docx", "pptx", "xlsx", "epub")
-_EXTENSIONS: dict[str, DocumentFormat] = {
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".txt": "text",
-    ".text": "text",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".eml": "email",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".pptx": "pptx",
-    ".xlsx": "xlsx",
-    ".xlsm": "xlsx",
-    ".epub": "epub",
+_EXTENSIONS: dict[str, str] = {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".txt": "text/plain",
+    ".text": "text/plain",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".xhtml": "application/xhtml+xml",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".eml": "message/rfc822",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroenabled.12",
+    ".epub": "application/epub+zip",
 }
+"""Extension of a file name → media type. Of several extensions, the usual one comes first."""
 _MEDIA_TYPES: dict[str, DocumentFormat] = {
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",
@@ -121,10 +122,19 @@ def detect(data: bytes, filename: str, media_type: str) -> DocumentFormat:
     return detected
 
 
+def media_type_of(filename: str) -> str:
+    """The media type that a file's name says; empty for a name that says none of those that are read."""
+    return _EXTENSIONS.get(PurePath(filename).suffix.lower(), "")
+
+
+def extension_of(media_type: str) -> str:
+    """The usual extension of a file of a media type, such as `.pdf`; empty for a type that is not read."""
+    return next((extension for extension, named in _EXTENSIONS.items() if named == media_type), "")
+
+
 def _claimed(filename: str, media_type: str) -> DocumentFormat | None:
     """The format that the file name, or else the media type, says."""
-    by_name = _EXTENSIONS.get(PurePath(filename).suffix.lower())
-    return by_name or _MEDIA_TYPES.get(media_type.partition(";")[0].strip().lower())
+    return _MEDIA_TYPES.get(media_type_of(filename) or media_type.partition(";")[0].strip().lower())
 
 
 def _by_content(data: bytes, claimed: DocumentFormat | None) -> DocumentFormat | None:

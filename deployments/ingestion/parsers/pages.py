@@ -10,29 +10,30 @@ import re
 from collections import deque
 from collections.abc import Iterable
 
-_LETTERS = re.compile(r"[^\W_]+")
+_LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
 
 
 def page_offsets(parts: Iterable[tuple[int, str]], text: str) -> tuple[tuple[int, int], ...]:
     """(offset in `text`, page number) of each page's beginning, in order.
 
     `parts`: (page number, clean text) of all that `text` was made of, in order. A page begins right after the last
-    letter of the page before, so the `#` of its first heading belongs to it. Pages without letters are left out.
+    letter or digit of the page before, so the `#` of its first heading belongs to it. Pages that have neither are left
+    out.
     """
-    starts: dict[int, int] = {}  # letters before a page → the page
-    letters, current = 0, None
+    starts: dict[int, int] = {}  # letters and digits before a page → the page
+    counted, current = 0, None
     for page, part in parts:
         if page != current:
-            starts[letters] = current = page
-        letters += sum(len(match[0]) for match in _LETTERS.finditer(part))
+            starts[counted] = current = page
+        counted += sum(len(match[0]) for match in _LETTERS_AND_DIGITS.finditer(part))
     waiting = deque(starts.items())
     offsets: list[tuple[int, int]] = []
-    letters_passed = end = 0
-    for match in _LETTERS.finditer(text):
-        length = len(match[0])
-        while waiting and waiting[0][0] < letters_passed + length:
+    passed = end = 0
+    for word in _LETTERS_AND_DIGITS.finditer(text):
+        length = len(word[0])
+        while waiting and waiting[0][0] < passed + length:
             before, page = waiting.popleft()
-            offset = match.start() + before - letters_passed if before > letters_passed else end
-            offsets.append((offset, page))
-        letters_passed, end = letters_passed + length, match.end()
+            begins_inside = before > passed  # the pages were joined without a space
+            offsets.append((word.start() + before - passed if begins_inside else end, page))
+        passed, end = passed + length, word.end()
     return tuple(offsets)

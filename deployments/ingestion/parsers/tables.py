@@ -12,6 +12,8 @@ Row = dict[int, str]
 _ROWS = 500
 """Rows of one table below its header. More rows go into further tables, so that a grid is never held in full."""
 _COLUMNS = 16_384
+SEPARATOR = "| --- |"
+"""The line below a header begins so."""
 
 
 def cell(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from charset_normalizer import from_bytes
 
 from deployments.errors import UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
+from deployments.ingestion.omissions import Omission
 from deployments.ingestion.parsers.hyphens import FOLLOWERS, WORD_CHARACTERS, compounds, keeps_hyphen
 from deployments.ingestion.parsers.media_types import SUPPORTED
 from deployments.ingestion.parsers.structure import mark_headings
@@ -35,29 +37,51 @@ _ONLY_CP1250 = re.compile(rb"[\x80-\x9f]")
 two differ for Croatian, so guessing by letter frequencies confuses them."""
 _OLD_ENCODINGS = ("cp1250", "iso8859_2", "cp852", "cp1252")
 _ENCODING_SAMPLE = 200_000
+_FRAME = re.compile(rb"\xc4{3}|\xcd{3}")
+"""A line of a frame, as programs drew them in cp852: letters that no other encoding has three times in a row."""
 _CROATIAN_LETTER = re.compile(r"(?<=[a-zčćđšž])[čćđšž]|[ČĆĐŠŽčćđšž](?=[a-zčćđšž])|(?<=[A-ZČĆĐŠŽ])[ČĆĐŠŽ]")
+_CROATIAN_LETTERS = frozenset("čćđšžČĆĐŠŽ")
 _ASCII_WORD = re.compile(rb"(?<![\w\x80-\xff])[a-z]{1,4}(?![\w\x80-\xff])")
 _CROATIAN_WORDS = frozenset(b"i u na je se za od da su ne o iz po do ili koji kao uz bez".split())
 _WESTERN_WORDS = frozenset(
     b"the of and to in is der die das und den mit ist von le la les des et est un une en el los las y que es del il di"
     b" che per con os as um uma com og det er att som och het van een".split()
 )
+_WESTERN_LETTERS = re.compile("[²ÀÂÅÆÇÉÊÏÑØàâåçéêïñø]".encode("cp1252"))
+_CENTRAL_LETTERS = re.compile("[ŠŚŤŽŹšśťžźŁłĄąĽľČĆĐŐŘŮŰčćđőřůű]".encode("cp1250"))
+"""Letters that tell windows-1252 from windows-1250 where no words do. Both have most others at the same places."""
 _UTF16_SAMPLE = 4096
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _SOFT_BREAK = re.compile(r"\xad[ \t]*\n[ \t]*(?=\S)")
 _LINE_END_HYPHEN = re.compile(rf"(?<=[^\W\d_])([^\W\d_])-\n[ \t]*(?!(?:{FOLLOWERS})\b)([^\W\d_]+)")
 """A hyphen at a line's end, unless a word follows that often comes after one: "drvo- i metaloprerada"."""
-_DATA_PICTURE = re.compile(r"!\[([^\]\n]{0,100})\]\(\s*data:[^)\s]*(?:\s+\"[^\"\n]*\")?\s*\)")
-_DATA_URI = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,[\w+/=%.~-]{32,}")
-"""A file written out within the text. A short one may be an example in a text about such addresses."""
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_CODE_FENCE = re.compile(r"^ {0,3}(`{3,}+(?!.*`)|~{3,})(.*)$", re.MULTILINE)
+_DATA_PICTURE = re.compile(r"!\[([^\]\n]{0,100})\]\(\s*data:[^)\s!]*+(?:!(?!\[)[^)\s!]*+)*+(?:\s+\"[^\"\n]*\")?\s*\)")
+"""An address ends where another picture begins: a text of many beginnings is read once, not from each of them."""
+_DATA = r"data:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*,"
+_DATA_URI = re.compile(
+    rf"(?<=\"){_DATA}[^\"\n]{{32,}}(?=\")|(?<='){_DATA}[^'\n]{{32,}}(?=')"
+    rf"|\b{_DATA}[\w+/=%.~-]{{32,}}(?:\n[\w+/=-]{{60,}})*(?:\n[\w+/=-]+(?=[\"')>]))?"
+)
+"""A file written out within the text: in quotation marks, without spaces, or in lines of base64. A short one may be an
+example in a text about such addresses."""
+_TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
+"""A long gap within a line is tried at its beginning only."""
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _GAP = re.compile(r"\n{3,}")
 
 
 def parse_text(data: bytes) -> ParsedDocument:
-    return ParsedDocument(title="", text=prose(decode(data)))
+    text = decode(data)
+    return ParsedDocument(title="", text=prose(text), left_out=left_out_of(text))
+
+
+def left_out_of(text: str) -> dict[Omission, int]:
+    """The pictures that `clean` drops without a text in their place."""
+    if "data:" not in text:
+        return {}
+    return {"picture": sum(not match[1].strip() for match in _DATA_PICTURE.finditer(text))}
 
 
 def prose(text: str) -> str:
@@ -66,18 +90,40 @@ def prose(text: str) -> str:
 
 
 def _joined_words(text: str) -> str:
-    """The text without the hyphens that only the ends of lines put into words. Compounds keep theirs."""
+    """The text without the hyphens that only the ends of lines put into words. Compounds keep theirs, and code its
+    lines."""
     if "-\n" not in text:
         return text
-    known = compounds(text)
+    known, code = compounds(text), _code_blocks(text)
 
     def joined(match: re.Match[str]) -> str:
         before, after = match[1], match[2]
+        block = bisect_right(code, (match.start(), len(text))) - 1
+        if block >= 0 and match.start() < code[block][1]:
+            return match[0]
         start = max(match.start() - WORD_CHARACTERS, 0)
         head = _LAST_WORD.search(text, start, match.start() + 1)
         return f"{before}-{after}" if keeps_hyphen(head[0] if head else before, after, known) else before + after
 
     return _LINE_END_HYPHEN.sub(joined, text)
+
+
+def _code_blocks(text: str) -> list[tuple[int, int]]:
+    """(begin, end) of each block of code between fences, in order. A fence that nothing closes is a line of signs."""
+    found: list[tuple[int, int]] = []
+    open_fence: re.Match[str] | None = None
+    for fence in _CODE_FENCE.finditer(text):
+        if open_fence is None:
+            open_fence = fence
+        elif fence[1].startswith(open_fence[1]) and not fence[2].strip():
+            found.append((open_fence.start(), fence.end()))
+            open_fence = None
+    return found
+
+
+def has_croatian_letters(text: str) -> bool:
+    """Whether a text has letters that English does not have and Croatian does."""
+    return not _CROATIAN_LETTERS.isdisjoint(text)
 
 
 def first_heading(text: str) -> str:
@@ -97,6 +143,8 @@ def decode(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
+        if encoding == "utf-8-sig" and _FRAME.search(data[:_ENCODING_SAMPLE]):
+            return data.decode("cp852")
         if encoding == "utf-8-sig" and from_bytes(data, cp_isolation=[*_OLD_ENCODINGS]).best():
             with suppress(UnicodeDecodeError):
                 return data.decode(_old_encoding(data))
@@ -109,12 +157,16 @@ def decode(data: bytes) -> str:
 def _old_encoding(data: bytes) -> str:
     """Which of the encodings from before Unicode a text is in: the one in which it is most like Croatian.
 
-    windows-1252 has other letters in the places of č, ć and đ, so it is told by the words of the language.
+    windows-1252 has other letters in the places of č, ć and đ, so it is told by the words of the language, and where
+    these tell nothing by letters that Croatian does not have.
     """
     if _count(_CROATIAN_LETTER, data, "cp852") > _count(_CROATIAN_LETTER, data, "cp1250"):
         return "cp852"
-    words = Counter(_ASCII_WORD.findall(data[:_ENCODING_SAMPLE].lower()))
+    sample = data[:_ENCODING_SAMPLE]
+    words = Counter(_ASCII_WORD.findall(sample.lower()))
     western, croatian = (sum(words[word] for word in known) for known in (_WESTERN_WORDS, _CROATIAN_WORDS))
+    if western == croatian:
+        western, croatian = (len(letters.findall(sample)) for letters in (_WESTERN_LETTERS, _CENTRAL_LETTERS))
     if western > croatian:
         return "cp1252"
     return "cp1250" if _ONLY_CP1250.search(data) else "iso8859_2"

@@ -17,6 +17,7 @@ from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.parsers.limits import Limits
 from deployments.ingestion.parsers.pages import page_offsets
+from deployments.ingestion.parsers.pdf.continued import joined_tables
 from deployments.ingestion.parsers.pdf.markdown import pieces
 from deployments.ingestion.parsers.pdf.page import PageLayout, read_page
 from deployments.ingestion.parsers.pdf.running import without_running_lines
@@ -46,18 +47,26 @@ def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
     _check_text(pages)
     segments = without_running_lines([page.segments for page in pages])
     blocks = [block for page, kept in zip(pages, segments, strict=True) for block in page.blocks(kept)]
-    written = [*pieces(blocks)]
+    written = [*pieces(joined_tables(blocks))]
     text = clean(mark_headings("\n\n".join(piece.markdown for piece in written)))
     return ParsedDocument(
         title="" if _NO_TITLE.fullmatch(title) else title,
         text=text,
         pages=page_offsets(((page, clean(part)) for piece in written for page, part in piece.parts), text),
+        left_out={
+            "page": sum(not page.has_text for page in pages),
+            "character": sum(page.unknown_characters for page in pages),
+            "hidden_word": sum(page.hidden_words for page in pages),
+            # A picture that comes again, such as a letter-head's, counts once.
+            "picture": len({picture for page in pages if page.has_text for picture in page.pictures}),
+        },
     )
 
 
 def _check_text(pages: Sequence[PageLayout]) -> None:
     """Raises BrokenDocument if there is no text, or none that can be read."""
-    if 2 * sum(page.unknown_characters for page in pages) > sum(page.characters for page in pages):
+    unreadable = sum(page.unknown_characters + page.private_characters for page in pages)
+    if 2 * unreadable > sum(page.characters for page in pages):
         raise BrokenDocument(
             "the PDF's fonts do not say which letters their signs are; "
             "save it with its fonts' encoding, or run text recognition (OCR) on it first"

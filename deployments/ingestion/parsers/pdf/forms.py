@@ -8,7 +8,7 @@ from typing import Any
 
 import pypdfium2.raw as pdfium
 
-from deployments.ingestion.parsers.pdf.words import Word, turned
+from deployments.ingestion.parsers.pdf.words import Style, Word, turned
 
 _CHECKED, _UNCHECKED = "☒", "☐"
 _HIDDEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
@@ -90,4 +90,4 @@ def _words(text: str, rectangle: Any, turn: int) -> Iterator[Word]:
             position = line.index(word, position)
             start = box.left + position * advance
             position += len(word)
-            yield Word.at(word, start, start + len(word) * advance, baseline, size)
+            yield Word.at(word, start, start + len(word) * advance, Style(turn, size, baseline))

@@ -1,27 +1,18 @@
-"""Writes paragraphs and tables as Markdown. Paragraphs in clearly larger type than most text become headings."""
+"""Writes paragraphs and tables as Markdown. Paragraphs in clearly larger type than most text become headings, and so do
+bold lines where a document has them above its text."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deployments.ingestion.parsers import tables
 from deployments.ingestion.parsers.pdf.blocks import Block, Table
+from deployments.ingestion.parsers.pdf.headings import LARGE, bold_headings, may_be_heading
 from deployments.ingestion.parsers.pdf.paragraphs import BULLET, Paragraph, body_size, joined, paragraphs
 from deployments.ingestion.parsers.pdf.segments import Segment
-from deployments.ingestion.parsers.structure import is_heading
 
-_LARGE = 1.15
-_HEADING_CHARACTERS = 300
-_SENTENCE_WORDS = 12
 _LEVELS = 4
-_YEAR = r"(?:19|20)\d\d"
-_FIGURE = re.compile(rf"(?:^|\s)(?!{_YEAR}$)[-+]?\d[\d.,]*(?<![.,])\s?(?:%|€|EUR|kn)?$")
-"""A figure that ends a row of a table, or a total."""
-_NUMBERED = re.compile(
-    r"(?:Članak|Article|Poglavlje|Chapter|Dio|Part|Prilog|Annex|Glava|Odjeljak|Section)\s\d+", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +26,43 @@ class Piece:
 def pieces(blocks: Sequence[Block]) -> Iterator[Piece]:
     body = body_size(blocks)
     found = [*paragraphs(blocks)]
+    bold = bold_headings(found, body)
     large = {round(p.size) for p in found if isinstance(p, Paragraph) and _is_heading(p, body)}
     sizes = sorted(large, reverse=True)
-    for piece in found:
+    for number, piece in enumerate(found):
         if isinstance(piece, Table):
-            markdown = _table(piece)
-            yield Piece(markdown, [(piece.page, markdown)])
+            yield _table(piece)
         elif _is_heading(piece, body):
             level = min(1 + sizes.index(round(piece.size)), _LEVELS)
             yield Piece(f"{'#' * level} {piece.text}", piece.parts)
+        elif number in bold:
+            yield Piece(f"{'#' * min(1 + len(sizes), _LEVELS)} {piece.text}", piece.parts)
         else:
             yield Piece(BULLET.sub("- ", piece.text, count=1) if BULLET.match(piece.text) else piece.text, piece.parts)
 
 
 def _is_heading(paragraph: Paragraph, body: float) -> bool:
-    text = paragraph.text
-    if paragraph.size <= _LARGE * body or len(text) > _HEADING_CHARACTERS or is_heading(text):
-        return False
-    if not any(map(str.isalpha, text)) or (_FIGURE.search(text) and not _NUMBERED.fullmatch(text)):
-        return False
-    return not (text.endswith((".", ";", ",")) and len(text.split()) > _SENTENCE_WORDS)
+    return paragraph.size > LARGE * body and may_be_heading(paragraph.text)
 
 
-def _table(table: Table) -> str:
-    rows = (tables.row(_cell(cell) for cell in row) for row in table.rows)
-    return "\n\n".join(tables.tables(row for row in rows if row))
+def _table(table: Table) -> Piece:
+    rows = [(_page(row, table.page), tables.row(map(_cell, row))) for row in table.rows]
+    rows = [(page, row) for page, row in rows if row]
+    pages = iter([page for page, _ in rows[1:]])
+    page = rows[0][0] if rows else table.page
+    parts: list[tuple[int, str]] = []
+    blocks = [*tables.tables(row for _, row in rows)]
+    for block in blocks:  # each begins with the header
+        header, *lines = block.split("\n")
+        parts.append((page, header))
+        for line in lines:
+            page = page if line.startswith(tables.SEPARATOR) else next(pages)
+            parts.append((page, line))
+    return Piece("\n\n".join(blocks), parts)
+
+
+def _page(row: Sequence[Sequence[Segment]], default: int) -> int:
+    return next((line.page for cell in row for line in cell), default)
 
 
 def _cell(lines: Sequence[Segment]) -> str:

@@ -11,8 +11,10 @@ from deployments.ingestion.parsers.pdf.columns import reading_order
 from deployments.ingestion.parsers.pdf.forms import read_fields
 from deployments.ingestion.parsers.pdf.geometry import Box
 from deployments.ingestion.parsers.pdf.grids import ruled_tables
+from deployments.ingestion.parsers.pdf.paint import seen_words
+from deployments.ingestion.parsers.pdf.pictures import Picture, read_pictures
 from deployments.ingestion.parsers.pdf.rules import Rules, read_rules
-from deployments.ingestion.parsers.pdf.segments import Segment, segments
+from deployments.ingestion.parsers.pdf.segments import Segment, as_typed, segments
 from deployments.ingestion.parsers.pdf.words import Word, read_words, turned
 
 
@@ -20,7 +22,8 @@ from deployments.ingestion.parsers.pdf.words import Word, read_words, turned
 class PageLayout:
     """A page before its running lines are known. `turned` is what does not run the way that most of its text runs.
 
-    Of its `characters`, fonts do not say which letters the `unknown_characters` are.
+    Of its `characters`, fonts do not say which letters the `unknown_characters` are. They have codes of their own for
+    the `private_characters`. `pictures` are those without text. `hidden_words` are in none of them.
     """
 
     box: Box
@@ -28,8 +31,11 @@ class PageLayout:
     tables: list[Table]
     rules: Rules
     turned: list[list[Segment]]
+    pictures: list[Picture]
     characters: int
     unknown_characters: int
+    private_characters: int
+    hidden_words: int
 
     @property
     def has_text(self) -> bool:
@@ -45,7 +51,8 @@ class PageLayout:
 def read_page(page: Any, textpage: Any, form: Any, number: int) -> PageLayout:
     """The page's layout. `number` counts from 1."""
     found = read_words(textpage)
-    words = found.by_turn
+    seen, hidden = seen_words(page, found.by_turn)
+    words = {turn: as_typed(group) for turn, group in seen.items()}
     main = max(words, key=lambda turn: len(words[turn]), default=0)
     upright: list[Word] = [*words.pop(main, ()), *read_fields(form, page, main)]
     rules = read_rules(page, main)
@@ -56,6 +63,9 @@ def read_page(page: Any, textpage: Any, form: Any, number: int) -> PageLayout:
         tables=tables,
         rules=rules,
         turned=[segments(group, number) for _, group in sorted(words.items())],
+        pictures=read_pictures(page, main, upright),
         characters=textpage.count_chars(),
         unknown_characters=found.unknown,
+        private_characters=found.private,
+        hidden_words=hidden,
     )

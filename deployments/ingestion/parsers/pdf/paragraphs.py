@@ -11,6 +11,7 @@ from statistics import median
 
 from deployments.ingestion.parsers.hyphens import FOLLOWERS, WORD_CHARACTERS, compounds, keeps_hyphen
 from deployments.ingestion.parsers.pdf.blocks import Block, Line, Table
+from deployments.ingestion.parsers.pdf.segments import Segment
 from deployments.ingestion.parsers.structure import is_heading
 
 BULLET = re.compile(r"[•▪●○◦‣*–—-]\s")
@@ -40,9 +41,10 @@ _PROSE_WORDS, _RAGGED = 5, 0.25
 
 @dataclass(slots=True)
 class Paragraph:
-    """`size` is that of its first line's type. `parts` are (page, text), one for each line."""
+    """`size` is that of its first line's type. `parts` are (page, text), one for each line. `bold`: all lines are."""
 
     size: float
+    bold: bool
     text: str = ""
     parts: list[tuple[int, str]] = field(default_factory=list)
 
@@ -109,7 +111,7 @@ class _Joiner:
         previous = self._previous
         if previous is None or self._paragraph is None or not self._continues(previous, line):
             yield from self.finish()
-            self._paragraph = Paragraph(line.segment.size)
+            self._paragraph = Paragraph(line.segment.size, line.segment.bold)
             self._begin(line)
         else:
             self._append(line)
@@ -134,6 +136,7 @@ class _Joiner:
     def _append(self, line: Line) -> None:
         assert self._paragraph
         self._paragraph.text = joined(self._paragraph.text, line.segment.text, self._compounds)
+        self._paragraph.bold = self._paragraph.bold and line.segment.bold
         self._paragraph.parts.append((line.segment.page, line.segment.text))
 
     def _continues(self, before: Line, line: Line) -> bool:
@@ -146,7 +149,7 @@ class _Joiner:
         pitch = max(self._pitches.get(_class(segment.size), 0.0), _LEADING * segment.size)
         if is_heading(text) or is_heading(following) or BULLET.match(following):
             return False
-        if not same_size or step > _STEP * pitch:
+        if not same_size or step > _STEP * pitch or _is_other_weight(previous, segment):
             return False
         if _CUT.search(text) and following[:1].isalnum():
             return True
@@ -165,6 +168,11 @@ class _Joiner:
         if not same_column or _NUMBERED.match(following):
             return False
         return step <= _STEP_AFTER_SENTENCE * pitch and _indent(line) < _indent(before) + _INDENT * segment.size
+
+
+def _is_other_weight(line: Segment, following: Segment) -> bool:
+    """Whether of two lines one is bold throughout and the other is not, where a sentence may begin."""
+    return line.bold != following.bold and not following.text[:1].islower()
 
 
 def joined(text: str, line: str, known: frozenset[str]) -> str:

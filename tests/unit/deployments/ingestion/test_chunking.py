@@ -5,15 +5,17 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from semantic_text_splitter import MarkdownSplitter, TextSplitter
+from tokenizers import Encoding, Regex, Tokenizer, models, pre_tokenizers
 
 from deployments.inference.windows import untruncated
 from deployments.ingestion import chunking
-from deployments.ingestion.base import Chunk, ParsedDocument
+from deployments.ingestion.base import MAX_NAME_CHARACTERS, Chunk, ParsedDocument
 from deployments.ingestion.chunking import split_into_chunks
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
 
@@ -243,14 +245,19 @@ def test_no_text_no_chunks() -> None:
     assert split(" \n\n ") == []
 
 
-def test_splitters_are_kept_for_the_embedder_at_hand_only() -> None:
-    text, tokenizer = "riječ " * 200, word_tokenizer()
-    split(text, tokenizer=tokenizer)
-    before = chunking._splitter.cache_info()
-    split(text, tokenizer=tokenizer)
-    split(text, tokenizer=word_tokenizer())
-    after = chunking._splitter.cache_info()
-    assert (after.hits, after.misses, after.currsize) == (before.hits + 1, before.misses + 1, 1)
+class OneTokenizer:
+    """Tokenizes, but is not the library's class, so the library cannot copy it."""
+
+    def __init__(self) -> None:
+        self._tokenizer = word_tokenizer()
+
+    def encode(self, text: str, add_special_tokens: bool) -> Encoding:
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+
+def test_the_tokenizer_is_not_copied() -> None:
+    text = "riječ " * 200
+    assert split(text, tokenizer=cast(Tokenizer, OneTokenizer())) == split(text)
 
 
 @pytest.mark.parametrize("word", ["0123456789abcdef" * 2000, "ประเทศไทยมีการปกครอง" * 500])
@@ -273,3 +280,49 @@ def test_no_chunk_is_only_the_end_of_a_code_block(fence: str) -> None:
     lines = "\n".join(f"Redak {n} s podacima o potrošnji vode u zgradi." for n in range(30))
     chunks = split(f"Uvod.\n\n{fence}\n{lines}\n{fence}\n")
     assert all(any(map(str.isalnum, chunk.text)) for chunk in chunks)
+
+
+@pytest.mark.parametrize("signs", ["---", "* * *", "•", "|  |  |\n| --- | --- |\n|  |  |", "______", ". . . . ."])
+def test_no_chunk_is_only_signs_between_paragraphs(signs: str) -> None:
+    paragraphs = (f"Odlomak {n} o " + "potrošnji vode " * 17 + "kraj." for n in range(6))
+    chunks = split(f"{signs}\n\n" + f"\n\n{signs}\n\n".join(paragraphs) + f"\n\n{signs}", overlap=0)
+    assert len(chunks) >= 6
+    assert all(any(map(str.isalnum, chunk.text)) for chunk in chunks)
+
+
+def test_a_text_that_was_marked_as_a_heading_is_a_short_one() -> None:
+    name = "naslov" * 10_000
+    chunks = split(f"# {name}\n\nTekst.\n\n## {'a ' * 2_000}\n\nTekst.")
+    assert {len(heading) for chunk in chunks for heading in chunk.headings} == {MAX_NAME_CHARACTERS}
+    assert chunks[0].headings == (f"{name[: MAX_NAME_CHARACTERS - 1]}…",)
+    assert sum(len(chunk.text) for chunk in chunks) >= len(name)
+
+
+@pytest.mark.parametrize("unbroken", ["ab", "中文文本。", "> ", "1. ", "12 345\n", "*"])
+def test_the_splitter_gets_no_long_text_without_spaces_or_letters(
+    unbroken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time grows with the square of such a text's length: a megabyte would take hours."""
+    longest = 0
+
+    class Splitter:
+        def __init__(self, splitter: MarkdownSplitter | TextSplitter) -> None:
+            self._splitter = splitter
+
+        def chunk_indices(self, text: str) -> list[tuple[int, str]]:
+            nonlocal longest
+            longest = max(longest, len(text))
+            found: list[tuple[int, str]] = self._splitter.chunk_indices(text)
+            return found
+
+    sized = chunking._Splitter._sized
+    monkeypatch.setattr(chunking._Splitter, "_sized", lambda self, size, kind: Splitter(sized(self, size, kind)))
+    text = f"Uvod.\n\n{unbroken * (60_000 // len(unbroken))}\n\nKraj ovoga."
+    by_letters = Tokenizer(models.WordLevel({"?": 0}, "?"))
+    by_letters.pre_tokenizer = pre_tokenizers.Split(Regex(r"\S"), "isolated")
+    chunks = split(text, chunk_tokens=400, overlap=0, tokenizer=by_letters)
+    assert 4_000 < longest < 8_200
+    assert letters(*(chunk.text for chunk in chunks)) == letters(text)
+    assert {chunk.text for chunk in chunks if "345" in chunk.text and not chunk.text.endswith("345")} <= {
+        chunks[-1].text
+    }

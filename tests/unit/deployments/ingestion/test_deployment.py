@@ -54,7 +54,7 @@ async def test_a_document_goes_all_the_way_in(task: DocumentTask) -> None:
         await ingestion.check_health()
 
 
-async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() -> None:
+async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health(caplog: pytest.LogCaptureFixture) -> None:
     ingestion = Ingestion(
         IngestionConfig(poll_s=0.01),
         FakeEmbedder(),
@@ -68,7 +68,8 @@ async def test_a_silent_job_store_shows_in_the_status_and_not_as_ill_health() ->
     status = await ingestion.status()
     await ingestion.check_health()
     assert not status.ready
-    assert "database is locked" in (status.detail or "")
+    assert status.detail == "the job store does not answer; the log of the ingestion stage has the details"
+    assert "database is locked" in caplog.text
     await ingestion.close()
 
 

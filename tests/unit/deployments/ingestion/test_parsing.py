@@ -14,6 +14,7 @@ import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge, StageUnavailable, UnsupportedDocument
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.omissions import MAX_COUNT
 from deployments.ingestion.parsers import child
 from deployments.ingestion.parsing import DocumentParser
 from tests.support.documents import make_docx, make_epub, make_pdf, make_pptx, make_xlsx
@@ -46,6 +47,8 @@ def misbehave(data, filename, media_type, limits):
             return ParsedDocument("", " ".join(name for name, module in sys.modules.items() if module))
         case b"pages":
             return ParsedDocument("", "a", tuple((10**8 + n, n) for n in range(limits.pages)))
+        case b"leave out":
+            return ParsedDocument("", "a", left_out={"chart": 2, "x" * 10**5: 1, "picture": 10**20})
         case b"environment":
             return ParsedDocument("", " ".join(os.environ))
     if data.startswith(b"allocate"):
@@ -105,6 +108,10 @@ async def test_pages_come_back_from_the_process(make_parser: MakeParser) -> None
 async def test_an_answer_has_room_for_as_many_pages_as_are_allowed(make_injected: MakeParser) -> None:
     parser = make_injected(max_text_characters=1, max_pages=100_000)
     assert len((await parser.parse(b"pages", "", "")).pages) == 100_000
+
+
+async def test_what_was_left_out_comes_from_the_process_as_counts_of_known_kinds(make_injected: MakeParser) -> None:
+    assert (await make_injected().parse(b"leave out", "", "")).left_out == {"chart": 2, "picture": MAX_COUNT}
 
 
 async def test_the_process_is_reused_also_after_a_refusal(make_injected: MakeParser) -> None:

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer
 
+from deployments.filter_values import MAX_VALUES
 from deployments.inference.windows import untruncated
 from deployments.ingestion.base import Chunk, DocumentTask
 from deployments.ingestion.fake import FakeEmbedder, word_tokenizer
-from deployments.ingestion.passages import LOCATION_KEYS, chunk_size, embeddable_texts, lexical_vectors, passage_id
+from deployments.ingestion.passages import (
+    LOCATION_KEYS,
+    chunk_size,
+    embeddable_texts,
+    lexical_vectors,
+    passage_id,
+    with_own_fields,
+)
 from deployments.lexical import blend, encode_passage
 
 CHUNK = Chunk(3, "Rok je 15 dana.", ("Zakon o žalbi", "Žalba", "Članak 5."))
@@ -47,6 +56,41 @@ def test_the_prefix_is_cut_from_its_left_and_never_the_chunk(task: DocumentTask,
         assert not prefix.startswith("›")
         if room >= 3:
             assert prefix.endswith("Članak 5.")
+
+
+def test_what_was_handed_in_wins_over_a_documents_own_field_of_the_same_key() -> None:
+    metadata = {"year": 2024, "draft": None}
+    own = {"year": 1999, "draft": True, "author": "Ana"}
+    assert with_own_fields(metadata, own, 1_000) == ({"year": 2024, "draft": None, "author": "Ana"}, 0)
+    assert metadata == {"year": 2024, "draft": None}
+
+
+def test_a_documents_own_fields_are_added_as_far_as_they_fit() -> None:
+    own = {"long": "š" * 100, "a": 1, "b": "ž"}
+    whole = {"year": 2024, **own}
+    size = len(json.dumps(whole, ensure_ascii=False).encode())
+    assert with_own_fields({"year": 2024}, own, size) == (whole, 0)
+    assert with_own_fields({"year": 2024}, own, size - 1) == ({"year": 2024, "long": "š" * 100, "a": 1}, 1)
+    assert with_own_fields({"year": 2024}, own, 50) == ({"year": 2024, "a": 1, "b": "ž"}, 1)
+
+
+@pytest.mark.parametrize("key", LOCATION_KEYS)
+def test_a_documents_own_field_does_not_say_where_a_passage_is(key: str) -> None:
+    assert with_own_fields({"year": 2024}, {key: "blog", "author": "Ana"}, 1_000) == (
+        {"year": 2024, "author": "Ana"},
+        1,
+    )
+    assert with_own_fields({key: 7}, {key: "blog"}, 1_000) == ({key: 7}, 0)
+
+
+def test_a_documents_own_fields_have_no_more_values_than_metadata_may_have() -> None:
+    own = {"nested": {"tags": [*range(MAX_VALUES - 1)]}, "more": [1, [2]], "a": 1}
+    assert with_own_fields({"year": 2024}, own, 100_000) == ({"year": 2024, "nested": own["nested"]}, 2)
+    assert with_own_fields({}, own, 100_000) == ({"nested": own["nested"], "a": 1}, 1)
+
+
+def test_a_document_that_is_made_again_gets_no_field_of_its_own() -> None:
+    assert with_own_fields({"year": 2024}, {"author": "Ana"}, 0) == ({"year": 2024}, 0)
 
 
 def test_a_callers_own_headings_key_is_kept(task: DocumentTask, tokenizer: Tokenizer) -> None:

@@ -107,9 +107,59 @@ async def test_a_document_becomes_passages_and_statistics(make_bench: MakeBench,
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
     assert record.indexed == IndexedDocument(
-        "Zakon o žalbi", "hr", 2, frequency, "fake-embedder", f"400/32/{PREPARATION}", "fake-embedder"
+        "Zakon o žalbi",
+        "hr",
+        2,
+        frequency,
+        "fake-embedder",
+        f"400/32/{PREPARATION}",
+        "fake-embedder",
+        metadata=task.metadata,
     )
     assert 2 in frequency.values()
+
+
+FRONT_MATTER = "---\ntitle: Svoj\nyear: 1999\nauthor: Ana\n---\nRok za žalbu je 15 dana."
+
+
+async def test_front_matter_becomes_metadata_and_what_was_handed_in_wins(
+    make_bench: MakeBench, task: DocumentTask
+) -> None:
+    bench = make_bench()
+    record = bench.submit(
+        replace(task, filename="a.md", media_type="text/markdown", metadata_bytes=1_000), FRONT_MATTER
+    )
+    bench.start()
+    await bench.done(record)
+    [passage] = [entry.passage for entry in bench.index.entries.values()]
+    assert (passage.title, passage.text) == ("Svoj", "Rok za žalbu je 15 dana.")
+    metadata = {"title": "Svoj", "year": 2024, "author": "Ana"}
+    assert {key: passage.metadata[key] for key in metadata} == metadata
+    assert record.indexed is not None
+    assert record.indexed.metadata == metadata
+
+
+async def test_fields_of_the_front_matter_that_do_not_fit_are_counted(
+    make_bench: MakeBench, task: DocumentTask
+) -> None:
+    bench = make_bench()
+    text = FRONT_MATTER.replace("year", "weight: .nan\nyear")
+    record = bench.submit(replace(task, filename="a.md", media_type="text/markdown", metadata_bytes=40), text)
+    bench.start()
+    await bench.done(record)
+    assert record.indexed is not None
+    assert record.indexed.metadata == {"year": 2024, "title": "Svoj"}
+    assert record.indexed.warnings == ("2 fields of the front matter that metadata cannot hold",)
+
+
+async def test_what_was_left_out_is_recorded_in_words(make_bench: MakeBench, task: DocumentTask) -> None:
+    bench = make_bench()
+    page = replace(task, filename="a.html", media_type="text/html")
+    record = bench.submit(page, "<p>Tekst.</p><img src=a.png><img src=b.png>")
+    bench.start()
+    await bench.done(record)
+    assert record.indexed is not None
+    assert record.indexed.warnings == ("2 pictures without text",)
 
 
 @pytest.mark.parametrize(

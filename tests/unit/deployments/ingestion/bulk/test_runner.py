@@ -57,7 +57,7 @@ class Bench:
         self.jobs, self.embedder = MemoryJobStore(), FakeEmbedder()
         self.bulk = MemoryBulkJobs(self.jobs)
         self.bulk.running.append(JOB)
-        self._task = task
+        self.task = task
 
     @property
     def ports(self) -> BulkPorts:
@@ -65,7 +65,7 @@ class Bench:
 
     def submit(self, name: str, text: str = "Tekst.", **fields: Any) -> JobRecord:
         self.blobs.blobs[name] = text.encode()
-        return self.jobs.submit(replace(self._task, document_id=name, blob=name, **fields))
+        return self.jobs.submit(replace(self.task, document_id=name, blob=name, **fields))
 
     def run(self, pipeline: Any = None) -> None:
         Runner(self.ports, JOB, pipeline or in_this_process).run()
@@ -106,8 +106,27 @@ def test_documents_become_passages_and_statistics(bench: Bench) -> None:
     for entry in found:
         for term in entry.lexical:
             frequency[term] = frequency.get(term, 0) + 1
-    assert long.indexed == IndexedDocument("Članak 0.", "hr", 5, frequency, "fake-embedder", CUT, "fake-embedder")
+    assert long.indexed == IndexedDocument(
+        "Članak 0.", "hr", 5, frequency, "fake-embedder", CUT, "fake-embedder", metadata=bench.task.metadata
+    )
     assert bench.bulk.ended == {"job": ""}
+
+
+def test_what_was_left_out_is_recorded_in_words(bench: Bench) -> None:
+    text = f"<img src=a.png>{'<h2>Članak</h2><p>Tekst.</p>' * 5}"
+    record = bench.submit("page", text, filename="a.html", media_type="text/html")
+    bench.run()
+    assert record.indexed is not None
+    assert record.indexed.warnings == ("1 picture without text",)
+
+
+def test_front_matter_becomes_metadata(bench: Bench) -> None:
+    text = "---\nyear: 1999\nauthor: Ana\n---\n# Prvo\n\nTekst.\n\n# Drugo\n\nTekst.\n\n# Treće\n\nTekst."
+    record = bench.submit("d", text, filename="d.md", media_type="text/markdown", metadata_bytes=1_000)
+    bench.run()
+    assert record.indexed is not None
+    assert record.indexed.metadata == {"year": 2024, "author": "Ana"}
+    assert {entry.passage.metadata["author"] for entry in bench.index.entries.values()} == {"Ana"}
 
 
 def test_a_broken_document_fails_and_no_other(bench: Bench) -> None:
@@ -264,7 +283,8 @@ def test_a_job_that_ends_meanwhile_is_not_gone_on_with(task: DocumentTask) -> No
 @pytest.mark.parametrize(
     ("error", "detail"),
     [
-        (RuntimeError("no node is left"), "it failed: no node is left"),
+        (RuntimeError("10.0.0.7 is gone"), "it failed: RuntimeError"),
+        (BulkJobLost("the job ended"), "it failed: the job ended"),
         (SystemExit(15), "it was stopped"),
     ],
 )

@@ -4,14 +4,16 @@ import io
 import zipfile
 from collections.abc import Callable
 
+import docx
 import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.omissions import warnings
 from deployments.ingestion.parsers.docx import parse_docx
 from deployments.ingestion.parsers.limits import Limits
 from deployments.ingestion.parsers.pptx import parse_pptx
 from deployments.ingestion.parsers.xlsx import parse_xlsx
-from tests.support.documents import make_docx, make_pptx, make_xlsx
+from tests.support.documents import make_docx, make_picture, make_pptx, make_xlsx, with_members
 
 
 def test_headings_paragraphs_and_tables() -> None:
@@ -26,6 +28,12 @@ def test_headings_paragraphs_and_tables() -> None:
         "# Zakon o čemu\n\n## Uvod\n\nŽalba se podnosi.\n\n## Članak 2.\n\na_b\n\n"
         "| Rok | Dana |\n| --- | --- |\n| žalba | 15 |"
     )
+
+
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    data = make_docx([], table=[["Uvjet|rok", "Iznos"], ["A | B", "100"]])
+    text = "| Uvjet\\|rok | Iznos |\n| --- | --- |\n| A \\| B | 100 |"
+    assert parse_docx(data, inflation=100).text == text
 
 
 def _replaced(data: bytes, name: str, content: bytes) -> bytes:
@@ -177,3 +185,58 @@ def test_strict_files_are_read(limits: Limits) -> None:
     assert parse_docx(strict(make_docx(["# Zakon", "Žalba."])), inflation=100).text == "# Zakon\n\nŽalba."
     assert parse_pptx(strict(make_pptx([("Rok", ["Žalba"])])), limits).text == "## Rok\n\nŽalba"
     assert parse_xlsx(strict(make_xlsx({"Rok": [["a", "b"], [1, 2]]})), limits).text.endswith("| 1 | 2 |")
+
+
+def _with_pictures(*descriptions: str) -> bytes:
+    document = docx.Document()
+    document.add_paragraph("Tekst.")
+    for shade, description in enumerate(descriptions):
+        document.add_picture(io.BytesIO(make_picture(shade=shade)))
+        document.inline_shapes[-1]._inline.docPr.set("descr", description)
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def test_cells_merged_both_ways_keep_the_values_of_each_row_in_their_columns() -> None:
+    document = docx.Document()
+    table = document.add_table(4, 3)
+    for number, row in enumerate(table.rows):
+        for column, each in enumerate(row.cells):
+            each.text = f"{'abc'[column]}{number}"
+    for column in (0, 1):
+        for number in (2, 3):
+            table.cell(number, column).text = ""
+    table.cell(1, 0).text = "oba"
+    table.cell(1, 1).text = ""
+    table.cell(1, 0).merge(table.cell(3, 1))
+    buffer = io.BytesIO()
+    document.save(buffer)
+    rows = parse_docx(buffer.getvalue(), inflation=100).text.splitlines()
+    assert rows == ["| a0 | b0 | c0 |", "| --- | --- | --- |", *(f"| oba |  | c{number} |" for number in (1, 2, 3))]
+
+
+def test_a_pictures_text_stands_in_its_place_and_others_are_counted() -> None:
+    document = parse_docx(_with_pictures("Shema\npogona", "", "slika 1.png"), inflation=100)
+    assert document.text == "Tekst.\n\nShema pogona"
+    assert warnings(document.left_out) == ("2 pictures without text",)
+
+
+_DRAWING = """<w:drawing><wp:inline xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing">
+<wp:docPr id="1" name="a"/><a:graphic xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><a:graphicData>
+{}</a:graphicData></a:graphic></wp:inline></w:drawing>"""
+_CHART = _DRAWING.format('<c:chart xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart"/>')
+_DIAGRAM = _DRAWING.format('<d:relIds xmlns:d="http://schemas.openxmlformats.org/drawingml/2006/diagram"/>')
+_OBJECT = """<w:object><v:shape xmlns:v="urn:schemas-microsoft-com:vml"><v:imagedata
+xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships" r:id="rId9"/></v:shape></w:object>"""
+_ALTERNATIVES = """<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006">
+<mc:Choice>{0}</mc:Choice><mc:Fallback>{0}</mc:Fallback></mc:AlternateContent>"""
+
+
+def test_charts_diagrams_and_objects_are_counted_once() -> None:
+    runs = "".join(f"<w:r>{run}</w:r>" for run in (_CHART, _ALTERNATIVES.format(_CHART), _DIAGRAM, _OBJECT, _OBJECT))
+    body = f"<w:p><w:r><w:t>Prije</w:t></w:r>{runs}<w:r><w:t xml:space='preserve'> poslije.</w:t></w:r></w:p>"
+    page = f"<w:document {_NAMESPACE}><w:body>{body}</w:body></w:document>"
+    document = parse_docx(with_members(make_docx(["a"]), {"word/document.xml": page}), inflation=100)
+    assert document.text == "Prije poslije."
+    assert warnings(document.left_out) == ("2 charts", "1 diagram", "2 embedded objects")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
+from deployments.ingestion.omissions import warnings
 from deployments.ingestion.parsers.epub import parse_epub
 from deployments.ingestion.parsers.limits import Limits
 from tests.support.documents import make_epub, with_members
@@ -49,3 +50,15 @@ def test_a_page_that_is_not_there_is_named_as_damage(limits: Limits) -> None:
     package = '<package><manifest><item id="a" href="no" media-type="text/html"/></manifest><spine><itemref idref="a"/>'
     with pytest.raises(BrokenDocument, match="damaged"):
         parse_epub(with_members(make_epub(PAGES), {"OEBPS/content.opf": f"{package}</spine></package>"}), limits)
+
+
+def test_pictures_without_text_are_counted_over_all_pages(limits: Limits) -> None:
+    pages = [f"<html><body><p>Tekst.</p><img src='{n}.png'/><img src='x.png' alt='Karta'/></body></html>" for n in "ab"]
+    document = parse_epub(make_epub(pages), limits)
+    assert document.text.count("Karta") == 2
+    assert warnings(document.left_out) == ("2 pictures without text",)
+
+
+def test_notes_of_a_book_are_read(limits: Limits) -> None:
+    page = "<html><body><p>Forinta<a href='#n'>1</a></p><aside id='n'><p>1. stari novac</p></aside></body></html>"
+    assert parse_epub(make_epub([page]), limits).text == "Forinta1\n\n1. stari novac"

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from deployments.errors import UnsupportedDocument
+from deployments.errors import DocumentTooLarge, UnsupportedDocument
+from deployments.ingestion.omissions import warnings
 from deployments.ingestion.parsers.html import parse_html
 
 PAGE = """<!doctype html><html><head><title>Zakon &amp; red</title><style>p{color:red}</style></head><body>
@@ -76,6 +77,28 @@ def test_a_long_merged_cell_is_not_repeated() -> None:
     assert len(parse_html(page.encode()).text) < 2_000
 
 
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    page = "<p>x | y</p><table><tr><th>Uvjet | rok<th>Iznos</tr><tr><td>A | <code>B|C</code><td>100</tr></table>"
+    assert parse_html(page.encode()).text == (
+        "x | y\n\n| Uvjet \\| rok | Iznos |\n| --- | --- |\n| A \\| `B\\|C` | 100 |"
+    )
+
+
+def test_merged_cells_reach_to_the_last_column_and_no_further() -> None:
+    page = "<table><tr><td colspan=600>a<td colspan=99999>b<td>c</tr><tr><td>d</tr></table>"
+    header = parse_html(page.encode()).text.partition("\n")[0]
+    assert header.count("|") - 1 == 1000 + 1
+    assert header.endswith(" c |")
+
+
+@pytest.mark.parametrize("tables", [1, 300])
+def test_merged_cells_that_cover_too_many_are_refused(tables: int) -> None:
+    row = "<tr><td colspan=1000 rowspan=65000>x"
+    page = "<table>" + (row * 300 if tables == 1 else f"{row}</table><table>" * tables)
+    with pytest.raises(DocumentTooLarge, match="merged cells cover more than 100,000 cells; split the document"):
+        parse_html(page.encode())
+
+
 def test_a_table_inside_a_table_is_paragraphs(case: Callable[[str], bytes]) -> None:
     text = "Izbornik\n\nPrvi odlomak o vodi.\n\nDrugi odlomak o struji."
     assert parse_html(case("layout-table.html")).text == text
@@ -97,3 +120,148 @@ def test_ruby_text_and_boxes_are_kept() -> None:
         "<p><input type=checkbox checked>prihvaćam <input type=radio> odbijam</p>"
     )
     assert parse_html(page.encode()).text == "漢(kan) 字(ji)\n\n☒ prihvaćam ☐ odbijam"
+
+
+def test_a_pictures_text_stands_in_its_place() -> None:
+    page = "<p>Tvornica: <img src=a.png alt='Shema\n pogona'></p><p><a href=x><img src=b.png alt='Plan'></a>Split</p>"
+    document = parse_html(page.encode())
+    assert [" ".join(line.split()) for line in document.text.split("\n\n")] == [
+        "Tvornica: Shema pogona",
+        "Plan Split",
+    ]
+    assert warnings(document.left_out) == ()
+
+
+def test_pictures_without_text_and_media_are_counted() -> None:
+    page = (
+        "<nav><img src=menu.png></nav><p>Tekst.</p><img src=a.png><img src=b.png alt='IMG_2034.JPG'>"
+        "<video src=c.mp4>Preglednik ne podržava video.</video><audio src=d.mp3></audio><object data=e.swf></object>"
+        "<script>alert(1)</script>"
+    )
+    document = parse_html(page.encode())
+    assert document.text == "Tekst."
+    assert warnings(document.left_out) == ("2 pictures without text", "2 sounds and videos", "1 embedded object")
+
+
+def test_decoration_and_pixels_that_count_readers_are_no_loss() -> None:
+    page = "<p>Tekst.</p><img src=a.png alt=''><img src=b.gif width=1 height=1><object data=x><p>Opis.</p></object>"
+    assert warnings(parse_html(page.encode()).left_out) == ()
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<ol start=3><li>tri<li value=7>sedam<li>osam</ol>", "3. tri\n7. sedam\n8. osam"),
+        ("<ol type=a><li>jedan<p>još</p></li><li>dva</ol>", "a. jedan\n\n   još\nb. dva"),
+        ("<ol type=I><li>prvi<ul><li>u njemu</ul><li>drugi</ol>", "I. prvi\n   - u njemu\nII. drugi"),
+        ("<ol reversed><li>dva<li>jedan</ol>", "2. dva\n1. jedan"),
+        ("<ol style='list-style-type: lower-roman'><li>a<li>b</ol>", "i. a\nii. b"),
+        ("<ol style='list-style: none'><li>a<li>b</ol>", "- a\n- b"),
+        ("<ol start=-1><li>a<li>b</ol>", "-1. a\n0. b"),
+        ("<ol type=a start=0><li>a</ol>", "0. a"),
+        ("<ol start=x><li value=y>a</ol>", "1. a"),
+    ],
+)
+def test_items_have_the_numbers_that_a_browser_shows(page: str, text: str) -> None:
+    assert parse_html(page.encode()).text == text
+
+
+def test_a_page_that_is_one_form_is_read_and_a_search_in_a_page_is_not() -> None:
+    fields = (
+        "<label>Naziv <input value='Udruga pčelara'></label><input type=hidden value=tajna><input type=submit value=OK>"
+        "<select><option>Pula</option><option selected>Rab</option></select><select><option>prvi</option></select>"
+        "<select multiple><option>ništa</option></select><textarea>Opis</textarea>"
+    )
+    page = f"<form><h1>Registar</h1><p>{fields}</p></form>"
+    assert parse_html(page.encode()).text == "# Registar\n\nNaziv Udruga pčelara Rab prvi Opis"
+    search = "<form><label>Traži <input></label></form><p>Rok za žalbu je petnaest dana od primitka.</p>"
+    assert parse_html(search.encode()).text == "Rok za žalbu je petnaest dana od primitka."
+
+
+def test_an_equation_is_one_line_without_its_notation() -> None:
+    equation = (
+        "<math><semantics><mrow><mi>P</mi><mo>=</mo><mfrac><mi>a</mi><mi>b</mi></mfrac><mo>+</mo><msup><mi>x</mi><mn>2"
+        "</mn></msup><msqrt><mi>y</mi></msqrt></mrow><annotation encoding=x>P=\\frac</annotation></semantics></math>"
+    )
+    assert parse_html(f"<p>Prinos {equation} tona.</p>".encode()).text == "Prinos P=a/b+x^2√(y) tona."
+    hidden = f"<p>Prinos <span style='display: none'>{equation}</span><img src=a> tona.</p>"
+    assert parse_html(hidden.encode()).text == "Prinos P=a/b+x^2√(y) tona."
+
+
+def test_equations_within_equations_are_read_once() -> None:
+    equation = "<math><mfrac><mi>a</mi><math><msup><mi>x</mi><mn>2</mn></msup></math></mfrac></math>"
+    assert parse_html(f"<p>Rast {equation} tona.</p>".encode()).text == "Rast a/x^2 tona."
+    deep = "<p>Rast</p>" + "<math>" * 20_000 + "<mi>a"
+    assert parse_html(deep.encode()).text == "Rast\n\na"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "<caption>Red</caption><colgroup><col></colgroup><tr><td>a<td>b</tr><tr><td>c<td>d</tr>",
+        "<caption>Red</caption><tbody><tr><td>a<td>b</tr></tbody><tbody><tr><td>c<td>d</tr></tbody>",
+        "<caption>Red</caption><tfoot><tr><td>c<td>d</tr></tfoot>\n<thead>\n<tr><th>a<th>b</tr></thead>",
+        "<caption>Red</caption><tr></tr><tr><td>a<td>b</tr><tr></tr><tr><td>c<td>d</tr>",
+    ],
+)
+def test_a_table_has_one_header_whatever_its_parts(rows: str) -> None:
+    assert parse_html(f"<table>{rows}</table>".encode()).text == "Red\n\n| a | b |\n| --- | --- |\n| c | d |"
+
+
+def test_the_source_of_a_quotation_is_read() -> None:
+    page = "<blockquote><p>Tko žanje, taj mlati.</p><footer>poslovica</footer></blockquote><footer>Prava</footer>"
+    assert parse_html(page.encode()).text == "> Tko žanje, taj mlati.\n>\n> poslovica"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["address", "center", "details", "fieldset", "figure", "header", "hgroup", "legend", "main", "summary"],
+)
+def test_what_browsers_show_as_blocks_is_apart(name: str) -> None:
+    page = f"<body><div><{name}>prvi</{name}>drugi<{name}>treći</{name}></div>"
+    assert parse_html(page.encode()).text.split() == ["prvi", "drugi", "treći"]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("10<sup>3</sup> m<sup>2</sup>", "10³ m2"),
+        ("<b>5</b><sup>1</sup> eura", "**5**¹ eura"),
+        ("10<sup>−6</sup>, 2<sup>n+1</sup>, 101<sub>2</sub>", "10⁻⁶, 2ⁿ⁺¹, 101₂"),
+        ("5 <sup>1</sup>, 5<sup> 1</sup>", "5 1, 5 1"),
+        ("H<sub>2</sub>O, 1<sup>st</sup>, km<sup>2</sup>", "H2O, 1st, km2"),
+        ("unija<sup>1</sup>, kraj.<sup>23</sup>", "unija ¹, kraj.²³"),
+        ("15<sup><a href='#n'>[1]</a></sup>", "15[1]"),
+        ("5<sup></sup>6", "56"),
+    ],
+)
+def test_a_raised_or_lowered_number_stays_apart_from_what_is_before_it(markup: str, text: str) -> None:
+    assert parse_html(f"<p>{markup}</p>".encode()).text == text
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<p style='visibility: hidden'>{}</p>",
+        "<p style='color:red;opacity:0'>{}</p>",
+        "<p style='font-size: 0px'>{}</p>",
+        "<dialog>{}</dialog>",
+        "<details open><template>{}</template></details>",
+    ],
+)
+def test_what_a_browser_does_not_show_is_left_out(markup: str) -> None:
+    assert parse_html(f"<p>javno</p>{markup.format('tajno')}".encode()).text == "javno"
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<p style='opacity: 0.5'>{}</p>",
+        "<p style='font-size:0.8em'>{}</p>",
+        "<dialog open>{}</dialog>",
+        "<details><summary>a</summary>{}</details>",
+        "<svg><title>b</title><g><text>{}</text></g></svg>",
+    ],
+)
+def test_what_a_browser_shows_is_read(markup: str) -> None:
+    assert "vidljivo" in parse_html(f"<p>javno</p>{markup.format('vidljivo')}".encode()).text

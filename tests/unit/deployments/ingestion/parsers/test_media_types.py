@@ -5,7 +5,7 @@ import random
 import pytest
 
 from deployments.errors import BrokenDocument, UnsupportedDocument
-from deployments.ingestion.parsers.media_types import SUPPORTED, detect
+from deployments.ingestion.parsers.media_types import SUPPORTED, detect, extension_of, media_type_of
 from tests.support.documents import make_docx, make_epub, make_pptx, make_xlsx, make_zip
 
 PDF = b"%PDF-1.7\n..."
@@ -17,7 +17,10 @@ RANDOM = random.Random(1).randbytes(1024)
     ("data", "filename", "media_type", "kind"),
     [
         (b"# a", "a.md", "", "markdown"),
+        (b"# a", "a.markdown", "", "markdown"),
         (b"a", "A.TXT", "", "text"),
+        (b"a", "a.text", "", "text"),
+        (b"<p>a", "a.xhtml", "", "html"),
         (b"a", "", "text/plain; charset=utf-8", "text"),
         (b"<p>a", "a.htm", "application/octet-stream", "html"),
         (b"  <!DOCTYPE html><p>a", "page", "", "html"),
@@ -84,3 +87,19 @@ def test_unknown_or_contradicting_kinds_name_those_supported(data: bytes, filena
 def test_broken_containers_say_how(data: bytes, filename: str, says: str) -> None:
     with pytest.raises(BrokenDocument, match=says):
         detect(data, filename, "")
+
+
+@pytest.mark.parametrize(
+    ("filename", "media_type", "extension"),
+    [
+        ("A.HTM", "text/html", ".html"),
+        ("a.tsv", "text/tab-separated-values", ".tsv"),
+        ("a.xlsm", "application/vnd.ms-excel.sheet.macroenabled.12", ".xlsm"),
+        ("a.markdown", "text/markdown", ".md"),
+        ("a.exe", "", ""),
+        ("README", "", ""),
+    ],
+)
+def test_names_and_media_types_go_together(filename: str, media_type: str, extension: str) -> None:
+    assert media_type_of(filename) == media_type
+    assert extension_of(media_type) == extension

@@ -13,6 +13,7 @@ from deployments.ingestion.parsers.pdf import parse_pdf
 from tests.support.pages import At, column, make_pages
 
 Case = Callable[[str], bytes]
+TURNED = str.maketrans("()", ")(")
 
 
 def test_a_print_out_of_a_browser(case: Case, limits: Limits) -> None:
@@ -54,6 +55,27 @@ def test_right_to_left_lines_are_read_from_the_right(font: Path, limits: Limits)
     shown = [seen(line) for line in lines]
     data = make_pages([[At(500 - 5.5 * len(line), 100 + 14 * n, line) for n, line in enumerate(shown)]], font)
     assert parse_pdf(data, limits).text == " ".join(lines)
+
+
+def test_signs_after_latin_words_of_a_right_to_left_line_stay_with_them(font: Path, limits: Limits) -> None:
+    # As a writer with text shaping draws it: each run from left to right, its signs beside it.
+    y, end = 100.0, 400.0
+    items: list[At] = []
+    for text in ("המפתח מוחזר", " ", "(לפי", " ", "Grad Zagreb", ").", " ", "הם הולכים"):
+        end -= 5.5 * len(text)
+        items.append(At(end, y, text if text[0].isascii() and text[0].isalpha() else text[::-1].translate(TURNED)))
+    text = parse_pdf(make_pages([[item for item in items if item.text.strip()]], font), limits).text
+    assert text == "המפתח מוחזר (לפי Grad Zagreb). הם הולכים"
+
+
+@pytest.mark.parametrize(
+    "line", ["המפתח מוחזר באותו יום עד שעה 20 ומי שאינו מחזיר אותו משלם.", "הם הולכים (לפי Grad Zagreb), אל הים."]
+)
+def test_right_to_left_text_that_is_drawn_as_it_is_typed_is_read_so(font: Path, limits: Limits, line: str) -> None:
+    # fpdf2 draws it so without text shaping.
+    assert parse_pdf(make_pages([[At(60, 100, line), At(60, 130, "Grad Zagreb šalje.")]], font), limits).text == (
+        f"{line}\n\nGrad Zagreb šalje."
+    )
 
 
 def test_right_to_left_columns_are_read_from_the_right(font: Path, limits: Limits) -> None:
