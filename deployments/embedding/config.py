@@ -46,8 +46,11 @@ class EmbeddingConfig(Config):
         ge=1,
         description="most tokens in one forward pass, padding included; a longer text gets a pass of its own",
     )
-    max_waiting: Annotated[int, Unit("texts"), Beyond("503; questions and passages wait apart")] = Field(
-        4_096, ge=0, description="texts, or windows of long texts, that wait when a call arrives"
+    max_waiting: Annotated[int, Unit("texts"), Beyond("503")] = Field(
+        4_096,
+        ge=0,
+        description="texts, or windows of long texts, that wait when a call arrives; questions and passages are "
+        "counted apart",
     )
     max_texts: Annotated[int, Beyond("the call is refused")] = Field(
         512, ge=1, description="texts in one call to the stage; the service itself sends fewer"

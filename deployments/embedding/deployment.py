@@ -172,7 +172,10 @@ class Embedding:
         except RagError:
             raise
         except Exception as error:
-            raise StageUnavailable(f"embedding.model {self._embedder.info.model!r} failed: {error}") from error
+            raise StageUnavailable(
+                f"embedding.model {self._embedder.info.model!r} failed; try again",
+                internal=f"{type(error).__name__}: {error}",
+            ) from error
 
     def _check(self, texts: Sequence[str]) -> None:
         if len(texts) > self._config.max_texts:

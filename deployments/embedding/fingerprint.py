@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-_DESCRIPTIONS = (
+_DESCRIPTION_FILES = (
     "modules.json", "config.json", "sentence_bert_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "vocab.txt", "sentencepiece.bpe.model", "spiece.model",
@@ -35,7 +35,7 @@ def _files(folder: Path) -> Iterator[Path]:
     modules = folder / "modules.json"
     module_paths = [module["path"] for module in json.loads(modules.read_text("utf-8"))] if modules.is_file() else []
     for part in sorted({"", *module_paths}):
-        descriptions = [file for name in _DESCRIPTIONS if (file := folder / part / name).is_file()]
+        descriptions = [file for name in _DESCRIPTION_FILES if (file := folder / part / name).is_file()]
         weights = sorted((folder / part).glob("*.safetensors")) or sorted((folder / part).glob("pytorch_model*.bin"))
         yield from descriptions
         yield from weights

@@ -29,7 +29,9 @@ class Engine(Protocol):
         ...
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text as the engine's model counts them, special ones left out."""
+        """Tokens of each text as it stands in a prompt of the engine's model. It may give the bytes of texts that are
+        longer than any prompt.
+        """
         ...
 
     async def load(self) -> GenerationLoad: ...
@@ -46,7 +48,8 @@ class SentenceScorer(Protocol):
 def create(config: GenerationConfig, scorer: SentenceScorer | None = None) -> Engine:
     """The configured engine. The extractive one goes by terms alone without a `scorer`; others need none.
 
-    Raises ValueError for vLLM, which has a deployment of its own (`vllm.py`).
+    Raises ValueError for `vllm`, which has a deployment of its own (`vllm.py`), and for `auto`, which `build_app` has
+    replaced by then.
     """
     match config.engine:
         case "extractive":

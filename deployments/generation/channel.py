@@ -114,13 +114,13 @@ def _has_ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bo
 
 @contextmanager
 def _ingress_errors(to: Address) -> Iterator[None]:
-    """Turns a failure of the connection into StageUnavailable, which names the ingress."""
+    """Turns a failure of the connection into StageUnavailable. What operators may read of it names the ingress."""
     try:
         yield
     except OSError as error:
         raise StageUnavailable(
-            f"generation cannot send to the ingress at {to.host}:{to.port} ({error or type(error).__name__}); the "
-            "nodes of a cluster must reach each other on all ports"
+            "generation cannot send to the ingress; the nodes of a cluster must reach each other on all ports",
+            internal=f"{to.host}:{to.port}: {error or type(error).__name__}",
         ) from None
 
 

@@ -1,8 +1,8 @@
 """How sure an extractive answer is, from how near the passages are to the question.
 
 The coefficients are those of logistic regressions over questions about ten Croatian acts: 40 that they answer, the same
-40 without the acts that answer them, and 8 that none answers. BENCHMARKS.md has what they reach on held folds. The best
-cosine, the agreement of the best sentences on a document, and term coverage add nothing to nearness.
+40 without the acts that answer them, and 8 that none answers. docs/benchmarks/quality.md has what they reach on held
+folds. The best cosine, the agreement of the best sentences on a document, and term coverage add nothing to nearness.
 """
 
 from __future__ import annotations

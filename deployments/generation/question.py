@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from deployments.generation.references import articles, paragraphs, without_articles
-from deployments.lexical import terms
+from deployments.lexical import known_language, terms
 from deployments.types import Language
 
 _ASKING_WORDS: Mapping[Language, frozenset[str]] = {
@@ -25,6 +26,28 @@ _ASKING_WORDS: Mapping[Language, frozenset[str]] = {
     ),
 }
 """Words that belong to the question word: "how long" does not look for text about what is long."""
+_ASKING_FOR_ARTICLES: Mapping[Language, frozenset[str]] = {
+    "hr": frozenset(
+        re.findall(
+            r"\S+",
+            """
+            propisano propisuju određeno odredeno određuju odreduju navedeno navode uređuje ureduje uređeno uredeno
+            regulira regulirano odredba odredbe odredbu odredbi odredbom sadržaj sadrzaj sadržaju sadrzaju sadrže sadrze
+            objasni objasnite pojasni pojasnite citiraj citirajte navedi navedite daj dajte pokaži pokazi pokažite
+            pokazite prikaži prikazi prikažite prikazite ispiši ispisi pročitaj procitaj molim reci recite zanima kažu
+            kazu pišu pisu glase znači znaci točno tocno
+            """,
+        )
+    ),
+    "en": frozenset(
+        re.findall(
+            r"\S+",
+            "explain show quote cite give tell print display please content contents provision provisions regulate"
+            " regulates govern governs mean means exactly written stated",
+        )
+    ),
+}
+"""The same in a question that names an article: "explain article 13" does not look for text about explaining."""
 _PREFIX = 4
 """Letters of a stem that are compared. Croatian derives words by endings that a stemmer leaves: plaća, plaćanje."""
 _MIN_SAMPLE = 8
@@ -35,10 +58,16 @@ class Question:
     """A question's terms, each as the beginnings of its stems in both languages: a passage is stemmed in its own."""
 
     def __init__(self, text: str, language: Language) -> None:
-        self.text = text
+        self.text = text = unicodedata.normalize("NFC", text)
         self.articles = articles(text)
         self.paragraphs = paragraphs(text) if self.articles else frozenset[str]()
-        self.terms = _question_terms(without_articles(text) if self.articles else text, language)
+        if self.articles:
+            # It may be in another language than the one that is asked for: what only asks does so in both.
+            languages: set[Language] = {language, known_language(text) or language}
+            asking = frozenset().union(*_ASKING_WORDS.values(), *_ASKING_FOR_ARTICLES.values())
+            self.terms = _question_terms(without_articles(text), language, asking, languages)
+        else:
+            self.terms = _question_terms(text, language, _ASKING_WORDS[language], {language})
 
     def held(self, text_terms: frozenset[str]) -> frozenset[int]:
         """The indexes of the question's terms that a text with these terms holds."""
@@ -70,13 +99,18 @@ def text_terms(text: str, language: Language) -> frozenset[str]:
     return frozenset(term[:_PREFIX] for term in terms(text, language))
 
 
-def _question_terms(question: str, language: Language) -> list[frozenset[str]]:
+def _question_terms(
+    question: str, language: Language, asking_words: frozenset[str], languages: Set[Language]
+) -> list[frozenset[str]]:
+    """The question's terms by its words. The function words of all `languages` are left out."""
     other: Language = "en" if language == "hr" else "hr"
     by_term: dict[str, frozenset[str]] = {}
     for word in re.findall(r"\S+", question):
-        if word.casefold().strip("?!.,;:") in _ASKING_WORDS[language]:
+        if word.casefold().strip("?!.,;:") in asking_words:
             continue
         own, foreign = terms(word, language), terms(word, other)
+        if not foreign and other in languages:
+            continue
         for index, term in enumerate(own):
             stems = {term, foreign[index]} if len(own) == len(foreign) else {term}
             by_term.setdefault(term[:_PREFIX], frozenset(stem[:_PREFIX] for stem in stems))

@@ -6,13 +6,23 @@ import re
 
 _BEFORE_NUMBER = re.compile(
     r"(?:član(?:ak|ka|ku|kom|ci|cima|aka)|stav(?:ak|ka|ku|kom|ci|cima|aka)|točk[aeiou]\w*|alinej\w*|poglavlj\w*|odjelj\w*"
-    r"|glav[aeiou]|prilog\w*|broj\w*|čl|st|toč|br|articles?|sections?|paragraphs?|points?|i|ili|do|od|and|or|to|-|–)[.,]?$",
+    r"|glav[aeiou]|prilog\w*|broj\w*|čl|st|toč|br|articles?|sections?|clauses?|paragraphs?|points?|i|ili|do|od|and|or|to|-|–)[.,]?$",
     re.IGNORECASE,
 )
 _LOOK_BACK = 24
 """Characters that the longest of these words has, and more."""
-_ARTICLE_WORD = r"(?:član(?:ak|ka|ku|kom)|clan(?:ak|ka|ku|kom)|[čc]l\.?|articles?|art\.?|sections?|sec\.?|§)"
-_ARTICLE = re.compile(rf"(?<!\w){_ARTICLE_WORD}\s*(?P<number>\d{{1,4}}(?:[.-]?[a-zčćđšž](?!\w))?)", re.IGNORECASE)
+_NAMED = r"\s*(?:(?:broj|br\.?|number|no\.?)\s*)?"
+_ARTICLE_WORD = rf"(?:[čc]lan(?:ak|ka|ku|kom)|[čc]l\.?|article|art\.?|section|sec\.?|clause|§){_NAMED}"
+_ARTICLES_WORD = rf"(?:[čc]lan(?:ci|ke|aka|cima)|articles|sections|clauses|§§){_NAMED}"
+_NUMBER = r"\d{1,4}(?:[.-]?[a-zčćđšž](?!\w))?"
+_AND = r"\.?\s*(?:,|(?<=[\s\d])(?:i|ili|te|and|or)(?=\s))\s*"
+_ARTICLE = re.compile(
+    rf"(?<!\w)(?:{_ARTICLES_WORD}{_NUMBER}(?:{_AND}{_NUMBER})*"
+    # After the word for one article, a further number is another's only where nothing follows that it could count.
+    rf"|{_ARTICLE_WORD}{_NUMBER}(?:{_AND}{_NUMBER}(?=[.,?!)]|\s*$|{_AND}\d))*)",
+    re.IGNORECASE,
+)
+_EACH_NUMBER = re.compile(_NUMBER, re.IGNORECASE)
 _PARAGRAPH = re.compile(
     r"(?<!\w)(?:sta(?:vak|vka|vku|vkom|v)|st\.?|paragraph|para\.?)\s*\(?(?P<number>\d{1,3}[a-z]?)\)?(?!\w)",
     re.IGNORECASE,
@@ -33,8 +43,9 @@ def ends_in_reference(text: str) -> bool:
 
 def articles(text: str) -> frozenset[str]:
     """The numbers of the articles that a text names, however it writes them: "13", "14a"."""
-    found = [*_ARTICLE.finditer(text), *_ORDINAL_ARTICLE.finditer(text)]
-    return frozenset(match["number"].lower().replace(".", "").replace("-", "") for match in found)
+    listed = [number for match in _ARTICLE.finditer(text) for number in _EACH_NUMBER.findall(match[0])]
+    found = [*listed, *(match["number"] for match in _ORDINAL_ARTICLE.finditer(text))]
+    return frozenset(number.lower().replace(".", "").replace("-", "") for number in found)
 
 
 def without_articles(text: str) -> str:

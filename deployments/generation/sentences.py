@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deployments.generation.lists import split_list
@@ -62,8 +62,8 @@ def plain(text: str) -> str:
 
 _INLINE_MARKUP = [
     (re.compile(r"!?\[([^\[\]]*[^\W\d][^\[\]]*)\]\([^()\s]*\)"), r"\1"),  # links and images
-    (re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*]+?)(?<=\S)\1(?![\w*])"), r"\2"),
-    (re.compile(r"(?<![\w_])(_{1,3})(?=\S)([^_]+?)(?<=\S)\1(?![\w_])"), r"\2"),
+    (re.compile(r"(?<![\w*\\])(\*{1,3})(?=\S)([^*]+?)(?<=[^\s\\])\1(?![\w*])"), r"\2"),
+    (re.compile(r"(?<![\w_\\])(_{1,3})(?=\S)([^_]+?)(?<=[^\s\\])\1(?![\w_])"), r"\2"),
     (re.compile(r"`+([^`]+)`+"), r"\1"),
 ]
 _REFERENCE_NUMBER = re.compile(r"\s*\[[\s^]*\d+(?:\s*[,–-]\s*\d+)*\s*\](?:\([^()\s]*\))?")
@@ -84,6 +84,7 @@ _LIST_ITEM = re.compile(r"\s*[-*+•]\s+(.*)")
 _NUMBERED_ITEM = re.compile(r"\s*(\d{1,3})[.)]\s+\S")
 _QUOTE = re.compile(r"^\s{0,3}(?:>\s?)+")
 """Markdown's quotation marks. Anywhere else in a line `>` means "more than"."""
+_MORE_THAN = re.compile(r"\s{0,3}>\s?\d")
 _TABLE_ROW = re.compile(r"\s*\|(.*)\|\s*$")
 _ARTICLE_LINE = re.compile(r"\s*\W{0,3}(?:članak|article|§)\s*\d{1,4}\s?[a-z]?\W{0,4}$", re.IGNORECASE)
 
@@ -99,7 +100,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         if joined:
             yield _Block(joined, is_item=is_item)
 
-    lines = [_QUOTE.sub("", line, count=1) for line in _without_code(text)]
+    lines = [*_without_quotation_marks(_without_code(text))]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         heading, item, row = _HEADING.match(line), _LIST_ITEM.match(line), _TABLE_ROW.match(line)
         if not line.strip() or _is_rule(line):
@@ -142,6 +143,14 @@ def _without_code(text: str) -> list[str]:
         is_code = has_text and all(line.startswith(("    ", "\t")) for line in block_lines)
         kept.extend([""] if is_code and not _LIST_ITEM.match(block_lines[0]) else block_lines)
     return kept
+
+
+def _without_quotation_marks(lines: Sequence[str]) -> Iterator[str]:
+    """The lines without Markdown's marks. Where a number follows each one in a row, `>` means "more than"."""
+    for is_marked, group in itertools.groupby(lines, key=lambda line: _QUOTE.match(line) is not None):
+        row = [*group]
+        is_quoted = is_marked and not all(map(_MORE_THAN.match, row))
+        yield from (_QUOTE.sub("", line, count=1) for line in row) if is_quoted else row
 
 
 def _is_article_line(line: str) -> bool:

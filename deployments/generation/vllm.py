@@ -12,11 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deployments.errors import InvalidRequest, Overloaded, PromptTooLong, StageUnavailable
+from deployments.errors import InvalidRequest, Overloaded, StageUnavailable
 from deployments.generation.active_queries import ActiveQueries
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
+from deployments.generation.prompts import Prompts
 from deployments.startup import gc_paused
 from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
 
@@ -51,7 +52,10 @@ WARM_UP = GenerationRequest(
 )
 SAMPLED = replace(WARM_UP, temperature=1.0, top_p=0.9)
 _SAMPLED_TOGETHER = 8
-"""For answers sampled without a seed vLLM has different kernels for one, for several, and for eight or more at once."""
+"""Answers sampled without a seed for which vLLM compiles all that it does for more than one.
+
+On CPU it compiles once for two or more. On GPUs it compiles for eight or more, and nothing for two to seven.
+"""
 
 
 def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Application:
@@ -158,13 +162,15 @@ class VllmGeneration(LLMServer):
         await super().__init__(llm_config, **kwargs)
         self._client = self.engine._engine_client
         self._client.logger_manager.stat_loggers.append(self._scheduler)
+        tokenizer = self._client.renderer.get_tokenizer()
+        self._prompts = await asyncio.to_thread(Prompts, config, tokenizer, self._apply_template)
         await self._warm_up()
 
     async def _warm_up(self) -> None:
         """Have vLLM compile what it compiles on first use: on CPU that takes up to a minute."""
         count = min(_SAMPLED_TOGETHER, self._config.max_num_seqs)
-        several = [replace(SAMPLED, query_id=f"warm-up-{number}") for number in range(count)]
-        for batch in ([WARM_UP], [SAMPLED], several):
+        sampled_together = [replace(SAMPLED, query_id=f"warm-up-{number}") for number in range(count)]
+        for batch in ([WARM_UP], [SAMPLED], sampled_together):
             await asyncio.gather(*map(self._answer, batch))
 
     async def _answer(self, request: GenerationRequest) -> None:
@@ -177,7 +183,7 @@ class VllmGeneration(LLMServer):
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:
-            prompt = [] if query.cancelled else await self._render(request)
+            prompt = [] if query.cancelled else await self._prompts.encode(request.messages)
             if query.cancelled:
                 yield TextDelta("", "cancelled", Usage(len(prompt)))
                 return
@@ -209,7 +215,9 @@ class VllmGeneration(LLMServer):
             except EngineDeadError:
                 raise StageUnavailable("generation: the vLLM engine died; its replica is being replaced") from None
             except EngineGenerateError as error:
-                raise StageUnavailable(f"generation: vLLM failed on this request: {error.__cause__}") from None
+                raise StageUnavailable(
+                    "generation: vLLM failed on this request; try again", internal=str(error.__cause__)
+                ) from None
             except VLLMClientError as error:
                 raise InvalidRequest(f"generation: vLLM refused the request: {error}") from None
             finally:
@@ -228,12 +236,10 @@ class VllmGeneration(LLMServer):
         return is_here
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        tokenizer = self._client.renderer.get_tokenizer()
-        encoded = await asyncio.to_thread(tokenizer, list(texts), add_special_tokens=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        return await self._prompts.count_tokens(texts)
 
     async def load(self) -> GenerationLoad:
-        """The sum is 0 only when no request is left: not here, in the engine's front end, or in its scheduler."""
+        """`running + waiting` is 0 only if no request is left here, in the engine's front end and in its scheduler."""
         in_front_end = {state.external_req_id for state in self._client.output_processor.request_states.values()}
         requests = in_front_end | {_engine_id(query.tenant_id, query.query_id) for query in self._queries}
         running = self._scheduler.running
@@ -242,30 +248,16 @@ class VllmGeneration(LLMServer):
     async def status(self) -> StageStatus:
         return StageStatus(ready=not self._client.errored, engine="vllm", model=self._config.model)
 
-    async def _render(self, request: GenerationRequest) -> list[int]:
-        """The token ids of the request's messages in the model's chat template. vLLM's own threads do the work.
-
-        Raises InvalidRequest if the template refuses the messages, PromptTooLong if no token is left for an answer.
-        """
-        renderer = self._client.renderer
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        template = {**self._config.chat_template_kwargs, "add_generation_prompt": True, "tokenize": False}
+    async def _apply_template(self, messages: list[dict[str, str]], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `prompts.ApplyTemplate`. Raises InvalidRequest if the template refuses the messages."""
         try:
-            _, (rendered,) = await renderer.render_chat_async(
-                [messages],
-                ChatParams(chat_template_kwargs=template),
-                # No limit here: our own check below has an error that says what to do.
-                replace(renderer.default_chat_tok_params, max_total_tokens=None),
+            _, prompt = await self._client.renderer.render_messages_async(
+                messages, ChatParams(chat_template_kwargs=dict(arguments))
             )
         except (VLLMClientError, ValueError) as error:
             raise InvalidRequest(f"messages do not fit the chat template of {self._config.model}: {error}") from None
-        prompt: list[int] = rendered["prompt_token_ids"]
-        if len(prompt) >= self._config.context_tokens:
-            raise PromptTooLong(
-                f"the prompt has {len(prompt)} tokens and generation.context_tokens is {self._config.context_tokens}:"
-                " send less"
-            )
-        return prompt
+        rendered: Mapping[str, Any] = prompt
+        return rendered
 
     def _sampling(self, request: GenerationRequest, prompt_tokens: int) -> SamplingParams:
         return SamplingParams(

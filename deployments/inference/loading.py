@@ -41,7 +41,9 @@ def load(stage: str, config: ModelConfig, build: Callable[[Path], T]) -> T:
     try:
         return build(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StageUnavailable(f"{stage}.model {config.model!r} cannot be loaded from {folder}: {error}") from error
+        raise StageUnavailable(
+            f"{stage}.model {config.model!r} cannot be loaded", internal=f"from {folder}: {error}"
+        ) from error
 
 
 def parallelism(device: str) -> tuple[int, int]:

@@ -89,7 +89,9 @@ class Reranking:
         except RagError:
             raise
         except Exception as error:
-            raise StageUnavailable(f"reranking.model {reranker.model!r} failed: {error}") from error
+            raise StageUnavailable(
+                f"reranking.model {reranker.model!r} failed; try again", internal=f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def _text_with_title(passage: Passage) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from deployments.errors import InvalidRequest, StageUnavailable
@@ -22,6 +23,8 @@ from deployments.types import (
     StageStatus,
     VersionCopy,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Retrieval:
@@ -130,6 +133,8 @@ class Retrieval:
             with gc_paused():
                 await self._index.open()
         except StageUnavailable as error:
+            if self._failure is None or str(self._failure) != str(error):  # else it is in the log already
+                logger.warning("the index cannot be opened: %s", error)
             self._failure = error
             raise
         self._failure = None

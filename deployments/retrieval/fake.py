@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from deployments.filters import matches
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.entries import copied, cosine, inner_product
 from deployments.retrieval.fusion import dense_share, fuse
-from deployments.retrieval.milvus_rows import copied, cosine, inner_product
 from deployments.retrieval.validation import check_entries, check_passage, check_request
 from deployments.types import (
     Candidate,

@@ -3,7 +3,9 @@
 Engines and versions of Milvus differ in JSON: whether `!=` or `not` hold for a missing key, or 1 equals true. So:
 
 - Comparable metadata is also written as dynamic fields, whose names carry the value's type: `n_year`, `s_type`,
-  `b_public`. All values of one field have the same type.
+  `b_public`. All values of one field have the same type. A text that is a time has a second field, `t_date`.
+- Each value in a list has a field of its own, `e_` and a hash of the list's name and the value. A list has the value if
+  that field exists. Functions on lists in JSON are known to few engines.
 - `not` is moved down to the comparisons.
 - A comparison that a missing key might pass also asks whether the key exists.
 
@@ -12,29 +14,57 @@ milvus-lite filters dynamic fields 4 to 8 times faster than paths into a JSON fi
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from deployments.errors import InvalidRequest
-from deployments.filters import KEY, METADATA, And, Comparison, Filter, Literal_, Not, Or, ValueType, typed
+from deployments.filter_values import METADATA, Typed, ValueType, typed, values_by_name
+from deployments.filters import And, Comparison, Filter, Literal_, Not, Or
 from deployments.types import DocumentVersion, Scope
 
+Facet = str | float | bool
+
 _PREFIX: Mapping[ValueType, str] = {"number": "n_", "text": "s_", "boolean": "b_"}
+_MOMENT, _MEMBER = "t_", "e_"
+_PLAIN_NAME = re.compile("[A-Za-z0-9_.-]{1,40}")
+"""Names of metadata that are in fields' names as they are. Of others a hash is, after a dot: no name begins with one.
+"""
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _NEVER, _ALWAYS = 'tenant_id == ""', 'tenant_id != ""'
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def facets(metadata: Mapping[str, Any]) -> dict[str, str | float | bool]:
+def facets(metadata: Mapping[str, Any]) -> dict[str, Facet]:
     """The dynamic fields that make a passage's metadata comparable."""
-    fields: dict[str, str | float | bool] = {}
-    for key, value in metadata.items():
-        if KEY.fullmatch(key) and (typed_value := typed(value)) is not None:
-            value_type, comparable = typed_value
-            fields[_PREFIX[value_type] + key] = comparable
+    fields: dict[str, Facet] = {}
+    for name, values in values_by_name(metadata).items():
+        for value in values.typed:
+            if values.is_list:
+                fields[_member(name, value)] = True
+                continue
+            fields[_PREFIX[value.type] + _part(name)] = value.value
+            if value.moment:
+                fields[_MOMENT + _part(name)] = value.moment
     return fields
+
+
+def _part(name: str) -> str:
+    """What stands for a name of metadata in the names of its fields."""
+    return name if _PLAIN_NAME.fullmatch(name) else f".{_hash(name)}"
+
+
+def _member(name: str, value: Typed) -> str:
+    """The field that tells that a list has a value. Times are one value if they are one moment."""
+    is_time = bool(value.moment)
+    return _MEMBER + _hash(json.dumps([name, value.type, is_time, value.moment or value.value or 0]))  # -0.0 equals 0
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def scope_expression(scope: Scope) -> str:
@@ -96,25 +126,43 @@ def filter_expression(filter: Filter, *, negated: bool = False) -> str:
 
 
 def _comparison(field: str, operator: str, value: Literal_ | tuple[Literal_, ...], negated: bool) -> str:
-    typed_value = typed(value)
-    if typed_value is None:
-        return _ALWAYS if negated else _NEVER
-    value_type, comparable = typed_value
+    expected = typed(value)
     is_metadata = field.startswith(METADATA)
-    orders_booleans = value_type == "boolean" and operator not in ("==", "!=")
-    if orders_booleans or (value_type != "text" and not is_metadata):
+    orders_booleans = isinstance(value, bool) and operator not in ("==", "!=")
+    if expected is None or orders_booleans or (expected.type != "text" and not is_metadata):
         return _ALWAYS if negated else _NEVER
-    literal = _literal(comparable)
-    milvus_operator = _OPPOSITE[operator] if negated else operator
     if not is_metadata:
-        return f"{field} {milvus_operator} {literal}"
-    name = f'$meta["{_PREFIX[value_type]}{field.removeprefix(METADATA)}"]'
+        return f"{field} {_OPPOSITE[operator] if negated else operator} {_literal(expected.value)}"
+    name = field.removeprefix(METADATA)
+    ways = [_compared(_PREFIX[expected.type] + _part(name), operator, expected.value, negated)]
+    if expected.moment:
+        moment = _MOMENT + _part(name)
+        ways[0] = f"{_exists(moment)} or ({ways[0]})" if negated else f"{_lacks(moment)} and ({ways[0]})"
+        ways.append(_compared(moment, operator, expected.moment, negated))
+    if operator == "==":
+        ways.append((_lacks if negated else _exists)(_member(name, expected)))
+    return ways[0] if len(ways) == 1 else (" and " if negated else " or ").join(f"({way})" for way in ways)
+
+
+def _compared(field: str, operator: str, value: Facet, negated: bool) -> str:
     if negated:
-        return f"not exists {name} or {name} {milvus_operator} {literal}"
-    return f"exists {name} and {name} {milvus_operator} {literal}"
+        return f"{_lacks(field)} or {_meta(field)} {_OPPOSITE[operator]} {_literal(value)}"
+    return f"{_exists(field)} and {_meta(field)} {operator} {_literal(value)}"
 
 
-def _literal(value: str | float | bool) -> str:
+def _exists(field: str) -> str:
+    return f"exists {_meta(field)}"
+
+
+def _lacks(field: str) -> str:
+    return f"not exists {_meta(field)}"
+
+
+def _meta(field: str) -> str:
+    return f'$meta["{field}"]'
+
+
+def _literal(value: Facet) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return _text(value) if isinstance(value, str) else repr(value)

@@ -21,6 +21,7 @@ from pymilvus.milvus_client.index import IndexParams
 
 from deployments.retrieval.coalescing import Coalescing
 from deployments.retrieval.config import RetrievalConfig
+from deployments.retrieval.entries import copied
 from deployments.retrieval.filter_expression import (
     document_expression,
     scope_expression,
@@ -34,7 +35,6 @@ from deployments.retrieval.milvus_rows import (
     ENTRY_FIELDS,
     PASSAGE_FIELDS,
     collection_schema,
-    copied,
     dense_candidates,
     lexical_candidates,
     to_entry,

@@ -77,7 +77,9 @@ class MilvusConnection:
                 return await call
         except (MilvusException, grpc.RpcError, OSError) as error:
             detail = str(getattr(error, "message", "") or error)[:300]
-            raise StageUnavailable(f"Milvus at {self._config.uri} failed: {detail}") from error
+            raise StageUnavailable(
+                "the index failed; try again", internal=f"Milvus at {self._config.uri}: {detail}"
+            ) from error
 
     @asynccontextmanager
     async def timeout(self) -> AsyncIterator[None]:
@@ -87,7 +89,8 @@ class MilvusConnection:
                 yield
         except TimeoutError:
             raise StageUnavailable(
-                f"Milvus at {self._config.uri} did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)"
+                f"the index did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)",
+                internal=f"Milvus at {self._config.uri}",
             ) from None
 
     def drop_database(self) -> None:

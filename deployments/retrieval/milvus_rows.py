@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from deployments.lexical import NO_TERMS
+from deployments.retrieval.entries import cosine, inner_product
 from deployments.retrieval.filter_expression import facets
 from deployments.retrieval.validation import MAX_BYTES
-from deployments.types import Candidate, IndexEntry, Passage, RetrievalRequest, Scores, SparseVector, VersionCopy
-
-if TYPE_CHECKING:
-    from pymilvus import CollectionSchema
+from deployments.types import Candidate, IndexEntry, Passage, RetrievalRequest, Scores
 
 _TEXT_FIELDS = ("id", "document_id", "version", "tenant_id", "owner", "collection", "language", "title", "text")
 PASSAGE_FIELDS = (*_TEXT_FIELDS, "position", "metadata")
@@ -27,9 +24,6 @@ ENTRY_FIELDS = (*PASSAGE_FIELDS, "dense", "lexical")
 
 def collection_schema(dimension: int) -> CollectionSchema:
     """The fields of a collection whose dense vectors have `dimension` numbers. The partition key is the tenant."""
-    # Imported here: the index in memory uses this module too, and pymilvus takes a second to import.
-    from pymilvus import DataType, MilvusClient
-
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
     schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=32)
     for field in _TEXT_FIELDS:
@@ -42,7 +36,10 @@ def collection_schema(dimension: int) -> CollectionSchema:
 
 
 def to_row(entry: IndexEntry) -> dict[str, Any]:
-    """An entry as Milvus stores it. The primary key holds the tenant: two tenants may use the same passage id."""
+    """An entry as Milvus stores it, without its token vectors, which are not kept there.
+
+    The primary key holds the tenant: two tenants may use the same passage id.
+    """
     passage = entry.passage
     primary_key = hashlib.blake2b(f"{passage.tenant_id}\0{passage.id}".encode(), digest_size=16).hexdigest()
     return {
@@ -65,25 +62,6 @@ def to_passage(row: Mapping[str, Any]) -> Passage:
     """The passage in a row that was read with `PASSAGE_FIELDS`."""
     texts = {field: row[field] for field in _TEXT_FIELDS}
     return Passage(**texts, position=int(row["position"]), metadata=row["metadata"])
-
-
-def copied(entry: IndexEntry, copy: VersionCopy) -> IndexEntry:
-    """An entry as the version `copy.to` has it: same text and vectors, new metadata.
-
-    Its new id follows from the old id and the new version. So a repeated copy replaces the same row, and no other
-    version has that id.
-    """
-    passage = entry.passage
-    kept = {key: value for key, value in passage.metadata.items() if key not in copy.replaces}
-    return replace(
-        entry,
-        passage=replace(
-            passage,
-            id=hashlib.sha256(f"{passage.id}\0{copy.to}".encode()).hexdigest(),
-            version=copy.to,
-            metadata={**kept, **copy.metadata},
-        ),
-    )
 
 
 def dense_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, Any]]) -> list[Candidate]:
@@ -110,14 +88,3 @@ def lexical_candidates(request: RetrievalRequest, hits: Iterable[Mapping[str, An
         for hit in hits
         if hit["distance"] > 0
     ]
-
-
-def cosine(request: RetrievalRequest, dense: npt.ArrayLike) -> float | None:
-    """The question's cosine with a passage's vector; both have unit length. None for a question without a vector."""
-    vectors = request.dense.vectors
-    return float(np.dot(np.asarray(dense, np.float32), vectors[0])) if len(vectors) else None
-
-
-def inner_product(question: SparseVector, passage: SparseVector) -> float:
-    """The lexical score: weights of the terms that both hold, multiplied and added up."""
-    return sum(weight * passage.get(term, 0.0) for term, weight in question.items())

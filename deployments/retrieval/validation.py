@@ -1,4 +1,7 @@
-"""Checks of what an index stores and looks up. Entries are checked before anything is written."""
+"""Checks of what an index stores and looks up. The limits are Milvus's, and hold for every index.
+
+Entries are checked before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deployments.errors import InvalidRequest
+from deployments.filter_values import INTEGERS
+from deployments.lexical import NO_TERMS
 from deployments.types import IndexEntry, IndexGeneration, Passage, RetrievalRequest
 
 MAX_BYTES: Mapping[str, int] = {
@@ -25,6 +30,7 @@ MAX_BYTES: Mapping[str, int] = {
 """Text field → its largest size in UTF-8, which is how Milvus counts."""
 MAX_METADATA_BYTES = 32_768
 MAX_TERM_ID = 2**32 - 2
+"""The least id is NO_TERMS, which an entry without terms has when it comes from Milvus."""
 _REQUIRED = ("id", "document_id", "tenant_id")
 
 
@@ -38,7 +44,7 @@ def check_entries(generation: IndexGeneration, entries: Sequence[IndexEntry]) ->
             )
         if not np.isfinite(entry.dense).all():
             raise _refusal(entry.passage, "dense", "holds a number that is not finite; embed it again")
-        if not all(1 <= term <= MAX_TERM_ID and 0 < weight < math.inf for term, weight in entry.lexical.items()):
+        if not all(NO_TERMS <= term <= MAX_TERM_ID and 0 < weight < math.inf for term, weight in entry.lexical.items()):
             raise _refusal(
                 entry.passage, "lexical", "holds an id or weight out of range; encode it with lexical.encode_passage"
             )
@@ -80,22 +86,22 @@ def check_passage(passage: Passage) -> None:
 def _json_size(value: object) -> int | None:
     """The value's size in bytes as JSON; None if Milvus would not take it as JSON."""
     try:
-        return len(json.dumps(_checked(value), allow_nan=False, ensure_ascii=False).encode())
+        return len(json.dumps(_as_milvus_json(value), allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError, RecursionError):
         return None
 
 
-def _checked(value: object) -> object:
+def _as_milvus_json(value: object) -> object:
     """The value. Raises TypeError for what json.dumps lets through but Milvus does not: other keys than text, and
     integers of more than 64 bits."""
     match value:
         case Mapping():
             if not all(isinstance(key, str) for key in value):
                 raise TypeError("a key is not text")
-            return {key: _checked(member) for key, member in value.items()}
+            return {key: _as_milvus_json(member) for key, member in value.items()}
         case list() | tuple():
-            return [_checked(element) for element in value]
-        case int() if not -(2**63) <= value < 2**63:
+            return [_as_milvus_json(element) for element in value]
+        case int() if value not in INTEGERS:
             raise TypeError("an integer does not fit 64 bits")
         case _:
             return value

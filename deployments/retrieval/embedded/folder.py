@@ -75,6 +75,7 @@ def set_former_aside(path: Path, former: Path) -> Path | None:
 
 def _not_read(path: Path) -> StageUnavailable:
     return StageUnavailable(
-        f"{path} is not an index that this release reads; earlier ones kept theirs with milvus-lite. Rename it, start "
-        "again, and `rag reindex` indexes the documents again from their stored bytes"
+        "retrieval.uri: there is no index that this release reads; earlier ones kept theirs with milvus-lite. Rename "
+        "it, start again, and `rag reindex` indexes the documents again from their stored bytes",
+        internal=str(path),
     )

@@ -22,10 +22,10 @@ from deployments.late_interaction import ForeignShift, max_sim, refine
 from deployments.retrieval.coalescing import Coalescing
 from deployments.retrieval.config import RetrievalConfig
 from deployments.retrieval.embedded.folder import IndexFolder
-from deployments.retrieval.embedded.segment import NO_NUMBERS, Hit, Hits, Segment, View, metadata_keys
+from deployments.retrieval.embedded.segment import NO_NUMBERS, Hit, Hits, Segment, View, metadata_names
 from deployments.retrieval.embedded.store import Embedder, PassageStore, Removed, rows_of
+from deployments.retrieval.entries import copied
 from deployments.retrieval.fusion import dense_share, fuse
-from deployments.retrieval.milvus_rows import copied
 from deployments.retrieval.validation import check_entries, check_passage, check_request
 from deployments.types import (
     Candidate,
@@ -133,8 +133,9 @@ class EmbeddedIndex:
         while not await self._run(self._writer, self._folder.try_lock):
             if time.monotonic() > deadline:
                 raise StageUnavailable(
-                    f"the index folder {self._folder.path} is still locked by another process after "
-                    f"{self._config.lock_timeout_s:g} s (retrieval.lock_timeout_s): stop that process"
+                    "the index folder is still locked by another process after "
+                    f"{self._config.lock_timeout_s:g} s (retrieval.lock_timeout_s): stop that process",
+                    internal=str(self._folder.path),
                 )
             await asyncio.sleep(LOCK_POLL_S)
 
@@ -155,7 +156,9 @@ class EmbeddedIndex:
                 return await call
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._require_not_closed()
-            raise StageUnavailable(f"the index at {self._folder.path} failed: {str(error)[:300]}") from error
+            raise StageUnavailable(
+                "the index failed; try again", internal=f"{self._folder.path}: {str(error)[:300]}"
+            ) from error
 
     @asynccontextmanager
     async def _timeout(self) -> AsyncIterator[None]:
@@ -164,7 +167,8 @@ class EmbeddedIndex:
                 yield
         except TimeoutError:
             raise StageUnavailable(
-                f"the index at {self._folder.path} did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)"
+                f"the index did not answer in {self._config.timeout_s:g} s (retrieval.timeout_s)",
+                internal=str(self._folder.path),
             ) from None
 
     def _require_open(self) -> None:
@@ -186,19 +190,19 @@ class EmbeddedIndex:
         self._embedders = {embedder.fingerprint: embedder for embedder in self._store.embedders()}
 
     def _search(self, key: SegmentKey, requests: Sequence[RetrievalRequest]) -> list[list[Candidate]]:
-        keys: frozenset[str] = frozenset().union(*(metadata_keys(request.scope.filter) for request in requests))
-        found = self._searched(key, keys, requests)
+        names: frozenset[str] = frozenset().union(*(metadata_names(request.scope.filter) for request in requests))
+        found = self._searched(key, names, requests)
         if found is None:
             # A passage that was found has been replaced or removed meanwhile. Once more, while nothing changes.
             with self._writing:
-                found = self._searched(key, keys, requests)
+                found = self._searched(key, names, requests)
         return found or [[] for _ in requests]
 
     def _searched(
-        self, key: SegmentKey, keys: Set[str], requests: Sequence[RetrievalRequest]
+        self, key: SegmentKey, names: Set[str], requests: Sequence[RetrievalRequest]
     ) -> list[list[Candidate]] | None:
         """The candidates of each request; None if a passage that was found is no longer there."""
-        view = self._view(key, keys)
+        view = self._view(key, names)
         if view is None:
             return [[] for _ in requests]
         together = self._blocks.map if len(view.dense) >= BLOCKS_FOR_THREADS else map
@@ -245,15 +249,15 @@ class EmbeddedIndex:
         scores = max_sim(question, [packed[number] for number in numbers], foreign)
         return refine(candidates, scores, self._config.late_weight)
 
-    def _view(self, key: SegmentKey, keys: Set[str]) -> View | None:
-        """A segment as it is now, with columns for these metadata keys. None for one without passages."""
+    def _view(self, key: SegmentKey, names: Set[str]) -> View | None:
+        """A segment as it is now, with columns for these names of metadata. None for one without passages."""
         segment = self._segments.get(key)
-        if segment is None or keys - segment.view.metadata.keys():
+        if segment is None or names - segment.view.metadata.keys():
             with self._writing:
                 segment = self._segments.get(key) or self._load(key)
-                if segment is not None and keys - segment.view.metadata.keys():
+                if segment is not None and names - segment.view.metadata.keys():
                     embedder = self._embedders[key.generation]
-                    segment.add_metadata(keys, self._store.metadata(embedder, key.tenant_id))
+                    segment.add_metadata(names, self._store.metadata(embedder, key.tenant_id))
         if segment is None:
             return None
         segment.used = time.monotonic()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from itertools import accumulate, chain
 from typing import Any, NamedTuple, assert_never
 
 import numpy as np
 import numpy.typing as npt
 
-from deployments.filters import METADATA, And, Comparison, Filter, Not, Or, compare, typed
+from deployments.filter_values import METADATA, values_at
+from deployments.filters import And, Comparison, Filter, Not, Or, comparer, label
 from deployments.retrieval.embedded.arrays import Column, Growing, Mask, Vectors
 from deployments.retrieval.embedded.postings import Postings, Scores, with_part
 from deployments.types import Matrix, RetrievalRequest, Scope, Vector, VisibleVersions
@@ -70,13 +71,13 @@ class View:
     postings: tuple[Postings, ...]
     fields: Mapping[str, Column]
     metadata: Mapping[str, Column]
-    """Key → its values as `filters.typed` gives them."""
+    """Name → what `values_at` gives for it."""
 
     def search(self, requests: Sequence[RetrievalRequest], *, together: Together = map) -> list[Hits]:
         """The best rows of each half, at most `limit`, for each request; equal scores in the order of writing.
 
-        The filters' metadata keys must have columns in this view. `together`: `map`, or one that computes on several
-        threads.
+        The names of metadata in filters must have columns in this view. `together`: `map`, or one that computes on
+        several threads.
         """
         foreign = [self._foreign(request) for request in requests]
         vectors = list(chain.from_iterable(map(_question_vectors, requests, foreign)))
@@ -116,10 +117,10 @@ class View:
             case Or(operands):
                 return reduce(np.logical_or, map(self._filtered, operands))
             case Comparison(field, _, _):
+                holds = comparer(filter)
                 if field.startswith(METADATA):
-                    column = self.metadata[field.removeprefix(METADATA)]
-                    return column.rows_where(partial(compare, filter), len(self.numbers))
-                return self._where(field, lambda value: compare(filter, ("text", value)))
+                    return self.metadata[field].rows_where(holds, len(self.numbers))
+                return self._where(field, lambda value: holds(label(value)))
             case _:
                 assert_never(filter)
 
@@ -201,8 +202,8 @@ class Segment:
         self._dense.append(rows.dense)
         for field, column in self._fields.items():
             column.append(rows.fields[field])
-        for key, column in self._metadata.items():
-            column.append(typed(each.get(key)) for each in metadata)
+        for name, column in self._metadata.items():
+            column.append(values_at(each, name) for each in metadata)
         new = Postings.of(np.repeat(places, rows.terms_in_row), rows.terms, rows.weights)
         self._postings = with_part(self._postings, new)
         self._alive = np.append(self._alive, np.ones(len(places), np.bool_))
@@ -220,21 +221,21 @@ class Segment:
             if dead > max(DEAD_ROWS_KEPT, len(self._alive) // 4):
                 self._compact()
 
-    def add_metadata(self, keys: Set[str], metadata: Mapping[int, Mapping[str, Any]]) -> None:
-        """Add columns for these keys, and keep those that are there. Of other keys the oldest go if there are too many.
+    def add_metadata(self, names: Set[str], metadata: Mapping[int, Mapping[str, Any]]) -> None:
+        """Add columns for these names, and keep those that are there. Of others the oldest go if there are too many.
 
         `metadata`: by row number; that of removed rows may be missing.
         """
         numbers = self._numbers.filled.tolist()
         columns = dict(self._metadata)
-        for key in keys:
-            column = columns.pop(key, None)
+        for name in names:
+            column = columns.pop(name, None)
             if column is None:
                 column = Column()
-                column.append(typed(metadata.get(number, {}).get(key)) for number in numbers)
-            columns[key] = column
-        kept = list(columns)[-max(MAX_METADATA_COLUMNS, len(keys)) :]
-        self._metadata = {key: columns[key] for key in kept}
+                column.append(values_at(metadata.get(number, {}), name) for number in numbers)
+            columns[name] = column
+        kept = list(columns)[-max(MAX_METADATA_COLUMNS, len(names)) :]
+        self._metadata = {name: columns[name] for name in kept}
         self.view = self._seen()
 
     def _compact(self) -> None:
@@ -258,17 +259,17 @@ class Segment:
         )
 
 
-def metadata_keys(filter: Filter | None) -> set[str]:
-    """The metadata keys that a filter asks for."""
+def metadata_names(filter: Filter | None) -> set[str]:
+    """The names of metadata that a filter asks for."""
     match filter:
         case None:
             return set()
         case Not(operand):
-            return metadata_keys(operand)
+            return metadata_names(operand)
         case And(operands) | Or(operands):
-            return set().union(*map(metadata_keys, operands))
+            return set().union(*map(metadata_names, operands))
         case Comparison(field, _, _):
-            return {field.removeprefix(METADATA)} if field.startswith(METADATA) else set()
+            return {field} if field.startswith(METADATA) else set()
         case _:
             assert_never(filter)
 

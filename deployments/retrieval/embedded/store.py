@@ -104,8 +104,9 @@ class PassageStore:
             database.executescript(f"BEGIN; {_TOKENS_TABLE} PRAGMA user_version = {LAYOUT}; COMMIT;")
         elif layout != LAYOUT:
             raise StageUnavailable(
-                f"the index {self._path} has layout {layout} and this release reads layout {LAYOUT}: start the release "
-                "that made it, or set retrieval.uri to a new folder and hand in the documents again"
+                f"the index has layout {layout} and this release reads layout {LAYOUT}: start the release "
+                "that made it, or set retrieval.uri to a new folder and run rag reindex",
+                internal=str(self._path),
             )
         self._next = 1 + (database.execute("SELECT max(number) FROM passages").fetchone()[0] or 0)
 

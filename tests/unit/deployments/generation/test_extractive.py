@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -350,7 +351,20 @@ def squeezed(text: str) -> str:
 
 @pytest.mark.parametrize(
     "question",
-    ["Što kaže članak 13.?", "Što piše u članku 13?", "Što kaže čl. 13?", "Što kaze cl. 13", "Što je u 13. članku?"],
+    [
+        "Što kaže članak 13.?",
+        "Što piše u članku 13?",
+        "Što kaže čl. 13?",
+        "Što kaze cl. 13",
+        "Što je u 13. članku?",
+        unicodedata.normalize("NFD", "Što kaže čl. 13?"),
+        "što stoji u čl.\u00a013",
+        "Članak br. 13",
+        "Objasni članak 13.",
+        "Što je propisano člankom 13.?",
+        "Sadržaj članka 13. Zakona o primjeru",
+        "Molim te citiraj čl. 13. točno",
+    ],
 )
 async def test_an_article_is_one_however_the_question_names_it(
     engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest, question: str
@@ -359,5 +373,49 @@ async def test_an_article_is_one_however_the_question_names_it(
         passage("## Članak 13.\n\n(1) Inspektor može zatvoriti objekt.", number=1),
         passage("# Zakon o primjeru\n\n## Članak 12.\n\n(1) Prijava se podnosi u roku od osam dana.", number=2),
     )
-    text, _ = await answer(engine, request_for(question, passages=passages))
+    titled = tuple(replace(each, title="Zakon o primjeru") for each in passages)
+    text, last = await answer(engine, request_for(question, passages=titled))
     assert text == "Članak 13. (1) Inspektor može zatvoriti objekt. [1]"
+    assert last.confidence == 0.95
+
+
+@pytest.mark.parametrize("language", ["hr", "en"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does article 13 say?",
+        "What is written in Art. 13?",
+        "Please explain article 13.",
+        "What does paragraph 1 of article 13 say?",
+        "What does čl. 13 say?",
+        "What does st. 1 of clause 13 provide?",
+        "Što kaže članak 13.?",
+        "Što piše u članku 13. stavku 1.?",
+        "Što kaže article 13?",
+    ],
+)
+async def test_an_article_is_named_in_either_language_whatever_language_is_asked_for(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest, question: str, language: Language
+) -> None:
+    passages = tuple(passage(text, number=number) for number, text in enumerate(LAW, start=1))
+    text, _ = await answer(engine, request_for(question, language=language, passages=passages))
+    assert text.startswith("Članak 13. (1) Inspektor može zatvoriti objekt. [2]")
+
+
+@pytest.mark.parametrize("language", ["hr", "en"])
+async def test_a_question_that_asks_for_more_than_an_article_is_answered_by_its_terms(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest, language: Language
+) -> None:
+    passages = tuple(passage(text, number=number) for number, text in enumerate(LAW, start=1))
+    question = "Što kaže članak 13. o žalbi?"
+    text, _ = await answer(engine, request_for(question, language=language, passages=passages))
+    assert text == "Članak 13. (2) Žalba nije dopuštena. [2]"
+
+
+async def test_articles_that_a_question_lists_are_all_quoted(
+    engine: ExtractiveEngine, passage: MakePassage, request_for: MakeRequest
+) -> None:
+    passages = tuple(replace(passage(text, number=number), document_id="d") for number, text in enumerate(LAW, start=1))
+    text, last = await answer(engine, request_for("Što kažu čl. 12. i 13.?", passages=passages))
+    assert [line.split(" (1)")[0] for line in text.splitlines()] == ["Članak 12.", "Članak 13."]
+    assert last.confidence == 0.95

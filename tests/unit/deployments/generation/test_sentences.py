@@ -148,3 +148,21 @@ def test_a_sign_of_comparison_stays_and_a_mark_of_quotation_goes() -> None:
     assert texts("Tlak u kotlu mora biti > 3 bara.") == ["Tlak u kotlu mora biti > 3 bara."]
     assert texts("Klasa 341 > 12 vrijedi; 5>3 i a -> b.") == ["Klasa 341 > 12 vrijedi; 5>3 i a -> b."]
     assert texts("> Navod je ovo.\n> > Vrijednost je > 7.") == ["Navod je ovo.", "Vrijednost je > 7."]
+
+
+@pytest.mark.parametrize(
+    "text", ["> 3 bara je dopušteni tlak.", "Naknada\n> 5 kg: 10 eura\n> 10 kg: 20 eura.", "- > 5 kg: 10 eura"]
+)
+def test_more_than_a_number_stays_at_the_beginning_of_a_line(text: str) -> None:
+    assert texts(text) == [" ".join(text.removeprefix("- ").split())]
+
+
+def test_a_quotation_that_has_numbers_at_the_beginning_of_some_lines_loses_all_its_marks() -> None:
+    assert texts("> Žalba se podnosi u roku od\n> 15 dana od dostave.") == [
+        "Žalba se podnosi u roku od 15 dana od dostave."
+    ]
+
+
+@pytest.mark.parametrize("text", [r"Cijena je 5\* ili 6\*.", r"Polje \*obvezno\* i \_drugo\_ polje."])
+def test_signs_that_markdown_does_not_read_stay(text: str) -> None:
+    assert texts(text) == [text]

@@ -95,14 +95,17 @@ async def test_a_folder_that_stays_locked_makes_the_replica_unhealthy_until_it_i
     retrieval.__del__()
 
 
-async def test_a_server_that_is_away_is_told_by_status_and_not_by_health(request_for: Request) -> None:
+async def test_a_server_that_is_away_is_told_by_status_and_not_by_health(
+    request_for: Request, caplog: pytest.LogCaptureFixture
+) -> None:
     retrieval = Retrieval(RetrievalConfig(uri="http://127.0.0.1:1", timeout_s=2))
     with pytest.raises(StageUnavailable):
         await retrieval.search(request_for())
     await retrieval.check_health()
     status = await retrieval.status()
     assert (status.ready, status.engine) == (False, "milvus")
-    assert "127.0.0.1:1" in (status.detail or "")
+    assert status.detail == "the index failed; try again", "addresses are for the log"
+    assert "http://127.0.0.1:1" in caplog.text
     retrieval.__del__()
 
 

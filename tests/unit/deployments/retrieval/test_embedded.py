@@ -133,7 +133,7 @@ async def test_opening_waits_for_the_holder_of_the_folder(
 async def test_a_folder_that_stays_locked_is_named(config: RetrievalConfig, holder: Holder, opened: Opened) -> None:
     with pytest.raises(StageUnavailable) as caught:
         await opened(config)
-    assert config.uri in caught.value.message
+    assert config.uri in caught.value.internal
     assert "lock_timeout_s" in caught.value.message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,22 +51,28 @@ TEXTS = [
     "[1]",
     "$meta",
     "😀",
+    "2026-03-29",
+    "2026-03-29T00:30:00Z",
+    "2026-03-29T02:30:00+02:00",
+    "2026-03",
 ]
 NUMBERS = [0, 1, -1, 1.0, 1.5, -2.5e-7, 2018, 1e16, 1.7e308, 2**53 + 1, 2**63 - 1]
-VALUES = [*TEXTS, *NUMBERS, True, False, None, ["a"], {"a": 1}, float("1e-320")]
+LISTS = [[], ["a", 1, True, "2026-03-29"], ["č", -0.0, False], [["a"], None], [{"a": 1}, {"a": "2026-03-29"}]]
+VALUES = [*TEXTS, *NUMBERS, True, False, None, *LISTS, {"a": 1}, {"a": {"b": "a"}}, float("1e-320")]
 KEYS = ["k", "a-b", "n_k"]
+NAMES = [*KEYS, "k.a", "k.a.b", '"k.a"', "nowhere"]
 LITERALS: list[Any] = [value for value in VALUES if isinstance(value, str | int | float)]
 
 comparisons = st.one_of(
     st.builds(
         Comparison,
-        st.sampled_from([*(f"metadata.{key}" for key in [*KEYS, "nowhere"]), "document_id", "collection", "language"]),
+        st.sampled_from([*(f"metadata.{name}" for name in NAMES), "document_id", "collection", "language"]),
         st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
         st.sampled_from(LITERALS),
     ),
     st.builds(
         Comparison,
-        st.sampled_from([*(f"metadata.{key}" for key in KEYS), "document_id", "collection"]),
+        st.sampled_from([*(f"metadata.{name}" for name in NAMES), "document_id", "collection"]),
         st.just("in"),
         st.lists(st.sampled_from(LITERALS), min_size=1, max_size=4).map(tuple),
     ),
@@ -164,10 +171,10 @@ def test_a_value_stays_inside_its_quotes(value: str) -> None:
 
 def test_scope_expression() -> None:
     assert scope_expression(Scope("t")) == 'tenant_id == "t" and owner == ""'
-    scope = Scope("t", "u", ("a", "b"), Or((Comparison("metadata.y", ">", 1), Comparison("metadata.y", "==", "x"))))
+    scope = Scope("t", "u", ("a", "b"), Or((Comparison("metadata.y", ">", 1), Comparison("metadata.y", "!=", "x"))))
     assert scope_expression(scope) == (
         'tenant_id == "t" and owner in ["", "u"] and collection in ["a", "b"] and '
-        '((exists $meta["n_y"] and $meta["n_y"] > 1.0) or (exists $meta["s_y"] and $meta["s_y"] == "x"))'
+        '((exists $meta["n_y"] and $meta["n_y"] > 1.0) or (exists $meta["s_y"] and $meta["s_y"] != "x"))'
     )
 
 
@@ -194,5 +201,26 @@ def test_what_no_literal_can_hold_is_refused(value: str) -> None:
 
 
 def test_facets_are_the_comparable_values_under_names_of_their_kind() -> None:
-    metadata = {"year": 2018, "type": "x", "open": True, "tags": ["a"], "none": None, "odd key": 1, "nan": float("nan")}
-    assert facets(metadata) == {"n_year": 2018.0, "s_type": "x", "b_open": True}
+    metadata = {"year": 2018, "type": "x", "open": True, "by": {"name": "a"}, "none": None, "nan": float("nan")}
+    assert facets(metadata) == {"n_year": 2018.0, "s_type": "x", "b_open": True, "s_by.name": "a"}
+
+
+def test_a_time_has_a_facet_that_sorts() -> None:
+    assert facets({"at": "2026-03-29T02:30:00+02:00"}) == {
+        "s_at": "2026-03-29T02:30:00+02:00", "t_at": "2026-03-29T00:30:00.",
+    }  # fmt: skip
+
+
+def test_each_value_in_a_list_has_a_facet_whose_name_says_it() -> None:
+    fields = facets({"tags": ["a", 1, True, "a", None, "2026-03-29", "2026-03-29T00:00:00Z"]})
+    assert len(fields) == 4
+    assert all(re.fullmatch("e_[0-9a-f]{16}", name) and value is True for name, value in fields.items())
+    assert facets({"tags": ["a"]}).items() <= fields.items()
+    assert not facets({"other": ["a"]}).items() & fields.items()
+
+
+@pytest.mark.parametrize("key", ["odd key", "č", "a.b", '"', "x" * 41])
+def test_the_name_of_a_facet_has_safe_characters_and_is_short(key: str) -> None:
+    [(field, value)] = facets({key: 1}).items()
+    assert re.fullmatch(r"n_\.[0-9a-f]{16}", field)
+    assert value == 1
