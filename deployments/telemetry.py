@@ -1,0 +1,64 @@
+"""What the service measures: each metric is declared here and nowhere else. A port records them.
+
+Prometheus sees a name with the prefix `ray_`, and a counter's with the suffix `_total`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of a histogram's buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`labels`: the names of its labels, beside those that Serve adds: deployment, replica and application."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    description: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def exported_name(self) -> str:
+        """Its name in Prometheus; a histogram's series end in _bucket, _count and _sum besides."""
+        return f"ray_{self.name}_total" if self.kind == "counter" else f"ray_{self.name}"
+
+
+REQUESTS = Metric("rag_requests", "counter", "HTTP requests that were answered", ("route", "method", "status"))
+REQUEST_SECONDS = Metric(
+    "rag_request_seconds", "histogram", "Time until the last byte of an HTTP answer", ("route", "method")
+)
+REFUSALS = Metric("rag_refusals", "counter", "Requests that were answered with an error, by its code", ("code",))
+QUESTIONS = Metric("rag_questions", "counter", "Questions that have ended", ("outcome", "engine", "tenant"))
+QUESTION_SECONDS = Metric("rag_question_seconds", "histogram", "Time until the end of an answer", ("engine",))
+FIRST_TOKEN_SECONDS = Metric(
+    "rag_first_token_seconds", "histogram", "Time until the first text of an answer", ("engine",)
+)
+STAGE_SECONDS = Metric("rag_stage_seconds", "histogram", "Time that a question spent in a stage", ("stage",))
+TOKENS = Metric("rag_tokens", "counter", "Tokens of prompts and of answers", ("kind", "tenant"))
+SLOTS_USED = Metric("rag_slots_used", "gauge", "Slots in generation that answers hold now")
+SLOTS_WAITED_FOR = Metric("rag_slots_waited_for", "gauge", "Questions that wait for a slot in generation now")
+DOCUMENTS = Metric("rag_documents", "counter", "Documents that were indexed, or failed", ("outcome", "tenant"))
+
+METRICS = (
+    REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, QUESTION_SECONDS, FIRST_TOKEN_SECONDS, STAGE_SECONDS, TOKENS,
+    SLOTS_USED, SLOTS_WAITED_FOR, DOCUMENTS,
+)  # fmt: skip
+
+
+class Recorder(Protocol):
+    """Where values of metrics go. `record` never waits, and never raises for a metric of this module."""
+
+    def record(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add to a counter, observe in a histogram, or set a gauge. `labels`: a value for each of the metric's."""
+
+
+class _NoRecorder:
+    def record(self, metric: Metric, value: float, **labels: str) -> None: ...
+
+
+NO_RECORDER: Recorder = _NoRecorder()
+"""Records nothing: for tests, and for code that runs outside of the service."""

@@ -1,0 +1,29 @@
+"""How busy a replica is, as metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from deployments.tasks import Background
+from deployments.telemetry import SLOTS_USED, SLOTS_WAITED_FOR, Recorder
+from serve_app.admission.replica import ReplicaAdmission
+
+EVERY_S: Final = 5.0
+"""Ray exports every 10 s."""
+
+
+class AdmissionGauges(Background):
+    def __init__(self, admission: ReplicaAdmission, recorder: Recorder) -> None:
+        super().__init__()
+        self._admission = admission
+        self._recorder = recorder
+
+    def record(self) -> None:
+        self._recorder.record(SLOTS_USED, self._admission.running)
+        self._recorder.record(SLOTS_WAITED_FOR, self._admission.waiting)
+
+    async def _run(self) -> None:
+        while True:
+            self.record()
+            await asyncio.sleep(EVERY_S)

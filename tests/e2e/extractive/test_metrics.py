@@ -1,0 +1,60 @@
+"""The service's metrics, as Prometheus would read them from a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from deployments.telemetry import METRICS, REFUSALS
+from serve_app.storage.declarative import PLATFORM
+from tests.support import configurations
+from tests.support.service import Running, make_key
+
+pytestmark = pytest.mark.timeout(900)
+SERVICE = configurations.extractive
+WITHIN_S = 120
+"""Ray exports every 10 s."""
+BULK_JOB = ""
+"""The deployment of what a bulk job counts: other tests of this service run such jobs."""
+
+
+@pytest.fixture
+def running(shared: configurations.Extractive) -> Running:
+    return shared.running
+
+
+def test_every_metric_has_series_after_some_work(running: Running) -> None:
+    [document] = running.ingest([{"text": "Rok za žalbu je petnaest dana.", "collection": "metrics"}])
+    assert document["state"] == "indexed"
+    answer = running.ask("Koji je rok za žalbu?", collections=["metrics"])
+    with running.client() as client:
+        assert client.get("/v1/jobs/none").status_code == 404
+        key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
+        wanted = {metric.exported_name.removesuffix("_total") for metric in METRICS}
+        end = time.monotonic() + WITHIN_S
+        while True:
+            answered = client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+            text = answered.text
+            series: dict[str, list[Sample]] = defaultdict(list)
+            if answered.status_code != 503:  # a node's exporter may start after its replicas
+                for family in text_string_to_metric_families(answered.raise_for_status().text):
+                    series[family.name] += family.samples
+            if wanted <= series.keys():
+                break
+            assert time.monotonic() < end, f"{answered.status_code}, not there: {wanted - series.keys()}"
+            time.sleep(1)
+    asked = [sample for sample in series["ray_rag_questions"] if sample.labels["outcome"] == answer["finish_reason"]]
+    assert sum(sample.value for sample in asked) >= 1
+    assert {sample.labels["deployment"] for sample in asked} == {"ingress"}
+    indexed_by = {sample.labels["deployment"] for sample in series["ray_rag_documents"]}
+    assert "ingestion" in indexed_by
+    assert indexed_by <= {"ingestion", BULK_JOB}
+    stages = {sample.labels["stage"] for sample in series["ray_rag_stage_seconds"]}
+    assert {"embedding", "retrieval", "reranking", "prompt"} <= stages
+    assert "not_found" in {sample.labels["code"] for sample in series[REFUSALS.exported_name.removesuffix("_total")]}
+    assert "petnaest" not in text
