@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidationError, create_
 from deployments.errors import InvalidFilter, InvalidRequest
 from serve_app.platform.keys import Principal
 from serve_app.query.answer_events import AnswerEvent
-from serve_app.schemas.base import Name, Wire, invalid_request
+from serve_app.schemas.base import Name, Text, Wire, invalid_request
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
 
@@ -111,12 +111,17 @@ def parse(verb: str, params: Mapping[str, Any]) -> Command:
     try:
         parsed: Command = _adapter(verb).validate_python(params)
     except ValidationError as error:
-        raise invalid_request(error.errors()) from None
+        raise invalid_request(error.errors(include_url=False)) from None
     return parsed
 
 
 class Envelope(Wire):
-    id: Name = Field(description="the caller's own, carried by every line of the answer", examples=["1"])
+    id: Text = Field(
+        min_length=1,
+        max_length=256,
+        description="the caller's own, carried by every line of the answer",
+        examples=["1"],
+    )
     command: str
     params: Command
 

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas.base import Paged, Text, Wire
+from serve_app.schemas.base import Label, Paged, Wire
 from serve_app.schemas.collections import Collection, CollectionPatch, Collections, NewCollection, RemovedCollection
 
 manage_collections = command("manage_collections")
 
 
 class _Named(Wire):
-    name: Text = Field(max_length=64, examples=["zakoni"])
+    name: Label = Field(max_length=64, examples=["zakoni"])
 
 
 @manage_collections

@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import Field
 
 from serve_app.commands.base import Call, TenantCommand, command
-from serve_app.schemas.base import Name, Paged, Text
+from serve_app.schemas.base import Label, Name, Paged, Text
 from serve_app.schemas.documents import (
     AcceptedJob,
     Bulk,
     DeletedDocuments,
     Document,
+    DocumentDeletion,
     DocumentPatch,
     DocumentRequest,
     Documents,
@@ -25,17 +26,17 @@ from serve_app.schemas.jobs import Jobs, OfState, job_as_json
 class ProcessDocuments(TenantCommand):
     """Take documents, as text or by their URIs, and queue them for indexing, all or none.
 
-    With `async` false the result is the job once it is done with; if the deadline comes first, the job as it stands.
+    With `async` false the result is the job once it has ended; if the deadline comes first, the job as it stands.
     """
 
-    documents: tuple[DocumentRequest, ...] = Field(min_length=1, description="at most 1,000")
+    documents: tuple[DocumentRequest, ...] = Field(min_length=1, description="at most `api.max_files`")
     bulk: Bulk = False
     asynchronous: bool = Field(True, alias="async", description="false: wait until the documents are indexed")
 
     async def run(self, call: Call) -> dict[str, Any]:
         call.services.limits.check_documents(len(self.documents))
         requests = {f"documents.{position}.": document for position, document in enumerate(self.documents)}
-        uploads = await call.services.documents.uploads(requests)
+        uploads = await call.services.documents.read_requests(call.caller, requests)
         job = await call.services.documents.accept(call.caller, uploads, bulk=self.bulk)
         if self.asynchronous:
             return AcceptedJob.of(job, uploads).as_json()
@@ -46,7 +47,7 @@ class ProcessDocuments(TenantCommand):
 class ListDocuments(TenantCommand, DocumentSelection, Paged):
     """The tenant's documents in the order of their ids, its users' private ones too."""
 
-    after: Text = Field("", max_length=256, description="the `next` of the page before")
+    after: Label = Field("", max_length=256, description="the `next` of the page before")
 
     async def run(self, call: Call) -> dict[str, Any]:
         limit = call.services.limits.resolve_page_size(self.limit)
@@ -87,8 +88,11 @@ class DeleteDocument(TenantCommand):
 
 
 @command("delete_documents")
-class DeleteDocuments(TenantCommand, DocumentSelection):
-    """Remove all documents that match, as many as the deadline allows. `more` says that there may be more."""
+class DeleteDocuments(TenantCommand, DocumentDeletion):
+    """Remove all documents that match, as many as the deadline allows. `more` says that there may be more.
+
+    One of `collection`, `filter` and a `user` that is not empty is required, or `all`.
+    """
 
     async def run(self, call: Call) -> dict[str, Any]:
         deleted = await call.services.deletion.delete_documents(call.caller, self, call.deadline_s)

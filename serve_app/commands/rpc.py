@@ -22,7 +22,13 @@ from serve_app.services.container import Services
 
 logger = logging.getLogger(__name__)
 
-NOT_JSON, NOT_A_CALL, NO_SUCH_METHOD, WRONG, INTERNAL, OURS = -32700, -32600, -32601, -32602, -32603, -32000
+# The specification's codes, by its own names; it leaves -32000 to the service.
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+SERVICE_ERROR = -32000
 AT_ONCE = 8
 """Calls of one batch that run at the same time."""
 
@@ -65,16 +71,16 @@ class Rpc:
     error_data: Callable[[RagError], dict[str, Any]]
 
     async def answer(self, body: bytes) -> RpcReply | list[RpcReply] | None:
-        """None where nothing but notifications came."""
+        """None if the body held only notifications."""
         try:
             given = from_json(body, allow_inf_nan=False)
         except ValueError as error:
-            return _failed(NOT_JSON, f"the body is not JSON: {error}")
+            return _failed(PARSE_ERROR, f"the body is not JSON: {error}")
         if not isinstance(given, list):
             return await self._answer_one(given)
         most = self.services.config.max_batch
         if not 1 <= len(given) <= most:
-            return _failed(NOT_A_CALL, f"a batch has 1 to {most} calls, this one {len(given)}")
+            return _failed(INVALID_REQUEST, f"a batch has 1 to {most} calls, this one {len(given)}")
         free = asyncio.Semaphore(AT_ONCE)
 
         async def in_turn(call: Any) -> RpcReply | None:
@@ -88,7 +94,7 @@ class Rpc:
         try:
             call = RpcCall.model_validate(given)
         except ValidationError as error:
-            return _failed(NOT_A_CALL, explain(error.errors()))
+            return _failed(INVALID_REQUEST, explain(error.errors(include_url=False)))
         reply = await self._reply(call)
         return reply if "id" in call.model_fields_set else None
 
@@ -98,21 +104,25 @@ class Rpc:
         except _Refused as error:
             return _failed(error.code, str(error), call.id)
         except RagError as error:
-            code = WRONG if isinstance(error, WRONG_PARAMS) else OURS
+            if error.internal:
+                logger.warning("%s was answered with an error: %s", call.method, error)
+            code = INVALID_PARAMS if isinstance(error, WRONG_PARAMS) else SERVICE_ERROR
             return _failed(code, error.message, call.id, self.error_data(error))
         except Exception:
             logger.exception("%s failed", call.method)
-            return _failed(INTERNAL, "an unexpected error; the service's log has the details", call.id)
+            return _failed(INTERNAL_ERROR, "an unexpected error; the service's log has the details", call.id)
 
     async def _result(self, call: RpcCall) -> Any:
         if call.method not in COMMANDS:
-            raise _Refused(NO_SUCH_METHOD, f"there is no method {call.method[:80]!r}; there is {', '.join(COMMANDS)}")
+            raise _Refused(METHOD_NOT_FOUND, f"there is no method {call.method[:80]!r}; there is {', '.join(COMMANDS)}")
         if isinstance(call.params, list):
-            raise _Refused(WRONG, "params are taken by name; send an object")
+            raise _Refused(INVALID_PARAMS, "params are taken by name; send an object")
         command = parse(call.method, call.params)
         if command.streams:
             if "stream" in command.model_fields_set:
-                raise _Refused(WRONG, "stream: JSON-RPC has one answer a call; send the command to /v1/commands")
+                raise _Refused(
+                    INVALID_PARAMS, "stream: JSON-RPC has one answer a call; send the command to /v1/commands"
+                )
             command = command.model_copy(update={"stream": False})
         work = await command.begin(self.services, self.holder, self.deadline.remaining())
         return await work()

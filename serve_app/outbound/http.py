@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -9,12 +11,12 @@ from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from deployments.errors import InvalidRequest, Unreachable
 from serve_app.outbound.addresses import Addresses, AddressRefused
 from serve_app.outbound.config import ReachConfig
+from serve_app.outbound.names import LookupTimeout, NameLookups
 
 _OWN_PORTS: Final = {"https": 443, "http": 80}
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -22,18 +24,18 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
 
 
 class Http:
-    """Each request has a connection of its own. `resolver` makes what looks names up."""
+    """Each request has a connection of its own. `resolver` makes what looks names up for a tenant."""
 
     def __init__(
         self,
         reach: ReachConfig,
         *,
-        resolver: Callable[[], AbstractResolver] = ThreadedResolver,
+        resolver: Callable[[str], AbstractResolver] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._reach = reach
         self._addresses = Addresses(reach.networks)
-        self._resolver = resolver
+        self._resolver = resolver or NameLookups(reach).resolver
         self._tls = tls or ssl.create_default_context()
 
     def checked(self, url: str) -> URL:
@@ -58,15 +60,17 @@ class Http:
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+        self, method: str, url: str, *, tenant_id: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, before its body is read; redirects are answers too, and nothing is decompressed.
+
+        `tenant_id`: on whose behalf it is asked.
 
         Also what goes wrong while the body is read is raised from here. Raises InvalidRequest, Unreachable.
         """
         target = self.checked(url)
         connector = aiohttp.TCPConnector(
-            resolver=self._resolver(),
+            resolver=self._resolver(tenant_id),
             use_dns_cache=False,
             ssl=self._tls,
             force_close=True,
@@ -92,9 +96,22 @@ class Http:
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, AddressRefused):
                 raise InvalidRequest(f"host {target.host!r} may not be asked: {error.os_error}") from None
-            raise Unreachable(f"{target.host} cannot be reached: {error.os_error}") from error
+            raise Unreachable(
+                f"{target.host} cannot be reached: {_reason(error.os_error)}", internal=str(error.os_error)
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{target.host} did not answer as HTTP asks: {type(error).__name__}") from error
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong. The text of most errors would also say which address a name has in this network."""
+    if isinstance(error, LookupTimeout):
+        return str(error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason})"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return os.strerror(error.errno) if error.errno else "no connection"
 
 
 def _names(allowed: str, host: str) -> bool:

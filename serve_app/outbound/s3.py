@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from deployments.errors import InvalidRequest, RagError, Unreachable
 from serve_app.outbound.fetched import Fetched, SizeBudget
+from serve_app.outbound.places import places_of
 
-_REFUSED: Final = "names no object below one of sources.s3_buckets"
+_REFUSED: Final = "names no object below one of the sources.s3_buckets of this tenant"
 _CONNECT_S: Final = 10
 
 
 class S3Source:
-    """`allowed`: BUCKET or BUCKET/PREFIX each."""
+    """`allowed`: the tenants of each BUCKET or BUCKET/PREFIX, see SourcesConfig."""
 
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = tuple(prefix.rstrip("/") for prefix in allowed)
+    def __init__(self, allowed: Mapping[str, Sequence[str]]) -> None:
+        self._allowed = allowed
 
-    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget, tenant_id: str) -> Fetched:
         """Raises InvalidRequest, DocumentTooLarge, Unreachable."""
-        path = self.checked(uri)
+        path = self.checked(uri, tenant_id)
         import s3fs  # half a second, which a service without such documents need not spend
 
         store = s3fs.S3FileSystem(
@@ -47,10 +48,12 @@ class S3Source:
         except PermissionError:
             raise InvalidRequest("names an object that the service's own credentials may not read") from None
         except Exception as error:  # botocore's and s3fs's have no common base
-            raise Unreachable(f"the object store failed: {type(error).__name__}: {error}") from error
+            raise Unreachable(
+                "the object store does not answer as it should; try again", internal=f"{type(error).__name__}: {error}"
+            ) from error
         return Fetched(data, path.rpartition("/")[2], str(info.get("ContentType") or ""))
 
-    def checked(self, uri: str) -> str:
+    def checked(self, uri: str, tenant_id: str) -> str:
         """BUCKET/KEY. The key is taken as it stands, as S3's own tools do. Raises InvalidRequest."""
         path = uri[len("s3://") :]
         bucket, _, key = path.partition("/")
@@ -58,6 +61,7 @@ class S3Source:
             raise InvalidRequest("must be of the form s3://BUCKET/KEY, and no part of the key empty, . or ..")
         if "?" in path:
             raise InvalidRequest("holds ?; the newest version of an object is read")
-        if not any(path.startswith(f"{prefix}/") for prefix in self._allowed):
+        prefixes = (place.rstrip("/") for place in places_of(self._allowed, tenant_id))
+        if not any(path.startswith(f"{prefix}/") for prefix in prefixes):
             raise InvalidRequest(_REFUSED)
         return path

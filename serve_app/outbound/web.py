@@ -22,14 +22,14 @@ class WebSource:
         self._http = http
         self._max_redirects = max_redirects
 
-    async def fetch(self, uri: str, budget: SizeBudget) -> Fetched:
+    async def fetch(self, uri: str, budget: SizeBudget, tenant_id: str) -> Fetched:
         """Under the last name of the path that was asked for: where redirects lead may change from day to day.
 
         Raises InvalidRequest, DocumentTooLarge, Unreachable.
         """
         url = uri
         for _ in range(self._max_redirects + 1):
-            async with self._http.request("GET", url, headers=_HEADERS) as answer:
+            async with self._http.request("GET", url, tenant_id=tenant_id, headers=_HEADERS) as answer:
                 if answer.status not in _REDIRECTS:
                     _expect_document(answer.status)
                     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()

@@ -114,5 +114,7 @@ class WebhookSender(Background):
             "webhook-timestamp": str(int(sent_at.timestamp())),
             "webhook-signature": Webhook(delivery.secret).sign(delivery.id, sent_at, body),
         }
-        async with self._http.request("POST", delivery.url, headers=headers, body=body.encode()) as answer:
+        async with self._http.request(
+            "POST", delivery.url, tenant_id=delivery.tenant_id, headers=headers, body=body.encode()
+        ) as answer:
             return answer.status

@@ -1,18 +1,23 @@
 """Jobs that were asked for in bulk: waiting for a Ray Job → running, as long as it renews → ended.
 
-While a job waits or runs, `JobQueue.claim` hands its documents to its Ray Job only; afterwards to every worker.
+While a job waits or runs, `JobQueue.claim` hands its documents to its Ray Job only; afterwards to every worker. Tenants
+take turns in starting them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select
 
 from deployments.ingestion.bulk.base import BulkJob
+from serve_app.platform import claims, turns
 from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.job_states import IN_WORK
-from serve_app.storage.tables import PLATFORM, Job, JobDocument, Tenant, of_tenant
+from serve_app.storage.declarative import PLATFORM, of_tenant
+from serve_app.storage.tables import IngestionTurn, Job, JobDocument, Tenant
 
 
 class BulkJobs:
@@ -23,20 +28,14 @@ class BulkJobs:
 
     async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
         now = self.queue.clock()
-        being_deleted = exists().where(Tenant.id == Job.tenant_id, Tenant.status == "deleting")
         async with self.queue.database.transaction() as session:
             # The count is taken with the platform's row locked, or two replicas would both start the last one allowed.
             await session.execute(select(Tenant.id).where(Tenant.id == PLATFORM).with_for_update())
-            running = await session.scalar(select(func.count()).where(Job.bulk == "running", Job.bulk_until > now))
-            if (running or 0) >= most:
+            running = select(Job.tenant_id).where(Job.bulk == "running", Job.bulk_until > now)
+            tenants = (await session.scalars(running)).all()
+            if len(tenants) >= most:
                 return None
-            job = await session.scalar(
-                select(Job)
-                .where(Job.bulk == "waiting", ~being_deleted)
-                .order_by(Job.created_at, Job.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
+            job = await session.scalar(_next_job(tenants).with_for_update(of=Job, skip_locked=True))
             if job is None:
                 return None
             job.bulk, job.bulk_until = "running", now + timedelta(seconds=lease_s)
@@ -72,9 +71,9 @@ class BulkJobs:
                 return
             row.bulk, row.bulk_until, row.bulk_detail = "ended", None, detail[:2_000]
             for document in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
-                document.state, document.lease_until = "queued", None
-                document.not_before = document.updated_at = now
+                document.state, document.lease_until, document.updated_at = "queued", None, now
             await session.flush()
+            await claims.release(session, row, now)
 
     async def close(self) -> None:
         await self.queue.events.drain()
@@ -84,6 +83,23 @@ class BulkJobs:
 
 def _is(job: BulkJob) -> tuple[ColumnElement[bool], ...]:
     return of_tenant(Job, job.tenant_id), Job.id == job.id
+
+
+def _next_job(running: Sequence[str]) -> Select[Job]:
+    """The waiting job of the active tenant with the fewest running jobs, then with the smallest turn, then the oldest.
+
+    `running`: the tenants of the running jobs, one for each job.
+    """
+    jobs_of_tenant = [case(dict(Counter(running)), value=Job.tenant_id, else_=0)] if running else []
+    is_turn = (IngestionTurn.tenant_id == Job.tenant_id) & (IngestionTurn.lane == turns.NEW)
+    return (
+        select(Job)
+        .join(Tenant, Tenant.id == Job.tenant_id)
+        .join(IngestionTurn, is_turn, isouter=True)
+        .where(Job.bulk == "waiting", Tenant.status == "active")
+        .order_by(*jobs_of_tenant, func.coalesce(IngestionTurn.turn, 0.0), Job.created_at, Job.id)
+        .limit(1)
+    )
 
 
 def _claimed(job: BulkJob) -> Select[JobDocument]:

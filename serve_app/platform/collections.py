@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, UnknownCollection
@@ -17,11 +16,13 @@ from deployments.ingestion.base import ChunkSizes
 from serve_app.platform.events import Event, Events
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage.database import Database, chunks, insert
-from serve_app.storage.tables import Collection, Document, of_tenant, utc_now
+from serve_app.storage.declarative import of_tenant, utc_now
+from serve_app.storage.tables import Collection, Document
 
 DEFAULT = "default"
 """The collection that every tenant has, and that a document goes to when none is named."""
 _SERVICES_OWN = ChunkSizes()
+_IS_KEPT = Collection.deleting_since.is_(None)
 _NAME = re.compile(r"[\w.-]{1,64}")
 
 
@@ -40,6 +41,29 @@ class CollectionView:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Live documents, and their passages; of a change, how many more there are."""
+
+    documents: int = 0
+    passages: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.documents + other.documents, self.passages + other.passages)
+
+    def __neg__(self) -> Size:
+        return Size(-self.documents, -self.passages)
+
+
+def sizes(documents: Iterable[Document]) -> dict[str, Size]:
+    """Those of the documents that are live, by collection."""
+    found: dict[str, Size] = {}
+    for document in documents:
+        if document.version:
+            found[document.collection] = found.get(document.collection, Size()) + Size(1, document.passages)
+    return found
+
+
 class Collections:
     def __init__(
         self, database: Database, events: Events | None = None, *, clock: Callable[[], datetime] = utc_now
@@ -52,7 +76,8 @@ class Collections:
         self, tenant_id: str, name: str, description: str = "", sizes: ChunkSizes = _SERVICES_OWN
     ) -> CollectionView:
         """Raises InvalidRequest for a name or sizes outside the rule, Conflict if the name is taken."""
-        name, now = checked_name(name), self.clock()
+        check_name(name)
+        now = self.clock()
         _check_sizes(sizes)
         row = {
             "tenant_id": tenant_id,
@@ -69,13 +94,13 @@ class Collections:
                 insert(session, Collection).values(row).on_conflict_do_nothing().returning(Collection.name)
             )
         if made is None:
-            raise Conflict(f"collection {name!r} exists; choose another name, or patch it")
+            raise Conflict(f"collection {name!r} exists, or is being deleted; choose another name, or patch it")
         self.events.publish(Event("collection.created", tenant_id, name))
         return CollectionView(name, description, sizes.tokens, sizes.overlap, 0, 0, now, now)
 
     async def get(self, tenant_id: str, name: str) -> CollectionView:
         """Raises UnknownCollection."""
-        views = await self._views(tenant_id, Collection.name == composed(name))
+        views = await self._views(tenant_id, Collection.name == name)
         if not views:
             raise UnknownCollection(f"collection {name[:80]!r} does not exist")
         return views[0]
@@ -88,7 +113,7 @@ class Collections:
         """Change what is given of `description`, `chunk_tokens` and `chunk_overlap`. Documents are cut anew when they
         are handed in again. Raises UnknownCollection, InvalidRequest."""
         async with self.database.transaction() as session:
-            this = (of_tenant(Collection, tenant_id), Collection.name == composed(name))
+            this = (of_tenant(Collection, tenant_id), Collection.name == name, _IS_KEPT)
             row = await session.scalar(select(Collection).where(*this).with_for_update())
             if row is not None:
                 for field, value in change.items():
@@ -102,7 +127,7 @@ class Collections:
 
     async def names(self, tenant_id: str) -> Sequence[str]:
         async with self.database.session() as session:
-            names = await session.scalars(select(Collection.name).where(of_tenant(Collection, tenant_id)))
+            names = await session.scalars(select(Collection.name).where(of_tenant(Collection, tenant_id), _IS_KEPT))
             return sorted({DEFAULT, *names})
 
     async def require(self, tenant_id: str, names: Iterable[str]) -> None:
@@ -118,34 +143,16 @@ class Collections:
     async def _views(
         self, tenant_id: str, *conditions: ColumnElement[bool], limit: int = 1
     ) -> Sequence[CollectionView]:
-        this = Collection
-        live = (
-            of_tenant(Document, tenant_id),
-            Document.collection == this.name,
-            Document.version != "",
-        )
-        documents = select(func.count()).select_from(Document).where(*live).scalar_subquery()
-        passages = select(func.coalesce(func.sum(Document.passages), 0)).where(*live).scalar_subquery()
+        row = Collection
         async with self.database.session() as session:
-            rows = await session.execute(
-                select(this, documents, passages)
-                .where(of_tenant(this, tenant_id), *conditions)
-                .order_by(this.name)
-                .limit(limit)
+            rows = await session.scalars(
+                select(row).where(of_tenant(row, tenant_id), _IS_KEPT, *conditions).order_by(row.name).limit(limit)
             )
-            return [
-                CollectionView(
-                    name=row.name,
-                    description=row.description,
-                    chunk_tokens=row.chunk_tokens,
-                    chunk_overlap=row.chunk_overlap,
-                    documents=int(count),
-                    passages=int(passage_count),
-                    created_at=row.created_at,
-                    updated_at=row.updated_at,
-                )
-                for row, count, passage_count in rows
-            ]
+            return [_view(row) for row in rows]
+
+
+def _view(row: Collection) -> CollectionView:
+    return CollectionView(**{field.name: getattr(row, field.name) for field in fields(CollectionView)})
 
 
 async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: datetime) -> None:
@@ -154,16 +161,44 @@ async def add(session: AsyncSession, tenant_id: str, names: Iterable[str], now: 
     await session.execute(insert(session, Collection).on_conflict_do_nothing(), rows)
 
 
-async def chunk_sizes(session: AsyncSession, tenant_id: str, names: Set[str]) -> dict[str, ChunkSizes]:
-    """How the documents of some collections are cut."""
+async def move(session: AsyncSession, tenant_id: str, before: Mapping[str, Size], after: Mapping[str, Size]) -> None:
+    """Count documents that became live, were replaced or deleted: their collections' sizes before and after."""
+    row = Collection
+    for name in sorted({*before, *after}):  # in one order, so that two callers cannot deadlock
+        by = after.get(name, Size()) + -before.get(name, Size())
+        if by != Size():
+            more = {"documents": row.documents + by.documents, "passages": row.passages + by.passages}
+            await session.execute(update(row).where(of_tenant(row, tenant_id), row.name == name).values(more))
+
+
+async def mark_deleted(session: AsyncSession, tenant_id: str, name: str, now: datetime) -> None:
+    """From now on no list has the collection, and it takes no document. Idempotent. Raises UnknownCollection."""
+    this = (of_tenant(Collection, tenant_id), Collection.name == name)
+    mark = update(Collection).where(*this).values(deleting_since=now).returning(Collection.name)
+    if await session.scalar(mark) is None:
+        raise UnknownCollection(f"collection {name[:80]!r} does not exist")
+
+
+async def is_kept(session: AsyncSession, tenant_id: str, name: str) -> bool:
+    """Whether the collection exists and is not being deleted."""
+    collection = await session.get(Collection, (tenant_id, name))
+    return collection is not None and collection.deleting_since is None
+
+
+async def chunk_sizes(
+    session: AsyncSession, tenant_id: str, names: Set[str], *, kept: bool = False
+) -> dict[str, ChunkSizes]:
+    """How the documents of some collections are cut. With `kept`, raises Conflict for one that is being deleted."""
     sizes: dict[str, ChunkSizes] = {}
     for batch in chunks(sorted(names)):
-        rows = await session.execute(
-            select(Collection.name, Collection.chunk_tokens, Collection.chunk_overlap).where(
-                of_tenant(Collection, tenant_id), Collection.name.in_(batch)
-            )
-        )
-        sizes |= {name: ChunkSizes(tokens, overlap) for name, tokens, overlap in rows}
+        wanted = select(Collection).where(of_tenant(Collection, tenant_id), Collection.name.in_(batch))
+        for row in await session.scalars(wanted):
+            if kept and row.deleting_since is not None:
+                raise Conflict(
+                    f"collection: {row.name!r} is being deleted; try again later, or choose another one",
+                    field="collection",
+                )
+            sizes[row.name] = ChunkSizes(row.chunk_tokens, row.chunk_overlap)
     return sizes
 
 
@@ -172,27 +207,18 @@ def _check_sizes(sizes: ChunkSizes) -> None:
         raise InvalidRequest("chunk_overlap must be smaller than chunk_tokens", field="chunk_overlap")
 
 
-def composed(name: str) -> str:
-    """The form in which names are kept and compared."""
-    return unicodedata.normalize("NFC", name)
-
-
-def checked_name(name: str) -> str:
-    """The name in composed form. Raises InvalidRequest unless it is 1 to 64 letters, digits, `_`, `.` or `-`."""
-    kept = composed(name)
-    if not _NAME.fullmatch(kept):
+def check_name(name: str) -> None:
+    """Raises InvalidRequest unless it is 1 to 64 letters, digits, `_`, `.` or `-`."""
+    if not _NAME.fullmatch(name):
         raise InvalidRequest(
             f"collection {name[:80]!r}: use 1 to 64 letters, digits, '_', '.' or '-'", field="collection"
         )
-    return kept
 
 
-def check_deletable(name: str) -> str:
-    """The name in composed form. Raises InvalidRequest for the default collection, which cannot be deleted."""
-    kept = composed(name)
-    if kept == DEFAULT:
-        raise InvalidRequest(f"collection {kept!r} is where documents go by default; delete its documents instead")
-    return kept
+def check_deletable(name: str) -> None:
+    """Raises InvalidRequest for the default collection, which cannot be deleted."""
+    if name == DEFAULT:
+        raise InvalidRequest(f"collection {name!r} is where documents go by default; delete its documents instead")
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:

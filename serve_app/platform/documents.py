@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,21 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from deployments import filters
-from deployments.errors import Conflict, NotFound, Overloaded, Unavailable, UnknownCollection
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
 from deployments.filters import Filter
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import VersionCopy
-from serve_app.platform import collections, generations, lexical_statistics, visibility
+from serve_app.platform import collections, generations, lexical_statistics, stored_blobs, usage, visibility
+from serve_app.platform.document_ids import digest
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
-from serve_app.platform.new_document import canonical, check_metadata, digest
+from serve_app.platform.new_document import canonical, check_metadata
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage import pagination
-from serve_app.storage.database import Database
+from serve_app.storage.batches import Pace
+from serve_app.storage.database import Database, chunks
+from serve_app.storage.declarative import of_tenant, utc_now
 from serve_app.storage.merge_patch import apply_merge_patch
 from serve_app.storage.pagination import Page
-from serve_app.storage.tables import Collection, Document, JobDocument, of_tenant, utc_now
+from serve_app.storage.tables import Collection, Document, JobDocument, is_unfinished
 
+MAX_DELETED = 200
+"""Documents that one transaction deletes: their terms are in memory at once."""
 REWRITE_S = 300.0
 """How long it may take to write a document's passages once more."""
 
@@ -41,6 +47,19 @@ class Selection:
     owner: str | None = None
     live: bool | None = None
     filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedVersions:
+    """What is deleted in SQL, and is still in the index and the blob store.
+
+    `versions`: one of each document, the live one; `version` is empty where the document never became live. `passages`
+    counts theirs.
+    """
+
+    versions: tuple[RemovedVersion, ...] = ()
+    blobs: tuple[str, ...] = ()
+    passages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +90,12 @@ class Documents:
         self.retire_after_s = retire_after_s
         self.clock = clock
 
-    async def get(self, tenant_id: str, document_id: str) -> Document:
-        """Raises NotFound."""
+    async def get(self, tenant_id: str, document_id: str, *, reader: str | None = None) -> Document:
+        """`reader`: the user who is shown it, empty for nobody, None for an admin. Raises NotFound, also for another
+        user's private document."""
         async with self.database.session() as session:
             document = await session.scalar(_shown().where(of_tenant(Document, tenant_id), Document.id == document_id))
-        if document is None:
+        if document is None or (reader is not None and document.owner not in ("", reader)):
             raise _missing(document_id)
         return document
 
@@ -149,7 +169,7 @@ class Documents:
                 raise Unavailable("the documents were reindexed meanwhile; try again")
             if now >= work.until:
                 raise Unavailable(f"document {document.id[:80]!r} was not rewritten in {REWRITE_S:g} s; try again")
-            old = RemovedVersion(tenant_id, document.id, document.version)  # its bytes are the new one's too
+            old = RemovedVersion(tenant_id, document.id, document.version)
             await visibility.hide(session, [old], due=now + timedelta(seconds=self.retire_after_s))
             await visibility.reveal(session, tenant_id, copy.to)
             document.version, document.metadata_, document.updated_at = copy.to, dict(copy.metadata), now
@@ -157,9 +177,10 @@ class Documents:
             await session.flush()
         self.events.publish(Event("document.updated", tenant_id, copy.document_id, {"passages": work.passages}))
 
-    async def delete(self, tenant_id: str, document_id: str) -> list[str]:
-        """Forget a document and its part in the statistics; no search that begins later finds it. Returns its blobs:
-        the caller deletes them, and removes the document's passages from the index.
+    async def delete(self, tenant_id: str, document_id: str) -> DeletedVersions:
+        """Forget a document and its part in the statistics; no search that begins later finds it.
+
+        The caller deletes its blobs, and removes its passages from the index.
 
         Versions still queued are cancelled. One that a worker is at ends with DocumentCancelled. Raises NotFound unless
         the tenant has the document.
@@ -169,15 +190,10 @@ class Documents:
             document = await _locked(session, tenant_id, document_id)
             blobs = await _forget(session, tenant_id, [document], self.clock())
         self.events.publish(Event("document.deleted", tenant_id, document_id))
-        return blobs
+        return DeletedVersions((_removed(document),), tuple(blobs), document.passages)
 
-    async def delete_chosen(
-        self, tenant_id: str, chosen: Selection, ids: Sequence[str]
-    ) -> tuple[list[RemovedVersion], list[str]]:
-        """Delete those of the documents with these ids that are still chosen, as `delete` does.
-
-        Returns all of their versions that were live or never became so (`version` empty), and their blobs.
-        """
+    async def delete_chosen(self, tenant_id: str, chosen: Selection, ids: Sequence[str]) -> DeletedVersions:
+        """Delete those of the documents with these ids that are still chosen, as `delete` does."""
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
             conditions = (*_conditions(tenant_id, chosen), Document.id.in_(ids))
@@ -186,36 +202,53 @@ class Documents:
             blobs = await _forget(session, tenant_id, documents, self.clock())
         for document in documents:
             self.events.publish(Event("document.deleted", tenant_id, document.id))
-        removed = [RemovedVersion(tenant_id, document.id, document.version, document.blob) for document in documents]
-        return removed, blobs
+        return _deleted(documents, blobs)
 
-    async def delete_collection(self, tenant_id: str, name: str) -> tuple[dict[str, int], list[str]]:
-        """Forget a collection with all its documents: how many they and their passages were, and their blobs, as in
-        `delete`.
+    async def delete_collection(self, tenant_id: str, name: str) -> AsyncGenerator[DeletedVersions]:
+        """Forget a collection with all its documents, as `delete` does.
+
+        It is marked first, and then its documents go in batches, each committed by itself. The caller deletes a batch's
+        blobs and passages before it takes the next one. If this is cut off, the same call goes on where it stopped.
 
         A version on its way into it, of a document that is live in another one, is given up. Raises
         UnknownCollection, and InvalidRequest for the default one.
         """
-        name = collections.check_deletable(name)
+        collections.check_deletable(name)
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
-            this = (of_tenant(Collection, tenant_id), Collection.name == name)
-            if await session.scalar(select(Collection.name).where(*this).with_for_update()) is None:
-                raise UnknownCollection(f"collection {name[:80]!r} does not exist")
-            documents = (
-                await session.scalars(
-                    select(Document)
-                    .where(of_tenant(Document, tenant_id), Document.collection == name)
-                    .order_by(Document.id)
-                    .with_for_update()
-                )
-            ).all()
-            now = self.clock()
-            blobs = await _forget(session, tenant_id, documents, now)
-            await cancel_versions(session, of_tenant(JobDocument, tenant_id), JobDocument.collection == name, due=now)
-            await session.execute(delete(Collection).where(*this))
-        self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": len(documents)}))
-        return {"documents": len(documents), "passages": sum(document.passages for document in documents)}, blobs
+            await collections.mark_deleted(session, tenant_id, name, self.clock())
+        pace, documents, after = Pace(MAX_DELETED), 0, ""
+        while True:
+            async with self.database.transaction() as session:
+                await require_open(session, tenant_id, alone=True)
+                with pace.timed():
+                    batch = await self._delete_some(session, tenant_id, name, after, pace.size)
+            await pace.rest()
+            if batch is None:
+                break
+            documents += len(batch.versions)
+            after = batch.versions[-1].document_id if batch.versions else after
+            yield batch
+        self.events.publish(Event("collection.deleted", tenant_id, name, {"documents": documents}))
+
+    async def _delete_some(
+        self, session: AsyncSession, tenant_id: str, name: str, after: str, limit: int
+    ) -> DeletedVersions | None:
+        """Give up versions on their way into a collection, or else delete its documents after the id `after`.
+
+        At most `limit` of them; None once there was nothing, and the collection is gone itself.
+        """
+        now, row = self.clock(), JobDocument
+        on_its_way = (of_tenant(row, tenant_id), row.collection == name, is_unfinished(), row.given_up.is_(False))
+        if coming := (await session.scalars(select(row.sequence).where(*on_its_way).limit(limit))).all():
+            await cancel_versions(session, row.sequence.in_(coming), due=now, now=now)
+            return DeletedVersions()
+        of_collection = (of_tenant(Document, tenant_id), Document.collection == name, Document.id > after)
+        chosen = select(Document).where(*of_collection).order_by(Document.id).limit(limit)
+        if documents := (await session.scalars(chosen.with_for_update())).all():
+            return _deleted(documents, await _forget(session, tenant_id, documents, now))
+        await session.execute(delete(Collection).where(of_tenant(Collection, tenant_id), Collection.name == name))
+        return None
 
 
 def _shown() -> Select[Document]:
@@ -247,7 +280,7 @@ def _conditions(tenant_id: str, chosen: Selection) -> list[ColumnElement[bool]]:
     """What can be told of a selection in SQL: all but its filter."""
     conditions = [of_tenant(Document, tenant_id)]
     if chosen.collection is not None:
-        conditions.append(Document.collection == collections.composed(chosen.collection))
+        conditions.append(Document.collection == chosen.collection)
     if chosen.owner is not None:
         conditions.append(Document.owner == chosen.owner)
     if chosen.live is not None:
@@ -268,30 +301,47 @@ def _passes(filter: Filter, document: Document) -> bool:
 async def _forget(session: AsyncSession, tenant_id: str, documents: Sequence[Document], now: datetime) -> list[str]:
     """Cancel or mark what is on its way of these documents, hide them, take them out of the statistics, remove their
     rows."""
-    blobs: set[str] = set()
-    for document in documents:
-        versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id == document.id)
-        await cancel_versions(session, *versions, due=now)
-        if document.version:
-            live = RemovedVersion(tenant_id, document.id, document.version, document.blob)
-            await visibility.hide(session, [live], due=now)
-            terms = lexical_statistics.difference({}, lexical_statistics.unpack(document.terms))
-            await lexical_statistics.move(session, tenant_id, document.owner, passages=-document.passages, terms=terms)
-        await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id == document.id))
-        blobs |= set(await session.scalars(select(JobDocument.blob).where(*versions).distinct()))
+    blobs: list[str] = []
+    for ids in chunks([document.id for document in documents]):
+        versions = (of_tenant(JobDocument, tenant_id), JobDocument.document_id.in_(ids))
+        await cancel_versions(session, *versions, due=now, now=now)
+        await session.execute(delete(Document).where(of_tenant(Document, tenant_id), Document.id.in_(ids)))
+        blobs += await stored_blobs.release_documents(session, tenant_id, ids, now)
+    live = [document for document in documents if document.version]
+    await visibility.hide(session, [_removed(document) for document in live], due=now)
+    for owner in sorted({document.owner for document in live}):
+        owned = [document for document in live if document.owner == owner]
+        terms: Counter[int] = Counter()
+        for document in owned:
+            terms.subtract(lexical_statistics.unpack(document.terms))
+        passages = sum(document.passages for document in owned)
+        await lexical_statistics.move(session, tenant_id, owner, passages=-passages, terms=terms)
+    await collections.move(session, tenant_id, collections.sizes(documents), {})
+    await usage.subtract(session, tenant_id, documents=len(documents))
     return sorted(blobs)
 
 
-async def cancel_versions(session: AsyncSession, *versions: ColumnElement[bool], due: datetime) -> None:
-    """Cancel one tenant's versions that wait, and mark those that a worker has. What was written of the former may be
-    removed once `due` has passed."""
+def _deleted(documents: Sequence[Document], blobs: Sequence[str]) -> DeletedVersions:
+    versions = tuple(_removed(document) for document in documents)
+    return DeletedVersions(versions, tuple(blobs), sum(document.passages for document in documents))
+
+
+def _removed(document: Document) -> RemovedVersion:
+    return RemovedVersion(document.tenant_id, document.id, document.version)
+
+
+async def cancel_versions(session: AsyncSession, *versions: ColumnElement[bool], due: datetime, now: datetime) -> None:
+    """Cancel one tenant's versions that wait, and mark those that a worker has. Passages of the former may be removed
+    once `due` has passed, their bytes now."""
     cancelled = await session.execute(
         update(JobDocument)
         .where(*versions, JobDocument.state == "queued")
         .values(state="cancelled")
-        .returning(JobDocument.tenant_id, JobDocument.version)
+        .returning(JobDocument.tenant_id, JobDocument.version, JobDocument.blob)
     )
     rows = cancelled.all()
     for tenant_id in {row.tenant_id for row in rows}:
-        await visibility.schedule_removal(session, tenant_id, [row.version for row in rows], due)
+        versions_of = [row.version for row in rows if row.tenant_id == tenant_id and row.version]
+        await visibility.schedule_removal(session, tenant_id, versions_of, due)
+        await stored_blobs.release(session, tenant_id, [row.blob for row in rows if row.tenant_id == tenant_id], now)
     await session.execute(update(JobDocument).where(*versions, JobDocument.state.in_(IN_WORK)).values(given_up=True))

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from deployments.tasks import spawn_detached
 from serve_app.platform import actor
 from serve_app.platform.actor import Actor
-from serve_app.storage.tables import utc_now
+from serve_app.storage.declarative import utc_now
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from serve_app.platform import generations, lexical_statistics, reindexing
+from serve_app.platform import collections, generations, lexical_statistics, reindexing
 from serve_app.platform.job_states import UNFINISHED
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage.database import chunks
-from serve_app.storage.tables import Document, Job, JobDocument, RefilledDocument, of_tenant
+from serve_app.storage.declarative import of_tenant
+from serve_app.storage.tables import Document, Job, JobDocument, RefilledDocument
 
 Outcome = Literal["switched", "given_up", "goes on"]
 _BATCH = 200
@@ -89,6 +90,7 @@ async def _put_in_place(session: AsyncSession, job: Job, embedder: str) -> None:
     """Give documents and term statistics what the generation holds of them."""
     change: defaultdict[str, Counter[int]] = defaultdict(Counter)
     passages: Counter[str] = Counter()
+    by_collection: Counter[str] = Counter()
     document, refilled = Document, RefilledDocument
     is_live = generations.live_documents(job.tenant_id)
     ids = (await session.scalars(select(document.id).where(is_live).order_by(document.id))).all()
@@ -103,11 +105,15 @@ async def _put_in_place(session: AsyncSession, job: Job, embedder: str) -> None:
             terms, former = lexical_statistics.unpack(new.terms), lexical_statistics.unpack(old.terms)
             change[old.owner].update(lexical_statistics.difference(terms, former))
             passages[old.owner] += new.passages - old.passages
+            by_collection[old.collection] += new.passages - old.passages
             old.passages, old.terms, old.embedder, old.chunking = new.passages, new.terms, embedder, new.chunking
+            old.warnings = new.warnings
         await session.flush()
         for row in rows:
             for each in row:
                 session.expunge(each)
+    sizes = {name: collections.Size(0, more) for name, more in by_collection.items()}
+    await collections.move(session, job.tenant_id, {}, sizes)
     await _move_statistics(session, job.tenant_id, passages, change)
 
 

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RetiredGeneration
 from deployments.types import EmbedderIdentity, IndexGeneration
-from serve_app.storage.tables import Document, RefilledDocument, StoredGeneration, of_tenant
+from serve_app.storage.declarative import of_tenant
+from serve_app.storage.tables import Document, RefilledDocument, StoredGeneration
 
 
 def _of(tenant_id: str) -> ColumnElement[bool]:

@@ -1,15 +1,20 @@
 """Answers to requests that carried an Idempotency-Key, kept for a while so that a repeated request gets the same one.
 
-An answer may hold a secret (a new key's), so it is stored sealed under the caller's own key, which is stored nowhere.
+Answers are stored sealed under the Idempotency-Key, of which the database has a hash only. So a tenant's request may
+be sent again with another key of the tenant, such as the successor of one that was rotated. An answer that shows a
+secret, such as a new key, is sealed under the key of its caller, which is stored nowhere.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, delete, select, update
@@ -17,7 +22,11 @@ from sqlalchemy import ColumnElement, delete, select, update
 from deployments.errors import IdempotencyMismatch, RequestInProgress
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage.database import Database, insert
-from serve_app.storage.tables import IdempotentRequest, of_tenant, utc_now
+from serve_app.storage.declarative import of_tenant, utc_now
+from serve_app.storage.tables import IdempotentRequest
+
+_SHOWS_SECRET: Final = re.compile(rb"rag_[0-9a-f]{8}_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/]{32}")
+"""A key, or the secret of a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +36,29 @@ class Claim:
 
     tenant_id: str
     key: str
-    seal: str
+    seals: _Seals
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Seals:
+    """What answers are sealed under: the request's Idempotency-Key, or `secret`, the caller's own key."""
+
+    idempotency_key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    def seal(self, body: bytes) -> bytes:
+        return _sealer(self.secret if _SHOWS_SECRET.search(body) else self.idempotency_key).encrypt(body)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Raises IdempotencyMismatch for an answer that was sealed under another caller's key."""
+        for material in (self.idempotency_key, self.secret):
+            with suppress(InvalidToken):
+                return _sealer(material).decrypt(sealed)
+        raise IdempotencyMismatch(
+            "Idempotency-Key: the kept answer shows a secret, and only the key that asked for it may see it; "
+            "revoke what that request made, and choose a new Idempotency-Key"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +71,7 @@ class Answer:
 class Idempotency:
     """`lease_s`: how long a request may be worked on before another one with its key may start, in case it died.
 
-    `keep_s`: how long its answer is kept.
+    `keep_s`: how long its answer is kept. Rows of older ones are removed by the sweeper (see retention.py).
     """
 
     def __init__(
@@ -60,7 +90,7 @@ class Idempotency:
         """
         now = self.clock()
         until = now + timedelta(seconds=self.lease_s)
-        claim = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), secret, until)
+        claim = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), _Seals(key, secret), until)
         row = {
             "tenant_id": tenant_id,
             "key": claim.key,
@@ -74,8 +104,8 @@ class Idempotency:
         this = (of_tenant(IdempotentRequest, tenant_id), IdempotentRequest.key == claim.key)
         async with self.database.transaction() as session:
             await require_open(session, tenant_id)
-            old = IdempotentRequest.created_at <= now - timedelta(seconds=self.keep_s)
-            await session.execute(delete(IdempotentRequest).where(old))
+            is_old = IdempotentRequest.created_at <= now - timedelta(seconds=self.keep_s)
+            await session.execute(delete(IdempotentRequest).where(*this, is_old))
             made = await session.scalar(
                 insert(session, IdempotentRequest).values(row).on_conflict_do_nothing().returning(IdempotentRequest.key)
             )
@@ -87,7 +117,7 @@ class Idempotency:
             if kept.fingerprint != fingerprint:
                 raise IdempotencyMismatch("Idempotency-Key was used for another request; choose a new one")
             if kept.status:
-                return Answer(kept.status, kept.headers, _open(kept.body, secret))
+                return Answer(kept.status, kept.headers, claim.seals.open(kept.body))
             if kept.lease_until > now:
                 raise RequestInProgress("Idempotency-Key: the first request with it is still being worked on; wait")
             kept.created_at, kept.lease_until = now, until
@@ -96,7 +126,7 @@ class Idempotency:
 
     async def keep(self, claim: Claim, answer: Answer) -> None:
         """Store the answer, for every later request with its key."""
-        sealed = _sealer(claim.seal).encrypt(answer.body)
+        sealed = claim.seals.seal(answer.body)
         async with self.database.transaction() as session:
             await session.execute(
                 update(IdempotentRequest)
@@ -120,13 +150,6 @@ def _claimed(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _sealer(secret: str) -> Fernet:
-    """A caller's secret holds 256 random bits, so a plain hash of it is as good a key as any."""
-    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"idempotent answers\0" + secret.encode()).digest()))
-
-
-def _open(sealed: bytes, secret: str) -> bytes:
-    try:
-        return _sealer(secret).decrypt(sealed)
-    except InvalidToken:
-        raise IdempotencyMismatch("Idempotency-Key was used with another key of yours; choose a new one") from None
+def _sealer(material: str) -> Fernet:
+    """A plain hash does: a caller's secret holds 256 random bits, and what is sealed under less shows no secret."""
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"idempotent answers\0" + material.encode()).digest()))

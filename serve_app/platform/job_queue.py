@@ -16,12 +16,12 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from deployments.errors import EmbedderMismatch, NotFound, QuotaExceeded, StageUnavailable
 from deployments.ingestion.base import (
+    METADATA_BYTES,
     ChunkSizes,
     DocumentCancelled,
     DocumentState,
@@ -29,26 +29,28 @@ from deployments.ingestion.base import (
     IndexedDocument,
     LeaseLost,
     Progress,
+    RemovedBlob,
     RemovedVersion,
     RetiredGeneration,
 )
 from deployments.types import EmbedderIdentity, IndexGeneration
-from serve_app.platform import generation_switch, generations, lexical_statistics, visibility
+from serve_app.platform import (
+    claims,
+    collections,
+    generation_switch,
+    generations,
+    lexical_statistics,
+    stored_blobs,
+    turns,
+    visibility,
+)
 from serve_app.platform.events import Event, Events
-from serve_app.platform.job_states import IN_WORK, UNFINISHED, job_state
+from serve_app.platform.job_states import IN_WORK, job_state
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage.database import Database, insert
-from serve_app.storage.tables import (
-    Document,
-    Job,
-    JobDocument,
-    LexicalTotal,
-    RefilledDocument,
-    Tenant,
-    of_tenant,
-    utc_now,
-)
+from serve_app.storage.declarative import of_tenant, utc_now
+from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, RefilledDocument
 
 _TASK_COLUMNS = [field.name for field in fields(DocumentTask) if field.name in JobDocument.__mapper__.columns]
 """What a worker's task takes from its row under the same name."""
@@ -57,7 +59,8 @@ _MAX_TEXT = 2_000
 
 
 class JobQueue:
-    """Implements the ingestion stage's JobStore. `retire_after_s`: at least as long as a query may take."""
+    """Implements the ingestion stage's JobStore. `retire_after_s`: at least as long as a query may take.
+    `metadata_bytes`: what a document's metadata may take with its own fields."""
 
     def __init__(
         self,
@@ -65,22 +68,29 @@ class JobQueue:
         events: Events | None = None,
         *,
         retire_after_s: float = RETIRE_AFTER_S,
+        metadata_bytes: int = METADATA_BYTES,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.retire_after_s = retire_after_s
+        self.metadata_bytes = metadata_bytes
         self.clock = clock
 
     async def claim(self, worker: str, *, lease_s: float, limit: int, job_id: str | None = None) -> list[DocumentTask]:
         now = self.clock()
+        await claims.release_lapsed(self.database, now)
         async with self.database.transaction() as session:
-            rows = (await session.scalars(_claimable(now, job_id, limit))).all()
+            if job_id is None:
+                rows = await claims.in_turn(session, now, limit)
+            else:
+                rows = await claims.of_job(session, now, job_id, limit)
             for row in rows:
                 row.updated_at = now
                 if row.given_up:  # the worker that was to notice is gone
                     row.state, row.lease_until = "cancelled", None
                     await visibility.schedule_removal(session, row.tenant_id, [row.version], self._retired_at(now))
+                    await stored_blobs.release(session, row.tenant_id, [row.blob], now)
                 else:
                     row.state = "parsing"
                     row.worker = worker
@@ -94,7 +104,8 @@ class JobQueue:
                 if row.given_up and row.generation:
                     await self._hide_unless_live(session, row)
             await session.flush()
-            return [_task(row) for row in claimed]
+            made_again = await _reindexing_jobs(session, claimed)
+            return [_task(row, 0 if row.job_id in made_again else self.metadata_bytes) for row in claimed]
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
         lease_until = self.clock() + timedelta(seconds=lease_s)
@@ -160,7 +171,11 @@ class JobQueue:
             row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
             if row is None:
                 return
-            if document is None or row.given_up:
+            if (
+                document is None
+                or row.given_up
+                or not await collections.is_kept(session, task.tenant_id, row.collection)
+            ):
                 raise _given_up(task)
             added_passages = indexed.passages - document.passages
             await _check_chunks(session, task.tenant_id, settings.quotas, added_passages)
@@ -173,20 +188,29 @@ class JobQueue:
                 terms=lexical_statistics.difference(terms, lexical_statistics.unpack(document.terms)),
             )
             if document.version and document.version != row.version:
-                replaced = RemovedVersion(task.tenant_id, document.id, document.version, document.blob)
+                replaced = RemovedVersion(task.tenant_id, document.id, document.version)
                 await visibility.hide(session, [replaced], due=self._retired_at(now))
             await visibility.reveal(session, task.tenant_id, row.version)
+            former = document.blob if document.version else row.blob
+            before = collections.sizes([document])
             document.take_over(row)
             document.version, document.fingerprint = row.version, row.fingerprint
+            if indexed.metadata is not None:
+                document.metadata_ = dict(indexed.metadata)
             document.title = _storable(indexed.title)
             document.language = indexed.language
             document.passages = indexed.passages
             document.terms = lexical_statistics.pack(terms)
             document.embedder, document.chunking = indexed.embedder, indexed.chunking
+            document.warnings = row.warnings = [*indexed.warnings]
             document.updated_at = row.updated_at = now
             row.state, row.lease_until = "indexed", None
             row.chunks = row.chunks_done = indexed.passages
             await session.flush()
+            await collections.move(session, task.tenant_id, before, collections.sizes([document]))
+            if former != document.blob:
+                await stored_blobs.release(session, task.tenant_id, [former], self._retired_at(now))
+            await _nudge_if_waited_for(session, row, now)
         self._publish_indexed(task, indexed)
 
     async def _finish_refilling(self, task: DocumentTask, indexed: IndexedDocument) -> None:
@@ -202,6 +226,7 @@ class JobQueue:
                 raise _given_up(task)
             row.state, row.lease_until, row.updated_at = "indexed", None, now
             row.chunks = row.chunks_done = indexed.passages
+            row.warnings = [*indexed.warnings]
             await self._hide_unless_live(session, row)
             key = {"tenant_id": task.tenant_id, "generation": task.generation, "document_id": task.document_id}
             told = {
@@ -209,6 +234,7 @@ class JobQueue:
                 "passages": indexed.passages,
                 "terms": lexical_statistics.pack(dict(indexed.document_frequency)),
                 "chunking": indexed.chunking,
+                "warnings": row.warnings,
             }
             await session.execute(
                 insert(session, RefilledDocument)
@@ -263,6 +289,9 @@ class JobQueue:
             await visibility.schedule_removal(session, task.tenant_id, [row.version], self._retired_at(now))
             await self._hide_unless_live(session, row)
             await session.flush()
+            due = now if row.given_up else self._retired_at(now)
+            await stored_blobs.release(session, task.tenant_id, [row.blob], due)
+            await _nudge_if_waited_for(session, row, now)
             states = set(
                 await session.scalars(
                     select(JobDocument.state).where(
@@ -279,10 +308,16 @@ class JobQueue:
 
     async def retry(self, task: DocumentTask, *, after_s: float) -> None:
         now = self.clock()
-        values = {"not_before": now + timedelta(seconds=after_s), "updated_at": now}
-        queued = update(JobDocument).where(*_held(task)).values(state="queued", lease_until=None, **values)
         async with self.database.transaction() as session:
-            await session.execute(queued)
+            row = await session.scalar(select(JobDocument).where(*_held(task)).with_for_update())
+            if row is None:
+                return
+            row.state, row.lease_until, row.updated_at = "queued", None, now
+            if after_s:  # otherwise it keeps its place in the queue
+                row.not_before = now + timedelta(seconds=after_s)
+            row.lane %= turns.FOR_RAY_JOB  # its Ray Job may be over
+            await session.flush()
+            await turns.wake(session, row.tenant_id, row.lane, row.not_before, now)
 
     async def list_removable(self, limit: int) -> list[RemovedVersion]:
         async with self.database.session() as session:
@@ -291,6 +326,17 @@ class JobQueue:
     async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
         async with self.database.transaction() as session:
             await visibility.forget(session, versions)
+            # Documents of a tenant that had too many hidden versions can be claimed again.
+            await turns.nudge(session, {version.tenant_id for version in versions}, self.clock())
+
+    async def list_removable_blobs(self, limit: int) -> list[RemovedBlob]:
+        async with self.database.session() as session:
+            return await stored_blobs.list_removable(session, self.clock(), limit)
+
+    async def forget_blobs(self, blobs: Sequence[RemovedBlob]) -> None:
+        if blobs:
+            async with self.database.transaction() as session:
+                await stored_blobs.forget(session, blobs)
 
     async def list_retired(self, limit: int) -> list[RetiredGeneration]:
         async with self.database.session() as session:
@@ -304,37 +350,14 @@ class JobQueue:
         return now + timedelta(seconds=self.retire_after_s)
 
 
-def _claimable(now: datetime, job_id: str | None, limit: int) -> Select[JobDocument]:
-    """The documents to claim next, locked: those of the job, or without one those that no Ray Job is for."""
-    row, earlier = JobDocument, aliased(JobDocument)
-    is_free = or_(
-        (row.state == "queued") & (row.not_before <= now),
-        row.state.in_(IN_WORK) & (row.lease_until <= now),
+async def _nudge_if_waited_for(session: AsyncSession, row: JobDocument, now: datetime) -> None:
+    """Have the next version of a document claimed that waited for this one."""
+    later = JobDocument
+    waits = exists().where(
+        of_tenant(later, row.tenant_id), later.document_id == row.document_id, later.state == "queued"
     )
-    waits_for_earlier_version = exists().where(
-        earlier.tenant_id == row.tenant_id,
-        earlier.document_id == row.document_id,
-        earlier.state.in_(UNFINISHED),
-        earlier.sequence < row.sequence,
-        earlier.generation == row.generation,  # a write to another generation does not conflict
-    )
-    tenant_is_deleted = exists().where(Tenant.id == row.tenant_id, Tenant.status == "deleting")
-    is_for_ray_job = exists().where(
-        Job.id == row.job_id, or_(Job.bulk == "waiting", (Job.bulk == "running") & (Job.bulk_until > now))
-    )
-    return (
-        select(row)
-        .where(
-            is_free,
-            ~is_for_ray_job if job_id is None else row.job_id == job_id,
-            ~waits_for_earlier_version,
-            ~tenant_is_deleted,
-            row.tenant_id.not_in(visibility.full_tenants()),
-        )
-        .order_by(row.generation, row.sequence)  # new documents first, then those that are reindexed
-        .limit(limit)
-        .with_for_update(of=row, skip_locked=True)
-    )
+    if await session.scalar(select(waits)):
+        await turns.nudge(session, [row.tenant_id], now)
 
 
 async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> None:
@@ -344,6 +367,12 @@ async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> 
         versions = await visibility.next_versions(session, tenant_id, len(tenant_rows))
         for row, version in zip(tenant_rows, versions, strict=True):
             row.version = version
+
+
+async def _reindexing_jobs(session: AsyncSession, rows: Sequence[JobDocument]) -> set[str]:
+    """The rows' jobs that make documents again. These keep the metadata that they have, changed ones too."""
+    ids = {row.job_id for row in rows}
+    return set(await session.scalars(select(Job.id).where(Job.id.in_(ids), Job.reindex.is_not(None))))
 
 
 async def _check_generation(session: AsyncSession, tenant_id: str, written_to: str) -> None:
@@ -381,15 +410,16 @@ def _given_up(task: DocumentTask) -> DocumentCancelled:
 
 
 def _removed_version(row: JobDocument) -> RemovedVersion:
-    return RemovedVersion(row.tenant_id, row.document_id, row.version, row.blob)
+    return RemovedVersion(row.tenant_id, row.document_id, row.version)
 
 
-def _task(row: JobDocument) -> DocumentTask:
+def _task(row: JobDocument, metadata_bytes: int) -> DocumentTask:
     return DocumentTask(
         **{name: getattr(row, name) for name in _TASK_COLUMNS},
         metadata=row.metadata_,
         progress=Progress(row.written_to, row.chunks, row.chunks_done),
         chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),
+        metadata_bytes=metadata_bytes,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Set
 from typing import Final, Literal
 
 from deployments.ingestion.base import DocumentState
+from serve_app.storage.tables import UNFINISHED_STATES
 
 JobState = Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
 """The state of a job. It follows from the states of the job's documents: see `job_state`."""
@@ -14,10 +15,9 @@ BulkState = Literal["waiting", "running", "ended"]
 
 Once it is over, the ingestion workers index the documents that it left unfinished.
 """
+UNFINISHED: Final = UNFINISHED_STATES
 IN_WORK: Final[tuple[DocumentState, ...]] = ("parsing", "embedding")
 """A worker has claimed the document."""
-UNFINISHED: Final[tuple[DocumentState, ...]] = ("queued", *IN_WORK)
-"""The document waits or a worker has claimed it. All other states are final."""
 
 
 def job_state(document_states: Set[str]) -> JobState:

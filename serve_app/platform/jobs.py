@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast, get_args
@@ -12,20 +12,37 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.errors import InvalidRequest, NotFound, QuotaExceeded
-from deployments.ingestion.base import DocumentState
+from deployments.errors import InvalidRequest, NotFound, RateLimited
+from deployments.ingestion.base import METADATA_BYTES, DocumentState, RemovedBlob
 from deployments.ingestion.bulk.base import ray_job
-from serve_app.platform import collections, documents, generations, reindexing, webhooks
+from serve_app.platform import (
+    acceptance,
+    collections,
+    documents,
+    generations,
+    quotas,
+    reindexing,
+    stored_blobs,
+    turns,
+    usage,
+    webhooks,
+)
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, ReindexState, is_over, reindex_job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
-from serve_app.platform.tenant_settings import Quotas, require_open
+from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage import pagination
-from serve_app.storage.database import Database, chunks, insert
+from serve_app.storage.database import Database, count_rows, insert
+from serve_app.storage.declarative import of_tenant, utc_now
 from serve_app.storage.pagination import Page
-from serve_app.storage.tables import Document, Job, JobDocument, of_tenant, utc_now
+from serve_app.storage.tables import Job, JobDocument
+
+MAX_WAITING = 10_000
+"""Documents of one tenant that may wait to be indexed, unless the service is configured otherwise."""
+ROOM_RETRY_S = 10.0
+"""After how many seconds a caller whose documents found no room is told to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +83,15 @@ class DocumentError:
 
 @dataclass(frozen=True, slots=True)
 class DocumentProgress:
-    """A document of a job. Of its `chunks`, the first `chunks_done` are in the index."""
+    """A document of a job. Of its `chunks`, the first `chunks_done` are in the index. `warnings` say what was left out
+    of it, once it is indexed."""
 
     id: str
     state: DocumentState
     chunks: int
     chunks_done: int
     error: DocumentError | None
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +122,8 @@ class JobView:
 
 
 class Jobs:
-    """What callers do with jobs; `queue` is what workers do. `retire_after_s`: at least as long as a query may take."""
+    """What callers do with jobs; `queue` is what workers do. `retire_after_s`: at least as long as a query may take.
+    `max_waiting`: how many documents of one tenant may wait to be indexed."""
 
     def __init__(
         self,
@@ -111,39 +131,40 @@ class Jobs:
         events: Events | None = None,
         *,
         retire_after_s: float = RETIRE_AFTER_S,
+        metadata_bytes: int = METADATA_BYTES,
+        max_waiting: int = MAX_WAITING,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.retire_after_s = retire_after_s
+        self.max_waiting = max_waiting
         self.clock = clock
-        self.queue = JobQueue(database, self.events, retire_after_s=retire_after_s, clock=clock)
+        self.queue = JobQueue(
+            database, self.events, retire_after_s=retire_after_s, metadata_bytes=metadata_bytes, clock=clock
+        )
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument], *, bulk: bool = False) -> Accepted:
         """Accept documents, all or none, durably. With `bulk`, a Ray Job of their own indexes them.
 
         A document whose latest version is live and the same is indexed at once. Raises InvalidRequest for an invalid
         document, an id given twice for different documents, or an id that belongs to another user. Raises
-        QuotaExceeded, and NotFound for an unknown tenant.
+        QuotaExceeded, RateLimited if too many documents of the tenant wait, Conflict for a collection that is being
+        deleted, and NotFound for an unknown tenant.
         """
         if not new:
             raise InvalidRequest("documents: none given", field="documents")
-        given = [checked(document) for document in new]
-        wanted: dict[str, NewDocument] = {}
-        for document_id, document in given:
-            first = wanted.setdefault(document_id, document)
-            if fingerprint_of(first) != fingerprint_of(document):
-                raise InvalidRequest(
-                    f"id {document_id!r} is given to two different documents of this request", field="id"
-                )
+        new = [checked(document) for document in new]
         job_id, now = f"job_{uuid4().hex}", self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
+            ids = await acceptance.choose_ids(session, tenant_id, new)
+            wanted = acceptance.by_id(ids, new)
             await collections.add(session, tenant_id, [document.collection for document in wanted.values()], now)
             sizes = await collections.chunk_sizes(
-                session, tenant_id, {document.collection for document in wanted.values()}
+                session, tenant_id, {document.collection for document in wanted.values()}, kept=True
             )
-            settled = await _lock_documents(session, tenant_id, wanted, now)
+            settled, added = await acceptance.lock_documents(session, tenant_id, wanted, now)
             found_in = await generations.in_state(session, tenant_id, "live")
             generation = found_in and found_in.embedder
             job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
@@ -168,24 +189,82 @@ class Jobs:
                         "fingerprint": fingerprint,
                         "chunk_tokens": cut.tokens,
                         "chunk_overlap": cut.overlap,
+                        "warnings": live.warnings if live is not None and unchanged else [],
                         "state": "indexed" if unchanged else "queued",
                         "not_before": now,
+                        "lane": turns.lane_of("", for_ray_job=bulk),
                         "updated_at": now,
                     }
                 )
+            queued = sum(row["state"] == "queued" for row in rows)
+            if queued:
+                await self._check_room(session, tenant_id, queued)
             await session.execute(insert(session, JobDocument), rows)
-            await _check_quotas(session, tenant_id, settings.quotas)
+            new_bytes = [(row["document_id"], row["blob"], row["size"]) for row in rows if row["state"] == "queued"]
+            await stored_blobs.adopt(session, tenant_id, new_bytes, now)
+            await usage.add(session, tenant_id, documents=added)
+            await quotas.check(session, tenant_id, settings.quotas)
             webhooks.expect(session, tenant_id, job_id, settings, now)
-            if bulk and any(row["state"] == "queued" for row in rows):
+            if bulk and queued:
                 job.bulk = "waiting"
                 await session.flush()
+            if queued:
+                await turns.wake(session, tenant_id, turns.NEW, now, now)
         self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(
             id=job_id,
-            documents=tuple(document_id for document_id, _ in given),
+            documents=tuple(ids),
             unused_blobs=tuple(sorted({document.blob for document in new} - used)),
         )
+
+    async def reserve(self, tenant_id: str, sizes: Mapping[str, int]) -> None:
+        """Make room for an upload whose bytes are about to be written: their sizes, by their keys.
+
+        The caller then writes them and calls `accept`, or `release`. What it leaves is removed after an hour. Raises
+        QuotaExceeded if the tenant is over its quota already, RateLimited if it is for a while only, or if as many of
+        its documents wait as may, and NotFound.
+        """
+        now = self.clock()
+        async with self.database.transaction() as session:
+            settings = await require_open(session, tenant_id, alone=True)
+            await self._check_room(session, tenant_id, 1)
+            is_full = await quotas.is_full(session, tenant_id, settings.quotas)
+            if is_full:
+                await stored_blobs.hurry(session, tenant_id, now)
+            else:
+                until = now + timedelta(seconds=stored_blobs.UPLOAD_S)
+                await stored_blobs.reserve(session, tenant_id, sizes, until)
+        if is_full:
+            error = RateLimited(
+                "documents: the tenant's quota of bytes is full while documents are being replaced and removed; send "
+                "these again once that is done",
+                field="documents",
+            )
+            error.retry_after_s = ROOM_RETRY_S
+            raise error
+
+    async def release(self, tenant_id: str, keys: Iterable[str]) -> None:
+        """Forget bytes of an upload that came to nothing, once they are removed."""
+        await self.queue.forget_blobs([RemovedBlob(tenant_id, key) for key in keys])
+
+    async def _check_room(self, session: AsyncSession, tenant_id: str, new: int) -> None:
+        """Raises RateLimited if the tenant may not have `new` more documents wait."""
+        row, reindexing_job = JobDocument, select(Job.id).where(of_tenant(Job, tenant_id), Job.reindex == "in_place")
+        handed_in = (turns.NEW, turns.NEW + turns.FOR_RAY_JOB)
+        waits = (of_tenant(row, tenant_id), row.state == "queued", row.lane.in_(handed_in))
+        some = select(row.sequence).where(*waits).limit(self.max_waiting)
+        if new + await count_rows(session, some) <= self.max_waiting:
+            return
+        waiting = await count_rows(session, some.where(row.job_id.not_in(reindexing_job)))
+        if waiting + new > self.max_waiting:
+            error = RateLimited(
+                f"documents: {waiting} documents of the tenant wait to be indexed, and with {new} more they would be "
+                f"more than {self.max_waiting} (api.max_waiting_documents); send them again once some are indexed",
+                field="documents",
+            )
+            error.retry_after_s = ROOM_RETRY_S
+            raise error
 
     async def view(self, tenant_id: str, job_id: str) -> JobView:
         """A job as it stands. Raises NotFound unless the tenant has it."""
@@ -233,6 +312,8 @@ class Jobs:
         async def read(after: str, limit: int) -> Sequence[JobSummary]:
             async with self.database.session() as session:
                 conditions = [await _before(session, tenant_id, after)] if after else []
+                if state is not None:
+                    conditions += _may_be(tenant_id, state)
                 return await _summaries(session, tenant_id, *conditions, limit=limit)
 
         passes = (lambda job: job.state == state) if state else None
@@ -248,8 +329,9 @@ class Jobs:
             if job is None:
                 raise _missing(job_id)
             of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
-            due = self.clock() + timedelta(seconds=self.retire_after_s)
-            await documents.cancel_versions(session, *of_job, due=due)
+            now = self.clock()
+            due = now + timedelta(seconds=self.retire_after_s)
+            await documents.cancel_versions(session, *of_job, due=due, now=now)
             if job.reindex in ("filling", "given_up"):
                 await _give_up_generation(session, job, due)
         self.events.publish(Event("job.cancelled", tenant_id, job_id))
@@ -315,84 +397,25 @@ async def _before(session: AsyncSession, tenant_id: str, job_id: str) -> ColumnE
     return or_(Job.created_at < at, and_(Job.created_at == at, Job.id < job_id))
 
 
-async def _lock_documents(
-    session: AsyncSession, tenant_id: str, wanted: Mapping[str, NewDocument], now: datetime
-) -> dict[str, Document]:
-    """Make and lock the documents' rows, in the order of their ids so that two callers cannot deadlock.
-
-    Returns those that have a live version and no later one on its way.
-    """
-    ids = sorted(wanted)
-    await session.execute(
-        insert(session, Document).on_conflict_do_nothing(),
-        [
-            {**wanted[id].columns(), "tenant_id": tenant_id, "id": id, "created_at": now, "updated_at": now}
-            for id in ids
-        ],
-    )
-    settled: dict[str, Document] = {}
-    for batch in chunks(ids):
-        locked = await session.scalars(
-            select(Document)
-            .where(of_tenant(Document, tenant_id), Document.id.in_(batch))
-            .order_by(Document.id)
-            .with_for_update()
-        )
-        for document in locked:
-            new = wanted[document.id]
-            if document.owner != new.owner:
-                raise InvalidRequest(
-                    f"id {document.id!r} belongs to a document of another owner; choose another id", field="id"
-                )
-            if document.version:
-                settled[document.id] = document
-            else:
-                document.take_over(new)
-                document.updated_at = now
-        waiting = await session.scalars(
-            select(JobDocument.document_id).where(
-                of_tenant(JobDocument, tenant_id),
-                JobDocument.document_id.in_(batch),
-                JobDocument.state.in_(UNFINISHED),
-                JobDocument.generation == "",
-            )
-        )
-        for document_id in waiting:
-            settled.pop(document_id, None)
-    await session.flush()
-    return settled
+_TELLING: Mapping[JobState, tuple[DocumentState, ...]] = {
+    "queued": ("queued",),
+    "running": UNFINISHED,
+    "partial": ("failed", "cancelled"),
+    "failed": ("failed",),
+    "cancelled": ("cancelled",),
+}
+"""By a job's state, the states of which some document of it has one, unless the job reindexes. Nearly all jobs have
+succeeded, so that of these none is looked for."""
 
 
-async def _check_quotas(session: AsyncSession, tenant_id: str, quotas: Quotas) -> None:
-    """Check the tenant's quotas, after the rows of the documents and of the job were made.
-
-    The sizes are those once the newest versions, which are not indexed yet, are live. Raises QuotaExceeded.
-    """
-    if quotas.documents is None and quotas.bytes is None:
-        return
-    coming = (
-        select(JobDocument.size)
-        .where(
-            JobDocument.tenant_id == Document.tenant_id,
-            JobDocument.document_id == Document.id,
-            JobDocument.state.in_(UNFINISHED),
-            JobDocument.generation == "",
-        )
-        .order_by(JobDocument.sequence.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    sizes = func.coalesce(coming, Document.size)
-    totals = await session.execute(
-        select(func.count(), func.coalesce(func.sum(sizes), 0)).where(of_tenant(Document, tenant_id))
-    )
-    documents, size = totals.one()
-    for name, used, quota in (("documents", documents, quotas.documents), ("bytes", size, quotas.bytes)):
-        if quota is not None and used > quota:
-            raise QuotaExceeded(
-                f"documents: the tenant would keep {used} {name}, its quota is {quota}; delete some, or ask for more",
-                field="documents",
-            )
+def _may_be(tenant_id: str, state: JobState) -> list[ColumnElement[bool]]:
+    """Conditions on the jobs that can have this state. They are found by their documents, without a look at all."""
+    if state not in _TELLING:
+        return []
+    row = JobDocument
+    telling = select(row.job_id).where(of_tenant(row, tenant_id), row.state.in_(_TELLING[state]))
+    reindexes = select(Job.id).where(of_tenant(Job, tenant_id), Job.reindex.is_not(None))
+    return [Job.id.in_(telling.union_all(reindexes))]
 
 
 def _missing(job_id: str) -> NotFound:
@@ -401,7 +424,8 @@ def _missing(job_id: str) -> NotFound:
 
 def _progress(row: JobDocument) -> DocumentProgress:
     error = DocumentError(row.error_code, row.error_detail) if row.error_code else None
-    return DocumentProgress(row.document_id, cast(DocumentState, row.state), row.chunks, row.chunks_done, error)
+    state = cast(DocumentState, row.state)
+    return DocumentProgress(row.document_id, state, row.chunks, row.chunks_done, error, tuple(row.warnings))
 
 
 def _bulk_view(job: Job, now: datetime) -> BulkView | None:

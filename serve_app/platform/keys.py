@@ -13,15 +13,17 @@ from datetime import datetime, timedelta
 from typing import Literal, cast
 from uuid import uuid4
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.events import Event, Events
 from serve_app.platform.tenant_settings import require_open
+from serve_app.platform.unknown_keys import UNKNOWN_KEY_CACHE_S, UNKNOWN_KEYS_PER_MINUTE, UnknownKeys
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM, ApiKey, of_tenant, utc_now
+from serve_app.storage.declarative import PLATFORM, of_tenant, utc_now
+from serve_app.storage.tables import ApiKey
 
 Role = Literal["platform", "admin", "query"]
 MAX_CACHED_KEYS = 10_000
@@ -55,7 +57,9 @@ class Key:
 
 class Keys:
     """Valid keys are cached for `cache_s` seconds: so long may a key that another replica revoked go on working here.
-    Refusals are not cached.
+
+    Unknown secrets are kept in `unknown`, which also limits how many a client may try. A key that was valid here before
+    is looked up without that limit.
     """
 
     def __init__(
@@ -64,12 +68,15 @@ class Keys:
         events: Events | None = None,
         *,
         cache_s: float = 5.0,
+        unknown: UnknownKeys | None = None,
         clock: Callable[[], datetime] = utc_now,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.clock = clock
+        self._unknown = unknown or UnknownKeys(UNKNOWN_KEYS_PER_MINUTE, UNKNOWN_KEY_CACHE_S, timer)
+        self._once_valid: LRUCache[str, None] = LRUCache(MAX_CACHED_KEYS)
         self._valid: TTLCache[str, tuple[Principal, datetime | None]] = TTLCache(MAX_CACHED_KEYS, cache_s, timer)
 
     async def create_key(
@@ -122,13 +129,15 @@ class Keys:
         prefix = secrets.token_hex(4)
         secret = f"rag_{prefix}_{secrets.token_urlsafe(32)}"
         key = Key(f"key_{uuid4().hex}", tenant_id, name, prefix, role, self.clock(), expires_at)
+        digest = _hash(secret)
+        self._unknown.discard(digest)
         session.add(
             ApiKey(
                 id=key.id,
                 tenant_id=tenant_id,
                 name=name,
                 prefix=prefix,
-                hash=_hash(secret),
+                hash=digest,
                 role=role,
                 created_at=key.created_at,
                 expires_at=expires_at,
@@ -136,8 +145,12 @@ class Keys:
         )
         return secret, key
 
-    async def authenticate(self, secret: str) -> Principal:
-        """Whom a secret speaks for. Raises Unauthenticated if it is unknown, expired or revoked (not told apart)."""
+    async def authenticate(self, secret: str, *, address: str = "") -> Principal:
+        """Whom a secret speaks for. `address`: the client's.
+
+        Raises Unauthenticated if it is unknown, expired or revoked (not told apart), and RateLimited without looking it
+        up if the client has tried too many of these.
+        """
         match = _SECRET.fullmatch(secret)
         if match is None:
             raise Unauthenticated("the key is not valid")
@@ -145,13 +158,31 @@ class Keys:
         principal, expires_at = self._valid.get(digest, (None, None))
         if principal is not None and not _over(expires_at, now):
             return principal
+        if digest in self._unknown:
+            raise Unauthenticated("the key is not valid")
+        if digest in self._once_valid:
+            return await self._looked_up(match[1], digest)
+        async with self._unknown.lookup(address):
+            if digest in self._unknown:  # another request with it was looked up meanwhile
+                raise Unauthenticated("the key is not valid")
+            try:
+                return await self._looked_up(match[1], digest)
+            except Unauthenticated:
+                self._unknown.count(address)
+                raise
+
+    async def _looked_up(self, prefix: str, digest: str) -> Principal:
+        """Raises Unauthenticated."""
         async with self.database.session() as session:
-            rows = (await session.scalars(select(ApiKey).where(ApiKey.prefix == match[1]))).all()
+            rows = (await session.scalars(select(ApiKey).where(ApiKey.prefix == prefix))).all()
         row = next((row for row in rows if hmac.compare_digest(row.hash, digest)), None)
-        if row is None or row.revoked_at is not None or _over(row.expires_at, now):
+        if row is None or row.revoked_at is not None or _over(row.expires_at, self.clock()):
+            self._once_valid.pop(digest, None)
+            self._unknown.add(digest)
             raise Unauthenticated("the key is not valid")
         principal = Principal(row.tenant_id, cast(Role, row.role), row.id)
         self._valid[digest] = principal, row.expires_at
+        self._once_valid[digest] = None
         return principal
 
     async def list(self, tenant_id: str) -> Sequence[Key]:

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments import lexical
 from deployments.types import Language, Scope, SparseVector
 from serve_app.storage.database import Database, chunks, insert
-from serve_app.storage.tables import LexicalTerm, LexicalTotal, of_tenant
+from serve_app.storage.declarative import of_tenant
+from serve_app.storage.tables import LexicalTerm, LexicalTotal
 
 _TOTAL = -1
 """Stands beside term ids, which are not negative, for all passages."""

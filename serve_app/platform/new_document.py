@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -12,10 +11,10 @@ from typing import Any, cast
 
 from deployments.errors import InvalidRequest
 from deployments.ingestion.base import ChunkSizes
-from serve_app.platform import collections
+from serve_app.platform import collections, document_ids
+from serve_app.platform.document_ids import MAX_ID, AutomaticId, digest
 from serve_app.storage.tables import DocumentFields, document_column
 
-MAX_ID = 256
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _OF_EVERY_FINGERPRINT = (
     "content_hash", "owner", "collection", "language", "title", "filename", "media_type", "metadata_",
@@ -28,11 +27,14 @@ _OF_NO_FINGERPRINT = ("blob", "size")
 class NewDocument(DocumentFields):
     """A document to accept, whose bytes are already durable under `blob`.
 
-    Takes a document's columns by their names. `id` None takes one made of owner, file name and content, so that the
-    same file handed in again is the same document. Raises TypeError for columns that are missing or unknown.
+    Takes a document's columns by their names. `id` None takes one made of owner, collection, file name and content, so
+    that the same content handed in again is the same document. Raises TypeError for columns that are missing or
+    unknown.
     """
 
-    def __init__(self, *, id: str | None = None, collection: str = collections.DEFAULT, **columns: Any) -> None:
+    def __init__(
+        self, *, id: str | AutomaticId | None = None, collection: str = collections.DEFAULT, **columns: Any
+    ) -> None:
         self.id = id
         values = _defaults() | {"collection": collection} | columns
         by_name = {document_column(attribute).name: attribute for attribute in DocumentFields.__annotations__}
@@ -54,8 +56,8 @@ class Upload:
     document: NewDocument
 
 
-def checked(document: NewDocument) -> tuple[str, NewDocument]:
-    """A document's id, and the document with its collection's name in composed form. Raises InvalidRequest."""
+def checked(document: NewDocument) -> NewDocument:
+    """The document with the id that it was given, or the ids that it may get. Raises InvalidRequest."""
     for attribute, value in document.fields().items():
         limit = document_column(attribute).info.get("max_characters")
         if limit is not None and value is not None:
@@ -66,12 +68,13 @@ def checked(document: NewDocument) -> tuple[str, NewDocument]:
             _check_text(attribute, value)
     check_metadata(document.metadata_)
     document_id = _automatic_id(document) if document.id is None else document.id
-    if not 1 <= len(document_id) <= MAX_ID or any(unicodedata.category(c) in ("Cc", "Cs") for c in document_id):
+    id = document_id.preferred if isinstance(document_id, AutomaticId) else document_id
+    if not 1 <= len(id) <= MAX_ID or any(unicodedata.category(c) in ("Cc", "Cs") for c in id):
         raise InvalidRequest(
-            f"id {document_id[:80]!a}: use 1 to {MAX_ID} characters, none of them a control character", field="id"
+            f"id {id[:80]!a}: use 1 to {MAX_ID} characters, none of them a control character", field="id"
         )
-    collection = collections.checked_name(document.collection)
-    return document_id, document.replaced(id=document_id, collection=collection)
+    collections.check_name(document.collection)
+    return document.replaced(id=document_id)
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -94,11 +97,6 @@ def fingerprint_of(document: DocumentFields, sizes: ChunkSizes = ChunkSizes()) -
     return digest(*first, *later, *own)
 
 
-def digest(*parts: str) -> str:
-    """128 bits of the parts' SHA-256, in hexadecimal; no two lists of parts run together."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
 def canonical(metadata: Mapping[str, Any]) -> str:
     """Equal for equal metadata. Raises InvalidRequest for what is not JSON."""
     try:
@@ -119,8 +117,8 @@ def _defaults() -> dict[str, Any]:
     return defaults
 
 
-def _automatic_id(document: NewDocument) -> str:
-    return f"doc-{digest(document.owner, document.filename, document.content_hash)}"
+def _automatic_id(document: NewDocument) -> AutomaticId:
+    return document_ids.of_text(document.owner, document.collection, document.filename, document.content_hash)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -29,7 +29,7 @@ class QueryOutcome:
 
 
 class QueryLog:
-    """The queries of a fifth of a second are written in one transaction: a transaction is most of what a row costs."""
+    """Writes all queries of 0.2 s in one transaction, because the transaction costs more than the rows."""
 
     name = "the query log"
     types = QUERY_EVENTS

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.errors import Conflict
 from deployments.ingestion.base import ChunkSizes, chunking
 from deployments.types import EmbedderIdentity, IndexGeneration
-from serve_app.platform import collections, generations, webhooks
+from serve_app.platform import collections, generations, turns, webhooks
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import UNFINISHED, ReindexState
 from serve_app.platform.new_document import fingerprint_of
@@ -30,16 +30,8 @@ from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage.database import Database, insert
 from serve_app.storage.database import chunks as pieces
-from serve_app.storage.tables import (
-    Collection,
-    Document,
-    Job,
-    JobDocument,
-    RefilledDocument,
-    StoredGeneration,
-    of_tenant,
-    utc_now,
-)
+from serve_app.storage.declarative import of_tenant, utc_now
+from serve_app.storage.tables import Collection, Document, Job, JobDocument, RefilledDocument, StoredGeneration
 
 _ROWS = 100
 """Rows in one INSERT: each has some twenty parameters."""
@@ -131,16 +123,16 @@ class Reindexing:
             else:
                 await self._check_collection(session, tenant_id, embedder)
                 job.reindex = "in_place"
-                wanted = _settled(tenant_id, collections.composed(collection))
+                wanted = _settled(tenant_id, collection)
             documents = (await session.scalars(wanted)).all()
             if not documents and not await _has_documents(session, tenant_id):
                 raise Conflict("there is nothing to reindex: no document is indexed")
+            if bulk and documents:
+                job.bulk = "waiting"
             session.add(job)
             await session.flush()
             await add_rows(session, job, documents, now)
             webhooks.expect(session, tenant_id, job.id, settings, now)
-            if bulk and documents:
-                job.bulk = "waiting"
             await session.flush()
         details = {"documents": len(documents), "reindex": job.reindex}
         self.events.publish(Event("job.created", tenant_id, job.id, details))
@@ -200,6 +192,8 @@ async def add_rows(session: AsyncSession, job: Job, documents: Sequence[Document
     for batch in pieces(documents, _ROWS):
         rows = [_row(job, document, sizes[document.collection], now) for document in batch]
         await session.execute(insert(session, JobDocument), rows)
+    if documents:
+        await turns.wake(session, job.tenant_id, turns.lane_of(job.generation), now, now)
 
 
 def _row(job: Job, document: Document, sizes: ChunkSizes, now: datetime) -> dict[str, Any]:
@@ -215,6 +209,7 @@ def _row(job: Job, document: Document, sizes: ChunkSizes, now: datetime) -> dict
         "chunk_tokens": sizes.tokens,
         "chunk_overlap": sizes.overlap,
         "generation": job.generation,
+        "lane": turns.lane_of(job.generation, for_ray_job=job.bulk in ("waiting", "running")),
         "state": "queued",
         "not_before": now,
         "updated_at": now,

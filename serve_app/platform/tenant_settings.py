@@ -14,11 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.config import Beyond, Config, Unit
 from deployments.errors import InvalidRequest, NotFound
 from deployments.types import Language
+from serve_app.platform.retention_config import Days
 from serve_app.storage.tables import Tenant
 
 
 class Limits(Config):
-    """Limits of one tenant. A limit that is not set is the service's own."""
+    """Limits of one tenant. A limit that is not set is the service's own.
+
+    `max_tokens`, `top_k` and `deadline_s` can only be narrower than the service's; a wider value has no effect.
+    `requests_per_minute` and `concurrent` replace the service's, and may be wider.
+    """
 
     max_tokens: Annotated[int | None, Beyond("422")] = Field(None, ge=1, description="length of an answer")
     top_k: Annotated[int | None, Unit("passages"), Beyond("422")] = Field(
@@ -43,6 +48,17 @@ class Quotas(Config):
     chunks: Annotated[int | None, Beyond("the document fails and says why")] = Field(
         None, ge=0, description="number of chunks"
     )
+
+
+class Retention(Config):
+    """How long is kept what has ended. What is not set is the service's own (`retention`)."""
+
+    jobs_days: Days = Field(
+        None, gt=0, le=36_500, description="jobs from their end, with the errors of their documents"
+    )
+    audit_days: Days = Field(None, gt=0, le=36_500, description="entries of the audit log")
+    queries_days: Days = Field(None, gt=0, le=36_500, description="entries of the log of queries")
+    keys_days: Days = Field(None, gt=0, le=36_500, description="keys from their end")
 
 
 HIDDEN_SECRET: Final = "whsec_********"
@@ -95,9 +111,10 @@ class Settings(Config):
         gt=0,
         le=1_000,
         allow_inf_nan=False,
-        description="share of generation, relative to the weights of other tenants",
+        description="share of generation and of indexing, relative to the weights of other tenants",
     )
     quotas: Quotas = Quotas()
+    retention: Retention = Retention()
     webhook: Webhook | None = Field(
         None, description="address that gets a message when a job has ended that was accepted after it was set"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -11,34 +12,27 @@ from typing import Any, Literal, Protocol, cast
 
 from cachetools import TTLCache
 from pydantic import ValidationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from deployments.config import issue_text
 from deployments.errors import Conflict, InvalidRequest, NotFound, TenantSuspended, Unavailable
-from serve_app.platform import collections
+from serve_app.platform import collections, turns
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.tenant_settings import Settings
+from serve_app.storage.batches import Pace
 from serve_app.storage.blobs import TENANT_ID, Blobs
 from serve_app.storage.database import Database, insert
+from serve_app.storage.declarative import PLATFORM, Base, TenantOwned, of_tenant, utc_now
 from serve_app.storage.merge_patch import apply_merge_patch
-from serve_app.storage.tables import (
-    PLATFORM,
-    ApiKey,
-    Base,
-    Collection,
-    Document,
-    Job,
-    JobDocument,
-    Tenant,
-    TenantOwned,
-    of_tenant,
-    utc_now,
-)
+from serve_app.storage.tables import ApiKey, Collection, Document, Job, JobDocument, Tenant, is_unfinished
 
 Status = Literal["active", "suspended", "deleting"]
 MAX_CACHED_TENANTS = 10_000
 _POLL_S = 0.2
+_MAX_ROWS = 1_000
+"""Rows that one transaction of a tenant's deletion removes from a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +142,9 @@ class Tenants:
         suspended: bool | None = None,
     ) -> TenantView:
         """Change what is given; `settings` are merged key by key (a JSON merge patch). Raises NotFound."""
+        if suspended is False:
+            async with self.database.transaction() as session:
+                await turns.rejoin(session, tenant_id, self.clock())
         async with self.database.transaction() as session:
             row = await _locked(session, tenant_id)
             if row.status == "deleting":
@@ -219,7 +216,7 @@ class Tenants:
         try:
             checked = Settings.model_validate(settings)
         except ValidationError as error:
-            issues = [(".".join(("settings", *map(str, issue["loc"]))), issue["msg"]) for issue in error.errors()]
+            issues = [(".".join(("settings", *map(str, issue["loc"]))), issue_text(issue)) for issue in error.errors()]
             explained = "; ".join(f"{field}: {problem}" for field, problem in issues)
             raise InvalidRequest(explained, field=issues[0][0]) from None
         if checked.model is not None and checked.model not in self.models:
@@ -239,11 +236,9 @@ class Tenants:
         async with self.database.transaction() as session:
             row = await _locked(session, tenant_id)
             row.status, row.updated_at = "deleting", self.clock()
-            documents = of_tenant(JobDocument, tenant_id)
-            in_work = JobDocument.state.in_(IN_WORK)
-            waiting = (JobDocument.state == "queued") | (in_work & (JobDocument.lease_until <= self.clock()))
-            await session.execute(update(JobDocument).where(documents, waiting).values(state="cancelled"))
-            await session.execute(update(JobDocument).where(documents, in_work).values(given_up=True))
+            await session.flush()
+            in_work = (of_tenant(JobDocument, tenant_id), is_unfinished(), JobDocument.state.in_(IN_WORK))
+            await session.execute(update(JobDocument).where(*in_work).values(given_up=True))
         self._active.pop(tenant_id, None)
 
     async def _settled(self, tenant_id: str, within_s: float) -> None:
@@ -255,6 +250,7 @@ class Tenants:
                     .select_from(JobDocument)
                     .where(
                         of_tenant(JobDocument, tenant_id),
+                        is_unfinished(),
                         JobDocument.state.in_(IN_WORK),
                         JobDocument.lease_until > self.clock(),
                     )
@@ -269,15 +265,30 @@ class Tenants:
             await asyncio.sleep(_POLL_S)
 
     async def _forget(self, tenant_id: str) -> dict[str, int]:
-        """Every row that carries the tenant, the referring ones first, and the tenant's own."""
-        counts: dict[type[Base], int] = {}
+        """Every row that carries the tenant, the referring ones first, and the tenant's own.
+
+        The rows go in batches, each committed by itself. Logs may add some until the last transaction.
+        """
         owned = {model.__table__: model for model in TenantOwned.__subclasses__()}
+        models = [owned[table] for table in reversed(Base.metadata.sorted_tables) if table in owned]
+        counts: Counter[type[Base]] = Counter()
+        for model in models:
+            pace = Pace(_MAX_ROWS)
+            while True:
+                limit = pace.size
+                async with self.database.transaction() as session:
+                    await _locked(session, tenant_id)
+                    with pace.timed():
+                        removed = await _delete_some(session, model, tenant_id, limit)
+                await pace.rest()
+                counts[model] += removed
+                if removed < limit:
+                    break
         async with self.database.transaction() as session:
             await _locked(session, tenant_id)
-            for table in reversed(Base.metadata.sorted_tables):
-                if (model := owned.get(table)) is not None:
-                    done = await session.execute(delete(model).where(of_tenant(model, tenant_id)))
-                    counts[model] = int(getattr(done, "rowcount", 0))
+            for model in models:
+                while removed := await _delete_some(session, model, tenant_id, _MAX_ROWS):
+                    counts[model] += removed
             await session.execute(delete(Tenant).where(Tenant.id == tenant_id))
         return {
             "documents": counts[Document],
@@ -285,6 +296,14 @@ class Tenants:
             "jobs": counts[Job],
             "collections": counts[Collection],
         }
+
+
+async def _delete_some(session: AsyncSession, model: type[TenantOwned], tenant_id: str, limit: int) -> int:
+    """Delete at most `limit` of a tenant's rows; how many there were."""
+    key = tuple_(*inspect(model).primary_key)
+    chosen = select(*inspect(model).primary_key).where(of_tenant(model, tenant_id)).limit(limit)
+    done = await session.execute(delete(model).where(key.in_(chosen)), execution_options={"synchronize_session": False})
+    return int(getattr(done, "rowcount", 0))
 
 
 async def _locked(session: AsyncSession, tenant_id: str) -> Tenant:

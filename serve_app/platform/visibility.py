@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import IndexGeneration, VisibleVersions
 from serve_app.storage.database import Database, chunks, insert
-from serve_app.storage.tables import HiddenVersion, StoredGeneration, VersionCounter, of_tenant
+from serve_app.storage.declarative import of_tenant
+from serve_app.storage.tables import HiddenVersion, StoredGeneration, VersionCounter
 
 MAX_HIDDEN = 4_000
 """Hidden versions of one tenant. With more, none of its documents is claimed or changed until some are removed, because
@@ -81,7 +82,6 @@ async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datet
                 "tenant_id": row.tenant_id,
                 "version": row.version,
                 "document_id": row.document_id,
-                "blob": row.blob,
                 "due": due,
             }
             for row in batch
@@ -100,14 +100,8 @@ async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
 
 async def is_full(session: AsyncSession, tenant_id: str) -> bool:
     """Whether the tenant has as many hidden versions as it may."""
-    is_among_them = full_tenants().where(of_tenant(HiddenVersion, tenant_id))
-    return await session.scalar(is_among_them) is not None
-
-
-def full_tenants() -> Select[str]:
-    """The tenants that have as many hidden versions as they may."""
-    row = HiddenVersion
-    return select(row.tenant_id).group_by(row.tenant_id).having(func.count() >= MAX_HIDDEN)
+    first = select(HiddenVersion.version).where(of_tenant(HiddenVersion, tenant_id)).limit(MAX_HIDDEN).subquery()
+    return (await session.scalar(select(func.count()).select_from(first)) or 0) >= MAX_HIDDEN
 
 
 async def schedule_removal(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:
@@ -124,7 +118,7 @@ async def list_removable(session: AsyncSession, now: datetime, limit: int) -> li
     """Versions whose passages may go, the longest due first."""
     row = HiddenVersion
     due = await session.execute(
-        select(row.tenant_id, row.document_id, row.version, row.blob)
+        select(row.tenant_id, row.document_id, row.version)
         .where(row.due <= now)
         .order_by(row.due, row.version)
         .limit(limit)

@@ -23,7 +23,8 @@ from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import UNFINISHED
 from serve_app.platform.tenant_settings import Settings
 from serve_app.storage.database import Database
-from serve_app.storage.tables import Job, JobDocument, Tenant, WebhookDelivery, of_tenant, utc_now
+from serve_app.storage.declarative import of_tenant, utc_now
+from serve_app.storage.tables import Job, JobDocument, Tenant, WebhookDelivery
 
 if TYPE_CHECKING:  # jobs.py expects messages here
     from serve_app.platform.jobs import JobView

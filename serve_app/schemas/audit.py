@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from serve_app.schemas.base import ResponseModel, Time
+from serve_app.schemas.base import Next, ResponseModel, Time
 
 
 class AuditEntry(ResponseModel):
@@ -21,3 +21,4 @@ class AuditEntry(ResponseModel):
 
 class AuditEntries(ResponseModel):
     entries: list[AuditEntry]
+    next: Next

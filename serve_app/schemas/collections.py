@@ -10,7 +10,7 @@ from pydantic import Field
 from deployments.errors import InvalidRequest
 from deployments.ingestion.base import ChunkSizes
 from serve_app.platform.collections import CollectionView
-from serve_app.schemas.base import Next, ResponseModel, Text, Time, Wire
+from serve_app.schemas.base import Label, Next, ResponseModel, Text, Time, Wire
 
 
 class _CollectionFields(Wire):
@@ -37,7 +37,7 @@ class CollectionPatch(_CollectionFields):
 
 
 class NewCollection(_CollectionFields):
-    name: Text = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
+    name: Label = Field(max_length=64, description="1 to 64 letters, digits, _ . -", examples=["zakoni"])
 
     def sizes(self) -> ChunkSizes:
         return ChunkSizes(self.chunk_tokens, self.chunk_overlap)

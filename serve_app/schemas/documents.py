@@ -7,10 +7,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from deployments.ingestion.omissions import MAX_WARNING_CHARACTERS, MAX_WARNINGS
 from deployments.types import Language, Passage
 from serve_app.platform.jobs import Accepted
 from serve_app.platform.new_document import Upload
-from serve_app.schemas.base import FilterText, From, Metadata, Name, Next, ResponseModel, Text, Time, Wire
+from serve_app.schemas.base import FilterText, From, Label, Name, Next, ResponseModel, Text, Time, Wire
+from serve_app.schemas.metadata import Metadata
 
 # --- Requests
 
@@ -20,9 +22,9 @@ class DocumentFields(Wire):
 
     id: Name | None = Field(
         None,
-        description="by default made from the text or the URI, so the same text or URI is the same document",
+        description="by default made of the user, the collection, and the text or the URI or the name of the file",
     )
-    title: Text = Field("", max_length=512)
+    title: Label = Field("", max_length=512)
     collection: Name = "default"
     language: Language | None = Field(None, description="by default taken from the text")
     user: Name | None = Field(None, description="make it this user's private document")
@@ -47,7 +49,7 @@ class DocumentRequest(DocumentFields):
         description="https://, s3:// or file://, as far as the service's `sources` allow; fetched before the answer",
         examples=["https://example.org/zakon.pdf"],
     )
-    filename: Text = Field("", max_length=256, description="with a URI; by default the last part of its path")
+    filename: Label = Field("", max_length=256, description="with a URI; by default the last part of its path")
     media_type: Text = Field("", max_length=255, description="with a URI; by default what its server says")
 
     @model_validator(mode="after")
@@ -71,20 +73,27 @@ class LoneDocument(DocumentRequest):
 class UploadForm(DocumentFields):
     """The fields beside the files of a multipart upload; they hold for every file of it."""
 
-    title: Text = ""
+    title: Label = ""
     bulk: Bulk = False
 
 
 class DocumentPatch(Wire):
-    metadata: dict[Name, Any] = Field(
+    metadata: Metadata = Field(
         description="a JSON merge patch: null removes a key", examples=[{"year": 2019, "draft": None}]
     )
 
 
 OfCollection = Annotated[Name | None, Field(description="documents of this collection", examples=["zakoni"])]
 OfUser = Annotated[
-    Text | None,
+    Label | None,
     Field(max_length=256, description="this user's private documents; empty: those of the whole tenant"),
+]
+Reader = Annotated[
+    Label | None,
+    Field(
+        max_length=256,
+        description="read it for this user: another user's private document is then not found; empty: for no user",
+    ),
 ]
 IfLive = Annotated[bool | None, Field(description="true: documents that searches find; false: those not indexed yet")]
 
@@ -96,6 +105,25 @@ class DocumentSelection(Wire):
     user: OfUser = None
     live: IfLive = None
     filter: FilterText = None
+
+
+class DocumentDeletion(DocumentSelection):
+    """Selects documents to delete.
+
+    An empty `user` names no one: it selects the documents of the whole tenant, and may be a client's empty variable.
+    So it needs a collection, a filter or `all` beside it.
+    """
+
+    all: bool = Field(False, description="delete what matches although no collection, no filter and no user is named")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if not (self.all or self.collection or self.filter or self.user):
+            also = "; an empty user stands for all shared documents" if self.user is not None else ""
+            raise ValueError(
+                f'name a collection, a filter or a user, or send "all": true to delete all that match{also}'
+            )
+        return self
 
 
 # --- Responses
@@ -121,6 +149,16 @@ class AcceptedJob(ResponseModel):
         return cls(job_id=job.id, document_id=job.documents[0] if len(documents) == 1 else None, documents=documents)
 
 
+Warnings = Annotated[
+    list[Annotated[str, Field(max_length=MAX_WARNING_CHARACTERS)]],
+    Field(
+        max_length=MAX_WARNINGS,
+        description="what was left out of the document; empty until it is indexed",
+        examples=[["1 chart", "2 pictures without text"]],
+    ),
+]
+
+
 class ListedDocument(ResponseModel):
     id: str
     title: str
@@ -133,6 +171,7 @@ class ListedDocument(ResponseModel):
     media_type: str
     size: int = Field(description="in bytes")
     passages: int
+    warnings: Warnings
     metadata: Annotated[dict[str, Any], From(lambda document: document.metadata_)]
     live: Annotated[bool, From(lambda document: bool(document.version))] = Field(description="whether searches find it")
     created_at: Time

@@ -10,6 +10,7 @@ from deployments.ingestion.base import DocumentState
 from serve_app.platform.job_states import BulkState, JobState
 from serve_app.platform.jobs import JobView
 from serve_app.schemas.base import From, Next, ResponseModel, Time
+from serve_app.schemas.documents import Warnings
 
 OfState = Annotated[JobState | None, Field(description="jobs in this state")]
 
@@ -24,6 +25,7 @@ class DocumentProgress(ResponseModel):
     state: DocumentState
     chunks: int = Field(description="pieces that the document was cut into; 0 until that is known")
     chunks_done: int = Field(description="of those in the index")
+    warnings: Warnings
     error: DocumentError | None
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from deployments.types import Language, Scores, Usage
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Failure, Grounding, Source, Sources
 from serve_app.query.request import SearchResult
-from serve_app.schemas.base import FilterText, From, Name, ResponseModel, Text, Wire
+from serve_app.schemas.base import FilterText, From, Name, Number, ResponseModel, Seed, Text, Whole, Wire
 
 
 class SearchRequest(Wire):
@@ -22,14 +22,14 @@ class SearchRequest(Wire):
     user: Name | None = Field(None, description="also search this user's private documents", examples=["u1"])
     collections: tuple[Name, ...] = Field((), description="search only these; empty: all", examples=[["zakoni"]])
     filter: FilterText = None
-    top_k: int | None = Field(None, ge=1, description="passages to use; by default 8, at most 50")
+    top_k: Whole | None = Field(None, ge=1, description="passages to use; by default 8, at most 50")
 
 
 class QueryRequest(SearchRequest):
     stream: bool = Field(True, description="true: server-sent events; false: one JSON object")
-    max_tokens: int | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
-    temperature: float = Field(0.0, ge=0, le=2)
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    max_tokens: Whole | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
+    temperature: Number = Field(0.0, ge=0, le=2)
+    seed: Seed = None
 
 
 EVENT_TYPES: Mapping[type[AnswerEvent], str] = {

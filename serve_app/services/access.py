@@ -35,12 +35,16 @@ class AccessService:
     keys: Keys
     tenants: Tenants
 
-    async def authenticate(self, secret: str, request_id: str) -> Principal:
+    async def authenticate(self, secret: str, request_id: str, *, address: str = "") -> Principal:
         """The holder of a key, who is also the actor of all events in this context from now on.
 
-        Raises Unauthenticated.
+        `address`: the client's. The keys of a suspended tenant may do nothing, not even read. Raises Unauthenticated,
+        TenantSuspended, RateLimited for a client that tries many unknown keys, and NotFound while the tenant is being
+        deleted.
         """
-        principal = await self.keys.authenticate(secret)
+        principal = await self.keys.authenticate(secret, address=address)
+        if principal.role != "platform":
+            await self.tenants.active(principal.tenant_id)
         actor.act_as(Actor(principal.key_id, principal.role, request_id))
         return principal
 

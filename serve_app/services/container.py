@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.ingestion.base import ChunkSizes
+from deployments.telemetry import NO_RECORDER, Recorder
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources
@@ -21,7 +22,11 @@ from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.query_log import QueryLog
 from serve_app.platform.reindexing import Reindexing
+from serve_app.platform.retention import Retention
+from serve_app.platform.retention_config import RetentionConfig
+from serve_app.platform.telemetry import QueryMetrics
 from serve_app.platform.tenants import Tenants
+from serve_app.platform.unknown_keys import UnknownKeys
 from serve_app.query.pipeline import Pipeline
 from serve_app.services.access import AccessService
 from serve_app.services.deletion import DeletionService
@@ -29,11 +34,13 @@ from serve_app.services.documents import DocumentService
 from serve_app.services.jobs import JobService
 from serve_app.services.limits import RequestLimits
 from serve_app.services.models import ModelCatalogue
-from serve_app.services.ports import AnnounceJob, AskStages, Inference, Passages
+from serve_app.services.ports import AnnounceJob, AskStages, Inference, Passages, ReadMetrics
 from serve_app.services.queries import QueryService
 from serve_app.services.reindexing import ReindexService
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
+
+_RETENTION = RetentionConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,9 @@ class Stores:
     documents: Documents
     jobs: Jobs
     idempotency: Idempotency
+    reindexing: Reindexing
     audit: AuditLog
+    retention: Retention
     events: Events
     blobs: Blobs
 
@@ -67,8 +76,10 @@ class Services:
     keys: Keys
     collections: Collections
     audit: AuditLog
+    retention: Retention
     idempotency: Idempotency
     ask_stages: AskStages
+    read_metrics: ReadMetrics
     limits: RequestLimits
     config: ApiConfig
 
@@ -79,23 +90,40 @@ def build_stores(
     config: ApiConfig,
     *,
     models: Sequence[str],
+    chunk_sizes: ChunkSizes,
     check_webhook_url: Callable[[str], object],
+    recorder: Recorder = NO_RECORDER,
+    retention: RetentionConfig = _RETENTION,
 ) -> Stores:
     """Build the stores.
 
-    `models`: the model names that a tenant's settings may choose from. `check_webhook_url`: raises InvalidRequest for a
-    URL that a tenant's settings may not hold.
+    `models`: the model names that a tenant's settings may choose from. `chunk_sizes`: those of the ingestion stage's
+    configuration. `check_webhook_url`: raises InvalidRequest for a URL that a tenant's settings may not hold.
+    `recorder`: where the metrics of events go.
     """
     audit = AuditLog(database)
-    events = Events((audit, QueryLog(database)))
+    events = Events((audit, QueryLog(database), QueryMetrics(recorder)))
     return Stores(
         tenants=Tenants(database, events, cache_s=config.key_cache_s, models=models, webhook_url=check_webhook_url),
-        keys=Keys(database, events, cache_s=config.key_cache_s),
+        keys=Keys(
+            database,
+            events,
+            cache_s=config.key_cache_s,
+            unknown=UnknownKeys(config.unknown_keys_per_minute, config.unknown_key_cache_s),
+        ),
         collections=Collections(database, events),
         documents=Documents(database, events, retire_after_s=config.max_deadline_s),
-        jobs=Jobs(database, events, retire_after_s=config.max_deadline_s),
+        jobs=Jobs(
+            database,
+            events,
+            retire_after_s=config.max_deadline_s,
+            metadata_bytes=config.max_metadata_bytes,
+            max_waiting=config.max_waiting_documents,
+        ),
         idempotency=Idempotency(database, lease_s=config.max_deadline_s, keep_s=config.idempotency_s),
+        reindexing=Reindexing(database, chunk_sizes, events, retire_after_s=config.max_deadline_s),
         audit=audit,
+        retention=Retention(database, retention, idempotency_s=config.idempotency_s),
         events=events,
         blobs=blobs,
     )
@@ -112,14 +140,13 @@ def build_services(
     *,
     models: Sequence[str],
     settle_s: float,
-    chunk_sizes: ChunkSizes,
     ask_stages: AskStages,
+    read_metrics: ReadMetrics,
     announce_job: AnnounceJob,
 ) -> Services:
     """Build the services.
 
     `models`: the model names that the generation deployment serves. `settle_s`: see `DeletionService`.
-    `chunk_sizes`: those of the ingestion stage's configuration.
     """
     limits = RequestLimits(config)
     documents = DocumentService(
@@ -148,9 +175,7 @@ def build_services(
         ),
         jobs=JobService(stores.jobs, config),
         reindexing=ReindexService(
-            store=Reindexing(
-                stores.documents.database, chunk_sizes, stores.events, retire_after_s=config.max_deadline_s
-            ),
+            store=stores.reindexing,
             collections=stores.collections,
             inference=inference,
             passages=passages,
@@ -162,8 +187,10 @@ def build_services(
         keys=stores.keys,
         collections=stores.collections,
         audit=stores.audit,
+        retention=stores.retention,
         idempotency=stores.idempotency,
         ask_stages=ask_stages,
+        read_metrics=read_metrics,
         limits=limits,
         config=config,
     )

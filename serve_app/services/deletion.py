@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from deployments.errors import InvalidRequest, Unavailable
-from deployments.ingestion.base import RemovedVersion
+from deployments.errors import Unavailable
+from deployments.ingestion.base import RemovedBlob, RemovedVersion
 from deployments.types import DocumentVersion
 from serve_app.platform.collections import check_deletable
-from serve_app.platform.documents import Documents
+from serve_app.platform.documents import DeletedVersions, Documents
 from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.tenants import Removed, Tenants
-from serve_app.schemas.documents import DocumentSelection
+from serve_app.schemas.documents import DocumentDeletion
 from serve_app.services.access import Access
 from serve_app.services.documents import DocumentService
 from serve_app.services.limits import RequestLimits
@@ -28,7 +28,9 @@ from serve_app.services.ports import Passages
 from serve_app.storage.blobs import Blobs
 
 _DELETE_BATCH = 50
-"""The largest number of documents that one transaction deletes."""
+"""The largest number of selected documents that one transaction deletes."""
+_MAX_NOT_REMOVED: Final = 1_000
+"""Documents of a collection that are deleted in SQL while the index does not answer. Each search names them all."""
 logger = logging.getLogger(__name__)
 
 
@@ -61,21 +63,20 @@ class DeletionService:
 
     async def delete_document(self, caller: Access, document_id: str) -> None:
         """Delete a document with its passages and bytes. Raises NotFound if the tenant does not have it."""
-        blob_keys = await self.documents.delete(caller.tenant_id, document_id)
+        deleted = await self.documents.delete(caller.tenant_id, document_id)
         async with _log_incomplete_removal(f"document {document_id!r}"):
             await self.passages.delete(caller.tenant_id, document_id)
-            await self._delete_blobs(blob_keys)
+            await self._delete_blobs(caller.tenant_id, deleted.blobs)
+            await self._forget_removed(deleted)
 
     async def delete_documents(
-        self, caller: Access, selection: DocumentSelection, deadline_s: float
+        self, caller: Access, selection: DocumentDeletion, deadline_s: float
     ) -> DeletedDocuments:
         """Delete the selected documents in batches.
 
         It stops after the last document, or when `deadline_s` seconds have passed, or when a batch's passages and bytes
         cannot be removed at once. Raises InvalidRequest, UnknownCollection, InvalidFilter.
         """
-        if selection.collection is None and selection.user is None and selection.filter is None:
-            raise InvalidRequest("name the documents by at least one of collection, user and filter")
         tenant_id = caller.tenant_id
         selected = await self.document_service.select(caller, selection)
         max_scanned, end = self.limits.config.max_scanned, time.monotonic() + deadline_s
@@ -86,11 +87,9 @@ class DeletionService:
             )
             is_removed = True
             if page.rows:
-                versions, blob_keys = await self.documents.delete_chosen(
-                    tenant_id, selected, [document.id for document in page.rows]
-                )
-                deleted += len(versions)
-                is_removed = await self._remove_passages_and_blobs(tenant_id, versions, blob_keys)
+                batch = await self.documents.delete_chosen(tenant_id, selected, [document.id for document in page.rows])
+                deleted += len(batch.versions)
+                is_removed = await self._remove_passages_and_blobs(tenant_id, batch)
             if page.next is None:
                 return DeletedDocuments(deleted, more=False)
             if not is_removed or time.monotonic() >= end:
@@ -100,14 +99,24 @@ class DeletionService:
     async def delete_collection(self, caller: Access, name: str) -> dict[str, int]:
         """Delete a collection with its documents. Returns how many `documents` and `passages` it had.
 
-        Raises UnknownCollection, and InvalidRequest for the default collection.
+        If it is cut off, the same call goes on where it stopped. Raises UnknownCollection, InvalidRequest for the
+        default collection, and Unavailable if the index or the blob store does not answer for many documents.
         """
-        name = check_deletable(name)
-        counts, blob_keys = await self.documents.delete_collection(caller.tenant_id, name)
+        check_deletable(name)
+        documents = passages = not_removed = 0
+        async with aclosing(self.documents.delete_collection(caller.tenant_id, name)) as batches:
+            async for batch in batches:
+                documents, passages = documents + len(batch.versions), passages + batch.passages
+                if not await self._remove_passages_and_blobs(caller.tenant_id, batch):
+                    not_removed += len(batch.versions)
+                if not_removed > _MAX_NOT_REMOVED:
+                    raise Unavailable(
+                        f"collection {name!r}: {documents} documents are deleted, but the index or the blob store does "
+                        "not answer; delete the collection again to go on"
+                    )
         async with _log_incomplete_removal(f"collection {name!r}"):
             await self.passages.purge(caller.tenant_id, collection=name)
-            await self._delete_blobs(blob_keys)
-        return counts
+        return {"documents": documents, "passages": passages}
 
     async def delete_tenant(self, tenant_id: str) -> Removed:
         """Delete a tenant and all that belongs to it.
@@ -117,20 +126,19 @@ class DeletionService:
         """
         return await self.tenants.delete(tenant_id, self.passages, self.blobs, settle_s=self.settle_s)
 
-    async def _remove_passages_and_blobs(
-        self, tenant_id: str, versions: Sequence[RemovedVersion], blob_keys: Sequence[str]
-    ) -> bool:
+    async def _remove_passages_and_blobs(self, tenant_id: str, deleted: DeletedVersions) -> bool:
         """Remove deleted documents from the index and the blob store.
 
         Returns False if one of them does not answer. The ingestion stage then removes them later.
         """
-        live_versions = [version for version in versions if version.version]  # empty: the document was never indexed
+        live_versions = _live(deleted)
         try:
-            await self.passages.delete_versions(
-                tenant_id, [DocumentVersion(version.document_id, version.version) for version in live_versions]
-            )
-            await self._delete_blobs(blob_keys)
-            await self.queue.forget_removed(live_versions)
+            if live_versions:
+                await self.passages.delete_versions(
+                    tenant_id, [DocumentVersion(version.document_id, version.version) for version in live_versions]
+                )
+            await self._delete_blobs(tenant_id, deleted.blobs)
+            await self._forget_removed(deleted)
         except Unavailable as error:
             logger.warning(
                 "%d documents are deleted; their remaining passages and bytes are removed later: %s",
@@ -140,9 +148,21 @@ class DeletionService:
             return False
         return True
 
-    async def _delete_blobs(self, blob_keys: Iterable[str]) -> None:
-        for blob_key in blob_keys:
-            await self.blobs.delete(blob_key)
+    async def _forget_removed(self, deleted: DeletedVersions) -> None:
+        """No search needs to leave out versions whose passages are gone."""
+        if live_versions := _live(deleted):
+            await self.queue.forget_removed(live_versions)
+
+    async def _delete_blobs(self, tenant_id: str, keys: Iterable[str]) -> None:
+        removed = [RemovedBlob(tenant_id, key) for key in keys]
+        for blob in removed:
+            await self.blobs.delete(blob.key)
+        await self.queue.forget_blobs(removed)
+
+
+def _live(deleted: DeletedVersions) -> list[RemovedVersion]:
+    """The versions that were live; a document without one has nothing in the index that is known here."""
+    return [version for version in deleted.versions if version.version]
 
 
 @asynccontextmanager

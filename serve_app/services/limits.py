@@ -9,6 +9,7 @@ from typing import Any
 
 from deployments import filters
 from deployments.errors import InvalidRequest
+from deployments.filter_values import MAX_VALUES, count_values
 from deployments.filters import Filter
 from serve_app.config.args import ApiConfig
 from serve_app.platform.tenant_settings import Limits as TenantLimits
@@ -91,16 +92,14 @@ class RequestLimits:
             raise InvalidRequest(f"documents names {count}; at most {most} are allowed in one job", field="documents")
 
     def check_metadata(self, metadata: Mapping[str, Any], *, field: str = "metadata") -> None:
-        """Check that the metadata can be sent as JSON, and its size in bytes."""
-        try:
-            size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
-        except (ValueError, RecursionError):
-            raise InvalidRequest(
-                f"{field}: holds what JSON cannot: NaN, an infinity, half a surrogate pair", field=field
-            ) from None
+        """Check its size in bytes as JSON, and the number of its values."""
+        size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
         most = self.config.max_metadata_bytes
         if size > most:
             raise InvalidRequest(f"{field} takes {size} bytes; at most {most} are allowed", field=field)
+        values = count_values(metadata)
+        if values > MAX_VALUES:
+            raise InvalidRequest(f"{field} has {values} values; at most {MAX_VALUES} are allowed", field=field)
 
 
 def _check_at_most(field: str, requested: int | None, most: int) -> None:

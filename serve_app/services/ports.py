@@ -21,6 +21,8 @@ from deployments.types import (
 
 AskStages = Callable[[], Awaitable[Mapping[str, list[StageStatus]]]]
 """Asks every stage for its status. Returns stage name → statuses of the replicas that answered in time."""
+ReadMetrics = Callable[[], Awaitable[str]]
+"""The service's series from all nodes, in Prometheus' text format. Raises StageUnavailable if no node answers."""
 AnnounceJob = Callable[[], None]
 """Tells the ingestion stage that a job waits. Returns at once. It is only a hint: ingestion also polls for jobs."""
 

@@ -13,8 +13,11 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, ParamSpec, TypeVar
 
@@ -26,8 +29,12 @@ from serve_app.storage.config import BlobConfig
 TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """What a tenant may be called: it is the first part of its blobs' keys."""
 _KEY = re.compile(rf"{TENANT_ID.pattern}/[0-9a-f]{{64}}-[0-9a-f]{{16}}")
+_LISTED: Final = 500
+"""Keys that are listed at once."""
+_UNFINISHED: Final = ".incoming-"
+"""How the names of files begin that are being written."""
 _STEP_BYTES: Final = 1 << 20
-"""How much of a stream is gathered before it goes to the disk in one step."""
+"""How much of a stream goes to the store, or comes from it, in one step."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -51,16 +58,22 @@ class Blobs:
     def __init__(self, config: BlobConfig) -> None:
         self.config = config
 
-    async def write(self, tenant_id: str, data: bytes) -> Blob:
-        """Store bytes durably."""
+    def new_key(self, tenant_id: str, sha256: str) -> str:
+        """A key that no other upload has."""
+        return _checked(f"{tenant_id}/{sha256}-{secrets.token_hex(8)}")
+
+    async def write(self, tenant_id: str, data: bytes, key: str | None = None) -> Blob:
+        """Store bytes durably, under a new key unless one is given."""
 
         async def whole() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.write_stream(tenant_id, whole(), len(data))
+        return await self.write_stream(tenant_id, whole(), len(data), key)
 
-    async def write_stream(self, tenant_id: str, chunks: AsyncIterator[bytes], max_bytes: int) -> Blob:
-        """Store a stream of bytes durably.
+    async def write_stream(
+        self, tenant_id: str, chunks: AsyncIterator[bytes], max_bytes: int, key: str | None = None
+    ) -> Blob:
+        """Store a stream of bytes durably, under a new key unless one is given.
 
         Raises DocumentTooLarge as soon as it exceeds `max_bytes`. However it ends, nothing half-written remains.
         """
@@ -78,15 +91,29 @@ class Blobs:
                     gathered.clear()
             await _off_loop(spool.append, bytes(gathered))
             sha256 = spool.digest.hexdigest()
-            key = _checked(f"{tenant_id}/{sha256}-{secrets.token_hex(8)}")
+            key = self.new_key(tenant_id, sha256) if key is None else _checked(key)
             await _off_loop(self._publish, spool, key)
         finally:
             await _off_loop(spool.discard)
         return Blob(key, sha256, size)
 
-    async def read(self, key: str) -> bytes:
-        """Raises NotFound."""
-        return await _off_loop(self._read, _checked(key))
+    async def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from `start` up to `stop`, by default all; fewer where the blob has fewer. Raises NotFound."""
+        return await _off_loop(self._read, _checked(key), start, stop)
+
+    async def read_stream(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """The bytes from `start` up to `stop` in pieces. Each is read when it is asked for, so only one is in memory.
+
+        Nothing is held between pieces, and the bytes under a key never change. So if they are deleted meanwhile, the
+        next piece raises NotFound. Raises Unavailable if the blob has fewer bytes.
+        """
+        while start < stop:
+            wanted = min(_STEP_BYTES, stop - start)
+            piece = await self.read(key, start, start + wanted)
+            if len(piece) != wanted:
+                raise Unavailable(f"the stored bytes end before byte {stop}", internal=f"under {key!r}")
+            yield piece
+            start += wanted
 
     async def delete(self, key: str) -> None:
         """Remove bytes that no document needs any longer. Idempotent."""
@@ -97,6 +124,18 @@ class Blobs:
         if not TENANT_ID.fullmatch(tenant_id):
             raise InvalidRequest(f"{tenant_id[:80]!r} is not a tenant's id")
         return await _off_loop(self._delete_tenant, tenant_id)
+
+    async def list_tenant(self, tenant_id: str) -> AsyncGenerator[dict[str, int]]:
+        """All uploads of a tenant, some at a time: their sizes by their keys."""
+        if not TENANT_ID.fullmatch(tenant_id):  # the platform's own row is none
+            return
+        listing = await _off_loop(self._listing, tenant_id)
+        while some := await _off_loop(lambda: dict(islice(listing, _LISTED))):
+            yield some
+
+    async def remove_unfinished(self, older_than_s: float) -> int:
+        """Remove what uploads left that were cut off by a crash so long ago; how many there were."""
+        return await _off_loop(self._remove_unfinished, time.time() - older_than_s)
 
     @property
     def _folder(self) -> Path | None:
@@ -119,14 +158,21 @@ class Blobs:
         for changed in (target.parent, self._folder):  # a new name is durable once its folder is
             _sync_folder(changed)
 
-    def _read(self, key: str) -> bytes:
+    def _read(self, key: str, start: int, stop: int | None) -> bytes:
         try:
             if self._folder is not None:
-                return (self._folder / key).read_bytes()
+                with (self._folder / key).open("rb") as file:
+                    file.seek(start)
+                    return file.read(-1 if stop is None else stop - start)
             file_system, root = self._remote()
-            data: bytes = file_system.cat_file(f"{root}/{key}")
+            # A whole blob is read without limits: some stores then read its parts at once.
+            limits = {} if (start, stop) == (0, None) else {"start": start, "end": stop}
+            data: bytes = file_system.cat_file(f"{root}/{key}", **limits)
         except FileNotFoundError:
-            raise NotFound(f"the bytes under {key!r} are not in the blob store; hand the document in again") from None
+            raise NotFound(
+                "the bytes are not in the blob store; delete the document and hand it in again",
+                internal=f"under {key!r}",
+            ) from None
         return data
 
     def _delete(self, key: str) -> None:
@@ -139,6 +185,30 @@ class Blobs:
                 _sync_folder((self._folder / key).parent)
         except FileNotFoundError:
             pass
+
+    def _listing(self, tenant_id: str) -> Iterator[tuple[str, int]]:
+        if self._folder is not None:
+            folder = self._folder / tenant_id
+            found = ((f"{tenant_id}/{file.name}", file.stat) for file in os.scandir(folder)) if folder.is_dir() else ()
+            for key, stat in found:
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    yield key, stat().st_size
+            return
+        file_system, root = self._remote()
+        file_system.invalidate_cache()
+        with suppress(FileNotFoundError):
+            for path, info in file_system.find(f"{root}/{tenant_id}", detail=True).items():
+                yield f"{tenant_id}/{path.rpartition('/')[2]}", int(info["size"])
+
+    def _remove_unfinished(self, before: float) -> int:
+        removed = 0
+        if self._folder is not None and self._folder.is_dir():  # for a remote store they are in the system's folder
+            for file in self._folder.glob(f"{_UNFINISHED}*"):
+                with suppress(FileNotFoundError):
+                    if file.stat().st_mtime < before:
+                        file.unlink()
+                        removed += 1
+        return removed
 
     def _delete_tenant(self, tenant_id: str) -> tuple[int, int]:
         try:
@@ -172,7 +242,7 @@ class _Spool:
         if self._file is None:
             if self._folder is not None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=".incoming-", delete=False)  # noqa: SIM115
+            self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=_UNFINISHED, delete=False)  # noqa: SIM115
         self.digest.update(data)
         self._file.write(data)
 
@@ -217,4 +287,4 @@ async def _off_loop(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwa
     except RagError:
         raise
     except Exception as error:  # each remote store has errors of its own
-        raise Unavailable(f"the blob store failed: {type(error).__name__}: {error}") from error
+        raise Unavailable("the blob store failed; try again", internal=f"{type(error).__name__}: {error}") from error

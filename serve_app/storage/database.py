@@ -13,16 +13,16 @@ from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from filelock import AsyncFileLock
-from sqlalchemy import URL, Connection, Executable, Table, event, exc, inspect, make_url, text
+from sqlalchemy import URL, Connection, Executable, Select, Table, event, exc, func, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from deployments.errors import InvalidRequest, Unavailable
 from serve_app.storage.config import StoreConfig
-from serve_app.storage.tables import Base
+from serve_app.storage.declarative import Base
 
-SCHEMA: Final = "0008"
+SCHEMA: Final = "0016"
 """The revision of the newest migration. This code works with this revision of the schema only."""
 _MIGRATION_LOCK: Final = 0x7261675F73657276
 """The key of the PostgreSQL advisory lock that a migration holds. Any number that no other application uses will do."""
@@ -97,7 +97,7 @@ class Database:
         try:
             yield
         except OSError as error:  # asyncpg raises this if no server listens
-            raise Unavailable(f"the database does not answer: {error}") from error
+            raise Unavailable("the database does not answer; try again", internal=str(error)) from error
         except exc.DBAPIError as error:
             raise _translate(error) from error
         except exc.TimeoutError as error:
@@ -131,7 +131,7 @@ class Database:
                         await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                     await connection.run_sync(upgrade)
         except OSError as error:
-            raise Unavailable(f"the database cannot be opened: {error}") from error
+            raise Unavailable("the database cannot be opened", internal=str(error)) from error
         except exc.DBAPIError as error:
             raise _translate(error) from error
         finally:
@@ -163,6 +163,11 @@ def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqli
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+async def count_rows(session: AsyncSession, rows: Select[Any]) -> int:
+    """How many rows a query finds. A limit of the query bounds what is counted, too."""
+    return await session.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 
 def chunks(items: Sequence[_T], size: int = 900) -> Iterator[Sequence[_T]]:
@@ -250,7 +255,7 @@ def _translate(error: exc.DBAPIError) -> Exception:
     transient = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
     state = getattr(error.orig, "sqlstate", None) or ""
     if transient or state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
-        return Unavailable(f"the database is busy or gone: {error.orig}")
+        return Unavailable("the database is busy or gone; try again", internal=str(error.orig))
     if state == _INVALID_TEXT or any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
         return InvalidRequest(_INVALID_TEXT_DETAIL)
     return error

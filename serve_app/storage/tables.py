@@ -1,63 +1,27 @@
-"""The tables. Every row carries its tenant, and `of_tenant` is the one place that confines a query to a tenant."""
+"""The tables. Every row carries its tenant."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     ColumnElement,
-    DateTime,
-    Dialect,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     String,
-    Text,
-    TypeDecorator,
+    literal_column,
+    text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, stored and returned as UTC; SQLite itself knows no time zones."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a naive datetime has no place in the database; pass an aware one")
-        return value and value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, str: Text, bytes: LargeBinary}  # noqa: RUF012
-
-
-PLATFORM = "_platform"
-"""The row that platform keys, and what is logged of them, belong to: no tenant's id can begin like this."""
+from deployments.ingestion.base import DocumentState
+from serve_app.storage.declarative import Base, TenantOwned
 
 
 class Tenant(Base):
@@ -73,18 +37,11 @@ class Tenant(Base):
     updated_at: Mapped[datetime]
 
 
-class TenantOwned(Base):
-    """A row that belongs to one tenant."""
-
-    __abstract__ = True
-
-    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"))
-
-
 class ApiKey(TenantOwned):
     """`hash` is the SHA-256 of the whole secret; `prefix` is the part of it that may be shown and logged."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str]
@@ -97,7 +54,9 @@ class ApiKey(TenantOwned):
 
 
 class Collection(TenantOwned):
-    """`chunk_tokens` and `chunk_overlap` None take the service's own."""
+    """`chunk_tokens` and `chunk_overlap` None take the service's own. `documents` counts those that are live, and
+    `passages` theirs; both change with the documents. `deleting_since`: when its deletion was begun or last went on,
+    None unless it is being deleted."""
 
     __tablename__ = "collections"
 
@@ -106,8 +65,11 @@ class Collection(TenantOwned):
     description: Mapped[str] = mapped_column(default="")
     chunk_tokens: Mapped[int | None]
     chunk_overlap: Mapped[int | None]
+    documents: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    passages: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    deleting_since: Mapped[datetime | None]
 
 
 class DocumentFields:
@@ -152,11 +114,15 @@ class Document(DocumentFields, TenantOwned):
 
     `version` is the live one, empty if none is; `fingerprint` tells its content from another's. `terms` holds the live
     version's document frequencies (see lexical_statistics.py); it may be large. `embedder` and `chunking` are those of
-    the live version's passages, empty where that is not known.
+    the live version's passages, empty where that is not known. `warnings` say what was left out of them.
     """
 
     __tablename__ = "documents"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id", "collection"], ["collections.tenant_id", "collections.name"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "collection"], ["collections.tenant_id", "collections.name"]),
+        Index(None, "tenant_id", "collection", "id"),
+        Index(None, "tenant_id", "owner", "id"),
+    )
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     id: Mapped[str] = mapped_column(String(256), primary_key=True)
@@ -166,6 +132,7 @@ class Document(DocumentFields, TenantOwned):
     terms: Mapped[bytes] = mapped_column(default=b"")
     embedder: Mapped[str] = mapped_column(String(128), default="")
     chunking: Mapped[str] = mapped_column(String(64), default="")
+    warnings: Mapped[list[str]] = mapped_column(default=list)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -176,7 +143,7 @@ class Job(TenantOwned):
     (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "bulk"), Index(None, "reindex"))
+    __table_args__ = (Index(None, "bulk"), Index(None, "reindex"), Index(None, "tenant_id", "created_at", "id"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     bulk: Mapped[str | None] = mapped_column(String(16))
@@ -187,22 +154,29 @@ class Job(TenantOwned):
     created_at: Mapped[datetime]
 
 
+UNFINISHED_STATES: Final[tuple[DocumentState, ...]] = ("queued", "parsing", "embedding")
+"""The states of documents that wait or that a worker has claimed. All other states are final."""
+_IS_UNFINISHED = text("state IN ({})".format(", ".join(f"'{state}'" for state in UNFINISHED_STATES)))
+
+
 class JobDocument(DocumentFields, TenantOwned):
     """One version of a document on its way through a job, with all that a worker needs of it.
 
     `version` is empty until a worker first claims it.
-    `sequence` is the order of acceptance: versions of one document are worked on in it. `given_up` marks a version
-    whose document was deleted, or whose job was cancelled, while a worker had it. `attempts` counts claims, and so
-    tells one claim from the next. Of `chunks`, the first `chunks_done` are in the index, in generation `written_to`.
-    `generation` is the one that a reindexing fills, empty for a version that is to become live.
+    `sequence` is the order of acceptance: versions of one document are worked on in it. `lane` says which claims may
+    take it, and which of them first (see turns.py). `given_up` marks a version whose document was deleted, or whose job
+    was cancelled, while a worker had it. `attempts` counts claims, and so tells one claim from the next. Of `chunks`,
+    the first `chunks_done` are in the index, in generation `written_to`. `generation` is the one that a reindexing
+    fills, empty for a version that is to become live. `warnings` are known once it is indexed.
     """
 
     __tablename__ = "job_documents"
     __table_args__ = (
         Index(None, "job_id", "document_id", unique=True),
         Index(None, "tenant_id", "document_id", "state"),
-        Index(None, "state", "sequence"),
-        Index(None, "job_id", "state"),
+        Index(None, "tenant_id", "state", "lane", "not_before", "sequence"),
+        Index(None, "job_id", "state", "not_before", "sequence"),
+        Index(None, "tenant_id", "collection", sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
@@ -219,12 +193,37 @@ class JobDocument(DocumentFields, TenantOwned):
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]
+    lane: Mapped[int] = mapped_column(default=0, server_default="0")
     given_up: Mapped[bool] = mapped_column(default=False)
     generation: Mapped[str] = mapped_column(String(160), default="")
     written_to: Mapped[str] = mapped_column(String(160), default="")
     chunks: Mapped[int] = mapped_column(default=0)
     chunks_done: Mapped[int] = mapped_column(default=0)
+    warnings: Mapped[list[str]] = mapped_column(default=list)
     updated_at: Mapped[datetime]
+
+
+class IngestionTurn(TenantOwned):
+    """Whose documents are indexed next (see turns.py). `turn`: units of work that were begun, over the tenant's weight.
+    `due`: when a claim is to look for documents of this lane, None while none waits."""
+
+    __tablename__ = "ingestion_turns"
+    __table_args__ = (
+        Index(None, "lane", "turn"),
+        Index(
+            "ix_ingestion_turns_waiting",
+            "lane",
+            "turn",
+            "tenant_id",
+            sqlite_where=text("due IS NOT NULL"),
+            postgresql_where=text("due IS NOT NULL"),
+        ),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    turn: Mapped[float] = mapped_column(Double)
+    due: Mapped[datetime | None]
 
 
 class VersionCounter(TenantOwned):
@@ -238,16 +237,60 @@ class VersionCounter(TenantOwned):
 
 class HiddenVersion(TenantOwned):
     """A version that searches must not find (see visibility.py). `due`: when its passages may be removed, None while
-    they are being written."""
+    they are being written.
 
-    __tablename__ = "unseen_versions"
+    A search gets all of a tenant's as `VisibleVersions.hidden`. A worker gets those that are due as RemovedVersion.
+    """
+
+    __tablename__ = "unseen_versions"  # the name that deployed databases have
     __table_args__ = (Index(None, "due"),)
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     version: Mapped[str] = mapped_column(String(64), primary_key=True)
     document_id: Mapped[str] = mapped_column(String(256))
-    blob: Mapped[str]
     due: Mapped[datetime | None]
+
+
+class StoredBlob(TenantOwned):
+    """Bytes that are in the blob store, are being written there, or are to be removed (see stored_blobs.py).
+
+    `document_id` is empty until the bytes are those of a document's version. `due`: when they are removed, None while a
+    document needs them.
+    """
+
+    __tablename__ = "stored_blobs"
+    __table_args__ = (
+        Index(None, "tenant_id", "document_id"),
+        Index(
+            "ix_stored_blobs_removable",
+            "due",
+            sqlite_where=text("due IS NOT NULL"),
+            postgresql_where=text("due IS NOT NULL"),
+        ),
+        Index(
+            "ix_stored_blobs_tenant_id_removable",
+            "tenant_id",
+            "due",
+            sqlite_where=text("due IS NOT NULL"),
+            postgresql_where=text("due IS NOT NULL"),
+        ),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(160), primary_key=True)
+    document_id: Mapped[str] = mapped_column(String(256), default="")
+    size: Mapped[int] = mapped_column(BigInteger)
+    due: Mapped[datetime | None]
+
+
+class TenantUsage(TenantOwned):
+    """How many documents a tenant has, and bytes in the blob store: changed with what is counted (see usage.py)."""
+
+    __tablename__ = "tenant_usage"
+
+    tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
+    documents: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class StoredGeneration(TenantOwned):
@@ -277,6 +320,7 @@ class RefilledDocument(TenantOwned):
     passages: Mapped[int]
     terms: Mapped[bytes]
     chunking: Mapped[str] = mapped_column(String(64))
+    warnings: Mapped[list[str]] = mapped_column(default=list)
 
 
 class WebhookDelivery(TenantOwned):
@@ -320,11 +364,15 @@ class LexicalTotal(TenantOwned):
     passages: Mapped[int] = mapped_column(BigInteger)
 
 
+MAX_SUBJECT = 256
+"""Characters of an audit entry's subject: those of the longest id."""
+
+
 class AuditEntry(TenantOwned):
     """Who did what, append-only. `actor` is a key's id; `subject` names what was acted on. No content."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (Index(None, "tenant_id", "sequence"),)
+    __table_args__ = (Index(None, "tenant_id", "at", "sequence"),)
 
     sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
     at: Mapped[datetime]
@@ -332,7 +380,7 @@ class AuditEntry(TenantOwned):
     role: Mapped[str] = mapped_column(String(16))
     request_id: Mapped[str] = mapped_column(String(128))
     action: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(256))
+    subject: Mapped[str] = mapped_column(String(MAX_SUBJECT))
     details: Mapped[dict[str, Any]]
 
 
@@ -354,6 +402,21 @@ class QueryLogEntry(TenantOwned):
     timings: Mapped[dict[str, Any]]
 
 
+class Sweep(Base):
+    """A round of long work on all tenants (see sweeps.py). `cursor`: the last tenant that is done, None between rounds.
+    `removed` counts what went in the round that goes on, or in the last one."""
+
+    __tablename__ = "sweeps"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None]
+    cursor: Mapped[str | None] = mapped_column(String(64))
+    began_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    removed: Mapped[dict[str, Any]]
+
+
 class IdempotentRequest(TenantOwned):
     """The answer to a request that carried an Idempotency-Key; `status` 0 while the first one is being worked on."""
 
@@ -370,12 +433,6 @@ class IdempotentRequest(TenantOwned):
     lease_until: Mapped[datetime]
 
 
-def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:
-    """The condition that confines a query to a tenant's rows.
-
-    Only two kinds of queries do without it. Some come before a tenant is known: a key's. Others serve all tenants: a
-    worker's claim, and the removal of replaced versions.
-    """
-    if not tenant_id:
-        raise ValueError("tenant_id is empty")
-    return model.tenant_id == tenant_id
+def is_unfinished() -> ColumnElement[bool]:
+    """The condition on versions that wait or are being worked on, as the index of these has it."""
+    return JobDocument.state.in_([literal_column(f"'{state}'") for state in UNFINISHED_STATES])

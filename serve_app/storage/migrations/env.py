@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from serve_app.storage.tables import Base
+from serve_app.storage import tables  # noqa: F401 - they are what the metadata is of
+from serve_app.storage.declarative import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True

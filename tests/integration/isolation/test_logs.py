@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ async def test_neither_logs_nor_log_tables_hold_content(
 
         for failure in (fails, breaks):
             monkeypatch.setattr(service.stages.retrieval, "search", failure)
-            await service.call("t", "POST", "/v1/query", json={**question, "stream": True})
+            with suppress(ZeroDivisionError):  # a server logs it, answers 500 and raises it
+                await service.call("t", "POST", "/v1/query", json={**question, "stream": True})
         await service.stores.events.drain()
         async with service.stores.tenants.database.session() as session:
             for table in ("audit_log", "query_log"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 
+from deployments.errors import RateLimited
+from serve_app.storage.config import StoreConfig
+from serve_app.storage.database import Database
 from tests.support import mutations, scenario
 from tests.support.milvus_server import LiteServer
 from tests.support.recorded import Recorded, Replayed
+from tests.support.storage import migrate
 from tests.support.tenancies import Worlds
 from tests.support.world import World
 
@@ -59,5 +63,24 @@ def test_a_scene_passes_with_all_filters_and_fails_without_any_of_its_own(
 def test_each_filter_has_a_scene_or_is_implied() -> None:
     places = {found.place for found in mutations.sql_filters()}
     assert set(mutations.IMPLIED) < places
-    assert set(mutations.SCENE_OF) == (places - set(mutations.IMPLIED)) | set(mutations.other_filters())
+    with_scenes = places - set(mutations.IMPLIED) - set(mutations.CHECKED_HERE)
+    assert set(mutations.SCENE_OF) == with_scenes | set(mutations.other_filters())
     assert set(mutations.SCENE_OF.values()) <= set(scenario.SCENES)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(StoreConfig(url=f"sqlite:///{tmp_path / 'rag.db'}"))
+    await migrate(database)
+    yield database
+    await database.close()
+
+
+async def test_uploads_do_not_feel_those_of_others(database: Database) -> None:
+    await mutations.uploads_beside_others(database)
+
+
+@pytest.mark.parametrize("name", mutations.CHECKED_HERE)
+async def test_an_upload_without_its_filter_feels_those_of_others(database: Database, name: str) -> None:
+    with mutations.without(name), pytest.raises((AssertionError, RateLimited)):
+        await mutations.uploads_beside_others(database)

@@ -70,3 +70,31 @@ async def test_nothing_is_found_of_chosen_documents_once_they_are_deleted(servic
     assert {each["document_id"] for each in await found(service)} == {"d1", "d3", "d5", "d7"}
     listed = (await service.call("acme", "GET", "/v1/documents")).json()["documents"]
     assert [each["id"] for each in listed] == ["d1", "d3", "d5", "d7"]
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ("metadata.date == '2026-03-29T00:30:00Z'", {"zagreb", "utc"}),
+        ("metadata.date > '2026-03-29T00:30:00Z'", {"later"}),
+        ("metadata.date >= '2026-03-29' and metadata.date < '2026-03-30'", {"zagreb", "utc", "later"}),
+        ("metadata.tags == 'b'", {"utc", "later"}),
+        ("""metadata."broj telefona".ured in ['1']""", {"zagreb"}),
+    ],
+)
+async def test_searches_lists_and_deletions_choose_the_same_documents(
+    service: World, filter: str, expected: set[str]
+) -> None:
+    await service.put("acme", id="zagreb", text=TEXT, metadata={
+        "date": "2026-03-29T02:30:00+02:00", "tags": ["a"], "broj telefona": {"ured": "1"},
+    })  # fmt: skip
+    await service.put("acme", id="utc", text=TEXT, metadata={"date": "2026-03-29T00:30:00Z", "tags": ["a", "b"]})
+    await service.put("acme", id="later", text=TEXT, metadata={"date": "2026-03-29T02:31:00+02:00", "tags": "b"})
+    await service.put("acme", id="none", text=TEXT)
+    assert {each["document_id"] for each in await found(service, filter=filter)} == expected
+    listed = (await service.call("acme", "GET", "/v1/documents", params={"filter": filter})).json()["documents"]
+    assert {each["id"] for each in listed} == expected
+    answer = await service.call("acme", "POST", "/v1/documents/delete", json={"filter": filter})
+    assert answer.json()["deleted"] == len(expected)
+    listed = (await service.call("acme", "GET", "/v1/documents")).json()["documents"]
+    assert {each["id"] for each in listed} == {"zagreb", "utc", "later", "none"} - expected

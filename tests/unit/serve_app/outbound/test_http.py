@@ -19,7 +19,7 @@ def reach(*sites: Site, networks: tuple[str, ...] = (LOCAL,), hosts: tuple[str, 
 
 
 async def get(http: Http, url: str) -> bytes:
-    async with http.request("GET", url, headers={}) as found:
+    async with http.request("GET", url, tenant_id="t", headers={}) as found:
         return await found.read()
 
 
@@ -84,7 +84,7 @@ async def test_a_name_that_leads_inside_is_refused_without_telling_where() -> No
     names = Names({"inside.test": [["10.1.2.3"]], "mixed.test": [["10.1.2.3", "127.0.0.1"]]})
     async with serving() as site:
         site.replies["/"] = answer(b"text")
-        http = Http(reach(site), resolver=lambda: names)
+        http = Http(reach(site), resolver=lambda tenant_id: names)
         with pytest.raises(InvalidRequest, match=r"inside\.test") as refused:
             await get(http, site.url("/", host="inside.test"))
         assert "10.1" not in refused.value.message
@@ -96,7 +96,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_asked() -> None:
     names = Names({"rebinding.test": [["127.0.0.1"], ["127.0.0.2"]]})
     async with serving() as site, serving("127.0.0.2", site.port) as inside:
         site.replies["/"], inside.replies["/"] = answer(b"public"), answer(b"secret")
-        http = Http(reach(site), resolver=lambda: names)
+        http = Http(reach(site), resolver=lambda tenant_id: names)
         assert await get(http, site.url("/", host="rebinding.test")) == b"public"
         assert names.looked_up == ["rebinding.test"]
         assert site.asked[0].headers["host"] == f"rebinding.test:{site.port}"
@@ -128,12 +128,14 @@ async def test_a_certificate_must_be_for_the_name_that_was_asked() -> None:
     names = Names({"docs.test": [["127.0.0.1"]], "other.test": [["127.0.0.1"]]})
     async with serving(tls=server) as site:
         site.replies["/"] = answer(b"text")
-        http = Http(reach(site), resolver=lambda: names, tls=client)
+        http = Http(reach(site), resolver=lambda tenant_id: names, tls=client)
         assert await get(http, site.url("/", host="docs.test", scheme="https")) == b"text"
         with pytest.raises(Unreachable, match="certificate"):
             await get(http, site.url("/", host="other.test", scheme="https"))
         with pytest.raises(Unreachable, match="certificate"):
-            await get(Http(reach(site), resolver=lambda: names), site.url("/", host="docs.test", scheme="https"))
+            await get(
+                Http(reach(site), resolver=lambda tenant_id: names), site.url("/", host="docs.test", scheme="https")
+            )
     assert len(site.asked) == 1
 
 

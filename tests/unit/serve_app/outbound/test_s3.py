@@ -11,7 +11,7 @@ from serve_app.outbound.config import SourcesConfig
 from serve_app.outbound.fetched import Fetched
 from serve_app.outbound.s3 import S3Source
 from serve_app.outbound.sources import Sources
-from tests.support.site import Site, answer, serving
+from tests.support.site import Site, answer, s3_environment, serving
 
 _ERROR = b"<?xml version='1.0'?><Error><Code>%b</Code><Message>no</Message></Error>"
 
@@ -19,21 +19,14 @@ _ERROR = b"<?xml version='1.0'?><Error><Code>%b</Code><Message>no</Message></Err
 @pytest.fixture
 async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     async with serving() as site:
-        for name, value in {
-            "AWS_ENDPOINT_URL_S3": site.url(""),
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        }.items():
+        for name, value in s3_environment(site).items():
             monkeypatch.setenv(name, value)
         yield site
 
 
-async def fetch(uri: str, *buckets: str, max_bytes: int = 1_000) -> Fetched:
-    return (await Sources(SourcesConfig(s3_buckets=buckets, max_bytes=max_bytes)).fetch({"uri": uri}))["uri"]
+async def fetch(uri: str, *buckets: str, max_bytes: int = 1_000, tenant: str = "t") -> Fetched:
+    config = SourcesConfig(s3_buckets=dict.fromkeys(buckets, ("*",)), max_bytes=max_bytes)
+    return (await Sources(config).fetch({"uri": uri}, tenant))["uri"]
 
 
 async def test_an_object_is_read_with_the_service_s_own_credentials(store: Site) -> None:
@@ -70,7 +63,7 @@ async def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("uri", ["s3://docs/laws/a.md", "s3://docs/laws/b/c d.md", "s3://own/any", "S3://own/ž"])
 def test_what_lies_below_an_allowed_place_may_be_named(uri: str) -> None:
-    assert S3Source(("docs/laws/", "own")).checked(uri) == uri[5:]
+    assert S3Source({"docs/laws/": ("*",), "own": ("t",)}).checked(uri, "t") == uri[5:]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +84,13 @@ def test_what_lies_below_an_allowed_place_may_be_named(uri: str) -> None:
 )
 def test_the_rest_may_not(uri: str, told: str) -> None:
     with pytest.raises(InvalidRequest, match=told):
-        S3Source(("docs/laws/", "own")).checked(uri)
+        S3Source({"docs/laws/": ("*",), "own": ("t",)}).checked(uri, "t")
+
+
+def test_a_tenant_may_name_only_what_is_for_it() -> None:
+    source = S3Source({"docs/{tenant}": ("*",), "laws/of-a/": ("a",)})
+    for tenant, uri in (("a", "s3://docs/a/x.md"), ("b", "s3://docs/b/x.md"), ("a", "s3://laws/of-a/x.md")):
+        assert source.checked(uri, tenant) == uri[5:]
+    for tenant, uri in (("b", "s3://docs/a/x.md"), ("b", "s3://laws/of-a/x.md"), ("a", "s3://docs/ab/x.md")):
+        with pytest.raises(InvalidRequest, match=r"sources\.s3_buckets of this tenant"):
+            source.checked(uri, tenant)

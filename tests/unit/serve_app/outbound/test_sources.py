@@ -24,8 +24,8 @@ def web(*sites: Site, **limits: Any) -> Sources:
     return Sources(SourcesConfig(web=reach, **limits))
 
 
-async def fetch(sources: Sources, uri: str) -> Fetched:
-    return (await sources.fetch({"uri": uri}))["uri"]
+async def fetch(sources: Sources, uri: str, tenant: str = "t") -> Fetched:
+    return (await sources.fetch({"uri": uri}, tenant))["uri"]
 
 
 async def test_a_page_is_fetched_with_its_name_and_kind() -> None:
@@ -161,11 +161,11 @@ async def test_bytes_and_places_are_shared_by_what_one_request_names() -> None:
     async with serving() as site:
         site.replies["/"] = slow
         uris = {f"documents.{n}.uri": site.url("/") for n in range(5)}
-        fetched = await web(site, max_bytes=20, concurrent=2).fetch(uris)
+        fetched = await web(site, max_bytes=20, concurrent=2).fetch(uris, "t")
         assert list(fetched) == list(uris)
         assert most == 2
         with pytest.raises(DocumentTooLarge, match=r"documents\.\d\.uri: .*19 bytes together"):
-            await web(site, max_bytes=19).fetch(uris)
+            await web(site, max_bytes=19).fetch(uris, "t")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,11 @@ async def test_little_is_allowed_unless_the_configuration_says_so(uri: str, told
 
 
 # --- Files.
+
+
+def of_all(root: Path) -> dict[str, tuple[str, ...]]:
+    """A root for all tenants."""
+    return {str(root): ("*",)}
 
 
 @pytest.fixture
@@ -220,7 +225,7 @@ def root(tmp_path: Path) -> Path:
 )
 async def test_a_file_below_a_root_is_read(root: Path, path: str, data: bytes) -> None:
     for host in ("", "localhost"):
-        assert (await fetch(Sources(SourcesConfig(file_roots=(str(root),))), f"file://{host}{root}{path}")).data == data
+        assert (await fetch(Sources(SourcesConfig(file_roots=of_all(root))), f"file://{host}{root}{path}")).data == data
 
 
 @pytest.mark.parametrize(
@@ -241,14 +246,14 @@ async def test_a_file_below_a_root_is_read(root: Path, path: str, data: bytes) -
     ],
 )
 async def test_what_is_not_below_a_root_is_refused_whether_it_is_there_or_not(root: Path, path: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"^uri: names no file below one of sources.file_roots$"):
-        await fetch(Sources(SourcesConfig(file_roots=(str(root),))), f"file://{root}{path}")
+    with pytest.raises(InvalidRequest, match=r"^uri: names no file below .* sources.file_roots of this tenant$"):
+        await fetch(Sources(SourcesConfig(file_roots=of_all(root))), f"file://{root}{path}")
 
 
 @pytest.mark.parametrize("path", ["/in", "/pipe.txt", "/socket.txt", "/loop"])
 async def test_what_is_no_file_is_not_opened(root: Path, path: str) -> None:
     with pytest.raises(InvalidRequest, match="no regular file"):
-        await fetch(Sources(SourcesConfig(file_roots=(str(root),), timeout_s=5)), f"file://{root}{path}")
+        await fetch(Sources(SourcesConfig(file_roots=of_all(root), timeout_s=5)), f"file://{root}{path}")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +268,7 @@ async def test_what_is_no_file_is_not_opened(root: Path, path: str) -> None:
 )
 async def test_a_file_s_uri_says_what_is_wrong_with_it(root: Path, uri: str, told: str) -> None:
     with pytest.raises(InvalidRequest, match=told):
-        await fetch(Sources(SourcesConfig(file_roots=(str(root),))), uri.format(root=root))
+        await fetch(Sources(SourcesConfig(file_roots=of_all(root))), uri.format(root=root))
 
 
 async def test_a_link_put_in_a_folder_s_place_meanwhile_leads_nowhere(
@@ -281,14 +286,14 @@ async def test_a_link_put_in_a_folder_s_place_meanwhile_leads_nowhere(
 
     monkeypatch.setattr(os.path, "realpath", and_swap)
     with pytest.raises(InvalidRequest, match="names no file"):
-        await fetch(Sources(SourcesConfig(file_roots=(str(root),))), f"file://{root}/in/secret.txt")
+        await fetch(Sources(SourcesConfig(file_roots=of_all(root))), f"file://{root}/in/secret.txt")
 
 
 async def test_a_large_file_is_not_read(root: Path) -> None:
     with (root / "large.txt").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DocumentTooLarge, match="1000 bytes"):
-        await fetch(Sources(SourcesConfig(file_roots=(str(root),), max_bytes=1000)), f"file://{root}/large.txt")
+        await fetch(Sources(SourcesConfig(file_roots=of_all(root), max_bytes=1000)), f"file://{root}/large.txt")
 
 
 @pytest.mark.parametrize(
@@ -297,3 +302,55 @@ async def test_a_large_file_is_not_read(root: Path) -> None:
 def test_a_configuration_that_cannot_be_meant_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         SourcesConfig.model_validate(fields)
+
+
+@pytest.mark.parametrize("places", [{}, {"/srv/laws": []}, {"/srv/{user}": ["*"]}, {"/srv/{tenant": ["*"]}, ["/srv"]])
+@pytest.mark.parametrize("field", ["file_roots", "s3_buckets"])
+def test_each_place_must_name_its_tenants(field: str, places: Any) -> None:
+    if isinstance(places, dict) and field == "s3_buckets":
+        places = {place[1:]: tenants for place, tenants in places.items()}
+    if not places:
+        assert getattr(SourcesConfig.model_validate({field: places}), field) == {}
+        return
+    with pytest.raises(ValueError, match=field):
+        SourcesConfig.model_validate({field: places})
+
+
+async def test_a_tenant_reads_only_the_files_that_are_for_it(tmp_path: Path) -> None:
+    for folder in ("own/a", "own/b", "of-a", "of-all"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.txt").write_text(folder)
+    sources = Sources(
+        SourcesConfig(
+            file_roots={
+                f"{tmp_path}/own/{{tenant}}": ("*",),
+                f"{tmp_path}/of-a": ("a", "c"),
+                f"{tmp_path}/of-all": ("*",),
+            }
+        )
+    )
+    for tenant, readable in (("a", {"own/a", "of-a", "of-all"}), ("b", {"own/b", "of-all"}), ("d", {"of-all"})):
+        for folder in ("own/a", "own/b", "of-a", "of-all"):
+            if folder in readable:
+                assert (await fetch(sources, f"file://{tmp_path}/{folder}/x.txt", tenant)).data == folder.encode()
+            else:
+                with pytest.raises(InvalidRequest, match="of this tenant"):
+                    await fetch(sources, f"file://{tmp_path}/{folder}/x.txt", tenant)
+
+
+async def test_slow_servers_of_one_tenant_hold_up_no_other(tmp_path: Path) -> None:
+    async def never(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(BOUND_S)
+
+    (tmp_path / "x.txt").write_text("text")
+    async with serving() as site:
+        site.replies["/"] = never
+        reach = ReachConfig(allow_http=True, ports=(site.port,), networks=("127.0.0.1/32",))
+        config = SourcesConfig(web=reach, file_roots={str(tmp_path): ("*",)}, concurrent=4, tenant_concurrent=3)
+        sources = Sources(config)
+        slow = asyncio.create_task(sources.fetch({str(n): site.url("/") for n in range(10)}, "a"))
+        await until(lambda: len(site.asked) == 3)
+        assert (await fetch(sources, f"file://{tmp_path}/x.txt", "b")).data == b"text"
+        assert len(site.asked) == 3
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)

@@ -26,7 +26,8 @@ from serve_app.platform.webhooks import Webhooks
 from serve_app.schemas.jobs import job_as_json
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import WebhookDelivery, utc_now
+from serve_app.storage.declarative import utc_now
+from serve_app.storage.tables import WebhookDelivery
 from tests.support.site import Asked, Site, answer, redirect, serving
 from tests.support.storage import document, indexed
 from tests.support.waiting import BOUND_S

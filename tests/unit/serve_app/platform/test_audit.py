@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from deployments.errors import InvalidRequest
 from serve_app.platform import actor
 from serve_app.platform.actor import Actor
 from serve_app.platform.audit import AuditLog, AuditRecord
@@ -23,8 +24,9 @@ from serve_app.platform.tenants import Tenants
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM, QueryLogEntry
-from tests.support.storage import Clock, EmptyIndex, document, indexed
+from serve_app.storage.declarative import PLATFORM, utc_now
+from serve_app.storage.tables import MAX_SUBJECT, QueryLogEntry
+from tests.support.storage import Clock, EmptyIndex, delete_collection, document, indexed
 
 CANARY = "tajna-riječ"
 OUTCOME = QueryOutcome(
@@ -54,7 +56,7 @@ async def events(database: Database, audit: AuditLog) -> AsyncIterator[Events]:
 async def told(events: Events, audit: AuditLog, tenant: str = "a") -> list[AuditRecord]:
     """The oldest first."""
     await events.drain()
-    return [*reversed(await audit.list(tenant))]
+    return [*reversed((await audit.list(tenant)).entries)]
 
 
 async def queries(database: Database) -> list[QueryLogEntry]:
@@ -109,7 +111,7 @@ async def test_every_change_is_in_the_audit_log(events: Events, audit: AuditLog,
             else jobs.queue.fail(task, "broken_document", "x")
         )
     await Documents(database, events).delete("c", "d")
-    await Documents(database, events).delete_collection("c", "zakoni")
+    await delete_collection(Documents(database, events), "c", "zakoni")
     await tenants.patch("c", name="C", settings={"default_language": "en"})
     await tenants.patch("c", suspended=True)
     await tenants.patch("c", suspended=False)
@@ -167,14 +169,38 @@ async def test_the_newest_entries_come_first_and_only_the_tenants_own(events: Ev
     for n in range(5):
         events.publish(Event("key.created", "b" if n == 3 else "a", str(n)))
     await events.drain()
-    assert [entry.subject for entry in await audit.list("a", limit=2)] == ["4", "2"]
-    assert [entry.subject for entry in await audit.list("b")] == ["3"]
+    assert [entry.subject for entry in (await audit.list("a", limit=2)).entries] == ["4", "2"]
+    assert [entry.subject for entry in (await audit.list("b")).entries] == ["3"]
+
+
+@pytest.mark.every_database
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+async def test_pages_hold_each_entry_once_also_those_of_one_moment(events: Events, audit: AuditLog, limit: int) -> None:
+    at = utc_now()
+    for n, seconds in enumerate((0, 1, 1, 1, 1, 2, 2)):
+        events.publish(Event("key.created", "a", str(n), at=at + timedelta(seconds=seconds)))
+        events.publish(Event("key.created", "b", "of another", at=at + timedelta(seconds=seconds)))
+    await events.drain()
+    subjects, after = list[str](), ""
+    while True:
+        page = await audit.list("a", after=after, limit=limit)
+        subjects += [entry.subject for entry in page.entries]
+        if page.next is None:
+            break
+        after = page.next
+    assert subjects == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize("after", ["x", "1", "1.", "-1.0", f"{10**16}.0", "1.1000000", "1.0\n"])
+async def test_what_is_no_cursor_is_refused(audit: AuditLog, after: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"after: .* is not the `next` of a page"):
+        await audit.list("a", after=after)
 
 
 async def test_a_subject_too_long_is_cut(events: Events, audit: AuditLog) -> None:
-    events.publish(Event("document.deleted", "a", "ž" * 300))
+    events.publish(Event("document.deleted", "a", "ž" * (MAX_SUBJECT + 1)))
     [entry] = await told(events, audit)
-    assert entry.subject == "ž" * 256
+    assert entry.subject == "ž" * MAX_SUBJECT
 
 
 async def test_an_answered_query_leaves_a_row_without_its_words(events: Events, database: Database) -> None:
@@ -191,7 +217,7 @@ async def test_a_query_is_logged_however_it_ended(events: Events, database: Data
         events.publish(replace(answered(f"q{n}", outcome=kind, engine=None), type=kind))  # type: ignore[arg-type]
     await events.drain()
     assert [row.outcome for row in await queries(database)] == ["query.completed", "query.failed", "query.cancelled"]
-    assert await audit.list("a") == [], "queries have a log of their own"
+    assert (await audit.list("a")).entries == [], "queries have a log of their own"
 
 
 @pytest.mark.every_database
@@ -226,5 +252,5 @@ async def test_what_happens_to_a_tenant_that_is_gone_is_the_platforms(
     entries = await told(events, audit, PLATFORM)
     assert [(entry.action, entry.subject) for entry in entries] == [("tenant.deleted", "a"), ("key.revoked", "k")]
     assert entries[0].details == asdict(removed)
-    assert await audit.list("a") == []
+    assert (await audit.list("a")).entries == []
     assert await queries(database) == []

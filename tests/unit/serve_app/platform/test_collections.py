@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import unicodedata
 
 import pytest
 
@@ -46,15 +45,15 @@ async def test_not_all_of_many_are_listed(collections: Collections) -> None:
         await collections.require("a", ["x"])
 
 
-@pytest.mark.parametrize("name", ["Žalbe_2018.hr-1", "x" * 64, unicodedata.normalize("NFD", "žalbe")])
+@pytest.mark.parametrize("name", ["Žalbe_2018.hr-1", "x" * 64])
 async def test_lawful_names(collections: Collections, name: str) -> None:
     await collections.create("a", name)
     with pytest.raises(Conflict, match="exists"):
         await collections.create("a", name)
-    assert await collections.names("a") == sorted(["default", unicodedata.normalize("NFC", name)])
+    assert await collections.names("a") == sorted(["default", name])
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "a\n", "a'b"])
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "a\n", "a'b", "z\u030calbe"])
 async def test_unlawful_names(collections: Collections, name: str) -> None:
     with pytest.raises(InvalidRequest, match="collection"):
         await collections.create("a", name)
@@ -110,13 +109,6 @@ async def test_an_overlap_as_large_as_its_chunk_is_refused(collections: Collecti
     assert (await collections.get("a", "zakoni")).chunk_tokens == 50
 
 
-async def test_a_name_is_found_in_either_form(collections: Collections) -> None:
-    await collections.create("a", "žalbe")
-    other_form = unicodedata.normalize("NFD", "žalbe")
-    assert (await collections.get("a", other_form)).name == "žalbe"
-    assert (await collections.patch("a", other_form, {"description": "x"})).description == "x"
-
-
 async def test_another_tenants_collection_is_unknown(collections: Collections) -> None:
     await collections.create("b", "tajno")
     for use in (collections.get("a", "tajno"), collections.patch("a", "tajno", {"description": "x"})):
@@ -137,12 +129,12 @@ async def test_documents_and_passages_are_counted_once_they_are_live(
     assert await counts() == {"default": (0, 0), "zakoni": (0, 0)}
     for passages, task in enumerate(await jobs.queue.claim("w", lease_s=30, limit=10), start=1):
         await jobs.queue.finish(task, indexed({}, passages=passages))
-    assert await counts() == {"default": (1, 4), "zakoni": (2, 5)}
+    assert await counts() == {"default": (1, 4), "zakoni": (2, 4)}
     await jobs.accept("a", [document("e", "moved")])
-    assert (await counts())["zakoni"] == (2, 5), "the live version is still there"
+    assert (await counts())["zakoni"] == (2, 4), "the live version is still there"
     for task in await jobs.queue.claim("w", lease_s=30, limit=1):
         await jobs.queue.finish(task, indexed({}, passages=10))
-    assert await counts() == {"default": (2, 14), "zakoni": (1, 2)}
+    assert await counts() == {"default": (2, 14), "zakoni": (1, 1)}
     await Documents(database).delete("a", "d")
     assert await counts() == {"default": (2, 14), "zakoni": (0, 0)}
 

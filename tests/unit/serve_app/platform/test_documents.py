@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +17,7 @@ from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
 from serve_app.storage import pagination
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
-from tests.support.storage import Clock, document, indexed
+from tests.support.storage import Clock, delete_collection, document, indexed
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ async def test_a_deleted_document_leaves_no_statistics(jobs: Jobs, documents: Do
     [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     await jobs.queue.finish(task, indexed({1: 2, 2**32 - 1: 1}, passages=2))
     await jobs.accept("a", [document("d", "two")])
-    assert await documents.delete("a", "d") == ["blob of one", "blob of two"]
+    assert (await documents.delete("a", "d")).blobs == ("blob of one", "blob of two")
     assert await rows(database) == [0, 0, 0]
     assert await jobs.queue.claim("w", lease_s=30, limit=1) == []
 
@@ -108,7 +107,7 @@ async def test_a_deleted_collection_takes_its_documents_and_statistics_with_it(
     await jobs.accept("a", [document("f", "four")])
     for task in await jobs.queue.claim("w", lease_s=30, limit=10):
         await jobs.queue.finish(task, indexed({1: 1}))
-    assert await documents.delete_collection("a", "zakoni") == (
+    assert await delete_collection(documents, "a", "zakoni") == (
         {"documents": 2, "passages": 2},
         ["blob of one", "blob of two"],
     )
@@ -128,7 +127,7 @@ async def test_a_deleted_collections_versions_on_their_way_are_given_up(
     job = await jobs.accept("a", new)
     [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
     others = await jobs.accept("b", new)
-    assert await documents.delete_collection("a", "zakoni") == (
+    assert await delete_collection(documents, "a", "zakoni") == (
         {"documents": 2, "passages": 0},
         ["blob of one", "blob of two"],
     )
@@ -149,7 +148,7 @@ async def test_a_document_on_its_way_into_a_deleted_collection_stays_where_it_is
     moved = [document("d", "one", collection="zakoni"), document("e", "two", collection="zakoni")]
     job = await jobs.accept("a", moved)
     [task] = await jobs.queue.claim("w", lease_s=30, limit=1)
-    assert await documents.delete_collection("a", "zakoni") == ({"documents": 0, "passages": 0}, [])
+    assert await delete_collection(documents, "a", "zakoni") == ({"documents": 0, "passages": 0}, [])
     with pytest.raises(DocumentCancelled):
         await jobs.queue.finish(task, indexed({1: 1}))
     await jobs.queue.fail(task, "not_found", "")
@@ -166,36 +165,74 @@ async def test_what_is_handed_in_while_its_collection_is_deleted_is_kept_or_goes
 
     async def hand_in() -> None:
         for n in range(20):
-            await other.accept("a", [document(f"d{n}", collection="zakoni")])
+            with suppress(Conflict):  # the collection is being deleted
+                await other.accept("a", [document(f"d{n}", collection="zakoni")])
+                accepted.append(n)
         await other.database.close()
 
+    accepted: list[int] = []
     handing_in = asyncio.create_task(hand_in())
     gone = 0
     while not handing_in.done():
         with suppress(UnknownCollection):
-            gone += (await documents.delete_collection("a", "zakoni"))[0]["documents"]
+            gone += (await delete_collection(documents, "a", "zakoni"))[0]["documents"]
     await handing_in
-    assert (await rows(database))[0] == 20 - gone
+    assert (await rows(database))[0] == len(accepted) - gone
 
 
-@pytest.mark.parametrize("name", ["žalbe", unicodedata.normalize("NFD", "žalbe")])
-async def test_a_collection_is_deleted_under_either_form_of_its_name(
-    documents: Documents, database: Database, name: str
+@pytest.mark.every_database
+async def test_a_deletion_of_a_collection_that_is_cut_off_goes_on_where_it_stopped(
+    jobs: Jobs, documents: Documents, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await Collections(database).create("a", "žalbe")
-    assert await documents.delete_collection("a", name) == ({"documents": 0, "passages": 0}, [])
+    monkeypatch.setattr("serve_app.platform.documents.MAX_DELETED", 2)
+    await jobs.accept("a", [document(f"d{n}", f"text {n}", collection="zakoni") for n in range(5)])
+    for task in await jobs.queue.claim("w", lease_s=30, limit=5):
+        await jobs.queue.finish(task, indexed({1: 1}))
+    async for batch in documents.delete_collection("a", "zakoni"):
+        assert len(batch.versions) == 2
+        break
+    assert await rows(database) == [3, 1, 1], "what was deleted is committed"
+    assert await Collections(database).names("a") == ["default"]
+    assert [each.name for each in await Collections(database).list("a")] == ["default"]
+    with pytest.raises(UnknownCollection):
+        await Collections(database).get("a", "zakoni")
+    with pytest.raises(UnknownCollection):
+        await Collections(database).patch("a", "zakoni", {"description": "new"})
+    with pytest.raises(Conflict, match="being deleted"):
+        await Collections(database).create("a", "zakoni")
+    with pytest.raises(Conflict, match="'zakoni' is being deleted; try again later"):
+        await jobs.accept("a", [document("new", collection="zakoni")])
+    assert (await delete_collection(documents, "a", "zakoni"))[0] == {"documents": 3, "passages": 3}
+    assert await rows(database) == [0, 0, 0]
+    await jobs.accept("a", [document("new", collection="zakoni")])
+    assert await Collections(database).names("a") == ["default", "zakoni"]
+
+
+async def test_a_version_that_is_finished_while_its_collection_is_deleted_is_given_up(
+    jobs: Jobs, documents: Documents, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.platform.documents.MAX_DELETED", 1)
+    await jobs.accept("a", [document(f"d{n}", collection="zakoni") for n in range(3)])
+    tasks = await jobs.queue.claim("w", lease_s=30, limit=3)
+    async for _ in documents.delete_collection("a", "zakoni"):
+        break
+    for task in tasks:
+        with pytest.raises(DocumentCancelled):
+            await jobs.queue.finish(task, indexed({1: 1}))
+    await delete_collection(documents, "a", "zakoni")
+    assert await rows(database) == [0, 0, 0]
 
 
 async def test_what_is_no_collection_of_the_tenant_cannot_be_deleted(documents: Documents, database: Database) -> None:
     await Collections(database).create("b", "tajno")
     with pytest.raises(UnknownCollection, match="'tajno' does not exist"):
-        await documents.delete_collection("a", "tajno")
+        await delete_collection(documents, "a", "tajno")
     assert await Collections(database).names("b") == ["default", "tajno"]
 
 
 async def test_the_default_collection_stays(documents: Documents) -> None:
     with pytest.raises(InvalidRequest, match="delete its documents instead"):
-        await documents.delete_collection("a", "default")
+        await delete_collection(documents, "a", "default")
 
 
 @pytest.mark.every_database
@@ -215,7 +252,7 @@ async def test_deletions_and_a_workers_renewals_at_once_do_not_deadlock(
     renewing = asyncio.create_task(renew())
     for each in ids[::2]:
         await documents.delete("a", each)
-    assert (await documents.delete_collection("a", "zakoni"))[0]["documents"] == len(ids[1::2])
+    assert (await delete_collection(documents, "a", "zakoni"))[0]["documents"] == len(ids[1::2])
     await renewing
 
 
@@ -315,7 +352,7 @@ async def test_a_rewritten_version_takes_the_live_one_s_place_with_its_bytes(
     assert (await Visibility(database).visible_versions("a")).hidden == (live.version,)
     clock.advance(RETIRE_AFTER_S)
     assert await jobs.queue.list_removable(10) == [RemovedVersion("a", "d", live.version)], "its bytes stay"
-    assert await documents.delete("a", "d") == ["blob of d"]
+    assert (await documents.delete("a", "d")).blobs == ("blob of d",)
 
 
 async def test_a_rewriting_that_takes_too_long_is_not_put_in_place_and_its_passages_go(
@@ -359,6 +396,6 @@ async def test_documents_that_changed_since_they_were_chosen_are_not_deleted(job
     await put(jobs, "a", "d", metadata={"n": 1})
     await put(jobs, "a", "e", metadata={"n": 2})
     chosen = Selection(filter=parse("metadata.n == 1"))
-    removed, blobs = await documents.delete_chosen("a", chosen, ["d", "e", "f"])
-    assert ([each.document_id for each in removed], blobs) == (["d"], ["blob of d"])
+    deleted = await documents.delete_chosen("a", chosen, ["d", "e", "f"])
+    assert ([each.document_id for each in deleted.versions], deleted.blobs) == (["d"], ("blob of d",))
     assert await ids(documents) == (["e"], None)

@@ -4,17 +4,27 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select
 
 from deployments.errors import InvalidRequest, NotFound
-from deployments.ingestion.base import DocumentCancelled, DocumentTask, LeaseLost, Progress, RemovedVersion
-from deployments.types import VisibleVersions
+from deployments.ingestion.base import (
+    ChunkSizes,
+    DocumentCancelled,
+    DocumentTask,
+    LeaseLost,
+    Progress,
+    RemovedBlob,
+    RemovedVersion,
+)
+from deployments.types import EmbedderIdentity, VisibleVersions
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
+from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import DocumentError, DocumentProgress, Jobs, JobView
+from serve_app.platform.reindexing import Reindexing
 from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
@@ -163,8 +173,8 @@ async def test_the_next_worker_is_told_how_far_the_one_before_came(jobs: Jobs, c
 @pytest.mark.every_database
 async def test_a_cancelled_job_ends_what_waits_and_what_is_worked_on(jobs: Jobs, clock: Clock) -> None:
     job = await jobs.accept("a", [document("done"), document("in work"), document("tried"), document("waiting")])
-    other = await jobs.accept("b", [document("waiting")])
     done, in_work, tried = await jobs.queue.claim("w", lease_s=LEASE_S, limit=3)
+    other = await jobs.accept("b", [document("waiting")])
     await jobs.queue.finish(done, indexed({1: 1}))
     await jobs.queue.retry(tried, after_s=60)
     for _ in range(2):
@@ -207,7 +217,8 @@ async def test_searches_find_the_old_version_or_the_new(jobs: Jobs, database: Da
     assert await jobs.queue.list_removable(10) == [], "a search that began before must find the old version whole"
     clock.advance(RETIRE_AFTER_S)
     (gone,) = await jobs.queue.list_removable(10)
-    assert gone == RemovedVersion("a", "d", old.version, "blob of one")
+    assert gone == RemovedVersion("a", "d", old.version)
+    assert await jobs.queue.list_removable_blobs(10) == [RemovedBlob("a", "blob of one")]
     await jobs.queue.forget_removed([gone, gone])
     assert await visibility.visible_versions("a") == VisibleVersions(new.version)
     await jobs.accept("a", [document("d", "one")])
@@ -375,7 +386,9 @@ async def test_the_same_document_again_is_no_work(jobs: Jobs, database: Database
     assert (await jobs.view("a", again.id)).state == "succeeded"
     assert again.unused_blobs == ("another upload",)
     assert await claim(jobs) == []
-    assert await Documents(database).delete("a", "d") == ["blob of text"], "the job must not name a blob nobody keeps"
+    assert (await Documents(database).delete("a", "d")).blobs == ("blob of text",), (
+        "the job must not name a blob nobody keeps"
+    )
 
 
 @pytest.mark.parametrize(
@@ -530,6 +543,29 @@ async def test_a_page_of_jobs_in_one_state_looks_at_a_bounded_number(jobs: Jobs,
     assert found == []
     assert after in later
     assert await page(jobs, state="succeeded", max_scanned=2, after=after) == ([first.id], None)
+
+
+async def test_jobs_of_each_state_are_found_without_a_look_at_all_others(
+    jobs: Jobs, database: Database, clock: Clock
+) -> None:
+    for name in ("indexed", "failed", "both", "waits"):
+        await jobs.accept("a", [document(name), *([document("other")] if name == "both" else ())])
+        clock.advance(1)
+    for task in await claim(jobs, limit=4):
+        if task.document_id in ("failed", "other"):
+            await jobs.queue.fail(task, "broken_document", "broken")
+        else:
+            await jobs.queue.finish(task, indexed({}))
+    await jobs.cancel("a", (await jobs.accept("a", [document("cancelled")])).id)
+    await Reindexing(database, ChunkSizes(100, 10), clock=clock).start("a", EmbedderIdentity("m", "e", 3))
+    await jobs.accept("b", [document("failed")])
+    every = (await jobs.page("a")).rows
+    states = [each.state for each in every]
+    assert sorted(states) == ["cancelled", "failed", "partial", "queued", "queued", "succeeded"]
+    for state in get_args(JobState):
+        found = await jobs.page("a", state=state, max_scanned=6 if state == "succeeded" else 4)
+        assert [each.id for each in found.rows] == [each.id for each in every if each.state == state]
+    assert await page(jobs, state="running", max_scanned=3) == ([], None), "all others are not looked at"
 
 
 @pytest.mark.every_database

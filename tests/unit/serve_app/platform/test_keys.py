@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, text
 
-from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from deployments.errors import Conflict, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from serve_app.platform.keys import Keys, Principal, Role
 from serve_app.platform.tenants import Tenants
+from serve_app.platform.unknown_keys import LOOKUPS_AT_ONCE, UnknownKeys
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.support.storage import Clock
 
 
@@ -219,3 +222,101 @@ async def test_a_tenants_id_follows_the_rule(keys: Keys, tenant: str) -> None:
 async def test_a_tenant_may_be_ensured_again(keys: Keys) -> None:
     await Tenants(keys.database).ensure("a")
     await Tenants(keys.database).ensure("acme.hr-1", "Acme")
+
+
+async def count_lookups(database: Database) -> Callable[[], int]:
+    """What tells how many lookups of keys there were from now on."""
+    statements: list[str] = []
+    async with database.session() as session:
+        engine = session.get_bind().engine
+    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    return lambda: sum("FROM api_keys" in statement for statement in statements)
+
+
+def made_up(number: int) -> str:
+    return f"rag_00000000_{number:043}"
+
+
+async def test_an_unknown_key_is_looked_up_once_in_two_seconds(keys: Keys, database: Database, clock: Clock) -> None:
+    lookups = await count_lookups(database)
+    for seconds, times in ((0.0, 1), (1.9, 1), (0.1, 2), (1.9, 2)):
+        clock.advance(seconds)
+        with pytest.raises(Unauthenticated):
+            await keys.authenticate(made_up(1))
+        assert lookups() == times
+
+
+async def test_a_new_key_works_at_once_wherever_it_was_made(keys: Keys, database: Database, clock: Clock) -> None:
+    """Also where it was tried before, as if another replica had refused it, and where its address tries many keys."""
+    elsewhere = Keys(database, clock=clock, timer=clock.monotonic)
+    with pytest.raises(Unauthenticated):
+        await keys.authenticate(made_up(1), address="192.0.2.1")
+    for maker, user in ((elsewhere, keys), (keys, elsewhere), (keys, keys)):
+        secret, key = await maker.create_key("a", "CI")
+        assert (await user.authenticate(secret, address="192.0.2.1")).key_id == key.id
+
+
+async def test_a_key_made_here_works_though_its_secret_was_refused(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.platform.keys.secrets.token_hex", lambda size: "0" * 2 * size)
+    monkeypatch.setattr("serve_app.platform.keys.secrets.token_urlsafe", lambda size: f"{1:043}")
+    with pytest.raises(Unauthenticated):
+        await keys.authenticate(made_up(1))
+    secret, key = await keys.create_key("a", "CI")
+    assert secret == made_up(1)
+    assert (await keys.authenticate(secret)).key_id == key.id
+
+
+async def test_an_address_may_try_few_unknown_keys_and_others_are_not_refused(database: Database, clock: Clock) -> None:
+    keys = Keys(database, unknown=UnknownKeys(6, 2, clock.monotonic), clock=clock, timer=clock.monotonic)
+    used, _ = await keys.create_key("a", "used before")
+    await keys.authenticate(used, address="192.0.2.1")
+    lookups = await count_lookups(database)
+    tried = await asyncio.gather(
+        *(keys.authenticate(made_up(n), address="192.0.2.1") for n in range(50)), return_exceptions=True
+    )
+    assert lookups() <= 6 + LOOKUPS_AT_ONCE
+    refused = [error for error in tried if isinstance(error, RateLimited)]
+    assert len(refused) == 50 - lookups()
+    assert all(0 < (error.retry_after_s or 0) <= 60 for error in refused)
+    clock.advance(5)
+    with pytest.raises(RateLimited, match="too many unknown keys came from your address"):
+        await keys.authenticate(made_up(50), address="192.0.2.1")
+    await keys.authenticate(used, address="192.0.2.1")
+    new, _ = await keys.create_key("a", "new")
+    await keys.authenticate(new, address="192.0.2.2")
+    clock.advance(60)
+    with pytest.raises(Unauthenticated):
+        await keys.authenticate(made_up(51), address="192.0.2.1")
+
+
+async def test_valid_keys_are_not_counted(database: Database, clock: Clock) -> None:
+    keys = Keys(database, unknown=UnknownKeys(1, 2, clock.monotonic), clock=clock, timer=clock.monotonic)
+    made = [(await keys.create_key("a", "CI"))[0] for _ in range(20)]
+    await asyncio.gather(*(keys.authenticate(secret, address="192.0.2.1") for secret in made))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+    ],
+)
+async def test_the_addresses_of_one_ipv6_network_are_one_client(first: str, second: str, same: bool) -> None:
+    unknown = UnknownKeys(1, 2)
+    unknown.count(first)
+    with pytest.raises(RateLimited) if same else nullcontext():
+        async with unknown.lookup(second):
+            pass
+
+
+async def test_what_is_remembered_of_unknown_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.platform.unknown_keys.MAX_UNKNOWN_KEYS", 2)
+    monkeypatch.setattr("serve_app.platform.unknown_keys.MAX_ADDRESSES", 2)
+    unknown = UnknownKeys(1, 2)
+    for n in range(4):
+        unknown.add(str(n))
+        unknown.count(f"192.0.2.{n}")
+    assert (len(unknown._digests), len(unknown._tries)) == (2, 2)

@@ -6,6 +6,7 @@ import pytest
 
 from deployments.errors import InvalidRequest
 from deployments.ingestion.base import ChunkSizes
+from serve_app.platform.document_ids import AutomaticId
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
 
 STORED: dict[str, Any] = {"content_hash": "c" * 64, "blob": "b", "size": 3}
@@ -41,7 +42,9 @@ def test_ids_and_fingerprints_are_those_that_databases_hold(
     columns: dict[str, Any], automatic_id: str, fingerprint: str, of_its_own_sizes: str
 ) -> None:
     document = NewDocument(**STORED, **columns)
-    assert checked(document)[0] == automatic_id
+    ids = checked(document).id
+    assert isinstance(ids, AutomaticId)
+    assert ids.former == automatic_id
     assert fingerprint_of(document) == fingerprint
     assert fingerprint_of(document, ChunkSizes(300, None)) == of_its_own_sizes
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import func, select
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TenantSuspended, Unavailable
 from deployments.ingestion.base import DocumentTask
+from serve_app.platform import tenants as tenants_module
 from serve_app.platform.audit import AuditLog
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
@@ -24,16 +26,9 @@ from serve_app.platform.tenants import Removed, Tenants, TenantView
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import (
-    PLATFORM,
-    Document,
-    Job,
-    LexicalTotal,
-    RefilledDocument,
-    StoredGeneration,
-    TenantOwned,
-)
-from tests.support.storage import Clock, EmptyIndex, document, indexed
+from serve_app.storage.declarative import PLATFORM, TenantOwned
+from serve_app.storage.tables import Document, Job, LexicalTotal, RefilledDocument, StoredGeneration
+from tests.support.storage import Clock, EmptyIndex, delete_collection, document, indexed
 
 LEASE_S = 30.0
 SECRET = f"rag_00000000_{'s' * 43}"
@@ -417,7 +412,7 @@ async def test_nothing_is_accepted_from_a_tenant_being_deleted(
             Keys(database).rotate("a", key.id, overlap_s=0),
             Idempotency(database, lease_s=60, keep_s=60).begin("a", "new", "r", SECRET),
             Documents(database).delete("a", "d"),
-            Documents(database).delete_collection("a", "zakoni"),
+            delete_collection(Documents(database), "a", "zakoni"),
             tenants.patch("a", name="saved"),
             tenants.patch("a", suspended=False),
             tenants.active("a"),
@@ -525,7 +520,7 @@ async def test_document_and_byte_quotas_are_exact_when_many_hand_in_at_once(
         done = 0
         for n in range(3):
             try:
-                await mine.accept("a", [document(f"{name}{n}", "1234")])
+                await mine.accept("a", [document(f"{name}{n}", "1234", blob=f"{name}{n}")])
                 done += 1
             except QuotaExceeded:
                 pass
@@ -563,7 +558,7 @@ async def test_a_refusal_leaves_the_size_of_what_is_there(tenants: Tenants, jobs
     small: NewDocument = document("d", "1234")
     await jobs.accept("a", [small])
     with pytest.raises(QuotaExceeded):
-        await jobs.accept("a", [small.replaced(size=5, content_hash="0" * 64)])
+        await jobs.accept("a", [small.replaced(size=5, content_hash="0" * 64, blob="larger")])
     async with database.session() as session:
         assert await session.scalar(select(Document.size)) == 4
 
@@ -580,3 +575,27 @@ async def test_one_tenants_documents_hold_up_neither_anothers_nor_its_own_logs(j
             await mine.accept("a", [document("d")])
     await mine.accept("a", [document("d")])
     await mine.database.close()
+
+
+@pytest.mark.every_database
+async def test_a_tenants_rows_go_in_batches_that_are_committed(
+    tenants: Tenants, jobs: Jobs, database: Database, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that is cut off goes on where it stopped."""
+    await jobs.accept("a", [document(f"d{n}", f"text {n}") for n in range(5)])
+    before = await owned_rows(database, "a")
+    monkeypatch.setattr("serve_app.platform.tenants._MAX_ROWS", 2)
+    delete_some, calls = tenants_module._delete_some, count(1)
+
+    async def cut_off(*arguments: Any) -> int:
+        if next(calls) == 6:
+            raise Unavailable("the database does not answer")
+        return await delete_some(*arguments)
+
+    monkeypatch.setattr("serve_app.platform.tenants._delete_some", cut_off)
+    with pytest.raises(Unavailable):
+        await tenants.delete("a", Index(), blobs, settle_s=0)
+    halfway = await owned_rows(database, "a")
+    assert 0 < sum(halfway.values()) < sum(before.values())
+    await tenants.delete("a", Index(), blobs, settle_s=0)
+    assert not any((await owned_rows(database, "a")).values())

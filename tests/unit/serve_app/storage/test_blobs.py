@@ -10,10 +10,12 @@ from uuid import uuid4
 
 import fsspec
 import pytest
+import s3fs
 
 from deployments.errors import DocumentTooLarge, InvalidRequest, NotFound, Unavailable
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig
+from tests.support.site import answer, s3_environment, serving
 
 MEGABYTE = 1 << 20
 
@@ -46,6 +48,70 @@ async def test_a_stream_is_put_together(blobs: Blobs) -> None:
     assert await blobs.read(blob.key) == b"".join(data)
     assert blob.sha256 == hashlib.sha256(b"".join(data)).hexdigest()
     assert len(stored(blobs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [(0, 4, b"0123"), (3, 5, b"34"), (8, None, b"89"), (8, 20, b"89"), (0, 0, b""), (4, 4, b"")],
+)
+async def test_a_part_is_read(blobs: Blobs, start: int, stop: int | None, expected: bytes) -> None:
+    blob = await blobs.write("a", b"0123456789")
+    assert await blobs.read(blob.key, start, stop) == expected
+
+
+async def test_a_stream_is_read_piece_by_piece_as_it_is_asked_for(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3 * MEGABYTE + 5)
+    blob = await blobs.write("a", data)
+    reads: list[int] = []
+    read = Blobs._read
+
+    def counted(store: Blobs, key: str, start: int, stop: int | None) -> bytes:
+        piece = read(store, key, start, stop)
+        reads.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(Blobs, "_read", counted)
+    stream = blobs.read_stream(blob.key, 0, len(data))
+    assert await anext(stream) == data[:MEGABYTE]
+    assert reads == [MEGABYTE], "nothing is read ahead"
+    assert b"".join([piece async for piece in stream]) == data[MEGABYTE:]
+    assert reads == [MEGABYTE] * 3 + [5]
+    part = [piece async for piece in blobs.read_stream(blob.key, MEGABYTE - 1, 2 * MEGABYTE)]
+    assert part == [data[MEGABYTE - 1 : 2 * MEGABYTE - 1], data[2 * MEGABYTE - 1 : 2 * MEGABYTE]]
+    assert [piece async for piece in blobs.read_stream(blob.key, 7, 7)] == []
+
+
+async def test_a_part_of_an_object_of_s3_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = f"a/{'0' * 64}-{'0' * 16}"
+    async with serving() as site:
+        for name, value in s3_environment(site).items():
+            monkeypatch.setenv(name, value)
+        blobs = Blobs(BlobConfig(url="s3://bucket/b"))
+        site.replies[f"/bucket/b/{key}"] = answer(b"234", status="206 Partial Content", Content_Range="bytes 2-4/10")
+        assert [piece async for piece in blobs.read_stream(key, 2, 5)] == [b"234"]
+        [asked] = site.asked
+        assert asked.headers["range"] == "bytes=2-4"
+        site.replies.clear()
+        with pytest.raises(NotFound):
+            await blobs.read(key, 2, 5)
+    s3fs.S3FileSystem.clear_instance_cache()  # the next one is to look for another endpoint
+
+
+async def test_a_stream_whose_bytes_are_deleted_breaks_off(blobs: Blobs) -> None:
+    blob = await blobs.write("a", bytes(2 * MEGABYTE))
+    stream = blobs.read_stream(blob.key, 0, blob.size)
+    await anext(stream)
+    await blobs.delete(blob.key)
+    with pytest.raises(NotFound):
+        await anext(stream)
+
+
+async def test_a_stream_with_fewer_bytes_than_it_should_have_is_not_taken_for_whole(blobs: Blobs) -> None:
+    blob = await blobs.write("a", b"0123456789")
+    with pytest.raises(Unavailable, match="end before byte 11"):
+        await anext(blobs.read_stream(blob.key, 0, 11))
 
 
 async def test_each_upload_is_its_own(blobs: Blobs) -> None:

@@ -24,8 +24,9 @@ from serve_app.platform.tenant_settings import Settings
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import SCHEMA, Database, create_engine
+from serve_app.storage.declarative import Base, of_tenant, utc_now
 from serve_app.storage.migrations import SchemaTooNew, configuration
-from serve_app.storage.tables import Base, Collection, Document, StoredGeneration, Tenant, of_tenant, utc_now
+from serve_app.storage.tables import Collection, Document, StoredGeneration, Tenant
 from tests.support.waiting import BOUND_S
 
 
@@ -132,8 +133,9 @@ async def test_documents_of_an_earlier_release_learn_their_embedder_from_their_l
     await engine.dispose()
     database = Database(store)
     await database.migrate()
-    rows = await database.rows(select(Document.id, Document.embedder, Document.chunking).order_by(Document.id))
-    assert [tuple(row) for row in rows] == [("d", "e2", ""), ("never live", "", ""), ("patched", "e1", "")]
+    told = (Document.id, Document.embedder, Document.chunking, Document.warnings)
+    rows = await database.rows(select(*told).order_by(Document.id))
+    assert [tuple(row) for row in rows] == [("d", "e2", "", []), ("never live", "", "", []), ("patched", "e1", "", [])]
     generations = await database.rows(select(StoredGeneration.name, StoredGeneration.dimension, StoredGeneration.state))
     assert [tuple(row) for row in generations] == [("e2", 0, "live")], "that of most passages"
     await database.close()

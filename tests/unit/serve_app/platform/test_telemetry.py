@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from deployments.telemetry import (
+    DOCUMENTS,
+    FIRST_TOKEN_SECONDS,
+    QUESTION_SECONDS,
+    QUESTIONS,
+    STAGE_SECONDS,
+    TOKENS,
+)
+from serve_app.platform import telemetry
+from serve_app.platform.events import Event
+from serve_app.platform.query_log import QueryOutcome
+from serve_app.platform.telemetry import DocumentMetrics, QueryMetrics, TenantLabels
+from tests.support.recorder import RecordedMetrics
+
+ANSWERED = QueryOutcome(
+    user="",
+    language="hr",
+    outcome="stop",
+    engine="vllm",
+    sources=3,
+    prompt_tokens=100,
+    completion_tokens=20,
+    timings={"embedding": 5.0, "retrieval": 7.0, "sources": 15.0, "first_token": 120.0, "total": 900.0},
+)
+FAILED = QueryOutcome(
+    user="", language="hr", outcome="stage_unavailable", engine=None, sources=0, prompt_tokens=0, completion_tokens=0,
+    timings={},
+)  # fmt: skip
+
+
+async def test_an_answer_moves_the_metrics_of_its_stages_tokens_and_times() -> None:
+    recorder = RecordedMetrics()
+    await QueryMetrics(recorder).handle([Event("query.completed", "t", "q", asdict(ANSWERED))])
+    assert recorder.of(QUESTIONS) == [({"outcome": "stop", "engine": "vllm", "tenant": "other"}, 1)]
+    assert recorder.of(TOKENS) == [
+        ({"kind": "prompt", "tenant": "other"}, 100),
+        ({"kind": "completion", "tenant": "other"}, 20),
+    ]
+    assert recorder.of(STAGE_SECONDS) == [({"stage": "embedding"}, 0.005), ({"stage": "retrieval"}, 0.007)]
+    assert recorder.of(QUESTION_SECONDS) == [({"engine": "vllm"}, 0.9)]
+    assert recorder.of(FIRST_TOKEN_SECONDS) == [({"engine": "vllm"}, 0.12)]
+
+
+async def test_a_question_that_failed_has_no_times() -> None:
+    recorder = RecordedMetrics()
+    await QueryMetrics(recorder).handle([Event("query.failed", "t", "q", asdict(FAILED))])
+    labels = {"outcome": "stage_unavailable", "engine": "none", "tenant": "other"}
+    assert [(metric, given) for metric, given, _ in recorder.values] == [(QUESTIONS, labels)]
+
+
+async def test_documents_are_counted_by_what_became_of_them() -> None:
+    recorder = RecordedMetrics()
+    events = [Event("document.indexed", "t", "d"), Event("document.failed", "t", "e")]
+    await DocumentMetrics(recorder).handle(events)
+    assert [labels["outcome"] for labels, _ in recorder.of(DOCUMENTS)] == ["indexed", "failed"]
+
+
+def test_busy_tenants_are_named_and_visitors_are_not() -> None:
+    labels = TenantLabels()
+    assert {labels.of(f"visitor {number}") for number in range(10_000)} == {"other"}
+    busy = [f"busy {number}" for number in range(2 * telemetry.MAX_TENANT_LABELS)]
+    for _ in range(telemetry.NAMED_FROM):
+        given = {tenant_id: labels.of(tenant_id) for tenant_id in busy}
+    named = [tenant_id for tenant_id, label in given.items() if label == tenant_id]
+    assert named == busy[: telemetry.MAX_TENANT_LABELS]
+    assert labels.of(busy[-1]) == "other"
