@@ -16,6 +16,7 @@ from deployments.generation import availability
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.ingestion.deployment import Ingestion
+from deployments.ray_metrics import RayRecorder
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
 from serve_app.admission.limiter import LimiterActor
@@ -26,6 +27,7 @@ from serve_app.platform.audit import AuditLog
 from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.events import Events
 from serve_app.platform.job_queue import JobQueue
+from serve_app.platform.telemetry import DocumentMetrics
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
@@ -53,7 +55,12 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         return {"name": name, **needed, **scale.get(name, {})}
 
     database, blobs = Database(args.store), Blobs(args.blobs)
-    queue = JobQueue(database, Events((AuditLog(database),)), retire_after_s=args.api.max_deadline_s)
+    queue = JobQueue(
+        database,
+        Events((AuditLog(database), DocumentMetrics(RayRecorder()))),
+        retire_after_s=args.api.max_deadline_s,
+        metadata_bytes=args.api.max_metadata_bytes,
+    )
     embedding = serve.deployment(Embedding, **options("embedding")).bind(
         args.embedding, args.retrieval.uses_token_vectors
     )
@@ -78,6 +85,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         blobs,
         args.sources,
         args.webhooks,
+        args.retention,
         args.admission,
         args.prompt,
         args.query,

@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.generation.config import GenerationConfig
 from deployments.ingestion.base import ChunkSizes
+from deployments.ray_metrics import RayRecorder, read_all_nodes
 from deployments.reranking.config import RerankingConfig
 from deployments.single_replica import require_single_replica
 from deployments.startup import gc_paused
 from serve_app.admission.config import AdmissionConfig
+from serve_app.admission.gauges import AdmissionGauges
 from serve_app.admission.limiter import LocalLimiter
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.admission.sync import LimiterSync
@@ -38,6 +40,7 @@ from serve_app.outbound.http import Http
 from serve_app.outbound.sources import Sources
 from serve_app.outbound.webhooks import WebhookSender
 from serve_app.platform.lexical_statistics import LexicalStatistics
+from serve_app.platform.retention_config import RetentionConfig
 from serve_app.platform.visibility import Visibility
 from serve_app.platform.webhooks import Webhooks
 from serve_app.query.config import PromptConfig, QueryConfig
@@ -46,9 +49,11 @@ from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.schemas.jobs import job_as_json
 from serve_app.services.container import build_services, build_stores
+from serve_app.services.sweeper import Sweeper
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
+RECORDER = RayRecorder()
 LIMITER = "limiter"
 """The deployment's actor that all its replicas share."""
 
@@ -85,6 +90,7 @@ class _Ingress:
         blobs: Blobs,
         sources: SourcesConfig,
         webhooks: WebhookConfig,
+        retention: RetentionConfig,
         admission: AdmissionConfig,
         prompt: PromptConfig,
         query: QueryConfig,
@@ -98,7 +104,16 @@ class _Ingress:
         stages = StageHandles(handles, config.status_timeout_s)
         models, http = (generation.model, *generation.adapters), Http(webhooks.web)
         replica_admission = ReplicaAdmission(admission, generation.max_num_seqs)
-        stores = build_stores(database, blobs, config, models=models, check_webhook_url=http.checked)
+        stores = build_stores(
+            database,
+            blobs,
+            config,
+            models=models,
+            chunk_sizes=chunk_sizes,
+            check_webhook_url=http.checked,
+            recorder=RECORDER,
+            retention=retention,
+        )
         self._database = database
         self._services = build_services(
             stores,
@@ -110,30 +125,35 @@ class _Ingress:
             config,
             models=models,
             settle_s=settle_s,
-            chunk_sizes=chunk_sizes,
             ask_stages=stages.statuses,
+            read_metrics=read_all_nodes,
             announce_job=stages.announce_job,
         )
         self._sender = WebhookSender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
+        self._gauges = AdmissionGauges(replica_admission, RECORDER)
+        name = uuid.uuid4().hex
+        self._sweeper = Sweeper(stores.retention, blobs, name)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
         limiter = LocalLimiter(admission) if owned else SharedLimiter(LIMITER)
         self._limiter_sync = LimiterSync(
-            replica_admission, uuid.uuid4().hex, limiter.sync, stages.count_engines, generation.max_num_seqs
+            replica_admission, name, limiter.sync, stages.count_engines, generation.max_num_seqs
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         await self._database.migrate()
         self._sender.start()
+        self._gauges.start()
+        self._sweeper.start()
         self._limiter_sync.start()
         with gc_paused():
-            app = create_app(self._services)
+            app = create_app(self._services, RECORDER)
             app.add_middleware(DisconnectOnCancel)
             return app
 
     def __del__(self) -> None:
-        # Serve calls this when it stops a replica; a failed constructor leaves neither.
-        for background in (getattr(self, "_sender", None), getattr(self, "_limiter_sync", None)):
-            if background is not None:
+        # Serve calls this when it stops a replica; a failed constructor leaves none of them.
+        for name in ("_sender", "_gauges", "_sweeper", "_limiter_sync"):
+            if (background := getattr(self, name, None)) is not None:
                 background.stop()
 
 

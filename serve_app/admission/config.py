@@ -10,7 +10,7 @@ from deployments.config import Beyond, Config, Unit
 class AdmissionConfig(Config):
     """How slots in generation are shared among tenants. A slot is the right to one answer under way.
 
-    A tenant's own `settings.limits` override `requests_per_minute` and `concurrent`.
+    `requests_per_minute` and `concurrent` are for tenants that have no such limit of their own (`settings.limits`).
     """
 
     requests_per_minute: Annotated[int | None, Unit("questions a minute"), Beyond("429")] = Field(
@@ -23,8 +23,8 @@ class AdmissionConfig(Config):
         0.5,
         ge=0,
         le=4,
-        description="most answers that are prepared (retrieved and reranked) while generation is full, as a share of "
-        "the answers that it generates at once. The share in use is measured",
+        description="upper bound on extra slots, as a share of the answers that generation produces at once. Extra "
+        "slots let passages be found for the next answers meanwhile; the service measures how many it needs",
     )
     max_waiting: Annotated[int, Unit("questions"), Beyond("429")] = Field(
         32, ge=1, description="questions of one tenant that wait in one ingress replica"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
+from deployments.telemetry import NO_RECORDER, Recorder
 from serve_app.api import errors
-from serve_app.api.authentication import Authentication
-from serve_app.api.compatible import chat, embeddings, models, rerank
-from serve_app.api.middleware import BodyLimit, RateLimitHeaders, RefuseServeHeaders, RequestId
+from serve_app.api.authentication import PRINCIPAL, Authentication
+from serve_app.api.compatible import chat, embeddings, models, rerank, responses
+from serve_app.api.compatible.openai import OPENAI_PATHS
+from serve_app.api.json_size import FORMS_AT, JsonSize, is_form
+from serve_app.api.middleware import BodyLimit, HeadOfGet, RateLimitHeaders, RefuseHeaders, RequestId
 from serve_app.api.openapi import DescribedApi, operation_id
+from serve_app.api.refusals import RepeatableRefusals
+from serve_app.api.request_metrics import RequestMetrics
 from serve_app.api.routes import (
     audit,
     collections,
@@ -25,34 +32,61 @@ from serve_app.api.routes import (
     operations,
     query,
     reindex,
+    retention,
     tenants,
 )
+from serve_app.config.args import ApiConfig
 from serve_app.services.container import Services
 
-CARRY_DOCUMENTS = ("/v1/documents", "/v1/commands", "/v1/rpc")
+CARRY_DOCUMENTS = (FORMS_AT, "/v1/commands", "/v1/rpc")
 CARRY_TEXTS = ("/v1/embeddings", "/v1/rerank", "/v2/rerank")
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services, recorder: Recorder = NO_RECORDER) -> FastAPI:
     config = services.config
-
-    def body_limit(path: str) -> int:
-        if path in CARRY_DOCUMENTS:
-            return config.max_body_bytes
-        return config.max_texts_body_bytes if path in CARRY_TEXTS else config.max_query_body_bytes
 
     app = _described_api(
         [
+            Middleware(RequestMetrics, recorder=recorder),
             Middleware(RequestId),
-            Middleware(RefuseServeHeaders),
+            *_cors(config),
+            Middleware(RepeatableRefusals),
+            Middleware(RefuseHeaders),
+            Middleware(HeadOfGet),
             Middleware(Authentication, services=services),
-            Middleware(RateLimitHeaders),
-            Middleware(BodyLimit, limit=body_limit, within_s=config.max_body_s),
+            Middleware(RateLimitHeaders, openai_paths=OPENAI_PATHS),
+            Middleware(BodyLimit, limit=partial(body_limit, config), within_s=config.max_body_s),
+            Middleware(JsonSize, most=config.max_json_values),
         ]
     )
     app.state.services = services
     errors.install(app)
     return app
+
+
+def _cors(config: ApiConfig) -> list[Middleware]:
+    """Lets pages of the configured origins call the API. They send keys as all callers do, and no cookies."""
+    if not config.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=config.cors_origins,
+            allow_methods=("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+        )
+    ]
+
+
+def body_limit(config: ApiConfig, scope: Scope) -> int:
+    """The most bytes that a request's body may have: what its route needs, and what its key may do there."""
+    path, holder = scope["path"], scope.get(PRINCIPAL)
+    if path in CARRY_TEXTS:
+        return config.max_texts_body_bytes
+    if path not in CARRY_DOCUMENTS or (holder is not None and holder.role == "query"):
+        return config.max_query_body_bytes
+    return config.max_body_bytes if is_form(scope) else min(config.max_json_bytes, config.max_body_bytes)
 
 
 def openapi_document() -> dict[str, Any]:
@@ -78,7 +112,8 @@ def _routes() -> Sequence[BaseRoute]:
     """Made once for all applications: FastAPI takes long to inspect them, and they hold no services."""
     root = APIRouter(generate_unique_id_function=operation_id)
     for resource in (
-        query, documents, reindex, jobs, collections, keys, tenants, audit, commands, chat, embeddings, models,
+        query, documents, reindex, jobs, collections, keys, tenants, audit, retention, commands,
+        chat, responses, embeddings, models,
     ):  # fmt: skip
         root.include_router(resource.router, prefix="/v1")
     root.include_router(rerank.router)

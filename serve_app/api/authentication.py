@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import RagError, Unauthenticated
 from serve_app.api.errors import problem_of
+from serve_app.api.routing import has_route
 from serve_app.services.container import Services
 
-GUARDED = ("/v1/", "/v2/")
+GUARDED = ("/v1/", "/v2/", "/metrics")
 PRINCIPAL = "principal"
 """Where a request's scope keeps the principal of its key."""
 NO_KEY = "send the header `Authorization: Bearer <key>`"
@@ -34,17 +34,15 @@ class Authentication:
         self.services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED) or not _has_route(scope):
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED) or not has_route(scope):
+            # Others are answered 404 or 405, with or without a key; no body is read for that either.
             return await self.app(scope, receive, send)
         try:
             if not (secret := bearer(scope)):
                 raise Unauthenticated(NO_KEY)
-            scope[PRINCIPAL] = await self.services.access.authenticate(secret, scope.get("request_id", ""))
+            address, _ = scope.get("client") or ("", 0)
+            request_id = scope.get("request_id", "")
+            scope[PRINCIPAL] = await self.services.access.authenticate(secret, request_id, address=address)
         except RagError as error:
             return await problem_of(Request(scope), error)(scope, receive, send)
         return await self.app(scope, receive, send)
-
-
-def _has_route(scope: Scope) -> bool:
-    """Other requests are answered 404 or 405, with or without a key; no body is read for that either."""
-    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)

@@ -1,18 +1,19 @@
-"""What routes ask for by annotation: the services, the caller, the deadline, and a page of a list."""
+"""What routes ask for by annotation: the services, the caller, the deadline, a document's id, and a page of a list."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
 
 from deployments.errors import InvalidRequest, Unauthenticated
 from serve_app.api.authentication import NO_KEY, PRINCIPAL
 from serve_app.api.middleware import RATE
+from serve_app.api.refusals import let_refusal_be_repeated
 from serve_app.platform.keys import Principal
-from serve_app.schemas.base import Text
+from serve_app.schemas.base import Label, Name, Text
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
 
@@ -55,7 +56,8 @@ Caller = Annotated[Access, Depends(caller)]
 
 
 async def asker(request: Request, services: ServicesDep, caller: Caller) -> Access:
-    """A caller within its tenant's rate."""
+    """A caller within its tenant's rate. Whether it is, and whether a slot is free for it, its headers alone decide."""
+    let_refusal_be_repeated(request.scope)
     try:
         await services.queries.count_request(caller)
     finally:
@@ -107,4 +109,5 @@ async def page_size(
 
 
 PageSize = Annotated[int, Depends(page_size)]
-After = Annotated[Text, Query(max_length=64, description="the `next` of the page before")]
+DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
+After = Annotated[Label, Query(max_length=64, description="the `next` of the page before")]

@@ -36,6 +36,7 @@ class ErrorFormat:
 
 PROBLEM = ErrorFormat("application/problem+json", Problem, lambda problem, field: dict(problem), 422)
 _FORMAT_BY_ROOT: dict[str, ErrorFormat] = {}
+_FORMAT_WITHOUT_ROUTE: dict[str, ErrorFormat] = {}
 
 
 def register_error_format(error_format: ErrorFormat, *roots: str) -> ErrorFormat:
@@ -44,9 +45,15 @@ def register_error_format(error_format: ErrorFormat, *roots: str) -> ErrorFormat
     return error_format
 
 
-def error_format_of(path: str) -> ErrorFormat:
-    """The error format of a path, whether a route has the path or none."""
-    for root, error_format in _FORMAT_BY_ROOT.items():
+def register_format_without_route(error_format: ErrorFormat, *roots: str) -> None:
+    """Give this form to the answer that no route has a path below the roots."""
+    _FORMAT_WITHOUT_ROUTE.update(dict.fromkeys(roots, error_format))
+
+
+def error_format_of(path: str, *, has_route: bool = True) -> ErrorFormat:
+    """The error format of a path. Before a request is routed, it is the one of paths that have a route."""
+    formats = _FORMAT_BY_ROOT if has_route else _FORMAT_BY_ROOT | _FORMAT_WITHOUT_ROUTE
+    for root, error_format in formats.items():
         if f"{path}/".startswith(f"{root}/"):
             return error_format
     return PROBLEM

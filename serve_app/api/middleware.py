@@ -9,17 +9,19 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError
+from deployments.errors import BadInput, BodyTooSlow, DocumentTooLarge, RagError, UnsupportedContent
 from serve_app.admission.rate_limits import RateLimitStatus
 from serve_app.api.body_flow import EXTENSION, request_body
 from serve_app.api.errors import problem_of
+from serve_app.api.routing import has_route
 
 logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -54,12 +56,40 @@ class RequestId:
         return await self.app(scope, receive, with_id)
 
 
-class RateLimitHeaders:
-    """Adds the headers of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a request that was counted,
-    refusals too."""
+class HeadOfGet:
+    """Answers HEAD, where a path has GET alone, with what GET sends before the body."""
+
+    class _BodyBegun(Exception):
+        pass
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+        as_get = {**scope, "method": "GET"}
+        if has_route(scope) or not has_route(as_get):
+            return await self.app(scope, receive, send)
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise self._BodyBegun  # nothing more is made of it
+            await send(message)
+
+        with suppress(self._BodyBegun):
+            await self.app(as_get, receive, send_head)
+        return None
+
+
+class RateLimitHeaders:
+    """Adds the headers of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a request that was counted,
+    refusals too. Answers at and below `openai_paths` also have those that OpenAI's clients read."""
+
+    def __init__(self, app: ASGIApp, openai_paths: Sequence[str]) -> None:
+        self.app = app
+        self.openai_paths = tuple(f"{path}/" for path in openai_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_rate(message: Message) -> None:
@@ -68,15 +98,20 @@ class RateLimitHeaders:
                 headers = MutableHeaders(scope=message)
                 headers["RateLimit-Policy"] = f'"requests";q={rate.limit};w=60'
                 headers["RateLimit"] = f'"requests";r={rate.remaining};t={rate.reset_s}'
+                if f"{scope['path']}/".startswith(self.openai_paths):
+                    headers["x-ratelimit-limit-requests"] = str(rate.limit)
+                    headers["x-ratelimit-remaining-requests"] = str(rate.remaining)
+                    headers["x-ratelimit-reset-requests"] = f"{rate.reset_s}s"
             await send(message)
 
         return await self.app(scope, receive, with_rate)
 
 
-class RefuseServeHeaders:
-    """Refuses the headers by which a caller could switch off Serve's time limit, or its notice of a disconnect.
+class RefuseHeaders:
+    """Refuses a body that is compressed, and the headers by which a caller could switch off Serve's time limit, or its
+    notice of a disconnect.
 
-    Behind cluster/edge/http.py they do not come this far. Without it a warning is logged once.
+    Behind cluster/edge/http.py Serve's headers do not come this far. Without it a warning is logged once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -97,16 +132,22 @@ class RefuseServeHeaders:
                 if name in headers:
                     refused = BadInput(f"{name} is not a caller's to send; X-Deadline-Ms sets a request's time")
                     return await problem_of(Request(scope), refused)(scope, receive, send)
+            encoding = headers.get("content-encoding", "identity").strip().lower()
+            if encoding != "identity":
+                compressed = UnsupportedContent(
+                    f"Content-Encoding is {encoding[:40]}; send the body as it is, without this header"
+                )
+                return await problem_of(Request(scope), compressed)(scope, receive, send)
         return await self.app(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuses a body over `limit(path)` bytes, by its declared length and again while it is read.
+    """Refuses a body over `limit(scope)` bytes, by its declared length and again while it is read.
 
     Also refuses a body that is incomplete `within_s` seconds after the service began to read it.
     """
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int], within_s: float) -> None:
+    def __init__(self, app: ASGIApp, limit: Callable[[Scope], int], within_s: float) -> None:
         self.app = app
         self.limit = limit
         self.within_s = within_s
@@ -114,7 +155,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        limit = self.limit(scope["path"])
+        limit = self.limit(scope)
         declared = Headers(scope=scope).get("content-length", "0")
         too_large = DocumentTooLarge(f"body is limited to {limit} bytes; send less at once")
         if not declared.isdecimal() or int(declared) > limit:
@@ -151,7 +192,11 @@ class BodyLimit:
                 started = True
                 await send(message)
 
-        await self.app(scope, receive_limited, send_unless_refused)
+        try:
+            await self.app(scope, receive_limited, send_unless_refused)
+        except HTTPException:  # middleware read the body, not the app, which answers its own
+            if refused is None:
+                raise
         if refused is not None and not started:
             await problem_of(Request(scope), refused)(scope, receive, send)
         return None

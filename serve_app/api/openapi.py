@@ -27,23 +27,38 @@ from serve_app.schemas.queries import EVENT_TYPES
 
 Errors = Iterable[type[errors.RagError]]
 """Classes of errors, not raised ones."""
+QUESTION_ERRORS: Sequence[type[errors.RagError]] = (
+    errors.UnknownCollection,
+    errors.InvalidFilter,
+    errors.PromptTooLong,
+    errors.EmbedderMismatch,
+    errors.StageUnavailable,
+    errors.Overloaded,
+    errors.DeadlineExceeded,
+)
+"""What may go wrong with any question, and with any search."""
 _EXAMPLE_REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
 
 _EXAMPLES = (
     errors.RagError("an unexpected error; the service's log has the details"),
-    errors.BadInput("There was an error parsing the body"),
+    errors.BadInput("the body is not JSON in UTF-8"),
     errors.InvalidRequest("top_k is 51; at most 50 is allowed", field="top_k"),
     errors.InvalidFilter("filter: unexpected end at character 17", field="filter"),
     errors.UnknownCollection("collections: there is no 'zakon'; there is 'default', 'zakoni'", field="collections"),
     errors.UnknownModel("model: there is no 'gpt-4o'; there is 'rag', 'multilingual-e5-small'", field="model"),
     errors.PromptTooLong("the question leaves no room for passages in the model's context; shorten it"),
-    errors.EmbedderMismatch("the index holds passages of another embedding model; index the documents again"),
+    errors.EmbedderMismatch(
+        "the question has no terms, and the documents were indexed by the embedder 8a2b6d5e, and 0b3f6a5c runs; "
+        "reindex them: rag reindex"
+    ),
     errors.DocumentTooLarge("body is limited to 52428800 bytes; send less at once"),
     errors.BodyTooSlow("the body was not received whole within 60 s; send it faster, or less at once"),
+    errors.UnsupportedContent("Content-Type is missing; send application/json"),
     errors.UnsupportedDocument("files: program.exe: this type is not supported"),
     errors.BrokenDocument("files: empty.txt: the file is empty"),
     errors.NotFound("job 'job_5f3a' does not exist"),
     errors.Conflict("collection 'zakoni' exists; choose another name, or patch it"),
+    errors.RangeNotSatisfiable("Range names no byte of the 48211 bytes; ask for bytes=0-48210"),
     errors.QuotaExceeded("the tenant may keep 1000 documents; delete some first"),
     errors.IdempotencyMismatch("Idempotency-Key was used for another request; choose a new one"),
     errors.Unauthenticated("the key is not valid"),
@@ -61,8 +76,14 @@ _EXAMPLES = (
 
 # Dependency → the errors that it raises itself.
 _ERRORS_OF_DEPENDENCY: dict[Callable[..., Any], Errors] = {
-    dependencies.principal: (errors.Unauthenticated, errors.Unavailable),
-    dependencies.caller: (errors.Forbidden, errors.TenantSuspended, errors.NotFound, errors.InvalidRequest),
+    dependencies.principal: (
+        errors.Unauthenticated,
+        errors.TenantSuspended,
+        errors.NotFound,
+        errors.RateLimited,
+        errors.Unavailable,
+    ),
+    dependencies.caller: (errors.Forbidden, errors.InvalidRequest),
     dependencies.asker: (errors.RateLimited,),
     dependencies.platform: (errors.Forbidden,),
     dependencies.deadline: (errors.InvalidRequest,),
@@ -96,6 +117,29 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer"},
         "example": RETRY_AFTER_S,
     },
+    "ETag": {
+        "description": "the document's `sha256` in quotes",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[0-9a-f]{64}"$'},
+    },
+    "Accept-Ranges": {"required": True, "schema": {"type": "string", "const": "bytes"}},
+    "Content-Range": {
+        "description": "which bytes of how many",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^bytes ([0-9]+-[0-9]+|[*])/[0-9]+$"},
+        "example": "bytes 0-1023/48211",
+    },
+    "Content-Disposition": {
+        "description": "whether a browser may show it, and its file name",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^(inline|attachment); filename="},
+        "example": 'attachment; filename="zakon.html"',
+    },
+    "Content-Security-Policy": {
+        "description": "a browser runs nothing of it",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}},
     REPLAYED_HEADER: {
         "description": f"the answer was kept from an earlier request with the same {KEY_HEADER}",
@@ -113,7 +157,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     KEY_HEADER: {
         "name": KEY_HEADER,
         "in": "header",
-        "description": "the same key with the same request gets the same answer, as a rule for 24 hours",
+        "description": "the same key with the same request gets the same answer for 24 hours",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
         "example": "5f0c7a1e-2b64-4c0e-9a35-6f7d8e9c0b1a",
     },
@@ -182,18 +226,20 @@ FastAPI does not know these models, and therefore `_add_components` adds their s
 """
 
 
-def describe_data_stream(schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes]) -> dict[str, Any]:
-    """`content` of a response that streams server-sent events without names.
+def describe_data_stream(
+    schemas: Sequence[type[BaseModel]], examples: Mapping[str, bytes], *, ends_with_done: bool = True
+) -> dict[str, Any]:
+    """`content` of a response that streams server-sent events as OpenAI's API does.
 
-    The data of each event has one of the `schemas`; the data of the last one is `[DONE]`. `examples`: as in
-    `describe_event_stream`. Adds the schemas to _STREAMED_MODELS.
+    The data of each event has one of the `schemas`; with `ends_with_done`, the data of the last one is `[DONE]`.
+    `examples`: as in `describe_event_stream`. Adds the schemas to _STREAMED_MODELS.
     """
     _STREAMED_MODELS.update(dict.fromkeys(schemas))
     refs: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]
     json_data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": refs}}
     event = {
         "type": "object",
-        "properties": {"data": {"anyOf": [json_data, {"const": "[DONE]"}]}},
+        "properties": {"data": {"anyOf": [json_data, {"const": "[DONE]"}]} if ends_with_done else json_data},
         "required": ["data"],
     }
     named_examples = {name: {"value": sent.decode()} for name, sent in examples.items()}
@@ -228,10 +274,15 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
     raised = _remove_declared_errors(responses)
     raised.update(error for dependency in route_dependencies for error in _ERRORS_OF_DEPENDENCY.get(dependency, ()))
     if "requestBody" in operation:
-        raised |= {errors.BadInput, errors.DocumentTooLarge, errors.BodyTooSlow, errors.InvalidRequest}
+        raised |= {
+            errors.BadInput,
+            errors.DocumentTooLarge,
+            errors.BodyTooSlow,
+            errors.UnsupportedContent,
+            errors.InvalidRequest,
+        }
     if is_idempotent:
         raised |= {errors.InvalidRequest, errors.RequestInProgress, errors.IdempotencyMismatch}
-        raised |= {errors.TenantSuspended, errors.NotFound}  # CreatingRoute checks the tenant before it replays
     error_format = error_format_of(route.path_format)
     for error_status, group in _group_by_status(raised, error_format).items():
         responses[str(error_status)] = _error_response(error_format, error_status, group)
@@ -278,7 +329,7 @@ def _remove_declared_errors(responses: dict[str, Any]) -> set[type[errors.RagErr
 def _error_response(error_format: ErrorFormat, status: int, group: list[type[errors.RagError]]) -> dict[str, Any]:
     """The response of a status that all errors of the group have."""
     codes = [error.code for error in group]
-    headers = ["WWW-Authenticate"] if status == 401 else []
+    headers = {401: ["WWW-Authenticate"], 416: ["Content-Range"]}.get(status, [])
     if status in WITH_RETRY_AFTER and any(error.retryable for error in group):
         headers.append("Retry-After")
     schema: dict[str, Any] = {"$ref": f"#/components/schemas/{error_format.model.__name__}"}

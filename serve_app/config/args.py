@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from deployments.config import Beyond, Config, Unit
 from deployments.embedding.config import EmbeddingConfig
 from deployments.generation.config import GenerationConfig
+from deployments.ingestion.base import METADATA_BYTES
 from deployments.ingestion.config import IngestionConfig
 from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
@@ -20,6 +21,8 @@ from deployments.types import Language
 from serve_app.admission.config import AdmissionConfig
 from serve_app.config.paths import HOME
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
+from serve_app.platform.retention_config import RetentionConfig
+from serve_app.platform.unknown_keys import UNKNOWN_KEY_CACHE_S, UNKNOWN_KEYS_PER_MINUTE
 from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.storage.config import BlobConfig, StoreConfig
 
@@ -27,15 +30,31 @@ from serve_app.storage.config import BlobConfig, StoreConfig
 class ApiConfig(Config):
     """Limits of the HTTP API, and the values that apply where a request names none."""
 
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/*?#\s]+$")], ...] = Field(
+        (), description="origins whose pages may call the API from a browser, such as `https://chat.example`"
+    )
     default_language: Language = Field("hr", description="language of an answer if the question does not tell it")
     max_query_characters: Annotated[int, Beyond("422")] = Field(8_000, ge=1, description="length of a question")
     max_filter_bytes: Annotated[int, Beyond("422")] = Field(2_048, ge=1, description="length of a filter in UTF-8")
     max_filter_depth: Annotated[int, Unit("levels"), Beyond("422")] = Field(
         5, ge=1, description="nesting of a filter's parentheses and operators"
     )
-    max_metadata_bytes: Annotated[int, Beyond("422")] = Field(16_384, ge=2, description="metadata of one document")
+    max_metadata_bytes: Annotated[int, Beyond("422")] = Field(
+        METADATA_BYTES, ge=2, description="metadata of one document; fields of its front matter beyond it are left out"
+    )
     max_body_bytes: Annotated[int, Beyond("413")] = Field(
-        50 * 1024 * 1024, ge=1024, description="body of `/v1/documents`, `/v1/commands` and `/v1/rpc`"
+        50 * 1024 * 1024, ge=1024, description="form with files for `/v1/documents`"
+    )
+    max_json_bytes: Annotated[int, Beyond("413")] = Field(
+        8 * 1024 * 1024,
+        ge=1024,
+        description="body in JSON of `/v1/documents`, `/v1/commands` and `/v1/rpc`; a query key's is bounded by "
+        "`max_query_body_bytes`",
+    )
+    max_json_values: Annotated[int, Unit("values"), Beyond("413")] = Field(
+        50_000,
+        ge=1,
+        description="texts, numbers, objects, lists and so on in a body in JSON of more than 64 KiB",
     )
     max_query_body_bytes: Annotated[int, Beyond("413")] = Field(
         256 * 1024, ge=1024, description="body of all other routes"
@@ -43,16 +62,19 @@ class ApiConfig(Config):
     max_texts_body_bytes: Annotated[int, Beyond("413")] = Field(
         4 * 1024 * 1024, ge=1024, description="body of `/v1/embeddings`, `/v1/rerank` and `/v2/rerank`"
     )
-    max_inputs: Annotated[int, Unit("texts"), Beyond("422")] = Field(
+    max_inputs: Annotated[int, Unit("texts"), Beyond("400")] = Field(
         2_048, ge=1, description="texts in one request to embed or rerank"
     )
-    max_input_characters: Annotated[int, Beyond("422")] = Field(
+    max_input_characters: Annotated[int, Beyond("400")] = Field(
         100_000, ge=1, description="length of one of these texts"
     )
     max_body_s: Annotated[float, Beyond("408")] = Field(
         60, gt=0, description="time for a body to arrive, from the moment it is read"
     )
     max_files: Annotated[int, Beyond("422")] = Field(1_000, ge=1, description="files in one job")
+    max_waiting_documents: Annotated[int, Unit("documents"), Beyond("429")] = Field(
+        10_000, ge=1, description="documents of one tenant that wait to be indexed; at least `max_files`"
+    )
     max_batch: Annotated[int, Unit("calls"), Beyond("422")] = Field(
         50, ge=1, description="calls in one batch of `/v1/rpc`"
     )
@@ -110,6 +132,14 @@ class ApiConfig(Config):
         86_400, gt=0, description="how long the answer to an `Idempotency-Key` is kept"
     )
     key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica trusts a key that it has checked")
+    unknown_key_cache_s: float = Field(
+        UNKNOWN_KEY_CACHE_S, ge=0, le=5, description="how long a replica refuses an unknown key without looking it up"
+    )
+    unknown_keys_per_minute: Annotated[int, Unit("keys a minute"), Beyond("429")] = Field(
+        UNKNOWN_KEYS_PER_MINUTE,
+        ge=1,
+        description="unknown keys that a replica looks up for one client address (IPv6: one /64 network)",
+    )
 
     @model_validator(mode="after")
     def _defaults_within_limits(self) -> Self:
@@ -118,6 +148,7 @@ class ApiConfig(Config):
             ("max_tokens", "max_max_tokens"),
             ("deadline_s", "max_deadline_s"),
             ("page", "max_page"),
+            ("max_files", "max_waiting_documents"),
         ):
             if getattr(self, default) > getattr(self, limit):
                 raise ValueError(f"{default} is larger than {limit}")
@@ -140,6 +171,7 @@ class AppArgs(Config):
     sources: SourcesConfig = SourcesConfig()
     webhooks: WebhookConfig = WebhookConfig()
     api: ApiConfig = ApiConfig()
+    retention: RetentionConfig = RetentionConfig()
     admission: AdmissionConfig = AdmissionConfig()
     prompt: PromptConfig = PromptConfig()
     query: QueryConfig = QueryConfig()

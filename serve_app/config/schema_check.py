@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from deployments.config import issue_text
 from serve_app.config.problems import Problem, join_path
 
 
@@ -101,7 +102,7 @@ def _field_path(value: Any, loc: tuple[int | str, ...], kind: str) -> str:
 
 
 def _message(issue: Any) -> str:
-    message: str = issue["msg"].removeprefix("Value error, ")
+    message = issue_text(issue)
     if issue["type"] == "missing":
         return "is missing; set it"
     # Only values that cannot be a secret are repeated.

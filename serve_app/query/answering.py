@@ -16,6 +16,12 @@ from serve_app.query.prompt import Prompt
 from serve_app.query.run import QueryRun
 from serve_app.query.statements import Statement
 
+WITHHELD: Mapping[Language, str] = {
+    "hr": "Odgovor nije prikazan jer ga izvori nedovoljno potkrepljuju.",
+    "en": "The answer is not shown because its sources do not support enough of it.",
+}
+"""What is sent in place of an answer that is refused."""
+
 
 def sources_event(run: QueryRun, prompt: Prompt, candidates: Sequence[Candidate]) -> Sources:
     """The passages of the prompt, in the order of their numbers, each with its score."""
@@ -24,13 +30,7 @@ def sources_event(run: QueryRun, prompt: Prompt, candidates: Sequence[Candidate]
     return Sources(run.query.id, tuple(_source(by_passage_id[passage.id]) for passage in prompt.passages))
 
 
-WITHHELD: Mapping[Language, str] = {
-    "hr": "Odgovor nije prikazan jer ga izvori nedovoljno potkrepljuju.",
-    "en": "The answer is not shown because its sources do not support enough of it.",
-}
-
-
-async def stream_answer(
+def stream_answer(
     run: QueryRun, prompt: Prompt, generators: Sequence[Generator], config: QueryConfig | None = None
 ) -> AsyncGenerator[AnswerEvent]:
     """Chunks with their citations, then Complete. Raises Unavailable if none of the generators answers.
@@ -38,37 +38,48 @@ async def stream_answer(
     By `config` statements are checked against their passages; None is for an answer that has none. An answer that may
     be refused is sent once it is whole.
     """
-    query, held = run.query, list[AnswerEvent]()
-    check: AnswerCheck | None = None
-    if config is not None and config.unsupported != "keep":
-        check = AnswerCheck(prompt.passages, query.text, query.language, config)
-    is_held = check is not None and check.may_refuse
+    if config is None or config.unsupported == "keep":
+        return _answer(run, prompt, generators, None)
+    check = AnswerCheck(prompt.passages, run.query.text, run.query.language, config)
+    answer = _answer(run, prompt, generators, check)
+    return _held_until_whole(run, answer, check) if check.may_refuse else answer
+
+
+async def _answer(
+    run: QueryRun, prompt: Prompt, generators: Sequence[Generator], check: AnswerCheck | None
+) -> AsyncGenerator[AnswerEvent]:
+    """The events as they come. Text does not wait for the check of its statements."""
     async with aclosing(_statements(run, prompt, generators)) as generated:
-        async for each in generated:
-            delta, status, statements = each
-            events: list[AnswerEvent] = [Chunk(query.id, delta.text)] if delta.text else []
-            if events and not is_held:
+        async for delta, status, statements in generated:
+            if delta.text:
                 run.stopwatch.mark_once("first_token")
-                yield events.pop()
+                yield Chunk(run.query.id, delta.text)
             for statement in statements:
-                events += await _citations(run, prompt, check, statement)
-            if is_held:
-                held += events
-                continue
-            for event in events:
-                yield event
-    is_refused = check is not None and check.is_refused
-    if is_held:
-        run.stopwatch.mark_once("first_token")
-        for event in [Chunk(query.id, WITHHELD[query.language])] if is_refused else held:
-            yield event
+                for citation in await _citations(run, prompt, check, statement):
+                    yield citation
+            last = delta, status
     run.is_complete = True
-    complete = _complete(run, delta, status)
-    if check is not None:
-        complete = replace(complete, grounding=check.grounding)
-    if is_refused and complete.finish_reason != "cancelled":
-        complete = replace(complete, finish_reason="no_answer")
-    yield complete
+    yield _complete(run, *last, check)
+
+
+async def _held_until_whole(
+    run: QueryRun, answer: AsyncGenerator[AnswerEvent], check: AnswerCheck
+) -> AsyncGenerator[AnswerEvent]:
+    """The answer's events once it has ended, or a notice in their place if too little of it is supported."""
+    held: list[AnswerEvent] = []
+    async with aclosing(answer) as events:
+        async for event in events:
+            if not isinstance(event, Complete):
+                held.append(event)
+                continue
+            notice = [Chunk(run.query.id, WITHHELD[run.query.language])]
+            run.stopwatch.mark("first_token")  # the first that the client gets
+            for shown in notice if check.is_refused else held:
+                yield shown
+            run.stopwatch.mark("total")
+            is_cancelled = event.finish_reason == "cancelled"
+            finish_reason = "no_answer" if check.is_refused and not is_cancelled else event.finish_reason
+            yield replace(event, timings=run.stopwatch.timings, finish_reason=finish_reason)
 
 
 async def _statements(
@@ -159,7 +170,8 @@ def _source(candidate: Candidate) -> Source:
     )
 
 
-def _complete(run: QueryRun, last: TextDelta, status: StageStatus) -> Complete:
+def _complete(run: QueryRun, last: TextDelta, status: StageStatus, check: AnswerCheck | None) -> Complete:
+    """By the answer's last delta, and the status of the generator that gave it."""
     run.stopwatch.mark("total")
     is_fallback = "generation" in run.degraded.stages
     return Complete(
@@ -168,7 +180,8 @@ def _complete(run: QueryRun, last: TextDelta, status: StageStatus) -> Complete:
         timings=run.stopwatch.timings,
         finish_reason=last.finish_reason or "stop",
         engine=status.engine,
-        model=status.model if is_fallback else run.query.model or status.model,
+        model=status.model if is_fallback else run.query.model or status.model,  # the fallback has no adapters
         degraded=tuple(dict.fromkeys((*run.degraded.stages, *last.degraded))),
         confidence=last.confidence,
+        grounding=check.grounding if check is not None else None,
     )

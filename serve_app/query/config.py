@@ -11,10 +11,10 @@ class QueryConfig(Config):
     """What the sources of an answer are, and whether its statements are checked against them."""
 
     max_section_characters: Annotated[int, Beyond("its passages are sources, each by itself")] = Field(
-        3_000, ge=0, description="length of an article of several passages that is one source; 0: sources are passages"
+        3_000, ge=0, description="length of a section of several passages that is one source; 0: sources are passages"
     )
     sections_s: Annotated[float, Beyond("the sources are passages")] = Field(
-        1.0, gt=0, description="time to read whole articles"
+        1.0, gt=0, description="time to read whole sections"
     )
 
     unsupported: Literal["keep", "mark", "refuse"] = Field(

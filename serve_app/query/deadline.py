@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +26,16 @@ class Deadline:
     def remaining(self) -> float:
         return max(0.0, self._end - self._clock())
 
-    async def wait(self, stage: str, work: Awaitable[T], *, at_most: float | None = None) -> T:
-        """The result of `work`. Waits until the deadline, or `at_most` seconds if that is less."""
-        limit = self.remaining() if at_most is None else min(at_most, self.remaining())
+    async def wait(
+        self, stage: str, work: Awaitable[T], *, at_most: float = math.inf, share: float = 1.0, setting: str = ""
+    ) -> T:
+        """The result of `work`. Waits for `share` of the time until the deadline, or `at_most` seconds if that is less.
+
+        The error names the limit that was met, and the `setting` that `at_most` comes from, if that is given. A larger
+        deadline helps against one of the limits only.
+        """
+        allowed = share * self.remaining()
+        limit = min(at_most, allowed)
         if not limit and asyncio.iscoroutine(work):
             work.close()  # it never started, and nothing will await it
         try:
@@ -36,17 +44,22 @@ class Deadline:
             async with asyncio.timeout(limit):
                 return await work
         except TimeoutError:
-            raise DeadlineExceeded(f"{stage} did not finish within the deadline; send a larger X-Deadline-Ms") from None
+            if at_most < allowed:
+                named = f" ({setting})" if setting else ""
+                reason = f"{stage} took longer than the {at_most:g} s that the service waits{named}; try again later"
+            else:
+                reason = f"{stage} did not finish within the deadline; send a larger X-Deadline-Ms"
+            raise DeadlineExceeded(reason) from None
 
     async def iterate(self, stage: str, stream: AsyncIterator[T], *, first_within: float) -> AsyncIterator[T]:
         """The items of `stream`; the first must come within `first_within` seconds."""
-        limit: float | None = first_within
+        limit = first_within
         while True:
             try:
-                item = await self.wait(stage, anext(stream), at_most=limit)
+                item = await self.wait(stage, anext(stream), at_most=limit, setting="api.first_token_s")
             except StopAsyncIteration:
                 return
-            limit = None
+            limit = math.inf
             yield item
 
 

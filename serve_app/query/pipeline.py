@@ -62,7 +62,7 @@ class Pipeline:
         try:
             request = await self._embed(run)  # 5: vector, lexical weights and visible versions, at the same time
             candidates = await self._retrieve(run, request)  # 6
-            candidates = await self._rerank(run, candidates)  # 7
+            candidates = await self._rerank(run, candidates)  # 7: the best order, and whole sections
             candidates = await self._take_whole_sections(run, request, candidates)
             prompt = await self._build_prompt(run, candidates)  # 8
             yield sources_event(run, prompt, candidates)  # 9
@@ -145,7 +145,7 @@ class Pipeline:
     async def _take_whole_sections(
         self, run: QueryRun, request: RetrievalRequest, candidates: list[Candidate]
     ) -> list[Candidate]:
-        """The best `top_k`, with whole articles in place of their parts; the parts if they cannot be read in time."""
+        """The best `top_k`, with whole sections in place of their parts; the parts if they cannot be read in time."""
         query = run.query
 
         async def read(section: Section) -> Sequence[Passage]:

@@ -30,8 +30,8 @@ _SYSTEM: dict[Language, str] = {
     ),
 }
 _QUESTION: dict[Language, str] = {"hr": "Pitanje", "en": "Question"}
-_TAG = re.compile(r"[<＜](?=\s*(?:[/／]\s*)?passage|\||/?s>|/?(?:start|end)_of_turn>|/?think>)", re.IGNORECASE)
-"""The beginnings of our own tags, and of the special tokens of the usual chat templates."""
+_TAG = re.compile(r"[<＜](?=\s*(?:[/／]\s*)?passage)", re.IGNORECASE)
+"""The beginnings of our own tags. Names of a model's control tokens are text in its prompts, see the engine."""
 _INVISIBLE = re.compile("[\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 """What hides text from a reader, or shows it in another order: zero-width, direction and tag characters."""
 _TEMPLATE_TOKENS = 64
@@ -151,11 +151,11 @@ def _ask(question: str, language: Language) -> str:
 
 
 def _fence(number: int, passage: Passage) -> str:
-    """A passage between tags that its own text cannot close, and without what a chat template takes for a turn."""
-    title = _as_data(passage.title).replace('"', "'").replace("<", "‹").replace("\n", " ")
+    """A passage between tags that its own text and title cannot close."""
+    title = " ".join(_as_data(passage.title).replace('"', "'").splitlines())
     return f'<passage number="{number}" title="{title}">\n{_as_data(passage.text)}\n</passage>'
 
 
 def _as_data(text: str) -> str:
-    """The text with tags and role markers that a reader still knows and a model does not take for its own."""
+    """The text with tags that a reader still knows and a model does not take for ours."""
     return _TAG.sub("‹", _INVISIBLE.sub("", text))

@@ -27,5 +27,5 @@ class QueryRun:
 
         It is late after `at_most` seconds, or after half of the remaining deadline if that is less.
         """
-        limit_s = min(at_most, self.deadline.remaining() / 2)
-        return await self.degraded.or_fallback(stage, self.deadline.wait(stage, work, at_most=limit_s), fallback)
+        waiting = self.deadline.wait(stage, work, at_most=at_most, share=0.5)
+        return await self.degraded.or_fallback(stage, waiting, fallback)

@@ -1,6 +1,7 @@
-"""Parent expansion: where an article was cut into passages, an answer gets the whole article if it is short enough.
+"""Parent expansion: where a section was cut into passages, an answer gets the whole section if it is short enough.
 
-Small passages are found more easily. An answer is better from the whole article, and its sources name that once.
+A section is the text under one heading, such as an article of a statute. Small passages are found more easily. An
+answer is better from the whole section, and its sources name that once.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ ReadSection = Callable[["Section"], Awaitable[Sequence[Passage]]]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Text under one heading that was cut into several passages: positions `first` to `last` of a version's passages,
-    both included."""
+    """A section that was cut into several passages: positions `first` to `last` of a version's passages, both
+    included."""
 
     document_id: str
     version: str
@@ -37,7 +38,7 @@ async def with_whole_sections(
     characters, or if `read` does not give all of its passages. Raises what `read` raises.
     """
     sections = [section_of(candidate.passage) for candidate in candidates]
-    # Passages of one section become one, which makes room for later candidates; seldom for more than `limit` of them.
+    # Passages of one section become one, which lets in later candidates: so twice `limit` are looked at.
     wanted = list(dict.fromkeys(section for section in sections[: 2 * limit] if section is not None))
     found = await asyncio.gather(*map(read, wanted)) if wanted and max_characters else []
     texts = {
@@ -83,10 +84,11 @@ def joined(section: Section, parts: Sequence[Passage]) -> Passage | None:
         if place is None or not 0 < place[1] - place[0] <= len(part.text):
             return None
         start, end = place
-        header, own = part.text[: start - end], part.text[start - end :]
-        if header and (not text or start - reached >= len(header)):
-            start, own = start - len(header), part.text  # the first rows of a table: its header is right above them
-        elif header not in text:
+        header, own = _split_header(part.text, end - start)
+        has_first_rows = bool(header) and (not text or start - reached >= len(header))
+        if has_first_rows:  # the header is not in the text yet: its place is right above these rows
+            start, own = start - len(header), part.text
+        elif header not in text:  # later rows repeat a header that is in the text; another one is not of this table
             return None
         if not text:
             text, begin, reached = own, start, end
@@ -95,6 +97,14 @@ def joined(section: Section, parts: Sequence[Passage]) -> Passage | None:
         text += gap + own[max(0, reached - start) :]
         reached = max(reached, end)
     return replace(parts[0], text=text, metadata={**parts[0].metadata, "characters": [begin, reached]})
+
+
+def _split_header(text: str, own_characters: int) -> tuple[str, str]:
+    """A part's text as the header that ingestion put above it, and its own characters in the document.
+
+    The text of a table's part is the table's header and some of its rows. Other parts have no header.
+    """
+    return text[:-own_characters], text[-own_characters:]
 
 
 def _as_whole(best: Passage, whole: Passage) -> Passage:

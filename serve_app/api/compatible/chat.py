@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments import errors
@@ -17,16 +17,16 @@ from deployments.types import Usage
 from serve_app.api.compatible.completions import DONE, Completion
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import describe_data_stream, describe_errors, describe_response
-from serve_app.api.streaming import PING, data, with_heartbeat
-from serve_app.query.answer_events import Source
+from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
+from serve_app.api.streaming import PING, EventStream, data, stream
+from serve_app.query.answer_events import AnswerEvent, Source
 from serve_app.query.deadline import Deadline
 from serve_app.query.request import Query
 from serve_app.schemas.queries import QueryRequest
 from serve_app.services.access import Access
 from serve_app.services.container import Services
 from serve_app.services.models import RAG, require_model
-from serve_app.services.queries import FieldNames
+from serve_app.services.queries import AdmittedQuery, FieldNames
 
 router = APIRouter(tags=["openai"])
 _ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")
@@ -83,7 +83,7 @@ _STREAM = describe_data_stream(
 
 @router.post(
     "/chat/completions",
-    response_class=StreamingResponse,
+    response_class=EventStream,
     responses={
         200: describe_response(
             "X-Query-ID",
@@ -92,16 +92,7 @@ _STREAM = describe_data_stream(
             example=_ANSWER,
             description="one object, or server-sent events if streamed, the last of them `data: [DONE]`",
         ),
-        **describe_errors(
-            errors.UnknownModel,
-            errors.UnknownCollection,
-            errors.InvalidFilter,
-            errors.PromptTooLong,
-            errors.EmbedderMismatch,
-            errors.StageUnavailable,
-            errors.Overloaded,
-            errors.DeadlineExceeded,
-        ),
+        **describe_errors(errors.UnknownModel, *QUESTION_ERRORS),
     },
 )
 async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
@@ -110,31 +101,40 @@ async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, dead
     Model `rag` answers the last message from the caller's documents, with the messages before it as the conversation
     so far. Any other model gets the messages as they are.
 
-    A stream is answered 200 once it is accepted. A later failure is its last event, without `[DONE]`.
+    A failure before a stream's first byte has its own status. A later one is its last event, without `[DONE]`.
     """
-    if body.model == RAG:
-        admitted = await services.queries.acquire_slot(
-            caller, await _from_documents(services, caller, body, deadline_s)
-        )
-        answer = services.queries.answer(admitted)
-    else:
-        query = await _raw(services, caller, body, deadline_s)
-        admitted = await services.queries.acquire_slot(caller, query, from_documents=False)
-        answer = services.queries.chat(admitted, _conversation(body.messages))
+    admitted, answer = await begin(services, caller, body, deadline_s, _names(body))
     completion = Completion(admitted.query.id, body.model)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
         return JSONResponse(await completion.as_object(answer), headers=headers)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    stream = with_heartbeat(completion.chunks(answer, with_usage=with_usage), heartbeat_s=services.config.heartbeat_s)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    chunks = completion.chunks(answer, with_usage=with_usage)
+    sent = stream(chunks, completion.last_chunk, heartbeat_s=services.config.heartbeat_s)
+    return EventStream(sent, media_type="text/event-stream", headers=headers)
 
 
-async def _from_documents(services: Services, caller: Access, body: ChatRequest, deadline_s: float) -> Query:
+async def begin(
+    services: Services, caller: Access, body: ChatRequest, deadline_s: float, names: FieldNames
+) -> tuple[AdmittedQuery, AsyncGenerator[AnswerEvent]]:
+    """The admitted chat, and its answer. `names`: of the request's fields, for errors. Raises RagError."""
+    if body.model == RAG:
+        query = await _from_documents(services, caller, body, deadline_s, names)
+        admitted = await services.queries.acquire_slot(caller, query)
+        return admitted, services.queries.answer(admitted)
+    query = await _raw(services, caller, body, deadline_s, names)
+    admitted = await services.queries.acquire_slot(caller, query, from_documents=False)
+    return admitted, services.queries.chat(admitted, _conversation(body.messages))
+
+
+async def _from_documents(
+    services: Services, caller: Access, body: ChatRequest, deadline_s: float, names: FieldNames
+) -> Query:
     """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
     turns = [message for message in body.messages if message.role in ("user", "assistant")]
     if not turns or turns[-1].role != "user":
-        raise InvalidRequest("messages: the last one must be the question, of role user", field="messages")
+        last = f"the last one is of role {turns[-1].role}" if turns else "there is none of role user"
+        raise InvalidRequest(f"{names.query}: {last}; send the question last, with role user", field=names.query)
     request = QueryRequest(
         query=turns[-1].content,
         language=body.language,
@@ -145,7 +145,7 @@ async def _from_documents(services: Services, caller: Access, body: ChatRequest,
         max_tokens=_max_tokens(body),
         temperature=0.0 if body.temperature is None else body.temperature,
     )
-    query = await services.queries.validate(caller, request, deadline_s, names=_names(body))
+    query = await services.queries.validate(caller, request, deadline_s, names=names)
     of_system = (message.content for message in body.messages if message.role in ("system", "developer"))
     preambles = [query.preamble, *of_system]
     return replace(
@@ -156,7 +156,7 @@ async def _from_documents(services: Services, caller: Access, body: ChatRequest,
     )
 
 
-async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s: float) -> Query:
+async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s: float, names: FieldNames) -> Query:
     models = await Deadline(deadline_s).wait("generation", services.models.chat_models())
     require_model(body.model, (RAG, *models))
     for field in _ONLY_WITH_DOCUMENTS:
@@ -169,7 +169,7 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
         user=body.user,
         max_tokens=_max_tokens(body),
         deadline_s=deadline_s,
-        names=_names(body),
+        names=names,
     )
     return replace(
         query,

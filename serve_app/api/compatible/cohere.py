@@ -11,14 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from serve_app.api.compatible.base import ForeignRequest
 from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_error_format
-from serve_app.schemas.base import ResponseModel, Text, Wire
+from serve_app.schemas.base import ResponseModel, Text, Whole
 
 _MODEL = "the reranker's id: see /v1/models"
 _TOP_N = "results to give; by default all"
 _WHOLE = "has no effect: documents are read whole, in as many pieces as it takes"
 Query = Annotated[Text, Field(min_length=1, examples=["Koji je rok za žalbu?"])]
-TopN = Annotated[int | None, Field(ge=1, description=_TOP_N)]
+TopN = Annotated[Whole | None, Field(ge=1, description=_TOP_N)]
+ReturnDocuments = Annotated[bool | None, Field(description="true: each result has its document")]
 
 
 def _document(value: Any) -> Any:
@@ -43,25 +45,26 @@ Document = Annotated[
 ]
 
 
-class RerankV1Request(Wire):
+class RerankV1Request(ForeignRequest):
     query: Query
     documents: tuple[Document, ...] = Field(min_length=1, examples=[["Rok je 15 dana.", {"text": "Pristojba."}]])
     model: Text | None = Field(None, max_length=512, description=f"{_MODEL}; it need not be named")
     top_n: TopN = None
-    return_documents: bool | None = Field(None, description="true: each result has its document")
+    return_documents: ReturnDocuments = None
     rank_fields: Annotated[tuple[Literal["text"], ...], Field(min_length=1, max_length=1)] | None = Field(
         None, description="only text is read"
     )
-    max_chunks_per_doc: int | None = Field(None, ge=1, description=_WHOLE)
+    max_chunks_per_doc: Whole | None = Field(None, ge=1, description=_WHOLE)
 
 
-class RerankV2Request(Wire):
-    model: Text = Field(max_length=512, description=_MODEL)
+class RerankV2Request(ForeignRequest):
+    model: Text = Field(max_length=512, description=_MODEL, examples=["BAAI/bge-reranker-v2-m3"])
     query: Query
     documents: tuple[Text, ...] = Field(min_length=1, examples=[["Rok je 15 dana.", "Pristojba se plaća."]])
     top_n: TopN = None
-    max_tokens_per_doc: int | None = Field(None, ge=1, description=_WHOLE)
-    priority: int | None = Field(None, ge=0, le=999, description="has no effect")
+    return_documents: ReturnDocuments = None
+    max_tokens_per_doc: Whole | None = Field(None, ge=1, description=_WHOLE)
+    priority: Whole | None = Field(None, ge=0, le=999, description="has no effect")
 
 
 class ApiVersion(ResponseModel):
@@ -77,26 +80,17 @@ class Meta(ResponseModel):
     billed_units: BilledUnits
 
 
-class RankedV2(ResponseModel):
+class Ranked(ResponseModel):
     """`index` is the document's place in the request, from 0."""
 
     index: int
     relevance_score: float = Field(ge=0, le=1)
-
-
-class RankedV1(RankedV2):
     document: dict[str, str] | None = Field(None, description="with return_documents")
 
 
-class RerankV1Answer(ResponseModel):
+class RerankAnswer(ResponseModel):
     id: str
-    results: list[RankedV1]
-    meta: Meta
-
-
-class RerankV2Answer(ResponseModel):
-    id: str
-    results: list[RankedV2]
+    results: list[Ranked]
     meta: Meta
 
 

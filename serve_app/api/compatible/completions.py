@@ -43,39 +43,34 @@ class Completion:
                         message["annotations"] += self._annotations(event)
                     case Complete():
                         finish_reason, usage = _finish_reason(event), event.usage
-                        message |= _grounding(event)
+                        message |= grounding_of(event)
         message["content"] = "".join(text)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
 
     async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
-        """Server-sent events. An error is the last one: its object is sent in place of a chunk, without `[DONE]`.
-
-        By `[DONE]` clients tell a whole answer from one that broke off.
-        """
+        """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
         null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
         async with aclosing(answer) as events:
-            try:
-                async for event in events:
-                    if isinstance(event, Citation) and not event.sources:
-                        continue  # an annotation leads to a source
-                    delta, finish_reason = self._delta(event)
-                    if role:
-                        opening, role = role, {}
-                        if isinstance(event, Sources):
-                            delta = opening | delta
-                        else:
-                            yield data(self.chunk(opening) | null_usage)
-                    yield data(self.chunk(delta, finish_reason) | null_usage)
-                    if isinstance(event, Complete) and with_usage:
-                        yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(event.usage)})
-            except Exception as error:
-                failed = public_error(self.query_id, error)
-                problem = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
-                yield data(OPENAI_ERRORS.body(problem, failed.field))
-                return
+            async for event in events:
+                if isinstance(event, Citation) and not event.sources:
+                    continue  # an annotation leads to a source
+                delta, finish_reason = self._delta(event)
+                if role:
+                    opening, role = role, {}
+                    if isinstance(event, Sources):
+                        delta = opening | delta
+                    else:
+                        yield data(self.chunk(opening) | null_usage)
+                yield data(self.chunk(delta, finish_reason) | null_usage)
+                if isinstance(event, Complete) and with_usage:
+                    yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(event.usage)})
         yield DONE
+
+    def last_chunk(self, error: Exception, _: int = 0) -> bytes:
+        """What ends a stream that failed, in place of a chunk and of `[DONE]`."""
+        return data(openai_error(self.query_id, error))
 
     def _delta(self, message: AnswerEvent) -> tuple[dict[str, Any], str | None]:
         match message:
@@ -86,7 +81,7 @@ class Completion:
             case Citation():
                 return {"annotations": self._annotations(message)}, None
             case Complete():
-                return _grounding(message), _finish_reason(message)
+                return grounding_of(message), _finish_reason(message)
             case _:
                 raise AssertionError("a failure is raised, not sent as an event")
 
@@ -110,21 +105,32 @@ class Completion:
 
     def _annotations(self, citation: Citation) -> list[dict[str, Any]]:
         return [
-            {
-                "type": "url_citation",
-                "status": citation.status,
-                "url_citation": {
-                    "start_index": citation.start,
-                    "end_index": citation.end,
-                    "title": self._sources[cited].title,
-                    "url": _url(self._sources[cited]),
-                },
-            }
-            for cited in citation.sources
+            {"type": "url_citation", "status": citation.status, "url_citation": cited}
+            for cited in url_citations(citation, self._sources)
         ]
 
 
-def _grounding(complete: Complete) -> dict[str, Any]:
+def openai_error(query_id: str, error: Exception) -> dict[str, Any]:
+    """The error of a stream that failed after it had begun, as OpenAI's API has it."""
+    failed = public_error(query_id, error)
+    problem = {"status": STATUS[type(failed)], "detail": failed.message, "code": failed.code}
+    return OPENAI_ERRORS.body(problem, failed.field)
+
+
+def url_citations(citation: Citation, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Where each source of a citation is found, and which characters of the answer cite it. `sources`: by id."""
+    return [
+        {
+            "start_index": citation.start,
+            "end_index": citation.end,
+            "title": sources[cited].title,
+            "url": _url(sources[cited]),
+        }
+        for cited in citation.sources
+    ]
+
+
+def grounding_of(complete: Complete) -> dict[str, Any]:
     """An answer's check as a field of its message; a raw model's answer is not checked and has none."""
     return {} if complete.grounding is None else {"grounding": asdict(complete.grounding)}
 

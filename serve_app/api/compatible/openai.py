@@ -6,16 +6,22 @@ Written from its OpenAPI document, https://github.com/openai/openai-openapi (pat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
-from serve_app.api.error_formats import ErrorFormat, ProblemMembers, register_error_format
+from serve_app.api.compatible.base import ForeignRequest
+from serve_app.api.error_formats import (
+    ErrorFormat,
+    ProblemMembers,
+    register_error_format,
+    register_format_without_route,
+)
 from serve_app.query.answer_events import Grounding, Source
-from serve_app.schemas.base import FilterText, Name, ResponseModel, Text, Wire
+from serve_app.schemas.base import FilterText, Name, Number, ResponseModel, Seed, Text, Whole
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Ignored = Annotated[Any, Field(description="has no effect")]
@@ -37,18 +43,32 @@ _UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
 """Fields that ask for what this service cannot do: the values that do not, and what to say to all others."""
 
 
-def _supported(value: Any, info: ValidationInfo) -> Any:
-    accepted, why = _UNSUPPORTED[info.field_name or ""]
-    if value is not None and value not in accepted:
-        raise PydanticCustomError("unsupported", "{why}", {"why": why})
-    return value
+def supported_by(table: Mapping[str, tuple[tuple[Any, ...], str]]) -> Callable[[Any, ValidationInfo], Any]:
+    """A validator of the fields in such a table."""
+
+    def supported(value: Any, info: ValidationInfo) -> Any:
+        accepted, why = table[info.field_name or ""]
+        if value is not None and value not in accepted:
+            raise PydanticCustomError("unsupported", "{why}", {"why": why})
+        return value
+
+    return supported
+
+
+_supported = supported_by(_UNSUPPORTED)
 
 
 # --- What a chat is asked
 
 
-def _text_of_parts(content: Any) -> Any:
-    """A message's content as one text, from its parts where it has some."""
+_TEXT_OF_PART = {"text": "text", "refusal": "refusal", "input_text": "text", "output_text": "text"}
+"""Where the text of a message's part is, by the part's type; of chats and of responses."""
+
+
+def _text_of_parts(content: Any, info: ValidationInfo) -> Any:
+    """A message's content as one text, from its parts where it has some. Only the assistant may have said nothing."""
+    if content is None and info.data.get("role") == "assistant":
+        return ""
     if content is None:
         raise PydanticCustomError("no_text", "send the message's text")
     if not isinstance(content, list):
@@ -56,9 +76,10 @@ def _text_of_parts(content: Any) -> Any:
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
+        text = part.get(_TEXT_OF_PART.get(kind)) if isinstance(kind, str) else None
+        if not isinstance(text, str):
             raise PydanticCustomError("not_text", "only text is read; send a string, or parts of type text")
-        texts.append(part[kind])
+        texts.append(text)
     return "\n".join(texts)
 
 
@@ -70,11 +91,16 @@ _PART = {
 Content = Annotated[
     Text,
     BeforeValidator(_text_of_parts),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}],
+            "description": "null only for the assistant's messages",
+        }
+    ),
 ]
 
 
-class ChatMessage(Wire):
+class ChatMessage(ForeignRequest):
     """`sources`, `grounding`, `annotations` and `refusal` come back with answers that clients send as they got them."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -91,12 +117,12 @@ class ChatMessage(Wire):
     _check = field_validator("audio", "tool_calls", mode="before")(_supported)
 
 
-class StreamOptions(Wire):
+class StreamOptions(ForeignRequest):
     include_usage: bool | None = Field(None, description="a last chunk, without choices, has the usage")
     include_obfuscation: Ignored = None
 
 
-class TextFormat(Wire):
+class TextFormat(ForeignRequest):
     type: Literal["text"]
 
 
@@ -112,29 +138,45 @@ Stop = Annotated[
 ]
 
 
-class ChatRequest(Wire):
-    model: Text = Field(max_length=512, description="rag, or the id of a raw model: see /v1/models", examples=["rag"])
+ModelName = Annotated[
+    Text,
+    Field(max_length=512, description="rag, or the id of a raw model: see /v1/models", examples=["rag"]),
+]
+Temperature = Annotated[Number | None, Field(ge=0, le=2, description="by default 0 for rag and 1 for a raw model")]
+TopP = Annotated[Number | None, Field(ge=0, le=1)]
+DocumentsOf = Annotated[
+    Name | None, Field(description="with rag: also search this user's private documents", examples=["u1"])
+]
+SearchedCollections = Annotated[
+    tuple[Name, ...], Field(description="with rag: search these only", examples=[["zakoni"]])
+]
+AnswerLanguage = Annotated[
+    Language | None, Field(description="with rag: language of the answer; by default that of the question")
+]
+PassageCount = Annotated[Whole | None, Field(ge=1, description="with rag: passages to use; by default 8, at most 50")]
+
+
+class ChatRequest(ForeignRequest):
+    model: ModelName
     messages: tuple[ChatMessage, ...] = Field(
         min_length=1, examples=[[{"role": "user", "content": "Koji je rok za žalbu?"}]]
     )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
-    max_completion_tokens: int | None = Field(None, ge=1, description="the same; counts where both are given")
-    temperature: float | None = Field(None, ge=0, le=2, description="by default 0 for rag and 1 for a raw model")
-    top_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    max_tokens: Whole | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
+    max_completion_tokens: Whole | None = Field(None, ge=1, description="the same; counts where both are given")
+    temperature: Temperature = None
+    top_p: TopP = None
+    presence_penalty: Number | None = Field(None, ge=-2, le=2)
+    frequency_penalty: Number | None = Field(None, ge=-2, le=2)
     stop: Stop = Field(None, description="the answer ends before the first of these")
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    user: Name | None = Field(None, description="with rag: also search this user's private documents", examples=["u1"])
+    seed: Seed = None
+    user: DocumentsOf = None
 
-    collections: tuple[Name, ...] = Field((), description="with rag: search these only", examples=[["zakoni"]])
+    collections: SearchedCollections = ()
     filter: FilterText = None
-    language: Language | None = Field(
-        None, description="with rag: language of the answer; by default that of the question"
-    )
-    top_k: int | None = Field(None, ge=1, description="with rag: passages to use; by default 8, at most 50")
+    language: AnswerLanguage = None
+    top_k: PassageCount = None
 
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
@@ -164,21 +206,34 @@ class ChatRequest(Wire):
 # --- What a chat is answered
 
 
+CitedUrl = Annotated[str, Field(description="the document's metadata.url, else its own address at this service")]
+Support = Annotated[
+    Literal["supported", "unsupported"] | None,
+    Field(description="beyond OpenAI's API: whether the document supports what cites it; null if not checked"),
+]
+AnswerSources = Annotated[
+    list[Source] | None,
+    Field(description="of rag, beyond OpenAI's API: the passages behind the answer, in the order of its [numbers]"),
+]
+AnswerGrounding = Annotated[
+    Grounding | None,
+    Field(description="of rag, beyond OpenAI's API: how many of the answer's statements its sources support"),
+]
+
+
 class UrlCitation(ResponseModel):
     """Characters `start_index` to `end_index` of the answer rest on this document."""
 
     start_index: int
     end_index: int
     title: str
-    url: str = Field(description="the document's metadata.url, else its own address at this service")
+    url: CitedUrl
 
 
 class Annotation(ResponseModel):
     type: Literal["url_citation"]
     url_citation: UrlCitation
-    status: Literal["supported", "unsupported"] | None = Field(
-        None, description="beyond OpenAI's API: whether the document supports what cites it; null if not checked"
-    )
+    status: Support = None
 
 
 class ChatAnswer(ResponseModel):
@@ -186,12 +241,8 @@ class ChatAnswer(ResponseModel):
     content: str
     refusal: None
     annotations: list[Annotation]
-    sources: list[Source] | None = Field(
-        None, description="of rag, beyond OpenAI's API: the passages behind the answer, in the order of its [numbers]"
-    )
-    grounding: Grounding | None = Field(
-        None, description="of rag, beyond OpenAI's API: how many of the answer's statements its sources support"
-    )
+    sources: AnswerSources = None
+    grounding: AnswerGrounding = None
 
 
 class Choice(ResponseModel):
@@ -253,8 +304,12 @@ class ChatChunk(ResponseModel):
 def _texts(value: Any) -> Any:
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and any(isinstance(text, int | list) for text in value):
-        raise PydanticCustomError("token_ids", "token ids are of another model's tokenizer; send text")
+    if isinstance(value, list) and value and all(isinstance(text, int | list) for text in value):
+        raise PydanticCustomError(
+            "token_ids",
+            "token ids are of another model's tokenizer; send text. "
+            "LangChain's OpenAIEmbeddings does with check_embedding_ctx_length=False",
+        )
     return value
 
 
@@ -267,13 +322,15 @@ Input = Annotated[
 ]
 
 
-class EmbeddingsRequest(Wire):
-    model: Text = Field(max_length=512, description="the embedder's id: see /v1/models")
+class EmbeddingsRequest(ForeignRequest):
+    model: Text = Field(
+        max_length=512, description="the embedder's id: see /v1/models", examples=["multilingual-e5-small"]
+    )
     input: Input = Field(examples=[["Rok za žalbu je 15 dana."]])
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="base64: little-endian float32; by default float"
     )
-    dimensions: int | None = Field(
+    dimensions: Whole | None = Field(
         None, ge=1, description="numbers of each vector, the first ones, at unit length; by default all"
     )
     input_type: TextKind | None = Field(None, description="query or passage; by default passage")
@@ -340,6 +397,7 @@ def _error_body(problem: ProblemMembers, field: str | None) -> dict[str, Any]:
     return {"error": {"message": problem["detail"], "type": kind, "param": field, "code": code}}
 
 
-OPENAI_ERRORS = register_error_format(
-    ErrorFormat("application/json", OpenAIError, _error_body, 400), "/v1/chat", "/v1/embeddings", "/v1/models"
-)
+OPENAI_PATHS = ("/v1/chat", "/v1/responses", "/v1/embeddings", "/v1/models")
+OPENAI_ERRORS = register_error_format(ErrorFormat("application/json", OpenAIError, _error_body, 400), *OPENAI_PATHS)
+# Clients of OpenAI's API try routes that are not here.
+register_format_without_route(OPENAI_ERRORS, "/v1")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
 
 from deployments import errors
-from serve_app.api.compatible.cohere import RerankV1Answer, RerankV1Request, RerankV2Answer, RerankV2Request
+from serve_app.api.compatible.cohere import RerankAnswer, RerankV1Request, RerankV2Request
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.query.deadline import Deadline
@@ -40,7 +40,7 @@ def _answer(
 
 @router.post(
     "/v1/rerank",
-    response_model=RerankV1Answer,
+    response_model=RerankAnswer,
     response_model_exclude_unset=True,
     responses={
         200: describe_response(
@@ -55,17 +55,13 @@ async def first_version(
     body: RerankV1Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Order texts by their relevance to a query, as with the first version of Cohere's API."""
-    texts = [document["text"] for document in body.documents]
-    results = await _ranked(services, caller, body.model, body.query, texts, body.top_n, deadline_s)
-    if body.return_documents:
-        for result in results:
-            result["document"] = body.documents[result["index"]]
-    return _answer("1", results, len(texts), str(uuid.uuid4()))
+    return await _ranked("1", body, body.documents, services, caller, deadline_s)
 
 
 @router.post(
     "/v2/rerank",
-    response_model=RerankV2Answer,
+    response_model=RerankAnswer,
+    response_model_exclude_unset=True,
     responses={
         200: describe_response(example=_answer("2", [{"index": 0, "relevance_score": 0.83}], 2, _EXAMPLE_ID)),
         **_REFUSED,
@@ -75,25 +71,30 @@ async def second_version(
     body: RerankV2Request, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds
 ) -> dict[str, Any]:
     """Order texts by their relevance to a query, as with the second version of Cohere's API."""
-    results = await _ranked(services, caller, body.model, body.query, body.documents, body.top_n, deadline_s)
-    return _answer("2", results, len(body.documents), str(uuid.uuid4()))
+    return await _ranked("2", body, [{"text": text} for text in body.documents], services, caller, deadline_s)
 
 
 async def _ranked(
+    version: Literal["1", "2"],
+    body: RerankV1Request | RerankV2Request,
+    documents: Sequence[Mapping[str, str]],
     services: Services,
     caller: Access,
-    model: str | None,
-    query: str,
-    texts: Sequence[str],
-    top_n: int | None,
     deadline_s: float,
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Best first; equal ones keep their order. Raises InvalidRequest, UnknownModel."""
-    services.limits.check_query_length(query, field="query")
+    texts = [document["text"] for document in documents]
+    services.limits.check_query_length(body.query, field="query")
     services.limits.check_texts(texts, field="documents")
     deadline = Deadline(services.limits.cap_deadline(deadline_s, caller.tenant.settings.limits))
-    if model is not None:
-        require_model(model, (await deadline.wait("reranking", services.inference.reranker()),))
-    scores = await deadline.wait("reranking", services.inference.score(query, texts))
+    if body.model is not None:
+        require_model(body.model, (await deadline.wait("reranking", services.inference.reranker()),))
+    scores = await deadline.wait("reranking", services.inference.score(body.query, texts))
     order = sorted(range(len(texts)), key=lambda at: -scores[at])
-    return [{"index": at, "relevance_score": min(max(scores[at], 0.0), 1.0)} for at in order[:top_n]]
+    results: list[dict[str, Any]] = [
+        {"index": at, "relevance_score": min(max(scores[at], 0.0), 1.0)} for at in order[: body.top_n]
+    ]
+    if body.return_documents:
+        for result in results:
+            result["document"] = documents[result["index"]]
+    return _answer(version, results, len(texts), str(uuid.uuid4()))

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from deployments.errors import Forbidden, NotFound, TenantSuspended
-from serve_app.api.dependencies import KeyHolder, NamedTenant, PageSize, ServicesDep
+from serve_app.api.dependencies import After, KeyHolder, NamedTenant, PageSize, ServicesDep
 from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.audit import AuditEntries
 from serve_app.schemas.base import A_TIME
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 
 router = APIRouter(tags=["audit"])
 
@@ -38,15 +38,16 @@ async def audited(services: ServicesDep, holder: KeyHolder, x_tenant_id: NamedTe
     "/audit",
     response_model=AuditEntries,
     responses={
-        200: describe_response(example={"entries": [_ENTRY]}),
+        200: describe_response(example={"entries": [_ENTRY], "next": None}),
         **describe_errors(Forbidden, TenantSuspended, NotFound),
     },
 )
-async def list_(services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize) -> AuditEntries:
-    """Who changed what, the newest first.
+async def list_(
+    services: ServicesDep, tenant_id: Annotated[str, Depends(audited)], limit: PageSize, after: After = ""
+) -> AuditEntries:
+    """Who changed what, the newest first; `next` is the `after` of the page of older entries.
 
     An admin key reads the log of its tenant, and so does a platform key that names the tenant. A platform key that
     names none reads the platform's own log, which also has the entries about deleted tenants.
     """
-    entries = await services.audit.list(tenant_id, limit=limit)
-    return AuditEntries.model_validate({"entries": entries})
+    return AuditEntries.model_validate(await services.audit.list(tenant_id, after=after, limit=limit))

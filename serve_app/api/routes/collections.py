@@ -11,11 +11,11 @@ from deployments.errors import Conflict, UnknownCollection
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import describe_errors, describe_response
-from serve_app.schemas.base import A_TIME, Text
+from serve_app.schemas.base import A_TIME, Label
 from serve_app.schemas.collections import Collection, CollectionPatch, Collections, NewCollection, RemovedCollection
 
 router = APIRouter(tags=["collections"], route_class=CreatingRoute)
-CollectionName = Annotated[Text, Path(max_length=64, examples=["zakoni"])]
+CollectionName = Annotated[Label, Path(max_length=64, examples=["zakoni"])]
 
 
 _ZAKONI = {
@@ -71,7 +71,10 @@ async def get(name: CollectionName, services: ServicesDep, caller: Caller) -> Co
     responses={200: describe_response(example=_ZAKONI), **describe_errors(UnknownCollection)},
 )
 async def patch(name: CollectionName, body: CollectionPatch, services: ServicesDep, caller: Writer) -> Collection:
-    """Change a collection. Documents are cut by new chunk sizes when they are handed in again."""
+    """Change a collection. New chunk sizes are for documents that are handed in from then on.
+
+    `POST /v1/reindex` with `collection` applies them to the documents that are there.
+    """
     return Collection.model_validate(await services.collections.patch(caller.tenant_id, name, body.change()))
 
 

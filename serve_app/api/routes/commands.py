@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 import serve_app.commands  # noqa: F401 - registers the platform's own
 from deployments.errors import (
@@ -19,10 +19,10 @@ from deployments.errors import (
 )
 from serve_app.api import idempotency
 from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep
-from serve_app.api.errors import STATUS
+from serve_app.api.errors import STATUS, log_internal
 from serve_app.api.idempotency import CreatingRoute, NotStored
 from serve_app.api.openapi import describe_errors
-from serve_app.api.streaming import line, lines
+from serve_app.api.streaming import EventStream, line, lines
 from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
 from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
 from serve_app.query.answer_events import Failure
@@ -105,12 +105,13 @@ async def run(
     except RagError as error:
         if command.streams or isinstance(error, WRONG_PARAMS):
             raise
+        log_internal(request.scope.get("request_id"), error)
         failure = Failure(body.id, error.message, error.code, error.retryable)
         return NotStored(line({**event_as_json(failure), "id": body.id}), media_type=NDJSON)
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
         stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=services.config.heartbeat_s)
-        return StreamingResponse(stream, media_type=NDJSON, headers=headers)
+        return EventStream(stream, media_type=NDJSON, headers=headers)
     return Response(line({"type": "result", "query_id": body.id, "data": outcome, "id": body.id}), media_type=NDJSON)
 
 

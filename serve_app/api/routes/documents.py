@@ -1,18 +1,19 @@
 """Documents: files, text or URIs in for ingestion (202 means that bytes and job are on disk), looked at, removed.
 
 A document's id may hold slashes, so `{document_id}` takes all that is left of the path. The routes below a document
-come before its own: `GET /documents/a/chunks` asks for the chunks of `a`. A document whose id itself ends in `/chunks`
-is found in the list, with `filter=document_id == 'a/chunks'`.
+come before its own: `GET /documents/a/chunks` asks for the chunks of `a`, and `GET /documents/a/content`
+(document_content.py) for its bytes. A document whose id itself ends so is found in the list, with
+`filter=document_id == 'a/chunks'`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -24,22 +25,25 @@ from deployments.errors import (
     NotFound,
     Overloaded,
     QuotaExceeded,
+    RateLimited,
     StageUnavailable,
     UnknownCollection,
     Unreachable,
     UnsupportedDocument,
 )
-from serve_app.api.dependencies import DeadlineSeconds, PageSize, ServicesDep, Writer
+from serve_app.api.dependencies import DeadlineSeconds, DocumentId, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import describe_errors, describe_response
-from serve_app.platform.collections import DEFAULT
+from serve_app.api.routes import document_content
+from serve_app.platform import document_ids
 from serve_app.platform.new_document import Upload
-from serve_app.schemas.base import A_TIME, FilterText, Name, Text, Wire, invalid_request
+from serve_app.schemas.base import A_TIME, FilterText, Label, Name, Wire, invalid_request
 from serve_app.schemas.documents import (
     AcceptedJob,
     DeletedDocuments,
     Document,
     DocumentChunks,
+    DocumentDeletion,
     DocumentFields,
     DocumentPatch,
     Documents,
@@ -48,15 +52,15 @@ from serve_app.schemas.documents import (
     LoneDocument,
     OfCollection,
     OfUser,
+    Reader,
     UploadForm,
 )
 from serve_app.services.container import Services
-from serve_app.services.documents import check_media_type, upload
+from serve_app.services.documents import check_media_type, new_upload
 
 router = APIRouter(tags=["documents"], route_class=CreatingRoute)
 
-DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
-AfterDocument = Annotated[Text, Query(max_length=256, description="the `next` of the page before")]
+AfterDocument = Annotated[Label, Query(max_length=256, description="the `next` of the page before")]
 AfterChunk = Annotated[int, Query(ge=-1, le=2**31 - 1, description="the `next` of the page before")]
 M = TypeVar("M", bound=Wire)
 
@@ -71,6 +75,7 @@ _LISTED = {
     "media_type": "application/pdf",
     "size": 48_211,
     "passages": 84,
+    "warnings": ["2 pictures without text"],
     "metadata": {"year": 2018},
     "live": True,
     "created_at": A_TIME,
@@ -114,21 +119,22 @@ _OPENAPI: dict[str, Any] = {
     response_model=AcceptedJob,
     responses={
         202: describe_response("Location", example=_ACCEPTED),
-        **describe_errors(UnsupportedDocument, BrokenDocument, QuotaExceeded, Unreachable),
+        **describe_errors(UnsupportedDocument, BrokenDocument, QuotaExceeded, Conflict, RateLimited, Unreachable),
     },
     openapi_extra=_OPENAPI,
 )
 async def accept(request: Request, response: Response, services: ServicesDep, caller: Writer) -> AcceptedJob:
     """Accept a document as JSON, by its text or its URI, or files as multipart/form-data, and queue them for indexing.
 
-    The same document id with the same content is no work; with new content it is a new version.
+    A document that is handed in again with the same content is not indexed again, unless it failed. With new content it
+    becomes a new version. The same holds if the chunk sizes of its collection have changed.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     match kind:
         case "application/json":
             body = await request.body()
             document = _validated(lambda: LoneDocument.model_validate_json(body))
-            uploads, bulk = await services.documents.uploads({"": document}), document.bulk
+            uploads, bulk = await services.documents.read_requests(caller, {"": document}), document.bulk
         case "multipart/form-data":
             uploads, bulk = await _files(request, services)
         case _:
@@ -176,10 +182,11 @@ async def list_(
     },
 )
 async def delete_chosen(
-    body: DocumentSelection, services: ServicesDep, caller: Writer, deadline_s: DeadlineSeconds
+    body: DocumentDeletion, services: ServicesDep, caller: Writer, deadline_s: DeadlineSeconds
 ) -> DeletedDocuments:
-    """Remove all documents that match. At least one of `collection`, `user` and `filter` is required.
+    """Remove all documents that match.
 
+    One of `collection`, `filter` and a `user` that is not empty is required, or `"all": true`.
     It ends when all are removed, or with the request's deadline. `more` then says that there may be more: call again.
     No search finds the documents that were counted.
     """
@@ -195,10 +202,20 @@ async def delete_chosen(
     },
 )
 async def chunks(
-    document_id: DocumentId, services: ServicesDep, caller: Writer, limit: PageSize, after: AfterChunk = -1
+    document_id: DocumentId,
+    services: ServicesDep,
+    caller: Writer,
+    limit: PageSize,
+    after: AfterChunk = -1,
+    user: Reader = None,
 ) -> DocumentChunks:
     """The passages of a document that searches find, in its order. There are none while no version is live."""
-    return DocumentChunks.of(*await services.documents.chunks(caller, document_id, after=after, limit=limit))
+    return DocumentChunks.of(
+        *await services.documents.chunks(caller, document_id, reader=user, after=after, limit=limit)
+    )
+
+
+router.include_router(document_content.router)
 
 
 @router.get(
@@ -206,16 +223,16 @@ async def chunks(
     response_model=Document,
     responses={200: describe_response(example=_DOCUMENT), **describe_errors(NotFound)},
 )
-async def get(document_id: DocumentId, services: ServicesDep, caller: Writer) -> Document:
+async def get(document_id: DocumentId, services: ServicesDep, caller: Writer, user: Reader = None) -> Document:
     """A document as searches see it. While no version is live, it is shown as it was handed in last."""
-    return Document.model_validate(await services.documents.get(caller, document_id))
+    return Document.model_validate(await services.documents.get(caller, document_id, reader=user))
 
 
 @router.patch(
     "/documents/{document_id:path}",
     response_model=Document,
     responses={
-        200: describe_response(example=_DOCUMENT),
+        200: describe_response(example=_DOCUMENT | {"metadata": {"year": 2019}}),
         **describe_errors(NotFound, Conflict, StageUnavailable, Overloaded),
     },
 )
@@ -257,50 +274,33 @@ async def _files(request: Request, services: Services) -> tuple[list[Upload], bo
         if len(files) > 1 and (fields.id or fields.title):
             raise InvalidRequest("id and title name one document; send one file with them, or leave them out")
         services.limits.check_metadata(fields.metadata)
-        contents = [await _checked(file) for file in files]
-        uploads = [
-            upload(
-                data,
-                fields,
-                id=fields.id or _file_id(file.filename or "", fields),
-                filename=file.filename or "",
-                media_type=file.content_type or "",
-            )
-            for file, data in zip(files, contents, strict=True)
-        ]
-        return uploads, fields.bulk
+        return [await _upload(file, fields) for file in files], fields.bulk
     finally:
         await form.close()
 
 
-async def _checked(file: UploadFile) -> bytes:
-    """A file's content, which the body's limit bounds, if its name and kind can be accepted."""
+async def _upload(file: UploadFile, fields: UploadForm) -> Upload:
+    """A file with its content, which the body's limit bounds, if its name and kind can be accepted."""
     try:
         filename = TypeAdapter(Name).validate_python(file.filename)
     except ValidationError:
         raise InvalidRequest("files: each file needs a name of 1 to 256 characters", field="files") from None
-    data = await file.read()
-    await check_media_type(data, filename, file.content_type or "", label=f"files: {filename}", field="files")
-    return data
-
-
-def _file_id(filename: str, fields: UploadForm) -> str:
-    """A file sent again under its name is the same document; each collection and each user has names of its own."""
-    owner = f"~{fields.user}" if fields.user else ""
-    collection = fields.collection if fields.collection != DEFAULT else ""
-    return "/".join(part for part in (owner, collection, filename) if part)
+    data, media_type = await file.read(), file.content_type or ""
+    await check_media_type(data, filename, media_type, label=f"files: {filename}", field="files")
+    id = fields.id or document_ids.of_file(fields.user or "", fields.collection, filename)
+    return new_upload(data, fields, id=id, filename=filename, media_type=media_type)
 
 
 def _validated(parse: Callable[[], M]) -> M:
     try:
         return parse()
     except ValidationError as error:
-        raise invalid_request(error.errors()) from None
+        raise invalid_request(error.errors(include_url=False)) from None
 
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = from_json(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):

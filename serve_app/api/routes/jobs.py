@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Header, Path
 from starlette.responses import Response
 
 from deployments.errors import NotFound
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
-from serve_app.api.streaming import PING, event, events
+from serve_app.api.streaming import PING, EventStream, StreamEvent, event, events
 from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
 from serve_app.schemas.base import A_TIME, Text
@@ -23,6 +23,9 @@ from serve_app.services.container import Services
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
+LastEventId = Annotated[
+    Text | None, Header(alias="Last-Event-ID", description="the id of the last event that was received", examples=["2"])
+]
 
 
 _JOB = {
@@ -35,12 +38,20 @@ _JOB = {
 _LISTED = _JOB | {"chunks": 48, "chunks_done": 48}
 _DONE = _JOB | {
     "documents": [
-        {"id": "nn-30-18", "state": "indexed", "chunks": 48, "chunks_done": 48, "error": None},
+        {
+            "id": "nn-30-18",
+            "state": "indexed",
+            "chunks": 48,
+            "chunks_done": 48,
+            "warnings": ["2 pictures without text"],
+            "error": None,
+        },
         {
             "id": "scan",
             "state": "failed",
             "chunks": 0,
             "chunks_done": 0,
+            "warnings": [],
             "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"},
         },
     ],
@@ -57,9 +68,9 @@ _EVENTS = describe_event_stream(
     ("progress", "complete", "error"),
     (JobEvent.model_json_schema(), describe_event(Failure)),
     {
-        "progress": event({"type": "progress", **_UNDER_WAY}, 1),
-        "complete": event({"type": "complete", **_LISTED}, 2),
-        "error": event(Failure(str(_LISTED["id"]), "the database is busy or gone", "unavailable", True), 2),
+        "progress": event({"type": "progress", **_UNDER_WAY}, 2),
+        "complete": event({"type": "complete", **_LISTED}, 3),
+        "error": event(Failure(str(_LISTED["id"]), "the database is busy or gone", "unavailable", True), 4),
         "heartbeat": PING,
     },
 )
@@ -99,18 +110,43 @@ async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
 
 @router.get(
     "/jobs/{job_id}/events",
-    response_class=StreamingResponse,
-    responses={200: describe_response(content=_EVENTS, description="server-sent events"), **describe_errors(NotFound)},
+    response_class=EventStream,
+    responses={
+        200: describe_response(content=_EVENTS, description="server-sent events"),
+        204: {"description": "`complete` was received: there is nothing more to read"},
+        **describe_errors(NotFound),
+    },
 )
-async def follow(services: ServicesDep, caller: Caller, job_id: JobId) -> Response:
+async def follow(services: ServicesDep, caller: Caller, job_id: JobId, last_event_id: LastEventId = None) -> Response:
     """The job now, and again with each change, as `progress`. The last event is `complete`, when the job is over.
 
     A job that is over has that event alone. A stream ends without it after a quarter of an hour: open it again. If the
     job can no longer be read, the last event is `error`, with the job's id as `query_id`.
+
+    Ids go on from `Last-Event-ID`, which a browser's EventSource sends when it opens the stream again. Once it has
+    received `complete`, it is answered 204, and ends.
     """
+    last = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,15}", last_event_id) else 0
     first = await services.jobs.summary(caller, job_id)
-    stream = events(job_id, _progress(services, caller, first), heartbeat_s=services.config.heartbeat_s)
-    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    if first.over and _is_id_of_complete(last):
+        return Response(status_code=204)
+    stream = events(
+        job_id,
+        _progress(services, caller, first),
+        heartbeat_s=services.config.heartbeat_s,
+        encode=lambda message, number: event(message, _event_id(message, number + last // 2)),
+    )
+    return EventStream(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _event_id(message: StreamEvent, number: int) -> int:
+    """Counts up, and tells by itself whether the event is `complete`: such ids are odd."""
+    is_complete = isinstance(message, Mapping) and message["type"] == "complete"
+    return 2 * number - 1 if is_complete else 2 * number
+
+
+def _is_id_of_complete(event_id: int) -> bool:
+    return event_id % 2 == 1
 
 
 async def _progress(services: Services, caller: Access, first: JobSummary) -> AsyncGenerator[dict[str, Any]]:

@@ -6,10 +6,11 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from fastapi.responses import PlainTextResponse
 
 from deployments import errors
-from serve_app.api.dependencies import ServicesDep
-from serve_app.api.errors import METHOD_NOT_ALLOWED, STATUS
+from serve_app.api.dependencies import Platform, ServicesDep
+from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS
 from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.schemas.operations import Alive, DescribedError, Readiness
 
@@ -17,6 +18,13 @@ router = APIRouter(tags=["operations"])
 Slug = Annotated[str, Path(max_length=64, examples=["document-too-large"])]
 
 
+METRICS_TYPE = "text/plain; version=0.0.4"
+_METRICS = {
+    "text/plain": {
+        "schema": {"type": "string"},
+        "example": 'ray_rag_questions_total{outcome="stop",engine="vllm",tenant="acme"} 42.0\n',
+    }
+}
 _STAGE = {"ready": True, "engine": "vllm", "model": "Qwen/Qwen3-8B", "replicas": 2, "detail": None}
 _DESCRIBED = {"code": "document_too_large", "title": "Document too large", "status": 413, "retryable": False}
 _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail": "no replica answers"}
@@ -34,6 +42,7 @@ async def alive() -> Alive:
     responses={
         200: describe_response(example={"ready": True, "stages": {"generation": _STAGE}}),
         503: describe_response(
+            "Retry-After",
             model=Readiness,
             description="A stage is not ready",
             example={"ready": False, "stages": {"generation": _GONE}},
@@ -43,8 +52,23 @@ async def alive() -> Alive:
 async def ready(services: ServicesDep, response: Response) -> Readiness:
     """Each stage's state and what serves it. 503 until every stage has a ready replica."""
     readiness = Readiness.of(await services.ask_stages())
-    response.status_code = 200 if readiness.ready else 503
+    if not readiness.ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return readiness
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={
+        200: describe_response(description="Metrics in Prometheus' text format", content=_METRICS),
+        **describe_errors(errors.Unauthenticated, errors.Forbidden, errors.StageUnavailable),
+    },
+)
+async def metrics(services: ServicesDep, _platform: Platform) -> PlainTextResponse:
+    """The metrics of all replicas on all nodes, for a platform key. Ray's own exporters have the cluster's besides."""
+    return PlainTextResponse(await services.read_metrics(), media_type=METRICS_TYPE)
 
 
 @router.get(

@@ -6,15 +6,20 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.responses import Response
 
-from deployments import errors
 from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
-from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
-from serve_app.api.streaming import PING, event, events
+from serve_app.api.openapi import (
+    QUESTION_ERRORS,
+    describe_errors,
+    describe_event,
+    describe_event_stream,
+    describe_response,
+)
+from serve_app.api.streaming import PING, EventStream, event, events
 from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Grounding, Source, Sources
 from serve_app.schemas.queries import EVENT_TYPES, Answer, Cancelling, Found, QueryRequest, SearchRequest
 
@@ -62,20 +67,12 @@ _FOUND = {
     "timings": {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4},
     "degraded": [],
 }
-_REFUSED = describe_errors(
-    errors.UnknownCollection,
-    errors.InvalidFilter,
-    errors.PromptTooLong,
-    errors.EmbedderMismatch,
-    errors.StageUnavailable,
-    errors.Overloaded,
-    errors.DeadlineExceeded,
-)
+_REFUSED = describe_errors(*QUESTION_ERRORS)
 
 
 @router.post(
     "/query",
-    response_class=StreamingResponse,
+    response_class=EventStream,
     responses={
         200: describe_response(
             "X-Query-ID",
@@ -90,14 +87,14 @@ _REFUSED = describe_errors(
 async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Answer a question from the caller's documents, with numbered citations and their sources.
 
-    A stream is answered 200 once it is accepted. A later failure is its last event, `error`.
+    A failure before a stream's first byte has its own status. A later one is its last event, `error`.
     """
     admitted = await services.queries.ask(caller, body, deadline_s)
     headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
     if not body.stream:
         return JSONResponse((await services.queries.collect_answer(admitted)).as_json(), headers=headers)
     stream = events(admitted.query.id, services.queries.answer(admitted), heartbeat_s=services.config.heartbeat_s)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    return EventStream(stream, media_type="text/event-stream", headers=headers)
 
 
 @router.delete(

@@ -50,11 +50,11 @@ async def start(body: ReindexRequest, response: Response, services: ServicesDep,
     """Make all documents' passages again from their stored bytes, with the present embedder and chunk sizes.
 
     The live index answers meanwhile. Once the new index has every document, it takes the live one's place in one step,
-    and the job succeeds. Documents that arrive before are found at once, and are in both. 409 while a job reindexes,
-    or if no document is indexed.
+    and the job succeeds. Documents that are handed in meanwhile are found as soon as they are indexed, and enter both.
+    409 while a job reindexes, or if no document is indexed.
 
-    If documents fail, the job ends and nothing changes. Delete them, or hand them in again. The next request continues
-    where this one ended.
+    If documents fail, the job ends and nothing changes. Delete them, or hand in other content for them. The next
+    request continues where this one ended.
     """
     job_id = await services.reindexing.start(caller, collection=body.collection, bulk=body.bulk)
     response.headers["Location"] = f"/v1/jobs/{job_id}"

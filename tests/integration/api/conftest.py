@@ -27,8 +27,9 @@ from serve_app.services.container import Services, Stores, build_services, build
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.support.pipeline import Stages
+from tests.support.recorder import RecordedMetrics
 from tests.support.storage import migrate
 
 LIMITS = ApiConfig(max_body_bytes=64 * 1024, max_query_body_bytes=40_000, max_files=3, heartbeat_s=5, key_cache_s=0)
@@ -51,6 +52,7 @@ class Api:
     folder: Path
     announced: list[None]
     statuses: dict[str, list[StageStatus]] = field(default_factory=dict)
+    recorder: RecordedMetrics = field(default_factory=RecordedMetrics)
 
     def services_with(self, **limits: Any) -> Services:
         """The same services with other limits."""
@@ -78,7 +80,7 @@ async def serving(folder: Path, *, fallback: Generator | None = None) -> AsyncIt
     # Not through the services below: what they do is in the audit log, and tests look at that.
     await Tenants(database).ensure("t")
     admin, _ = await Keys(database).create_key("t", "test", role="admin")
-    stages, announced = Stages(), list[None]()
+    stages, announced, recorder = Stages(), list[None](), RecordedMetrics()
     statuses: dict[str, list[StageStatus]] = {
         name: [StageStatus(True, "fake")] for name in ("embedding", "retrieval", "reranking", "generation", "ingestion")
     }
@@ -86,12 +88,23 @@ async def serving(folder: Path, *, fallback: Generator | None = None) -> AsyncIt
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return statuses
 
+    async def read_metrics() -> str:
+        return "ray_rag_questions_total 1.0\n"
+
     models = ("tiny", "legal")
     blobs = Blobs(BlobConfig(url=str(folder / "blobs")))
-    stores = build_stores(database, blobs, LIMITS, models=models, check_webhook_url=WEBHOOKS.checked)
+    stores = build_stores(
+        database,
+        blobs,
+        LIMITS,
+        models=models,
+        chunk_sizes=IngestionConfig().chunk_sizes,
+        check_webhook_url=WEBHOOKS.checked,
+        recorder=recorder,
+    )
     admission = ReplicaAdmission(AdmissionConfig(), initial_slots=64)
     pipeline = stages.pipeline(fallback=fallback)
-    sources = Sources(SOURCES.model_copy(update={"file_roots": (str(folder / "named"),)}), http=WEB)
+    sources = Sources(SOURCES.model_copy(update={"file_roots": {str(folder / "named"): ("*",)}}), http=WEB)
 
     def services_of(config: ApiConfig) -> Services:
         return build_services(
@@ -104,17 +117,17 @@ async def serving(folder: Path, *, fallback: Generator | None = None) -> AsyncIt
             config,
             models=models,
             settle_s=1,
-            chunk_sizes=IngestionConfig().chunk_sizes,
             ask_stages=ask_stages,
+            read_metrics=read_metrics,
             announce_job=lambda: announced.append(None),
         )
 
     services = services_of(LIMITS)
-    transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(services, recorder), raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://rag.test", headers={"Authorization": f"Bearer {admin}"}
     ) as client:
-        yield Api(client, stages, services, stores, admission, services_of, folder, announced, statuses)
+        yield Api(client, stages, services, stores, admission, services_of, folder, announced, statuses, recorder)
     await stores.events.drain()
     await stores.events.close()
     await database.close()

@@ -41,11 +41,14 @@ _HOLDERS: tuple[tuple[Role | None, str | None], ...] = (
 """Whose key is put to a request, and the tenant it names: `""` none, None the one that the case itself names."""
 _LIMITS = LIMITS.model_copy(update={"deadline_s": 0.3, "max_deadline_s": 0.3})
 """No worker is there, and some cases wait for one."""
-_CHUNKS = {
-    "include-path": "/v1/documents/{document_id}/chunks",
-    "phases": {"coverage": {"unexpected-methods": ["put", "post", "options", "trace"]}},
-}
-"""An id may end in `/chunks`, so what is no method of this path is one of such a document."""
+_BELOW_A_DOCUMENT = [
+    {
+        "include-path": f"/v1/documents/{{document_id}}/{name}",
+        "phases": {"coverage": {"unexpected-methods": ["put", "post", "options", "trace"]}},
+    }
+    for name in ("chunks", "content")
+]
+"""An id may end so, and what is no method of this path is one of such a document."""
 _MAY_END_KEYS = ("/v1/tenants/", "/v1/keys/", "/v1/commands", "/v1/rpc")
 
 
@@ -129,7 +132,7 @@ def rehearse(folder: Path, *, examples: int, seed: int | None = None, boundaries
         "checks": {name: {"enabled": False} for name in _NOT_TRUE_HERE}
         | {"not_a_server_error": {"expected-statuses": _RIGHT}},
         "generation": generation | {"deterministic": seed is None},
-        "operations": [_CHUNKS],
+        "operations": [*_BELOW_A_DOCUMENT],
     }
     if seed is not None:
         config["seed"] = seed

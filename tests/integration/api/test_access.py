@@ -21,6 +21,7 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/documents", None),
     ("GET", "/v1/documents/d", None),
     ("GET", "/v1/documents/d/chunks", None),
+    ("GET", "/v1/documents/d/content", None),
     ("PATCH", "/v1/documents/d", {"metadata": {"year": 2018}}),
     ("POST", "/v1/documents/delete", {"collection": "default"}),
     ("GET", "/v1/reindex", None),
@@ -35,7 +36,10 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/keys/k/rotate", {}),
     ("DELETE", "/v1/keys/k", None),
     ("GET", "/v1/audit", None),
+    ("GET", "/v1/retention", None),
 ]
+WITHOUT_A_TENANT = ("/v1/audit", "/v1/retention")
+"""With a platform key that names no tenant, these tell of the platform."""
 FOR_ALL: list[tuple[str, str, Any]] = [
     ("POST", "/v1/query", {"query": "q"}),
     ("POST", "/v1/search", {"query": "q"}),
@@ -47,6 +51,7 @@ FOR_ALL: list[tuple[str, str, Any]] = [
 ]
 OF_OTHER_APIS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/chat/completions", {"model": "rag", "messages": [{"role": "user", "content": "q"}]}),
+    ("POST", "/v1/responses", {"model": "rag", "input": "q"}),
     ("POST", "/v1/embeddings", {"model": "org/embedder", "input": "a"}),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/rag", None),
@@ -54,6 +59,11 @@ OF_OTHER_APIS: list[tuple[str, str, Any]] = [
     ("POST", "/v2/rerank", {"model": "org/reranker", "query": "q", "documents": ["a"]}),
 ]
 """For all, too; their refusals have another form, see compatible/test_errors.py."""
+AS_COMMANDS: list[tuple[str, Any]] = [
+    ("/v1/commands", {"id": "1", "command": "get_tenant", "params": {"tenant": "t"}}),
+    ("/v1/commands", {"id": "1", "command": "health", "params": {}}),
+    ("/v1/rpc", {"jsonrpc": "2.0", "id": 1, "method": "get_tenant", "params": {"tenant": "t"}}),
+]
 OF_A_TENANT = [*FOR_ADMINS, *FOR_ALL]
 NEW_TENANT = ("POST", "/v1/tenants", {"id": "new"})
 ONE_TENANT = ("GET", "/v1/tenants/t", None)
@@ -65,7 +75,8 @@ def told(error: Any) -> tuple[int, str]:
 
 async def test_every_route_of_v1_is_in_these_lists(api: Api) -> None:
     document = (await api.client.get("/openapi.json")).json()
-    shared = {("POST", "/v1/commands"), ("POST", "/v1/rpc")}
+    # The answers to HEAD have no body; test_document_content.py compares them with those to GET.
+    shared = {("POST", "/v1/commands"), ("POST", "/v1/rpc"), ("HEAD", "/v1/documents/{document_id}/content")}
     routes = {
         (method.upper(), *path.split("/")[1:3], path.count("/"))
         for path, operations in document["paths"].items()
@@ -118,7 +129,7 @@ async def test_a_tenant_is_shown_to_its_admins_and_to_the_platform(api: Api) -> 
         assert answer.status_code == status, (role, tenant)
 
 
-@pytest.mark.parametrize(("method", "path", "body"), [each for each in OF_A_TENANT if each[1] != "/v1/audit"])
+@pytest.mark.parametrize(("method", "path", "body"), [each for each in OF_A_TENANT if each[1] not in WITHOUT_A_TENANT])
 async def test_a_platform_key_must_name_a_tenant(api: Api, method: str, path: str, body: Any) -> None:
     answer = await api.client.request(method, path, json=body, headers=await api.key("platform"))
     assert told(answer) == (422, "invalid_request")
@@ -173,6 +184,33 @@ async def test_a_suspended_tenant_s_keys_are_refused_at_once(api: Api, method: s
     await api.client.patch("/v1/tenants/t", json={"suspended": False}, headers=platform)
     answer = await api.client.request(method, path, json=body, headers=admin)
     assert answer.status_code < 300 or answer.status_code in (404, 409), answer.text
+
+
+@pytest.mark.parametrize("role", ["query", "admin"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [*OF_OTHER_APIS, *FOR_THE_PLATFORM, ONE_TENANT, *(("POST", path, body) for path, body in AS_COMMANDS)],
+)
+async def test_a_suspended_tenant_s_keys_may_not_even_read(
+    api: Api, role: Role, method: str, path: str, body: Any
+) -> None:
+    headers = await api.key(role)
+    await api.stores.tenants.patch("t", suspended=True)
+    answer = await api.client.request(method, path, json=body, headers=headers)
+    assert answer.status_code == 403
+    assert "tenant 't' is suspended; ask the platform to resume it" in answer.text
+
+
+async def test_the_platform_still_reads_a_suspended_tenant_and_resumes_it(api: Api) -> None:
+    platform = await api.key("platform")
+    await api.stores.tenants.patch("t", suspended=True)
+    answer = await api.client.get("/v1/tenants/t", headers=platform)
+    assert (answer.status_code, answer.json()["status"]) == (200, "suspended")
+    for command in ("get_tenant", "update_tenant"):
+        sent = {"id": "1", "command": command, "params": {"tenant": "t"}}
+        assert (await api.client.post("/v1/commands", json=sent, headers=platform)).status_code == 200
+    await api.client.patch("/v1/tenants/t", json={"suspended": False}, headers=platform)
+    assert (await api.client.get("/v1/tenants/t")).status_code == 200
 
 
 async def change(api: Api, **settings: Any) -> None:
@@ -236,6 +274,16 @@ async def test_a_tenant_s_deadline_ends_a_query(api: Api) -> None:
     assert told(answer) == (504, "deadline_exceeded")
 
 
+async def test_what_is_kept_is_told_to_those_who_may_write(api: Api) -> None:
+    state = (await api.client.get("/v1/retention")).json()
+    assert (state["days"]["jobs"], state["waiting"]["jobs"], state["swept_at"], state["removed"]) == (90, 0, None, {})
+    expected: list[tuple[Role, dict[str, int] | None]] = [("platform", {"uploads": 0, "versions": 0}), ("query", None)]
+    for role, waiting in expected:
+        answer = await api.client.get("/v1/retention", headers=await api.key(role))
+        assert answer.status_code == (200 if waiting else 403)
+        assert answer.json().get("waiting") == waiting
+
+
 async def test_quotas_hold_over_http(api: Api) -> None:
     await change(api, quotas={"documents": 1})
     assert (await api.client.post("/v1/documents", json={"id": "a", "text": "a"})).status_code == 202
@@ -266,6 +314,10 @@ async def test_the_audit_log_tells_who_did_what_newest_first(api: Api) -> None:
     assert (entries[0]["actor"], entries[0]["role"]) == (made["id"], "admin")
     assert made["secret"] not in str(entries)
     assert len(await audit(api, limit=2)) == 2
+    first = (await api.client.get("/v1/audit", params={"limit": 2})).json()
+    older = (await api.client.get("/v1/audit", params={"after": first["next"]})).json()
+    assert [*first["entries"], *older["entries"]] == entries
+    assert older["next"] is None
     assert (await api.client.get("/v1/audit", params={"limit": LIMITS.max_page + 1})).status_code == 422
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from starlette.types import ASGIApp, Message
 
 from serve_app.api.app import create_app
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
 from serve_app.api.middleware import SERVE_HEADERS
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import LIMITS, Api
 from tests.support.waiting import BOUND_S
 
 CHUNKED = {"transfer-encoding": "chunked"}
@@ -148,3 +149,61 @@ async def test_what_is_for_serve_is_refused(api: Api, name: str) -> None:
     problem = await caller.send("/v1/query", {**key_of(api), name: "0"})
     assert (caller.status, problem["code"], caller.received) == (400, "bad_input", 0)
     assert name in problem["detail"]
+
+
+def asking(size: int) -> bytes:
+    return json.dumps({"text": "a" * size}).encode()
+
+
+@pytest.mark.parametrize("path", ["/v1/documents", "/v1/commands", "/v1/rpc"])
+async def test_a_query_key_sends_no_more_than_a_question_needs(api: Api, path: str) -> None:
+    for role, status in (("query", 413), ("admin", 422 if path == "/v1/commands" else None)):
+        key = {name.lower(): value for name, value in (await api.key(role)).items()}  # type: ignore[arg-type]
+        caller = Caller(app_of(api), [asking(LIMITS.max_query_body_bytes), None])
+        told = {"content-length": str(LIMITS.max_query_body_bytes + 11)}
+        if role == "admin":
+            caller.parts = [asking(LIMITS.max_query_body_bytes)]
+        await caller.send(path, {**key, **told})
+        assert caller.status == status or (status is None and caller.status in (200, 202)), caller.body
+        assert caller.received == 0 or role == "admin"
+
+
+async def test_json_is_bounded_below_what_files_may_have(api: Api) -> None:
+    app = app_of(api, max_body_bytes=64 * 1024, max_json_bytes=2_000)
+    caller = Caller(app, [asking(2_000)])
+    problem = await caller.send("/v1/documents", {**key_of(api), "content-length": "2011"})
+    assert (caller.status, problem["detail"]) == (413, "body is limited to 2000 bytes; send less at once")
+    api.client._transport = httpx.ASGITransport(app)
+    form = await api.client.post("/v1/documents", files=[("files", ("a.txt", b"a" * 3_000))])
+    assert form.status_code == 202, form.text
+
+
+MANY = b'{"query":"rok","collections":[' + b"{}," * 4_000 + b"{}]}"
+
+
+@pytest.mark.parametrize("path", ["/v1/query", "/v1/documents", "/v1/commands", "/v1/rpc", "/v1/embeddings"])
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+async def test_what_holds_many_values_is_refused_before_it_is_parsed(api: Api, path: str, kind: str) -> None:
+    if path == "/v1/documents" and kind != "application/json":
+        return  # a form, of which no JSON is parsed
+    app = app_of(api, max_json_values=4_000)
+    caller = Caller(app, [MANY[:100], MANY[100:]])
+    problem = await caller.send(path, {**key_of(api), **CHUNKED, "content-type": kind})
+    assert caller.status == 413, caller.body
+    assert "the body has more than 4000 JSON values; send less at once" in json.dumps(problem)
+
+
+async def test_a_counted_body_reaches_the_route_whole(api: Api) -> None:
+    body = b'{"text": "' + "žalba ".encode() * 10 + b'"}'
+    caller = Caller(app_of(api), [body[:15], body[15:20], body[20:]])
+    await caller.send("/v1/documents", {**key_of(api), **CHUNKED})
+    assert caller.status == 202
+    [stored] = api.stored_files()
+    assert stored.read_bytes() == b"\xc5\xbealba " * 10
+
+
+async def test_an_error_names_a_few_fields_of_many(api: Api) -> None:
+    answer = await api.client.post("/v1/query", json={"query": "q"} | {f"x{n}": 1 for n in range(1_000)})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].endswith("and 980 more")
+    assert len(answer.content) < 5_000

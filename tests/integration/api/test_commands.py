@@ -12,7 +12,7 @@ from deployments.errors import StageUnavailable
 from deployments.ingestion.base import IndexedDocument
 from serve_app.commands.base import COMMANDS
 from serve_app.platform.keys import Role
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_query import events
 
@@ -135,7 +135,7 @@ async def test_async_false_waits_until_the_job_is_done(api: Api) -> None:
     job = only(await waiting)["data"]
     assert (job["state"], job["documents"]) == (
         "succeeded",
-        [{"id": "a", "state": "indexed", "chunks": 1, "chunks_done": 1, "error": None}],
+        [{"id": "a", "state": "indexed", "chunks": 1, "chunks_done": 1, "error": None, "warnings": []}],
     )
 
 
@@ -152,7 +152,7 @@ async def test_async_false_waits_no_longer_than_the_deadline(api: Api) -> None:
         ([{"text": "a"}, {"text": " "}], "documents.1.text"),
         ([{"text": "a"}, {"txt": "a"}], "documents.1.txt"),
         ([{"text": "a"}, {"uri": "file:///etc/hostname"}], "documents.1.uri"),
-        ([{"text": "a"}, {}], "documents.1: Value error, send exactly one of text and uri"),
+        ([{"text": "a"}, {}], "documents.1: send exactly one of text and uri"),
         ([{"text": "a"}] * (LIMITS.max_files + 1), str(LIMITS.max_files)),
         ([{"text": "a", "metadata": {"k": [1e300 * 10**9]}}], "documents.0.metadata"),
     ],
@@ -177,6 +177,12 @@ async def test_a_document_is_deleted(api: Api) -> None:
     line = only(await send(api, "delete_document", document_id="a"))
     assert (line["type"], line["code"], line["retryable"]) == ("error", "not_found", False)
     assert (line["query_id"], line["id"]) == ("c1", "c1")
+
+
+async def test_an_empty_user_deletes_nothing(api: Api) -> None:
+    await data(api, "process_documents", documents=[{"id": "a", "text": "a"}])
+    refused(await send(api, "delete_documents", user=""), 422, "invalid_request")
+    assert await data(api, "delete_documents", user="", all=True) == {"deleted": 1, "more": False}
 
 
 async def test_the_platform_manages_tenants(api: Api) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deployments.errors import StageUnavailable
-from deployments.ingestion.base import DocumentTask, IndexedDocument
+from deployments.filter_values import MAX_VALUES
+from deployments.ingestion.base import DocumentTask, IndexedDocument, RemovedBlob
 from serve_app.platform.visibility import Visibility
 from serve_app.schemas.documents import DocumentSelection
 from serve_app.services import deletion
@@ -106,6 +107,21 @@ async def test_bad_text_leaves_no_trace(api: Api, body: dict[str, Any], status: 
     await no_trace(api)
 
 
+@pytest.mark.parametrize("waiting", [1, 2])
+async def test_an_upload_without_room_is_refused_and_leaves_no_bytes(api: Api, waiting: int) -> None:
+    api.stores.jobs.max_waiting = 2
+    for number in range(waiting):
+        await api.client.post("/v1/documents", json={"id": f"d{number}", "text": str(number)})
+    files = [("files", ("a.md", b"a")), ("files", ("b.md", b"b"))]
+    answer = await api.client.post("/v1/documents", files=files)
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (429, "rate_limited", True)
+    assert "api.max_waiting_documents" in answer.json()["detail"]
+    assert answer.headers["Retry-After"] == "10"
+    assert len(api.stored_files()) == waiting
+    await api.stores.jobs.queue.claim("w", lease_s=30, limit=waiting)
+    assert (await api.client.post("/v1/documents", files=files)).status_code == 202
+
+
 def named(api: Api, name: str, content: bytes) -> str:
     """The URI of a file that the service may read."""
     (api.folder / "named").mkdir(exist_ok=True)
@@ -184,6 +200,51 @@ async def test_bad_uploads_leave_no_trace(
     await no_trace(api)
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, str(2**63), "-1e400", "NaN", "Infinity"])
+async def test_a_number_that_cannot_be_kept_is_refused_wherever_metadata_come_in(api: Api, number: str) -> None:
+    await index(api, id="d", text="a")
+    is_json = {"Content-Type": "application/json"}
+    metadata, document = f'{{"x":{number}}}', f'{{"text":"a","metadata":{{"x":{number}}}}}'
+    command = f'{{"id":"c","command":"process_documents","params":{{"documents":[{document}]}}}}'
+    files = [("files", ("a.txt", b"x"))]
+    for answer in (
+        await api.client.post("/v1/documents", content=document, headers=is_json),
+        await api.client.post("/v1/documents", files=files, data={"metadata": metadata}),
+        await api.client.patch("/v1/documents/d", content=f'{{"metadata":{metadata}}}', headers=is_json),
+        await api.client.post("/v1/commands", content=command, headers=is_json),
+    ):
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (422, "invalid_request"), problem
+        assert "metadata.x: is " in problem["detail"]
+    assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
+    assert (await api.client.get("/v1/documents/d")).json()["metadata"] == {}
+
+
+async def test_metadata_have_a_bounded_number_of_values(api: Api) -> None:
+    most: dict[str, Any] = {"list": [{"a": number} for number in range(MAX_VALUES - 1)], "x": None}
+    await index(api, id="d", text="a", metadata=most)
+    one_more = {"metadata": {"y": 1, "z": 1}}
+    for answer in (
+        await api.client.patch("/v1/documents/d", json=one_more),
+        await api.client.post("/v1/documents", json={"text": "b", "metadata": most | one_more["metadata"]}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert f"metadata has {MAX_VALUES + 1} values; at most {MAX_VALUES}" in answer.json()["detail"]
+
+
+async def test_deeply_nested_metadata_are_refused(api: Api) -> None:
+    for depth in (40, 180, 900, 5_000):
+        deep = f'{{"x":{"[" * depth}{"]" * depth}}}'
+        content, is_json = f'{{"text":"a","metadata":{deep}}}', {"Content-Type": "application/json"}
+        for answer in (
+            await api.client.post("/v1/documents", content=content, headers=is_json),
+            await api.client.post("/v1/documents", files=[("files", ("a.txt", b"x"))], data={"metadata": deep}),
+            await api.client.patch("/v1/documents/d", content=f'{{"metadata":{deep}}}', headers=is_json),
+        ):
+            assert answer.status_code in (400, 422), answer.text
+    await no_trace(api)
+
+
 async def test_a_body_without_a_length_is_counted_while_it_is_read(api: Api) -> None:
     async def endless() -> Any:
         yield b'{"text":"'
@@ -237,7 +298,8 @@ async def test_a_deletion_stands_when_the_index_is_down(api: Api) -> None:
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
     assert (await api.client.delete("/v1/documents/d")).status_code == 204
     [left] = await api.stores.jobs.queue.list_removable(10)
-    assert (left.version, left.blob) == (task.version, task.blob), "ingestion removes what is left"
+    assert left.version == task.version, "ingestion removes what is left"
+    assert await api.stores.jobs.queue.list_removable_blobs(10) == [RemovedBlob("t", task.blob)]
     assert (await api.client.delete("/v1/documents/d")).status_code == 404
 
 
@@ -499,10 +561,21 @@ async def test_documents_are_deleted_by_what_is_asked(api: Api) -> None:
     assert len(api.stored_files()) == 2
     assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == ()
     assert await api.stores.jobs.queue.claim("w", lease_s=30, limit=10) == []
-    assert await erase(api, user="") == {"deleted": 2, "more": False}
+    assert await erase(api, user="", all=True) == {"deleted": 2, "more": False}
 
 
-@pytest.mark.parametrize("body", [{}, {"live": True}, {"collection": None}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"live": True},
+        {"collection": None},
+        {"user": ""},
+        {"user": "", "live": True},
+        {"user": "", "all": False},
+        {"user": "", "filter": ""},
+    ],
+)
 async def test_not_saying_which_documents_is_not_saying_all(api: Api, body: dict[str, Any]) -> None:
     await index(api, id="a", text="a")
     answer = await api.client.post("/v1/documents/delete", json=body)
@@ -512,21 +585,49 @@ async def test_not_saying_which_documents_is_not_saying_all(api: Api, body: dict
         assert (await api.client.post("/v1/documents/delete", json=wrong)).json()["code"] == code
 
 
+async def test_an_empty_user_is_named_in_the_refusal(api: Api) -> None:
+    await index(api, id="a", text="a")
+    answer = await api.client.post("/v1/documents/delete", json={"user": ""})
+    assert "an empty user stands for all shared documents" in answer.json()["detail"]
+    assert await erase(api, user="", collection="default") == {"deleted": 1, "more": False}
+
+
+async def test_all_documents_are_deleted_where_the_body_says_so(api: Api) -> None:
+    await index(api, id="a", text="a", collection="zakoni")
+    await index(api, id="b", text="b", user="u1")
+    assert await erase(api, all=True) == {"deleted": 2, "more": False}
+    assert await listed(api) == []
+
+
+async def test_a_file_in_a_folder_is_another_than_one_in_a_collection(api: Api) -> None:
+    async def upload(name: str, text: str, **fields: str) -> str:
+        answer = await api.client.post("/v1/documents", files=[("files", (name, text.encode()))], data=fields)
+        assert answer.status_code == 202, answer.text
+        id: str = answer.json()["document_id"]
+        return id
+
+    in_folder = await upload("b/c.md", "one", user="a")
+    in_collection = await upload("c.md", "two", user="a", collection="b")
+    assert (in_folder, in_collection) == ("~a/default/b/c.md", "~a/b/c.md")
+    assert await listed(api) == ["~a/b/c.md", "~a/default/b/c.md"]
+    assert await upload("b/c.md", "three", user="a") == in_folder
+
+
 async def test_more_documents_than_one_batch_are_deleted_and_the_deadline_is_kept(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletion, "_DELETE_BATCH", 2)
     for number in range(5):
         await index(api, id=f"d{number}", text=str(number))
-    late = await api.client.post("/v1/documents/delete", json={"user": ""}, headers={"X-Deadline-Ms": "1"})
+    late = await api.client.post("/v1/documents/delete", json={"user": "", "all": True}, headers={"X-Deadline-Ms": "1"})
     assert late.json() == {"deleted": 2, "more": True}
-    assert await erase(api, user="") == {"deleted": 3, "more": False}
+    assert await erase(api, user="", all=True) == {"deleted": 3, "more": False}
 
 
 async def test_documents_that_the_index_cannot_remove_are_found_by_no_search(api: Api) -> None:
     task = await index(api, id="d", text="a")
     api.stages.failures["delete"] = StageUnavailable("retrieval is gone")
-    assert await erase(api, user="") == {"deleted": 1, "more": False}
+    assert await erase(api, user="", all=True) == {"deleted": 1, "more": False}
     assert await listed(api) == []
     assert (await Visibility(api.stores.documents.database).visible_versions("t")).hidden == (task.version,)
 
@@ -534,8 +635,12 @@ async def test_documents_that_the_index_cannot_remove_are_found_by_no_search(api
 async def test_only_admins_of_the_tenant_delete_documents(api: Api) -> None:
     await index(api, id="d", text="a")
     await api.stores.tenants.ensure("other")
-    refused = await api.client.post("/v1/documents/delete", json={"user": ""}, headers=await api.key("query"))
+    refused = await api.client.post(
+        "/v1/documents/delete", json={"user": "", "all": True}, headers=await api.key("query")
+    )
     assert refused.status_code == 403
     theirs = await api.key("admin", "other")
-    assert (await api.client.post("/v1/documents/delete", json={"user": ""}, headers=theirs)).json()["deleted"] == 0
+    assert (await api.client.post("/v1/documents/delete", json={"user": "", "all": True}, headers=theirs)).json()[
+        "deleted"
+    ] == 0
     assert await listed(api) == ["d"]

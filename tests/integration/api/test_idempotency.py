@@ -116,10 +116,10 @@ async def test_while_the_first_is_being_worked_on_the_second_is_told_to_wait(
     entered, go_on = asyncio.Event(), asyncio.Event()
     plain = api.stores.blobs.write
 
-    async def slow(tenant_id: str, data: bytes) -> Any:
+    async def slow(tenant_id: str, data: bytes, key: str) -> Any:
         entered.set()
         await go_on.wait()
-        return await plain(tenant_id, data)
+        return await plain(tenant_id, data, key)
 
     monkeypatch.setattr(api.stores.blobs, "write", slow)
     first = asyncio.create_task(create(api, "/v1/documents", text="a"))
@@ -131,7 +131,7 @@ async def test_while_the_first_is_being_worked_on_the_second_is_told_to_wait(
 
 
 async def test_a_request_that_failed_is_not_remembered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(tenant_id: str, data: bytes) -> Any:
+    async def full(tenant_id: str, data: bytes, key: str) -> Any:
         raise StageUnavailable("no space is left")
 
     with monkeypatch.context() as patch:
@@ -199,3 +199,23 @@ async def test_a_key_without_permission_is_refused_and_nothing_is_kept(api: Api)
     answer = await api.client.post("/v1/keys", json={}, headers=KEY | await api.key("query"))
     assert answer.status_code == 403
     assert (await create(api)).status_code == 201
+
+
+async def test_a_request_sent_again_with_the_successor_of_a_rotated_key_gets_the_first_answer(api: Api) -> None:
+    body = {"text": "Članak 1.", "user": "ana"}
+    rotating = await api.key("admin")
+    key_id = (await api.stores.keys.list("t"))[-1].id
+    first = await api.client.post("/v1/documents", json=body, headers=KEY | rotating)
+    rotated = await api.client.post(f"/v1/keys/{key_id}/rotate", json={"overlap_s": 0})
+    successor = {"Authorization": f"Bearer {rotated.json()['secret']}"}
+    assert same(first, await api.client.post("/v1/documents", json=body, headers=KEY | successor))
+    assert len(api.announced) == 1
+    of_another_user = await api.client.post("/v1/documents", json=body | {"user": "iva"}, headers=KEY | successor)
+    assert (of_another_user.status_code, of_another_user.json()["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_a_key_of_another_role_gets_no_kept_answer(api: Api) -> None:
+    assert (await create(api, "/v1/documents", text="a")).status_code == 202
+    headers = KEY | await api.key("query")
+    answer = await api.client.post("/v1/documents", json={"text": "a"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")

@@ -12,6 +12,7 @@ from deployments.ingestion.base import DocumentCancelled, DocumentTask, IndexedD
 from serve_app.api.app import create_app
 from serve_app.api.routes import jobs as jobs_api
 from serve_app.api.streaming import PING
+from serve_app.api.streaming import event as encoded_event
 from serve_app.api.streaming import events as encoded
 from serve_app.services.access import Access
 from tests.integration.api.conftest import LIMITS, Api
@@ -91,7 +92,12 @@ async def follow(api: Api, job_id: str) -> AsyncGenerator[bytes]:
     quick = api.services_with(job_poll_s=0.02)
     caller = Access(await quick.tenants.active("t"), "admin", "k")
     first = await quick.jobs.summary(caller, job_id)
-    return encoded(job_id, jobs_api._progress(quick, caller, first), heartbeat_s=0.03)
+    return encoded(
+        job_id,
+        jobs_api._progress(quick, caller, first),
+        heartbeat_s=0.03,
+        encode=lambda message, number: encoded_event(message, jobs_api._event_id(message, number)),
+    )
 
 
 async def test_a_job_that_is_over_has_one_event(api: Api) -> None:
@@ -108,6 +114,25 @@ async def test_a_job_that_is_over_has_one_event(api: Api) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
+async def test_a_browser_that_has_read_to_the_end_is_told_to_stop(api: Api) -> None:
+    """EventSource opens a stream again whenever it ends, with the last id that it received."""
+    job = await accept(api, "a")
+    [task] = await claim(api)
+    path = f"/v1/jobs/{job}/events"
+    async with following(api, job_poll_s=0.1, max_job_events_s=0.05) as client:
+        [progress] = events((await client.get(path)).text)
+        [again] = events((await client.get(path, headers={"Last-Event-ID": progress["event_id"]})).text)
+    assert (progress["event_id"], again["event_id"]) == ("2", "4")
+    await api.stores.jobs.queue.finish(task, INDEXED)
+    last = {"Last-Event-ID": again["event_id"]}
+    [complete] = events((await api.client.get(path, headers=last)).text)
+    assert (complete["type"], complete["event_id"]) == ("complete", "5")
+    ended = await api.client.get(path, headers={"Last-Event-ID": complete["event_id"]})
+    assert (ended.status_code, ended.content) == (204, b"")
+    for other in ("", "x", "-1", "9" * 40):
+        assert (await api.client.get(path, headers={"Last-Event-ID": other})).status_code == 200
+
+
 async def test_events_follow_a_job_to_its_end(api: Api) -> None:
     job = await accept(api, "a", "b")
     stream = await follow(api, job)
@@ -118,14 +143,14 @@ async def test_events_follow_a_job_to_its_end(api: Api) -> None:
         [event] = events(block.decode())
         return event["event_id"], event["type"], event["state"], event["counts"]["indexed"]
 
-    assert await told() == ("1", "progress", "queued", 0)
+    assert await told() == ("2", "progress", "queued", 0)
     assert await anext(stream) == PING
     a, b = await claim(api)
-    assert await told() == ("2", "progress", "running", 0)
+    assert await told() == ("4", "progress", "running", 0)
     await api.stores.jobs.queue.finish(a, INDEXED)
-    assert await told() == ("3", "progress", "running", 1)
+    assert await told() == ("6", "progress", "running", 1)
     await api.stores.jobs.queue.fail(b, "broken_document", "no text in it")
-    assert await told() == ("4", "complete", "partial", 1)
+    assert await told() == ("7", "complete", "partial", 1)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
 

@@ -8,11 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import StageUnavailable
 from deployments.generation.config import GenerationConfig
+from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.protocol import AdmissionLimits
+from serve_app.api.app import create_app
+from serve_app.api.refusals import HEADER
 from serve_app.query.deadline import Deadline
 from serve_app.query.fallback import Extractive
 from tests.integration.api.conftest import Api, serving
@@ -54,6 +59,14 @@ async def test_each_question_tells_what_is_left(api: Api) -> None:
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.headers["ratelimit"] for answer in answers] == ['"requests";r=59;t=1', '"requests";r=58;t=2']
     assert answers[0].headers["ratelimit-policy"] == '"requests";q=60;w=60'
+
+
+async def test_a_tenants_rate_replaces_the_services_and_may_be_wider(api: Api) -> None:
+    api.admission.config = AdmissionConfig(requests_per_minute=2)
+    asked = [await api.client.post("/v1/search", json={"query": "rok"})]
+    await limit(api, requests_per_minute=60)
+    asked.append(await api.client.post("/v1/search", json={"query": "rok"}))
+    assert [answer.headers["ratelimit-policy"] for answer in asked] == ['"requests";q=2;w=60', '"requests";q=60;w=60']
 
 
 async def test_over_the_rate_is_429_before_anything_is_done(api: Api) -> None:
@@ -172,3 +185,36 @@ async def test_a_tenants_weight_and_limits_come_from_its_settings(api: Api) -> N
     assert api.stages.asked.count("generation") == 2
     order = [stage for stage in api.stages.asked if stage in ("embedding", "generation")]
     assert order == ["embedding", "generation", "embedding", "generation"]  # one after the other
+
+
+def behind_the_edge(api: Api) -> httpx.AsyncClient:
+    """A client of the application behind the edge's cache of refusals."""
+    transport = httpx.ASGITransport(RefusalCache(create_app(api.services)))
+    return httpx.AsyncClient(transport=transport, base_url="http://rag.test", headers=api.client.headers)
+
+
+async def test_the_edge_repeats_the_refusal_of_a_question_to_its_caller_alone(api: Api) -> None:
+    await limit(api, requests_per_minute=1)
+    async with behind_the_edge(api) as client:
+        answers = [await client.post("/v1/search", json={"query": "rok"}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        assert "ratelimit" in answers[1].headers
+        assert not any(HEADER.lower() in answer.headers for answer in answers)
+        assert (await client.post("/v1/query", json=ASK, headers=await api.key())).status_code == 429
+        assert (await client.get("/v1/collections")).status_code == 200
+
+
+async def test_a_refused_command_refuses_neither_other_tenants_nor_cancels_and_deletions(api: Api) -> None:
+    await limit(api, requests_per_minute=1)
+    await api.stores.tenants.ensure("other")
+    streamed = {"id": "1", "command": "query", "params": {"tenant": "t", "query": "rok"}}
+    others = {"id": "2", "command": "query", "params": {"tenant": "other", "query": "rok", "stream": False}}
+    cancel = {"id": "3", "command": "cancel_query", "params": {"tenant": "t", "query_id": "0" * 32}}
+    delete = {"id": "4", "command": "delete_document", "params": {"tenant": "t", "document_id": "d"}}
+    async with behind_the_edge(api) as client:
+        client.headers.update(await api.key("platform"))
+        for status in (200, 429):
+            assert (await client.post("/v1/commands", json=streamed)).status_code == status
+        for command in (others, cancel, delete):
+            answer = await client.post("/v1/commands", json=command)
+            assert answer.status_code == 200, (command, answer.text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deployments import errors
+from deployments.telemetry import REFUSALS, REQUEST_SECONDS, REQUESTS
 from deployments.types import StageStatus
 from serve_app.api.errors import STATUS
 from tests.integration.api.conftest import Api
@@ -22,7 +23,7 @@ async def test_readiness_says_what_serves_each_stage(api: Api) -> None:
 async def test_one_stage_that_is_not_ready_is_503(api: Api, replicas: list[StageStatus]) -> None:
     api.statuses["retrieval"] = replicas
     answer = await api.client.get("/readyz")
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert answer.json()["stages"]["retrieval"]["ready"] is False
     assert answer.json()["stages"]["embedding"]["ready"] is True
 
@@ -30,6 +31,29 @@ async def test_one_stage_that_is_not_ready_is_503(api: Api, replicas: list[Stage
 async def test_alive_and_openapi_need_no_key(api: Api) -> None:
     for path in ("/healthz", "/openapi.json", "/docs"):
         assert (await api.client.get(path, headers={"Authorization": ""})).status_code == 200
+
+
+async def test_metrics_are_for_the_platform(api: Api) -> None:
+    answer = await api.client.get("/metrics", headers=await api.key("platform"))
+    assert (answer.status_code, answer.text) == (200, "ray_rag_questions_total 1.0\n")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert (await api.client.get("/metrics", headers=await api.key("admin"))).status_code == 403
+    assert (await api.client.get("/metrics", headers={"Authorization": ""})).status_code == 401
+
+
+async def test_requests_are_counted_by_route_and_refusals_by_code(api: Api) -> None:
+    await api.client.get("/v1/documents/one")
+    await api.client.get("/v1/nothing/of/the/sort")
+    await api.client.post("/v1/query", json={"query": "q"})
+    await api.client.get("/v1/jobs", headers={"Authorization": "Bearer wrong"})
+    assert [labels for labels, _ in api.recorder.of(REQUESTS)] == [
+        {"route": "/v1/documents/{document_id}", "method": "GET", "status": "404"},
+        {"route": "none", "method": "none", "status": "404"},
+        {"route": "/v1/query", "method": "POST", "status": "200"},
+        {"route": "none", "method": "none", "status": "401"},
+    ]
+    assert [labels["code"] for labels, _ in api.recorder.of(REFUSALS)] == ["not_found", "not_found", "unauthenticated"]
+    assert all(0 < value < 60 for _, value in api.recorder.of(REQUEST_SECONDS))
 
 
 def every(error: type[errors.RagError]) -> set[type[errors.RagError]]:
@@ -50,7 +74,7 @@ async def test_a_problem_s_type_can_be_looked_up(api: Api) -> None:
     assert described.json() == {"code": "not_found", "title": "Not found", "status": 404, "retryable": False}
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nothing", 404), ("GET", "/v1/query", 405)])
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/v1/query", 405)])
 async def test_unknown_routes_are_problems_too(api: Api, method: str, path: str, status: int) -> None:
     answer = await api.client.request(method, path)
     assert answer.status_code == status

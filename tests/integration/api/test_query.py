@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from deployments.errors import StageUnavailable
+from serve_app.api.app import create_app
 from tests.integration.api.conftest import LIMITS, Api
 
 
@@ -131,6 +134,34 @@ async def test_a_body_that_is_no_utf8_json_is_refused(api: Api, body: bytes) -> 
     assert api.stages.asked == []
 
 
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "detail"),
+    [
+        (b'{"query":', JSON, 422, "the body is not JSON: Expecting value at character 9"),
+        (b"", JSON, 422, "the body is empty; send a JSON object"),
+        (b"[1]", JSON, 422, "body: Input should be an object"),
+        (b"\xff", JSON, 400, "the body is not JSON in UTF-8"),
+        (b'{"query":"q"}', {}, 415, "Content-Type is missing; send application/json"),
+        (b'{"query":"q"}', {"Content-Type": "text/plain"}, 415, "Content-Type is text/plain; send application/json"),
+        (gzip.compress(b'{"query":"q"}', mtime=0), JSON | {"Content-Encoding": "gzip"}, 415,
+         "Content-Encoding is gzip; send the body as it is, without this header"),
+        (b'{"query":"q","collections":"x"}', JSON, 422, "collections: Input should be a list"),
+        (b'{"query":"q","collections":[7]}', JSON, 422, "collections.0: Input should be a valid string"),
+        (b'{"query":"q","top_k":"3"}', JSON, 422, "top_k: send a number, without quotes"),
+        (b'{"query":"q","temperature":true}', JSON, 422, "temperature: send a number, without quotes"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_body_is_said_in_one_sentence(
+    api: Api, body: bytes, headers: dict[str, str], status: int, detail: str
+) -> None:
+    answer = await api.client.post("/v1/query", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (status, detail)
+    assert api.stages.asked == []
+
+
 @pytest.mark.parametrize("asked", [0, 4097, "many"])
 async def test_max_tokens_has_its_bounds(api: Api, asked: object) -> None:
     answer = await api.client.post("/v1/query", json={"query": "q", "max_tokens": asked})
@@ -170,25 +201,47 @@ async def test_every_route_of_v1_wants_a_key(api: Api, headers: dict[str, str], 
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_failing_stage_is_a_problem_or_the_stream_s_last_event(api: Api) -> None:
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/v1/query", {"query": "q", "stream": False}),
+        ("/v1/query", {"query": "q", "stream": True}),
+        ("/v1/commands", {"id": "1", "command": "query", "params": {"query": "q", "stream": True}}),
+    ],
+)
+async def test_what_fails_before_the_first_byte_has_its_status(api: Api, route: str, body: dict[str, Any]) -> None:
     api.stages.failures["retrieval"] = StageUnavailable("retrieval is gone; try again")
-    whole = await api.client.post("/v1/query", json={"query": "q", "stream": False})
-    assert (whole.status_code, whole.json()["retryable"]) == (503, True)
-    assert "retry-after" in whole.headers
+    failed = await api.client.post(route, json=body)
+    assert (failed.status_code, failed.headers["content-type"]) == (503, "application/problem+json")
+    assert (failed.json()["code"], failed.json()["retryable"]) == ("stage_unavailable", True)
+    assert "retry-after" in failed.headers
+
+
+async def test_what_fails_later_is_the_stream_s_last_event(api: Api) -> None:
+    api.stages.failures["generation"] = StageUnavailable("generation is gone; try again")
     stream = await api.client.post("/v1/query", json={"query": "q"})
     assert stream.status_code == 200
-    assert [(m["type"], m["code"], m["retryable"]) for m in events(stream.text)] == [
-        ("error", "stage_unavailable", True)
-    ]
+    sources, failed = events(stream.text)
+    assert (sources["type"], failed["type"], failed["event_id"]) == ("sources", "error", "2")
+    assert (failed["code"], failed["retryable"]) == ("stage_unavailable", True)
 
 
-async def test_an_unexpected_error_says_nothing_of_the_inside(api: Api) -> None:
+async def test_a_heartbeat_is_a_byte_so_what_fails_after_it_is_an_event(api: Api) -> None:
+    api.stages.failures["retrieval"] = StageUnavailable("retrieval is gone; try again")
+    api.stages.delays["retrieval"] = 0.2
+    app = create_app(api.services_with(heartbeat_s=0.02))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://rag.test") as other:
+        stream = await other.post("/v1/query", json={"query": "q"}, headers=api.client.headers)
+    assert stream.status_code == 200
+    assert [(sent["type"], sent["event_id"]) for sent in events(stream.text)] == [("error", "1")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_unexpected_error_says_nothing_of_the_inside(api: Api, stream: bool) -> None:
     api.stages.failures["retrieval"] = ZeroDivisionError("secret")  # type: ignore[assignment]
-    answer = await api.client.post("/v1/query", json={"query": "q", "stream": False})
+    answer = await api.client.post("/v1/query", json={"query": "q", "stream": stream})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
-    stream = await api.client.post("/v1/query", json={"query": "q"})
-    assert [m["code"] for m in events(stream.text)] == ["internal_error"]
 
 
 async def test_cancel_reaches_generation_under_the_caller_s_tenant(api: Api) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from deployments.errors import Overloaded, StageUnavailable
+from deployments.errors import Overloaded, PromptTooLong, StageUnavailable
 from deployments.types import Message, StageStatus
 from serve_app.api.app import create_app
 from serve_app.api.compatible.openai import ChatCompletion
@@ -239,7 +239,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": 0}, "max_tokens"),
     ({"stop": list("abcde")}, "stop"),
     ({"stop": [""]}, "stop.0"),
-    ({"seed": -1}, "seed"),
+    ({"max_tokens": "3"}, "max_tokens"),
+    ({"max_tokens": True}, "max_tokens"),
+    ({"temperature": "0.5"}, "temperature"),
+    ({"seed": -(2**63) - 1}, "seed"),
     ({"stream_options": {"usage": True}}, "stream_options.usage"),
     ({"temprature": 1}, "temprature"),
 ]  # fmt: skip
@@ -255,6 +258,7 @@ async def test_what_cannot_be_done_is_refused_by_its_name(
     error = openai_error(answer)
     assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", field), error
     assert error["message"].startswith(f"{field}: ")
+    assert "; messages: " not in error["message"]
     assert api.stages.asked == []
 
 
@@ -274,6 +278,74 @@ async def test_what_no_question_of_documents_may_be(api: Api, fields: dict[str, 
     answer = await api.client.post(CHAT, json=asked() | fields)
     assert (answer.status_code, openai_error(answer)["param"]) == (400, field), answer.text
     assert api.stages.asked == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([("user", "a"), ("assistant", "b")], "the last one is of role assistant"),
+        ([("system", "a")], "there is none of role user"),
+    ],
+)
+async def test_a_chat_that_does_not_end_with_the_user_s_turn_says_what_to_send(
+    api: Api, messages: list[tuple[str, str]], told: str
+) -> None:
+    body = {"model": "rag", "messages": [{"role": role, "content": content} for role, content in messages]}
+    error = openai_error(await api.client.post(CHAT, json=body))
+    assert error["message"] == f"messages: {told}; send the question last, with role user"
+
+
+@pytest.mark.parametrize("model", ["rag", RAW])
+async def test_fields_that_nobody_knows_may_be_null(api: Api, model: str) -> None:
+    unknown = {"reasoning": None, "web_search_options": None}
+    message = {"role": "user", "content": "Koji je rok?", "tool_call_id": None}
+    body = asked(model, stream_options={"continuous": None}) | unknown | {"messages": [message]}
+    assert (await api.client.post(CHAT, json=body)).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["rag", RAW])
+async def test_the_assistant_s_turns_may_be_empty_or_in_parts(api: Api, model: str) -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": [{"type": "text", "text": "c"}, {"type": "refusal", "refusal": "d"}]},
+        {"role": "user", "content": "Koji je rok?"},
+    ]
+    answer = await api.client.post(CHAT, json={"model": model, "messages": messages})
+    assert answer.status_code == 200, answer.text
+    said = [message.content for message in api.stages.requests[0].messages if message.role == "assistant"]
+    assert said == ["", "c\nd"]
+
+
+@pytest.mark.parametrize("kind", [["text"], {"text": 1}, 7, None, "image_url"])
+async def test_a_part_that_is_no_text_is_refused_whatever_its_type(api: Api, kind: Any) -> None:
+    messages = [{"role": "user", "content": [{"type": kind, "text": "a"}]}]
+    answer = await api.client.post(CHAT, json={"model": "rag", "messages": messages})
+    assert answer.status_code == 400
+    assert "only text is read" in openai_error(answer)["message"]
+
+
+@pytest.mark.parametrize("model", ["rag", RAW])
+async def test_a_seed_may_be_negative(api: Api, model: str) -> None:
+    assert (await api.client.post(CHAT, json=asked(model, seed=-1))).status_code == 200
+    assert api.stages.requests[0].seed == -1
+
+
+async def test_openai_s_headers_tell_the_tenant_s_rate(api: Api) -> None:
+    await change(api, limits={"requests_per_minute": 600})
+    for stream in (False, True):
+        answer = await api.client.post(CHAT, json=asked(stream=stream))
+        told = {name.removeprefix("x-ratelimit-"): answer.headers[name] for name in answer.headers if "x-rate" in name}
+        _, remaining, reset = answer.headers["ratelimit"].split(";")
+        assert told == {
+            "limit-requests": "600",
+            "remaining-requests": remaining.removeprefix("r="),
+            "reset-requests": f"{reset.removeprefix('t=')}s",
+        }
+    other = await api.client.post("/v1/search", json={"query": "q"})
+    assert "ratelimit" in other.headers
+    assert "x-ratelimit-limit-requests" not in other.headers
 
 
 async def test_a_collection_that_is_not_there_is_not_found(api: Api) -> None:
@@ -310,8 +382,19 @@ async def test_a_failing_stage_is_an_error_or_the_stream_s_last_event(api: Api, 
     }  # fmt: skip
     assert openai_error(whole) == told
     stream = await api.client.post(CHAT, json=asked(model, stream=True))
+    if model == RAW:  # nothing was sent before
+        assert (stream.status_code, openai_error(stream)) == (503, told)
+        return
+    assert stream.status_code == 200
     chunks(stream.text, done=False)
     assert json.loads(stream.text.split("data: ")[-1]) == {"error": told}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_conversation_beyond_the_model_s_context_is_refused_with_its_status(api: Api, stream: bool) -> None:
+    api.stages.failures["generation"] = PromptTooLong("messages: 9000 tokens; 4096 are allowed")
+    answer = await api.client.post(CHAT, json=asked(RAW, stream=stream))
+    assert (answer.status_code, openai_error(answer)["code"]) == (400, "context_length_exceeded")
 
 
 async def test_an_unexpected_error_says_nothing_of_the_inside(api: Api) -> None:

@@ -72,7 +72,7 @@ async def test_many_texts_take_several_calls(api: Api) -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"input": [1, 2, 3]}, "input", "token ids"),
+        ({"input": [1, 2, 3]}, "input", "check_embedding_ctx_length=False"),
         ({"input": [[1, 2], [3]]}, "input", "token ids"),
         ({"input": []}, "input", ""),
         ({"input": ""}, "input.0", ""),

@@ -14,7 +14,7 @@ from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of
 from tests.integration.api.compatible.conftest import fits
 from tests.integration.api.conftest import Api
 
-OPENAI = ["/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/org/m"]
+OPENAI = ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/v1/models/org/m"]
 COHERE = ["/v1/rerank", "/v2/rerank"]
 
 
@@ -65,7 +65,7 @@ async def test_without_a_key_or_with_another(api: Api, path: str) -> None:
 @pytest.mark.parametrize("path", [*OPENAI, *COHERE])
 async def test_another_method(api: Api, path: str) -> None:
     answer = await api.client.delete(path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET" if "models" in path else "POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD" if "models" in path else "POST")
     assert path in message(answer, path)
     if path in OPENAI:
         assert code(answer) == "method_not_allowed"
@@ -75,7 +75,29 @@ async def test_another_method(api: Api, path: str) -> None:
 async def test_a_path_that_is_not_there(api: Api, path: str) -> None:
     answer = await api.client.get(path)
     assert answer.status_code == 404
-    message(answer, path)
+    assert "GET /openapi.json" in message(answer, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/audio/speech", None),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/v1/v1/embeddings", "/v1/embeddings"),
+        ("/v1/document", "/v1/documents"),
+    ],
+)
+async def test_a_client_of_openai_s_can_read_that_a_path_is_not_there(api: Api, path: str, meant: str | None) -> None:
+    answer = await api.client.post(path, json={})
+    hint = f"did you mean {meant}?" if meant else "GET /openapi.json lists all paths"
+    assert (answer.status_code, code(answer)) == (404, "not_found")
+    assert message(answer, path) == f"there is no path {path!r} here; {hint}"
+
+
+async def test_a_path_without_its_version_is_a_problem_with_a_hint(api: Api) -> None:
+    answer = await api.client.post("/chat/completions", json={})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "did you mean /v1/chat/completions?" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", [path for path in [*OPENAI, *COHERE] if "models" not in path])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.api.compatible.cohere import CohereError, RerankV1Answer, RerankV2Answer
+from serve_app.api.compatible.cohere import CohereError, RerankAnswer
 from tests.integration.api.compatible.conftest import fits
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_access import change
@@ -23,7 +23,7 @@ def asked(**fields: Any) -> dict[str, Any]:
 
 async def test_the_second_version(api: Api) -> None:
     answer = await api.client.post("/v2/rerank", json=asked(max_tokens_per_doc=4096, priority=0))
-    body = fits(RerankV2Answer, answer.text)
+    body = fits(RerankAnswer, answer.text)
     assert body["results"] == [
         {"index": 1, "relevance_score": 0.9},
         {"index": 2, "relevance_score": 0.5},
@@ -37,14 +37,25 @@ async def test_the_first_version(api: Api) -> None:
     documents = [TEXTS[0], {"text": TEXTS[1], "title": "T"}, {"text": TEXTS[2]}]
     body = asked(documents=documents, return_documents=True, rank_fields=["text"], max_chunks_per_doc=10, top_n=2)
     del body["model"]
-    answer = fits(RerankV1Answer, (await api.client.post("/v1/rerank", json=body)).text)
+    answer = fits(RerankAnswer, (await api.client.post("/v1/rerank", json=body)).text)
     assert answer["results"] == [
         {"index": 1, "relevance_score": 0.9, "document": {"text": TEXTS[1], "title": "T"}},
         {"index": 2, "relevance_score": 0.5, "document": {"text": TEXTS[2]}},
     ]
     assert answer["meta"]["api_version"] == {"version": "1"}
-    bare = fits(RerankV1Answer, (await api.client.post("/v1/rerank", json=asked())).text)
+    bare = fits(RerankAnswer, (await api.client.post("/v1/rerank", json=asked())).text)
     assert [sorted(each) for each in bare["results"]] == [["index", "relevance_score"]] * 3
+
+
+async def test_the_second_version_gives_documents_too_where_they_are_asked_for(api: Api) -> None:
+    answer = fits(RerankAnswer, (await api.client.post("/v2/rerank", json=asked(return_documents=True))).text)
+    documents = asked()["documents"]
+    assert [each["document"] for each in answer["results"]] == [
+        {"text": documents[each["index"]]} for each in answer["results"]
+    ]
+    for left_out in (False, None):
+        bare = fits(RerankAnswer, (await api.client.post("/v2/rerank", json=asked(return_documents=left_out))).text)
+        assert all("document" not in each for each in bare["results"])
 
 
 @pytest.mark.parametrize(("documents", "units"), [(1, 1), (100, 1), (101, 2)])
@@ -61,7 +72,7 @@ async def test_scores_lie_between_0_and_1(api: Api, monkeypatch: pytest.MonkeyPa
         return [score] * len(texts)
 
     monkeypatch.setattr(api.stages, "score", rounded)
-    body = fits(RerankV2Answer, (await api.client.post("/v2/rerank", json=asked())).text)
+    body = fits(RerankAnswer, (await api.client.post("/v2/rerank", json=asked())).text)
     assert {each["relevance_score"] for each in body["results"]} == {min(max(score, 0), 1)}
 
 
@@ -85,7 +96,6 @@ OF_ONE: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/rerank", {"max_tokens_per_doc": 100}, "max_tokens_per_doc"),
     ("/v2/rerank", {"model": None}, "model"),
     ("/v2/rerank", {"documents": [{"text": "a"}]}, "documents.0"),
-    ("/v2/rerank", {"return_documents": True}, "return_documents"),
     ("/v2/rerank", {"relevant_spans": {"enabled": True}}, "relevant_spans"),
     ("/v2/rerank", {"priority": 1000}, "priority"),
 ]

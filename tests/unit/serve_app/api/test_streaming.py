@@ -37,6 +37,18 @@ def test_an_event_is_one_line_of_json_with_letters_kept() -> None:
     assert "čćšžđ" in fields["data"]
 
 
+async def test_no_reader_of_lines_finds_an_end_within_a_message() -> None:
+    text = "a\x85b\u2028c\u2029d\x0be\x1cf"
+
+    async def answer() -> AsyncGenerator[AnswerEvent]:
+        yield Chunk("q", text)
+
+    (line,) = [line async for line in lines("7", "q", answer(), heartbeat_s=5)]
+    for block in (event(Chunk("q", text), 1), line):
+        (data,) = [line for line in block.decode().splitlines() if "chunk" in line and not line.startswith("event")]
+        assert json.loads(data.removeprefix("data: "))["content"] == text
+
+
 async def test_silence_is_filled_with_comments_and_nothing_is_lost() -> None:
     blocks, pinged = list[bytes](), asyncio.Event()
     async for block in events("q", silent_until(pinged), heartbeat_s=0.02):
@@ -70,6 +82,24 @@ async def test_an_error_is_the_last_event() -> None:
         "type": "error", "query_id": "q", "error": "generation is gone", "code": "stage_unavailable", "retryable": True,
     }  # fmt: skip
     assert Failure in EVENT_TYPES
+
+
+async def test_an_error_before_the_first_message_is_raised_but_not_after_a_heartbeat() -> None:
+    failing = asyncio.Event()
+
+    async def broken() -> AsyncGenerator[AnswerEvent]:
+        await failing.wait()
+        for message in (StageUnavailable("generation is gone"), Chunk("q", "a")):
+            if isinstance(message, Exception):
+                raise message
+            yield message
+
+    stream = events("q", broken(), heartbeat_s=0.01)
+    assert await anext(stream) == PING
+    failing.set()
+    assert [decode(block)["event"] async for block in stream if block != PING] == ["error"]
+    with pytest.raises(StageUnavailable):
+        await anext(events("q", broken(), heartbeat_s=60))
 
 
 @pytest.mark.parametrize("read", [0, 1, 2])

@@ -87,16 +87,14 @@ async def test_the_prompt_keeps_its_structure(name: str, in_title: bool) -> None
     assert len(re.findall(r"<\s*/\s*passage", user.content, re.IGNORECASE)) == 2
     assert re.findall(r'^<passage number="(\d)" title="[^"\n]*">$', user.content, re.MULTILINE) == ["1", "2"]
     assert user.content.splitlines()[-1].endswith(QUESTION[language])
-    assert "<|" not in user.content
-    assert "</s>" not in user.content
     assert not re.search("[\u200b\u202a-\u202e\U000e0000-\U000e007f]", user.content)
     assert "15 dan" in user.content or "15 day" in user.content  # it is shown to the model, as data
 
 
 async def test_what_is_harmless_is_shown_as_it_is() -> None:
-    text = "a < b, <table>, „<b>“, x <- y, passage 7, 2 < | je, ‹passage›, [1], familija: 👩‍👧"
-    built = await build_prompt("q", "hr", [passage(1, text)], budget=100_000, count_tokens=no_counting)
-    assert text in built.messages[1].content
+    text = "a < b, <table>, „<b>“, x <- y, f <| x, <s>, passage 7, 2 < | je, ‹passage›, [1], familija: 👩‍👧"
+    built = await build_prompt("q", "hr", [passage(1, text, text)], budget=100_000, count_tokens=no_counting)
+    assert built.messages[1].content.count(text) == 2
 
 
 @by_name

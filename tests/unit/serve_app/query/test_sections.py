@@ -50,7 +50,7 @@ class Index:
 
 
 @pytest.mark.parametrize("overlap", [0, 8])
-async def test_an_article_in_parts_becomes_one_source_where_its_best_part_stood(overlap: int) -> None:
+async def test_a_section_in_parts_becomes_one_source_where_its_best_part_stood(overlap: int) -> None:
     *parts, last = passages_of(f"{ARTICLE}\n\n{OTHER}", overlap=overlap)
     assert len(parts) > 2
     index = Index(*parts, last)
@@ -72,13 +72,13 @@ async def test_parts_that_become_one_make_room_for_what_comes_after() -> None:
 
 
 @pytest.mark.parametrize("max_characters", [0, 200])
-async def test_an_article_that_is_too_long_stays_in_parts(max_characters: int) -> None:
+async def test_a_section_that_is_too_long_stays_in_parts(max_characters: int) -> None:
     parts = passages_of(ARTICLE)
     found = await with_whole_sections(candidates(*parts), Index(*parts).read, limit=2, max_characters=max_characters)
     assert found == candidates(*parts)[:2]
 
 
-async def test_an_article_of_which_a_part_is_gone_stays_in_parts() -> None:
+async def test_a_section_of_which_a_part_is_gone_stays_in_parts() -> None:
     parts = passages_of(ARTICLE)
     found = await with_whole_sections(candidates(*parts), Index(*parts[1:]).read, limit=9, max_characters=3_000)
     assert found == candidates(*parts)
