@@ -1,4 +1,4 @@
-"""The name that deployed configurations use for `cluster.edge.http`."""
+"""Kept for configurations whose RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it: see `cluster.edge.http`."""
 
 from __future__ import annotations
 

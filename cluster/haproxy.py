@@ -1,4 +1,4 @@
-"""The name that deployed configurations use for `cluster.edge.haproxy`."""
+"""Kept for configurations whose RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH names it: see `cluster.edge.haproxy`."""
 
 from __future__ import annotations
 

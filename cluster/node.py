@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from cluster.node_start import NODE_START_S, adapted_start
+from cluster.ports import free_ports
 
 # `ray` is imported inside the functions: its flags are read at import, so `set_flags` must come first.
 
 LOGICAL_CPUS = 16
 """More than a small machine's cores: vLLM's placement group asks for whole CPUs and would wait for ever."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
-NODE_START_S = 300
-"""A node that has not registered with Ray by then will not."""
-_REGISTERED_POLL_S = 0.1
 FOLDER_PREFIX = "rag-"
 LONGEST_TEMP_ROOT = 20
 """Socket paths of HAProxy have at most 97 characters, of which 77 follow the root. (Ray's are shorter.)"""
@@ -48,8 +46,9 @@ _FLAGS = {
     # Serve's hooks: what stands in its HTTP servers, and how it keeps HAProxy, where that is switched on.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.edge.http:middlewares",
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.edge.haproxy:install",
-    # A raylet ends by itself if its agent takes longer than 100 s to start, as it may on a busy machine.
+    # Ray gives its parts 30 to 100 s to start, which a busy machine may need for each.
     "RAY_agent_register_timeout_ms": f"{1000 * NODE_START_S}",
+    "RAY_gcs_server_port_wait_time_s": f"{NODE_START_S}",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{NODE_START_S}",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
@@ -71,6 +70,8 @@ _HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "m.sock",
 }
 """By default they are left behind in a shared folder of /tmp. Serve adds a folder with the node's id."""
+_ERROR = re.compile(r"\[[^\]]* [EC] \d+ \d+\] ")
+"""How a line begins that Ray's C++ processes log as an error, or as what ends them."""
 _FOREIGN_VARIABLES = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """They would connect to another cluster, or use another cluster's token."""
 
@@ -92,10 +93,9 @@ def set_flags(*, haproxy: bool = False) -> None:
 
 
 def _free_port(usual: int) -> int:
-    for port in (usual, 0):
-        with suppress(OSError), socket.create_server(("", port)) as server:
-            return int(server.getsockname()[1])
-    raise OSError("no port is free")
+    with suppress(OSError), socket.create_server(("", usual)):
+        return usual
+    return free_ports(1, "")[0]
 
 
 def read_or_make_secret(path: Path) -> str:
@@ -135,6 +135,16 @@ class OwnedNode:
         node.start_api_server(include_dashboard=True, raise_on_failure=True)
         return f"http://{node._webui_url}"
 
+    def last_error(self) -> str:
+        """The last error in the log of Ray's raylet, the process that owns the node. Empty if there is none."""
+        log = self.folder / "session_latest/logs/raylet.err"
+        try:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        errors = [line for line in lines if _ERROR.match(line)]
+        return errors[-1].partition("(raylet) ")[2] if errors else ""
+
     def alive(self) -> bool:
         """Whether the processes without which there is no node still run."""
         return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
@@ -150,7 +160,7 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
     import ray
 
     try:
-        with _adapted_start():
+        with adapted_start():
             ray.init(
                 address="local",
                 num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
@@ -171,38 +181,6 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
         ray.shutdown()
         _end(descendants)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _adapted_start() -> Iterator[None]:
-    """A node started in here may take NODE_START_S, and its agent listens on a free port. ray.init has no options for
-    either.
-
-    Ray itself gives a node 30 s, which a busy machine needs for its agents alone, and asks without a pause meanwhile.
-    For the agent it has one fixed port: beside another Ray on the machine there would be no agent, and without it the
-    dashboard takes no jobs.
-    """
-    from ray._private import parameter, services
-
-    usual = parameter.RayParams, services.get_node
-    parameter.RayParams = partial(usual[0], dashboard_agent_listen_port=0)
-    services.get_node = partial(_registered_node, usual[1])
-    try:
-        yield
-    finally:
-        parameter.RayParams, services.get_node = usual
-
-
-def _registered_node(get_node: Callable[[str, str], Any], gcs_address: str, node_id: str) -> Any:
-    """What Ray knows of a node, once it has registered. Raises RuntimeError if it has not within NODE_START_S."""
-    end = time.monotonic() + NODE_START_S
-    while True:
-        try:
-            return get_node(gcs_address, node_id)
-        except RuntimeError:
-            if time.monotonic() >= end:
-                raise
-        time.sleep(_REGISTERED_POLL_S)
 
 
 def kill_children() -> None:

@@ -29,6 +29,10 @@ ONE_REQUEST_PER_CONNECTION = """    option http-server-close
 """Each request gets a connection of its own to a replica. When a reused connection breaks, HAProxy assumes that it
 ended between two requests: it closes the client's connection without an error page or a log entry. The replica is not
 told to close, because the HTTP edge lingers until a refusal is read."""
+CLIENT_ADDRESS = """    option forwardfor
+"""
+"""Tells a replica the client's address, by which unknown keys are limited. What the client itself says of it is
+overruled, since a replica believes the last such header."""
 FRONTEND_BIND = re.compile(r"^frontend http_frontend\n    bind \S+", re.MULTILINE)
 DRAIN_MARGIN_S = 30
 """Each change of replicas starts a new HAProxy. The old one stays this much longer than the longest request may last.
@@ -65,7 +69,7 @@ class EdgeHAProxyApi(haproxy.HAProxyApi):
         config = (
             path.read_text()
             .replace(NO_APPLICATION, NO_APPLICATION_503)
-            .replace(REUSE_CONNECTIONS, ONE_REQUEST_PER_CONNECTION)
+            .replace(REUSE_CONNECTIONS, ONE_REQUEST_PER_CONNECTION + CLIENT_ADDRESS)
         )
         # HAProxy's own timer for a silent client starts only when the kernel's buffers are full, megabytes later.
         path.write_text(FRONTEND_BIND.sub(rf"\g<0> tcp-ut {self.cfg.timeout_client_s}s", config))

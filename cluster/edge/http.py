@@ -9,6 +9,7 @@ head, or does not read what is sent to it. The middleware treats each request:
 - Headers that control Serve are removed.
 - Only about the first UNREQUESTED_BYTES of a body are let in. The rest follows when the service asks for it, once it
   knows the key.
+- The service is told how much of an answer was sent on, if it asks. So it can wait for a slow client.
 - An answer has one X-Request-ID, the service's.
 - Serve's own answers, in plain text and with Serve's statuses, become problems. So does a missing answer.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import sys
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -25,10 +27,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from cluster.edge.incoming import Incoming
 from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
+from serve_app.api import answer_flow
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES, may_be_held_back
 from serve_app.api.errors import problem_of
 from serve_app.api.middleware import REQUEST_ID_HEADER, SERVE_HEADERS
@@ -46,6 +50,7 @@ REPLICA_LOST = (
 )
 MAX_UNSENT_BYTES = 64 * 1024
 """What the kernel holds of an answer beyond what the client's machine has room for."""
+MAX_DECLARED_BYTES = 2**62
 _RAW_REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 
 
@@ -53,6 +58,19 @@ def middlewares() -> list[Middleware]:
     """Serve's callback, once in each process with an HTTP server of Serve's."""
     uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
     return [Middleware(RefusalCache), Middleware(HttpEdge)]  # Serve wraps each around those before it
+
+
+class CloseDelimited(RequestResponseCycle):
+    """An answer in HTTP/1.0. It has no chunks, so the end of the connection ends a body of unknown length."""
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            if "content-length" not in Headers(raw=message["headers"]):
+                self.chunked_encoding = False
+                self.expected_content_length = sys.maxsize
+        elif self.expected_content_length > MAX_DECLARED_BYTES and not message.get("more_body", False):
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class Connection(HttpToolsProtocol):
@@ -81,6 +99,11 @@ class Connection(HttpToolsProtocol):
         self._unwanted_bytes = 0
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:
+            self.cycle.__class__ = CloseDelimited  # its task has not begun
+
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         # uvicorn would read on to the end of the body, however long it is, to discard it.
@@ -104,7 +127,9 @@ class HttpEdge:
         if scope["type"] != "http" or scope["path"] in SERVE_PATHS:
             return await self.app(scope, receive, send)
         headers = [(name, value) for name, value in scope["headers"] if _normalized(name) not in SERVE_CONTROL_HEADERS]
-        scope = {**scope, "headers": headers, "extensions": {**scope.get("extensions", {}), EXTENSION: {}}}
+        extensions = {**scope.get("extensions", {}), EXTENSION: {}, answer_flow.EXTENSION: {}}
+        scope = {**scope, "headers": headers, "extensions": extensions}
+        incoming, tells_what_was_sent = Incoming(receive), False
         body_wanted = asyncio.Event()
         received_bytes = 0
         max_bytes = UNREQUESTED_BYTES if may_be_held_back(scope) else math.inf
@@ -116,20 +141,27 @@ class HttpEdge:
             while received_bytes > max_bytes:
                 body_wanted.clear()
                 await body_wanted.wait()
-            message = await receive()
+            message = await incoming.next()
             received_bytes += len(message.get("body", b""))
             return message
 
         async def send_unless_serves_own(message: Message) -> None:
-            nonlocal max_bytes, has_started, serve_error
+            nonlocal max_bytes, tells_what_was_sent, has_started, serve_error
             if message["type"] == EXTENSION:
                 max_bytes = message["most"]
                 body_wanted.set()
+            elif message["type"] == answer_flow.EXTENSION:
+                tells_what_was_sent = True
             elif serve_error is None and (has_started or (serve_error := _serve_error(message)) is None):
                 await send(message if has_started else _with_one_request_id(message))
                 has_started = True
+                if tells_what_was_sent and (size := len(message.get("body", b""))):
+                    incoming.tell_sent(size)
 
-        await self.app(scope, receive_when_wanted, send_unless_serves_own)
+        try:
+            await self.app(scope, receive_when_wanted, send_unless_serves_own)
+        finally:
+            incoming.close()
         if not has_started:
             scope["request_id"] = request_id = Headers(scope=scope).get(REQUEST_ID_HEADER)
             problem = problem_of(Request(scope), serve_error or Unavailable(REPLICA_LOST))

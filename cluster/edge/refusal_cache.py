@@ -1,4 +1,4 @@
-"""Repeats a tenant's 429 for a moment without asking the service.
+"""Repeats a refusal for a moment without asking the service, where the service says that it may be repeated.
 
 A refusal costs Serve ten times what it costs the service. Without this cache, a flood of requests that are refused
 would take the service's time from those that it can answer.
@@ -17,13 +17,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.middleware import REQUEST_ID_HEADER, request_id
+from serve_app.api.refusals import CALLER_HEADERS, EXTENSION, HEADER, OF_CALLER
 
 TTL_S = 0.1
 """Retry-After is at least ten times as long."""
 MAX_CALLERS = 1024
 MAX_BODY_BYTES = 4096
 """A longer answer is not cached."""
-_CALLER_HEADERS = ("authorization", "x-tenant-id", "x-deadline-ms")
 
 Caller = tuple[str, ...]
 """Method, path and the caller's headers."""
@@ -36,9 +36,10 @@ class _Refusal:
 
 
 class RefusalCache:
-    """ASGI middleware. Caches a 429 in JSON with Retry-After, by method, path, key, tenant and deadline.
+    """ASGI middleware. Caches a 429 in JSON with Retry-After that the service marked as the caller's.
 
-    Other errors are not cached: a 503 may concern one request alone, whose replica died.
+    The mark, a header, is removed. Nothing else is cached: a 429 of a command is about the tenant in its body, and a
+    503 may be about one request alone, whose replica died.
     """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,7 +50,8 @@ class RefusalCache:
         headers = Headers(scope=scope) if scope["type"] == "http" else {}
         if "authorization" not in headers:
             return await self.app(scope, receive, send)
-        caller = (scope["method"], scope["path"], *(headers.get(name, "") for name in _CALLER_HEADERS))
+        scope = {**scope, "extensions": {**scope.get("extensions", {}), EXTENSION: {}}}
+        caller = (scope["method"], scope["path"], *(headers.get(name, "") for name in CALLER_HEADERS))
         if (refusal := self._refusals.get(caller)) is not None:
             return await _repeat(refusal, request_id(scope), send)
         refusal_start: Message | None = None
@@ -57,7 +59,8 @@ class RefusalCache:
         async def send_and_cache(message: Message) -> None:
             nonlocal refusal_start
             if message["type"] == "http.response.start":
-                refusal_start = message if _is_refusal(message) else None
+                message, may_be_repeated = _without_mark(message)
+                refusal_start = message if may_be_repeated and _is_refusal(message) else None
             elif refusal_start is not None:
                 if not message.get("more_body") and len(body := message.get("body", b"")) <= MAX_BODY_BYTES:
                     self._refusals[caller] = _Refusal(refusal_start, body)
@@ -65,6 +68,16 @@ class RefusalCache:
             await send(message)
 
         return await self.app(scope, receive, send_and_cache)
+
+
+def _without_mark(start: Message) -> tuple[Message, bool]:
+    """The answer's start without the service's mark, and whether that lets its caller be told the same again."""
+    name = HEADER.lower().encode()
+    marks = [value for key, value in start["headers"] if key.lower() == name]
+    if not marks:
+        return start, False
+    kept = [header for header in start["headers"] if header[0].lower() != name]
+    return {**start, "headers": kept}, marks == [OF_CALLER.encode()]
 
 
 def _is_refusal(start: Message) -> bool:

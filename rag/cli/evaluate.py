@@ -80,26 +80,26 @@ def evaluate(
     console = Console()
     common: dict[str, Any] = {"language": language, "filter": filter, "top_k": top_k}
     with _errors_of_one_line(), ExitStack() as opened:
-        asked = read_questions(questions, split)[:limit]
+        to_ask = read_questions(questions, split)[:limit]
         if without_diacritics:
-            asked = [question.without_diacritics() for question in asked]
+            to_ask = [question.without_diacritics() for question in to_ask]
         service = opened.enter_context(connect(context, url, key, data_dir))
         if ingest:
-            _hand_in(service, questions, collection or [], language, console)
-        asked_of = [(service, collection)]
+            _ingest(service, questions, collection or [], language, console)
+        targets = [(service, collection)]
         if compare_url:
-            address = opened.enter_context(connect(context, compare_url, compare_key or key, data_dir))
-            asked_of.append((address, compare_collection or collection))
+            other = opened.enter_context(connect(context, compare_url, compare_key or key, data_dir))
+            targets.append((other, compare_collection or collection))
         elif compare_collection:
-            asked_of.append((service, compare_collection))
-        by_url = len({service.url for service, _ in asked_of}) > 1
+            targets.append((service, compare_collection))
+        by_url = len({target.url for target, _ in targets}) > 1
         configurations = [
-            (service, _configuration(service.url if by_url else "", of, common, depth=depth, answers=answers))
-            for service, of in asked_of
+            (target, _configuration(target.url if by_url else "", its_own, common, depth=depth, answers=answers))
+            for target, its_own in targets
         ]
         with progress_bars(console) as bars:
-            task = bars.add_task("asked", total=len(asked))
-            runs = run_all(asked, configurations, on_question=lambda done: bars.update(task, completed=done))
+            task = bars.add_task("asked", total=len(to_ask))
+            runs = run_all(to_ask, configurations, on_question=lambda done: bars.update(task, completed=done))
     show(console, runs)
     if json_file:
         _write(json_file, json.dumps(report(runs), ensure_ascii=False, indent=2) + "\n")
@@ -112,7 +112,7 @@ def evaluate(
 def _configuration(
     url: str, collections: Sequence[str] | None, common: dict[str, Any], *, depth: int, answers: bool
 ) -> Configuration:
-    """What is asked, called by its address, if there are two, and by its collections."""
+    """A target's settings, named by its URL, if there are two, and by its collections."""
     from rag.evaluation.asking import Configuration
 
     given = {**common, "collections": list(collections) if collections else None}
@@ -121,9 +121,7 @@ def _configuration(
     return Configuration(name, fields, depth=depth, answers=answers)
 
 
-def _hand_in(
-    service: Service, folder: Path, collections: Sequence[str], language: str | None, console: Console
-) -> None:
+def _ingest(service: Service, folder: Path, collections: Sequence[str], language: str | None, console: Console) -> None:
     """A BEIR folder's documents, in the one collection that the questions are asked of."""
     from rag.evaluation.corpus import write_corpus
 

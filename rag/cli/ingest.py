@@ -35,8 +35,15 @@ KINDS = {
     ".tsv": "text/tab-separated-values",
     ".eml": "message/rfc822",
 }
-MAX_SKIPPED_SHOWN = 20
+MAX_LINES_SHOWN = 20
 POLL_S = 0.3
+MAX_POLL_S = 2.0
+"""The pause between two polls grows to this while no job ends."""
+JOBS_POLLED = 4
+"""A tenant's jobs are worked on in their order, so only the first unfinished ones are asked for. Each answer lists all
+documents of its job, which would cost the service more than indexing them if all jobs were asked for."""
+MAX_ROOM_S = 3_600.0
+"""How long to wait until the service takes more documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +103,12 @@ def ingest(
     )
     found = find(paths)
     console = Console()
-    _show_skipped(console, found.skipped)
+    _show_list(console, f"Skipped, not understood ({', '.join(KINDS)} are)", found.skipped)
     if not found.files:
         raise CliError(f"nothing to ingest; understood are {', '.join(KINDS)}")
     with connect(context, url, key, data_dir) as service, progress_bars(console) as bars:
         total = len(found.files)
+        warned: list[str] = []
         sent, done = bars.add_task("sent", total=total), bars.add_task("indexed", total=total)
         failures = send(
             service,
@@ -110,7 +118,9 @@ def ingest(
             on_sent=lambda count: bars.update(sent, completed=count),
             on_done=lambda count: bars.update(done, completed=count),
             on_ray_job=lambda job: _show_ray_job(bars.console, job),
+            on_warnings=lambda name, warnings: warned.append(f"{name}: {', '.join(warnings)}"),
         )
+    _show_list(console, "Left out", warned)
     if failures:
         table = Table(title=f"{len(failures)} of {total} failed", title_justify="left")
         for column in ("document", "why it failed"):
@@ -193,10 +203,11 @@ def send(
     on_sent: Callable[[int], object] = lambda count: None,
     on_done: Callable[[int], object] = lambda count: None,
     on_ray_job: Callable[[Mapping[str, Any]], object] = lambda job: None,
+    on_warnings: Callable[[str, Sequence[str]], object] = lambda name, warnings: None,
 ) -> list[Failed]:
     """Send files and follow their jobs to the end. Raises CliError if the service goes away or refuses the key.
 
-    `on_ray_job` gets the outcome of each bulk job.
+    `on_ray_job` gets the outcome of each bulk job, `on_warnings` the name of a file and what was left out of it.
     """
     jobs: dict[str, dict[str, str]] = {}
     failures: list[Failed] = []
@@ -207,18 +218,25 @@ def send(
         on_sent(sent)
     early = len(failures)
     finished: dict[str, int] = {}
+    pause_s = POLL_S
     while jobs:
-        for job_id in list(jobs):
+        unfinished = len(jobs)
+        for job_id in list(jobs)[:JOBS_POLLED]:
             view = service.call("GET", f"/v1/jobs/{job_id}")
             counts = view["counts"]
             finished[job_id] = counts["indexed"] + counts["failed"] + counts["cancelled"]
             if view["state"] not in ("queued", "running"):
-                failures += _failures(view, jobs.pop(job_id))
+                names = jobs.pop(job_id)
+                failures += _failures(view, names)
+                for document in view["documents"]:
+                    if document["warnings"]:
+                        on_warnings(names.get(document["id"], document["id"]), document["warnings"])
                 if view["bulk"] is not None:
                     on_ray_job(view["bulk"])
         on_done(early + sum(finished.values()))
         if jobs:
-            time.sleep(POLL_S)
+            pause_s = POLL_S if len(jobs) < unfinished else min(1.2 * pause_s, MAX_POLL_S)
+            time.sleep(pause_s)
     return failures
 
 
@@ -251,7 +269,7 @@ def _send_batch(
 ) -> None:
     parts = [("files", (file.name, data, _media_type(file.path))) for file, data in batch]
     try:
-        accepted = service.call("POST", "/v1/documents", data=dict(fields), files=parts)
+        accepted = _hand_in(service, fields, parts)
     except Refused as refused:
         if refused.status not in (400, 409, 413, 415, 422):
             raise
@@ -263,6 +281,18 @@ def _send_batch(
             _send_batch(service, half, fields, jobs, failures)
         return
     jobs[accepted["job_id"]] = {document["id"]: document["filename"] for document in accepted["documents"]}
+
+
+def _hand_in(service: Service, fields: Mapping[str, str], parts: Sequence[Any]) -> dict[str, Any]:
+    """Hand files in. Waits while as many documents of the tenant wait to be indexed as may. Raises Refused."""
+    end = time.monotonic() + MAX_ROOM_S
+    while True:
+        try:
+            return service.call("POST", "/v1/documents", data=dict(fields), files=parts)
+        except Refused as refused:
+            if refused.status != 429 or time.monotonic() >= end:
+                raise
+            time.sleep(refused.retry_after_s)
 
 
 def _failures(view: Mapping[str, Any], names: Mapping[str, str]) -> list[Failed]:
@@ -282,11 +312,11 @@ def _show_ray_job(console: Console, job: Mapping[str, Any]) -> None:
     console.print(f"Ray Job {job['ray_job']}{why}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_skipped(console: Console, skipped: Sequence[str]) -> None:
-    if not skipped:
+def _show_list(console: Console, title: str, lines: Sequence[str]) -> None:
+    if not lines:
         return
-    console.print(f"Skipped, not understood ({', '.join(KINDS)} are):", style="yellow")
-    for name in skipped[:MAX_SKIPPED_SHOWN]:
-        console.print(f"  {plain(name)}", style="yellow", markup=False, highlight=False)
-    if len(skipped) > MAX_SKIPPED_SHOWN:
-        console.print(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", style="yellow")
+    console.print(f"{title}:", style="yellow")
+    for line in lines[:MAX_LINES_SHOWN]:
+        console.print(f"  {plain(line)}", style="yellow", markup=False, highlight=False)
+    if len(lines) > MAX_LINES_SHOWN:
+        console.print(f"  and {len(lines) - MAX_LINES_SHOWN} more", style="yellow")

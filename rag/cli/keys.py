@@ -42,7 +42,7 @@ def create(
 
     async def make(keys: Keys) -> str:
         from serve_app.platform.tenants import Tenants
-        from serve_app.storage.tables import PLATFORM
+        from serve_app.storage.declarative import PLATFORM
 
         if role != "platform":
             await Tenants(keys.database, keys.events).ensure(tenant)
@@ -115,7 +115,7 @@ def _with_keys(config: Path | None, work: Callable[[Keys], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except RagError as error:
-        raise CliError(error.message) from None
+        raise CliError(str(error)) from None
 
 
 @asynccontextmanager

@@ -89,7 +89,7 @@ def _why_not(job: Mapping[str, Any]) -> str:
     more = [f"  and {len(failed) - MAX_FAILED_SHOWN} more"] if len(failed) > MAX_FAILED_SHOWN else []
     lines = "\n".join(shown[:MAX_FAILED_SHOWN] + more)
     return (
-        f"{len(failed)} documents failed, so the index is as it was. Delete them or hand them in again, then "
+        f"{len(failed)} documents failed, so the index is as it was. Delete them or hand in other content, then "
         f"`rag reindex` goes on with the rest:\n{lines}"
     )
 

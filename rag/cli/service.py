@@ -31,18 +31,22 @@ Language = Annotated[
 DATA_DIR = HOME / "var"
 
 _TIMEOUT = httpx.Timeout(120, connect=5)
+"""Seconds for each read and write, and for the connection."""
 STREAM_SILENCE_S = 30
 """The service sends a heartbeat every few seconds, so a longer silence means that it is gone."""
 _ATTEMPTS = 4
+MAX_RETRY_S = 10.0
+"""Longest wait before another attempt, even if the service asks for a longer one."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Refused(CliError):
-    """The service answered with an error. `status` is HTTP's."""
+    """The service answered with an error. `status` is HTTP's, and after `retry_after_s` a retry may succeed."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,19 @@ class Address:
     def options(self) -> dict[str, Any]:
         """Keyword arguments for an httpx client of this service."""
         url = self.url.rstrip("/")
+        is_local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
         return {
             "base_url": url,
             "headers": {"Authorization": f"Bearer {self.key}"} if self.key else {},
-            "verify": url.startswith("https:"),  # loading the machine's certificates takes a while
-            "trust_env": urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy to this machine
+            # Without TLS there is nothing to verify, and to load the machine's certificates takes a while.
+            "verify": url.startswith("https:"),
+            "trust_env": not is_local,  # the environment may name a proxy, which must not be asked for this machine
         }
 
 
 class Service:
+    """An HTTP client of one service; to be closed by `with`."""
+
     def __init__(self, url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> None:
         address = Address(url, key)
         self.url = url.rstrip("/")
@@ -111,7 +119,7 @@ class Service:
         except (ValueError, KeyError, TypeError):
             title, detail = f"the service answered {response.status_code}", response.reason_phrase
         hint = "; give it with --key or RAG_API_KEY" if response.status_code == 401 else ""
-        raise Refused(f"{plain(str(title))}: {plain(str(detail))}{hint}", response.status_code)
+        raise Refused(f"{plain(str(title))}: {plain(str(detail))}{hint}", response.status_code, _retry_after(response))
 
     @contextmanager
     def reachable(self) -> Iterator[None]:
@@ -131,7 +139,10 @@ class Service:
 
 
 def connect(context: typer.Context, url: str | None, key: str | None, data_dir: Path) -> Service:
-    """A client of the service that the options name, or of the one on this machine. Tests put a transport in `obj`."""
+    """A client of the service that the options name, or of the one on this machine.
+
+    Tests put a transport in `context.obj`.
+    """
     address = locate(url, key, data_dir)
     return Service(address.url, address.key, context.obj)
 
@@ -151,7 +162,7 @@ def locate(url: str | None, key: str | None, data_dir: Path) -> Address:
 
 
 def plain(text: str) -> str:
-    """Text of others without control characters: a terminal would execute them."""
+    """The service's text without the control characters that a terminal would obey. Tabs and line breaks stay."""
     return _CONTROL.sub("", text)
 
 
@@ -163,5 +174,6 @@ def _read_key(path: Path) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
+    """Seconds to wait before another attempt."""
     given = response.headers.get("Retry-After", "")
-    return min(float(given), 10.0) if given.isdecimal() else 1.0
+    return min(float(given), MAX_RETRY_S) if given.isdecimal() else 1.0

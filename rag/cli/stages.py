@@ -12,6 +12,9 @@ from rich.status import Status
 
 from rag.cli.errors import CliError
 
+NOTE_EVERY_S = 60.0
+"""A log, which has no spinner, gets a line this often with what a slow stage is doing."""
+
 
 class Stage:
     """A running stage. `result` is shown on its line when it ends."""
@@ -21,10 +24,14 @@ class Stage:
         self._console = console
         self._title = title
         self._status = status
+        self._noted_at = time.monotonic()
 
     def now(self, text: str) -> None:
         """Show what the stage is doing, until the next call."""
         self._status.update(f"{self._title}  [dim]{escape(text)}[/dim]")
+        if not self._console.is_terminal and time.monotonic() - self._noted_at >= NOTE_EVERY_S:
+            self._noted_at = time.monotonic()
+            self.line(text)
 
     def line(self, text: str) -> None:
         """Print a line that stays."""

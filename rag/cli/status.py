@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +17,7 @@ from rag.cli.service import DATA_DIR, DataDir, Key, Refused, Service, Url, conne
 def status(context: typer.Context, url: Url = None, key: Key = None, data_dir: DataDir = DATA_DIR) -> None:
     """Show each stage, whether it is ready, and what serves it. Exit code 1 unless all are ready.
 
-    With an admin key also how many documents are behind.
+    With an admin key also how many documents are behind, and what waits to be removed.
     """
     with connect(context, url, key, data_dir) as service:
         with service.reachable():
@@ -26,30 +29,38 @@ def status(context: typer.Context, url: Url = None, key: Key = None, data_dir: D
             stages, ready = dict(view["stages"]), bool(view["ready"])
         except (ValueError, KeyError, TypeError):
             raise CliError(f"{service.url} answered something that is not this service's; check --url") from None
-        documents = index_state(service) if ready else None
-    table = Table(title=escape(service.url))
+        console = Console()
+        console.print(_table(service.url, stages))
+        if not ready:
+            raise typer.Exit(1)
+        if "Authorization" in service.http.headers:
+            lines = [index_state(service), retention_state(service)]
+        else:
+            lines = ["With an admin key (--key, or RAG_API_KEY) also the documents are counted."]
+        for line in filter(None, lines):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(url: str, stages: Mapping[str, Any]) -> Table:
+    table = Table(title=escape(url))
     for column in ("stage", "ready", *_FIELDS):
         table.add_column(column, overflow="fold")
     for name, stage in stages.items():
         mark = "[green]yes[/green]" if stage["ready"] else "[red]no[/red]"
         cells = [escape(plain(str(stage[field] if stage[field] is not None else ""))) for field in _FIELDS]
         table.add_row(name, mark, *cells)
-    console = Console()
-    console.print(table)
-    if documents:
-        console.print(documents, markup=False, highlight=False, soft_wrap=True)
-    if not ready:
-        raise typer.Exit(1)
+    return table
 
 
 def index_state(service: Service) -> str | None:
-    """How many of the tenant's documents are behind, in a sentence; None without a key that may see it."""
-    if "Authorization" not in service.http.headers:
-        return None
+    """How many of the tenant's documents are behind, in a sentence; None if the key may not see it.
+
+    Raises Refused if the key is not valid.
+    """
     try:
         state = service.call("GET", "/v1/reindex")
     except Refused as refused:
-        if refused.status in (400, 401, 403, 404):  # a query or platform key, or an earlier release
+        if refused.status in (403, 404, 422):  # a query or platform key, or an earlier release
             return None
         raise
     model = plain(str(state["embedder"]["model"]))
@@ -65,6 +76,24 @@ def index_state(service: Service) -> str | None:
         f"{count}; {state['behind']:,} are behind: of another embedder than {model}, or cut otherwise.{by_terms} "
         "Index them again: rag reindex"
     )
+
+
+def retention_state(service: Service) -> str | None:
+    """When was last removed what had been kept long enough, and what of it is still to go; None if the key may not see
+    it."""
+    try:
+        state = service.call("GET", "/v1/retention")
+    except Refused as refused:
+        if refused.status in (403, 404):  # a query key, or an earlier release
+            return None
+        raise
+
+    def listed(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{count:,} {plain(name)}" for name, count in counts.items() if count) or "nothing"
+
+    swept = f"Swept at {plain(state['swept_at'])}" if state["swept_at"] else "Not swept yet"
+    removed = f", {listed(state['removed'])} removed" if state["removed"] else ""
+    return f"{swept}{removed}; {listed(state['waiting'])} to be removed."
 
 
 _FIELDS = ("engine", "model", "replicas", "detail")

@@ -8,10 +8,11 @@ import os
 import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,14 +22,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.ports import family_of, free_ports
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
+from rag.cli.node_watch import NodeWatch
 from rag.cli.service_file import KEY, RAY_LOG, RAY_TOKEN, RunningService, owned
-from rag.cli.signals import Signals
+from rag.cli.signals import STOP_S, Signals
 from rag.cli.stages import Stage, stage
 
 if TYPE_CHECKING:
-    from cluster.node import OwnedNode
     from rag.cli.ingest import Failed
     from serve_app.config.args import AppArgs
 
@@ -60,43 +62,53 @@ def up(
     from cluster import node as ray_node
 
     ray_node.set_flags(haproxy=haproxy)  # before anything imports ray
-    console, signals = Console(file=sys.stdout), Signals()
-    serving = False
+    console, signals = Console(file=sys.stdout), Signals(ray_node.kill_children, STOP_S + drain)
+    watch, serving = NodeWatch(), False
+
+    def begin(title: str) -> AbstractContextManager[Stage]:
+        signals.check()
+        return stage(console, title)
+
     with ExitStack() as resources:
         try:
-            with stage(console, "Configuration") as current_stage:
+            with begin("Configuration") as current_stage:
                 file = load_config(config, data_dir)
                 current_stage.result = str(config)
             folder = file.args.data_path
             resources.enter_context(owned(folder))
             raw, url = _on_free_port(file.raw, port, console)
-            with stage(console, "Models") as current_stage:
+            with begin("Models") as current_stage:
                 current_stage.result = _check_models(file.args)
             former = _set_former_index_aside(file.args)
             # Ray prints news of dying workers whatever its settings. The terminal is for the stages.
             ray_log = resources.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))
             resources.enter_context(redirect_stdout(ray_log))
             background = resources.enter_context(ThreadPoolExecutor(1))
+            stopped = threading.Event()
+            resources.callback(stopped.set)  # else leaving the executor would wait for the documents
             keys = background.submit(_prepare_database, file.args)
             background.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
-            with stage(console, "Ray node") as current_stage:
+            with begin("Ray node") as current_stage:
+                importlib.import_module("ray")
+                signals.check()
                 node = resources.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
                 signals.install()  # ray.init has put its own in place
                 current_stage.result = f"{os.cpu_count()} cores"
-            with stage(console, "Database and key") as current_stage:
+            resources.enter_context(watch.watching(node))
+            with begin("Database and key") as current_stage:
                 key_file = keys.result()
                 current_stage.result = str(key_file or file.args.store.url)
             documents: Future[tuple[int, list[Failed]]] | None = None
-            with stage(console, "Deployments") as current_stage:
+            with begin("Deployments") as current_stage:
                 for name in _deploy(raw, current_stage, resources, start_timeout, drain):
                     # Documents are parsed while the embedder still loads; the job waits for it.
                     if name == "ingress" and corpus and key_file:
-                        documents = background.submit(_ingest_corpus, url, key_file)
-            with stage(console, "HTTP") as current_stage:
-                ready = _ready(url, start_timeout)
+                        documents = background.submit(_ingest_corpus, url, key_file, start_timeout, stopped)
+            with begin("HTTP") as current_stage:
+                ready = _ready(url, current_stage, start_timeout)
                 current_stage.result = url
             if documents is not None:
-                with stage(console, "Documents about this service") as current_stage:
+                with begin("Documents about this service") as current_stage:
                     count, failures = documents.result()
                     for failed in failures:
                         current_stage.line(f"{failed.name}: {failed.reason}")
@@ -104,18 +116,20 @@ def up(
             if former is not None:
                 _replace_former_index(former, url, key_file, console)
             if key_file:
-                with stage(console, "Index") as current_stage:
+                with begin("Index") as current_stage:
                     current_stage.result = _index_state(url, key_file)
-            with stage(console, "Ray dashboard") as current_stage:
+            with begin("Ray dashboard") as current_stage:
                 current_stage.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)
             _final_screen(console, url, key_file, dashboard_url, folder / RAY_TOKEN, ready)
             serving = True
-            _wait_while_alive(node)
+            _wait(signals)
         except KeyboardInterrupt:
+            if watch.end:
+                raise CliError(watch.end) from None
             console.print("\nStopping …")
         finally:
-            signals.force_with(ray_node.kill_children)
+            signals.stopping()
     console.print("Stopped.")
     if not serving:
         raise typer.Exit(130)
@@ -130,7 +144,7 @@ def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) ->
     if not _is_free(host, wanted):
         if port is not None:
             raise CliError(f"--port {port} is in use on {host}; name another, or leave it out and a free one is taken")
-        options["port"] = _free_port(host)
+        [options["port"]] = free_ports(1, host)
         console.print(f"  Port {wanted} is in use; taking {options['port']}.", style="yellow", highlight=False)
     reached = _REACHED_AT.get(host, host)
     reached = f"[{reached}]" if ":" in reached else reached
@@ -139,19 +153,10 @@ def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) ->
 
 def _is_free(host: str, port: int) -> bool:
     try:
-        with socket.create_server((host, port), family=_family(host)):
+        with socket.create_server((host, port), family=family_of(host)):
             return True
     except OSError:
         return False
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0), family=_family(host)) as server:
-        return int(server.getsockname()[1])
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _check_models(args: AppArgs) -> str:
@@ -164,7 +169,7 @@ def _check_models(args: AppArgs) -> str:
             if stage_config.backend != "fake":
                 locate(stage_config.model, stage_config.revision, f"{name}.model")
     except StageUnavailable as error:
-        raise CliError(error.message) from None
+        raise CliError(str(error)) from None
     if args.retrieval.embedded:
         _check_index(args)
     return f"{args.embedding.model}, {args.reranking.model}"
@@ -178,7 +183,7 @@ def _check_index(args: AppArgs) -> None:
     try:
         check_folder(Path(args.resolved().retrieval.uri))
     except StageUnavailable as error:
-        raise CliError(error.message) from None
+        raise CliError(str(error)) from None
 
 
 def _set_former_index_aside(args: AppArgs) -> Path | None:
@@ -258,7 +263,7 @@ def _deploy(
         time.sleep(POLL_S)
 
 
-def _ready(url: str, timeout_s: float) -> dict[str, Any]:
+def _ready(url: str, current_stage: Stage, timeout_s: float) -> dict[str, Any]:
     """The answer of /readyz once every stage is ready. Raises CliError after `timeout_s`."""
     give_up_at = time.monotonic() + timeout_s
     reason = "no answer"
@@ -274,14 +279,31 @@ def _ready(url: str, timeout_s: float) -> dict[str, Any]:
                 reason = str(error) or type(error).__name__
             if time.monotonic() > give_up_at:
                 raise CliError(f"{url}/readyz is not ready after {timeout_s:.0f} s: {reason}")
+            current_stage.now(f"waiting for {url}/readyz: {reason}")
             time.sleep(POLL_S)
 
 
-def _ingest_corpus(url: str, key_file: Path) -> tuple[int, list[Failed]]:
+def _wait_for_http(url: str, timeout_s: float, stopped: threading.Event) -> None:
+    """Return once the service answers at all, is stopped, or after `timeout_s`.
+
+    HAProxy may listen only after the ingress is up.
+    """
+    give_up_at = time.monotonic() + timeout_s
+    with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
+        while time.monotonic() < give_up_at:
+            with suppress(httpx.HTTPError):
+                if http.get("/healthz").is_success:
+                    return
+            if stopped.wait(POLL_S):
+                return
+
+
+def _ingest_corpus(url: str, key_file: Path, timeout_s: float, stopped: threading.Event) -> tuple[int, list[Failed]]:
     """Send the documents that ship with the project, as any client would. Unchanged ones cause no work."""
     from rag.cli.ingest import LocalFile, send
     from rag.cli.service import Service
 
+    _wait_for_http(url, timeout_s, stopped)
     count = 0
     failures: list[Failed] = []
     with Service(url, key_file.read_text(encoding="ascii").strip()) as service:
@@ -326,7 +348,8 @@ def _final_screen(
     console.print("\nCtrl-C stops everything.", highlight=False)
 
 
-def _wait_while_alive(node: OwnedNode) -> None:
-    while node.alive():
+def _wait(signals: Signals) -> None:
+    """Raises KeyboardInterrupt in the end."""
+    while True:
+        signals.check()
         time.sleep(1)
-    raise CliError("the Ray node has ended by itself; start again, and look at the machine's memory")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from cluster.node_start import adapted_start
 from tests.support.service import Running, deployed, free_port
 from tests.support.starting import start_lock
 
@@ -75,8 +76,9 @@ def cluster() -> Iterator[Any]:
     # are left.
     size = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 * 1024 * 1024}
     with start_lock():
-        nodes = Cluster(initialize_head=True, connect=True, head_node_args={**size, "include_dashboard": False})
-        nodes.add_node(**size)
+        with adapted_start():
+            nodes = Cluster(initialize_head=True, connect=True, head_node_args={**size, "include_dashboard": False})
+            nodes.add_node(**size)
         nodes.wait_for_nodes()
     yield nodes
     ray.shutdown()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from serve_app.admission.protocol import rate_slice
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.support import configurations
 from tests.support.service import Running, make_key, processes, replicas
 

@@ -35,6 +35,8 @@ SLOTS = 20
 WORKING, WAITING = SLOTS + 4, SLOTS
 GROWTH_MB = 60
 """What SLOTS streams that nobody takes may cost the proxy and the ingress together."""
+READERS, DOCUMENT_MB, IN_SOCKETS_MB = 5, 40, 26
+"""Sockets on the way keep up to half of the last for each reader, most of it between HAProxy and the ingress."""
 WORD_MS = 6
 LONG = "w " * 3900
 BEAT_S = 0.01
@@ -104,6 +106,10 @@ class Service:
         found = {process for title in titles for process in processes(title)}
         return sum(float(process.memory_info().rss) / 1e6 for process in found)
 
+    def ingress_read_mb(self) -> float:
+        """What the ingress has read of files and sockets since it started."""
+        return sum(float(process.io_counters().read_chars) / 1e6 for process in replicas("ingress"))
+
 
 @pytest.fixture(scope="module", params=["Serve's proxy", "HAProxy"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -151,6 +157,23 @@ def test_readers_that_take_nothing_are_let_go_and_cost_little(service: Service) 
         service.until_let_go(readers, REQUEST_S / 2)
         assert service.first_token_s() < REQUEST_S / 2
     assert grown < GROWTH_MB, grown
+
+
+def test_a_large_document_is_read_no_faster_than_its_clients_read_it(service: Service) -> None:
+    data = b"".join(b"Rok je %9d dana.\n" % number for number in range(DOCUMENT_MB * 1_000_000 // 24))
+    with service.running.client() as client:
+        accepted = client.post("/v1/documents", files=[("files", ("large.txt", data))], data={"id": "a/large"})
+        assert accepted.status_code == 202, accepted.text
+        assert client.get("/v1/documents/a/large/content").content == data
+        before = service.ingress_read_mb()
+        readers = [service.open("GET /v1/documents/a/large/content HTTP/1.1") for _ in range(READERS)]
+        with opened(*readers):
+            for reader in readers:
+                assert begun(reader) == b"HTTP/1.1 200"
+            time.sleep(SILENCE_S * 0.8)  # on a slow machine less is read
+            read = service.ingress_read_mb() - before
+        assert read < READERS * IN_SOCKETS_MB, read
+        assert client.delete("/v1/documents/a/large").status_code == 204
 
 
 @pytest.mark.parametrize("order", ["X-Request-Disconnect-Disabled: ?1", "X-Request-Timeout-Seconds: 0"])

@@ -116,3 +116,12 @@ def test_ctrl_c_during_the_start(tmp_path: Path) -> None:
         time.sleep(1)  # any moment of the start will do
         assert interrupt(running) == 130, running.text()
     assert not (tmp_path / "var/service.json").exists()
+
+
+def test_a_node_that_ends_during_the_start_ends_it(tmp_path: Path) -> None:
+    with up(tmp_path, "--no-corpus") as running:
+        [raylet] = [each for each in psutil.Process(running.process.pid).children() if each.name() == "raylet"]
+        raylet.kill()
+        assert running.process.wait(300) == 1, running.text()
+        assert "the Ray node has ended by itself" in running.text()
+    assert not (tmp_path / "var/service.json").exists()

@@ -62,23 +62,14 @@ def test_rays_sockets_fit_into_the_temporary_folder(
     assert node._temp_root() == used
 
 
-def test_a_node_may_register_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "_REGISTERED_POLL_S", 0)
-    answers = iter([None, None, {"node_manager_port": 1}])
-
-    def get_node(gcs_address: str, node_id: str) -> object:
-        if (answer := next(answers)) is None:
-            raise RuntimeError(f"{node_id} is not known to {gcs_address}")
-        return answer
-
-    assert node._registered_node(get_node, "gcs", "n") == {"node_manager_port": 1}
-
-
-def test_a_node_that_never_registers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "NODE_START_S", 0)
-
-    def get_node(gcs_address: str, node_id: str) -> object:
-        raise RuntimeError(f"{node_id} is not known to {gcs_address}")
-
-    with pytest.raises(RuntimeError, match="n is not known to gcs"):
-        node._registered_node(get_node, "gcs", "n")
+def test_the_last_error_is_read_from_the_raylet_s_log(tmp_path: Path) -> None:
+    node_of = node.OwnedNode(tmp_path, ())
+    assert node_of.last_error() == ""
+    log = tmp_path / "session_latest/logs/raylet.err"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "[2026-11-30 09:09:43,383 E 23322 23322] (raylet) main.cc:1108: no exporter\n"
+        "[2026-11-30 09:09:57,179 C 23322 23375] (raylet) agent_manager.cc:87: The raylet exited\n"
+        "    The raylet fate shares with the agent.\n"
+    )
+    assert node_of.last_error() == "agent_manager.cc:87: The raylet exited"

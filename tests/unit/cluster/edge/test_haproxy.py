@@ -16,6 +16,7 @@ from ray.serve._private import controller, haproxy
 from ray.serve.config import HTTPOptions
 
 from cluster.edge.haproxy import (
+    CLIENT_ADDRESS,
     NO_APPLICATION,
     ONE_REQUEST_PER_CONNECTION,
     REUSE_CONNECTIONS,
@@ -127,11 +128,11 @@ async def test_an_answer_under_way_outlives_a_reload(tmp_path: Path) -> None:
         assert (await asking).status_code == 200
 
 
-def test_a_connection_to_a_replica_is_for_one_request(tmp_path: Path) -> None:
+def test_a_connection_to_a_replica_is_for_one_request_and_tells_the_client_s_address(tmp_path: Path) -> None:
     config = written_by(haproxy_api(tmp_path, haproxy.ServerConfig("one", "127.0.0.1", 8001)))
     assert haproxy.HAPROXY_CONFIG_TEMPLATE.count(REUSE_CONNECTIONS) == 1
     assert "http-reuse" not in config.read_text()
-    assert config.read_text().count(ONE_REQUEST_PER_CONNECTION) == 1
+    assert config.read_text().count(ONE_REQUEST_PER_CONNECTION + CLIENT_ADDRESS) == 1
     assert_accepted(config)
 
 

@@ -13,12 +13,14 @@ import pytest
 import uvicorn
 from ray.serve._private.http_util import _apply_middlewares
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 
 from cluster.edge import http as edge
 from cluster.edge.refusal_cache import RefusalCache
+from serve_app.api import answer_flow
+from serve_app.api.answer_flow import PacedResponse
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES
 
 SILENCE_S = 1
@@ -29,15 +31,22 @@ CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+PIECE_BYTES = 16 * 1024
+PIECES = 1_000
+"""Of a large answer, each of PIECE_BYTES."""
+IN_THE_KERNEL = 8 * 1024 * 1024
+"""More than sockets, the server and the service keep of an answer together."""
+
+
 @asynccontextmanager
-async def served(app: App) -> AsyncIterator[int]:
+async def served(app: App, silence_s: int = SILENCE_S) -> AsyncIterator[int]:
     """The port of a server like Serve's, with the edge in front of `app`."""
     listening = socket.create_server(("127.0.0.1", 0))
     behind: ASGIApp = app
     for middleware in edge.middlewares():
         behind = middleware.cls(behind, *middleware.args, **middleware.kwargs)
     config = uvicorn.Config(
-        behind, http=edge.Connection, timeout_keep_alive=SILENCE_S, lifespan="off", log_config=None, access_log=False
+        behind, http=edge.Connection, timeout_keep_alive=silence_s, lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
@@ -190,6 +199,7 @@ async def test_a_client_that_reads_nothing_of_an_answer_is_disconnected() -> Non
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not gone.is_set():
             await send({"type": "http.response.body", "body": b"x" * 8192, "more_body": True})
+            await asyncio.sleep(0)  # after a hang-up `send` returns at once
             sent += 8192
         await watching
 
@@ -359,6 +369,67 @@ async def test_serve_s_own_paths_are_left_alone() -> None:
         assert (status, await reader.readexactly(int(headers["content-length"]))) == (503, b"no")
 
 
+class TakingAll:
+    """Takes all that an application sends, at once, and receives all that there is, at once: as Serve does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent, received = asyncio.Queue[Message](), asyncio.Queue[Message]()
+
+        async def answer() -> None:
+            await self.app(scope, received.get, sent.put)
+
+        async def receive_all() -> None:
+            while True:
+                received.put_nowait(message := await receive())
+                if message["type"] == "http.disconnect":
+                    break
+
+        receiving = asyncio.create_task(receive_all())
+        answering = asyncio.create_task(answer())
+        more = True
+        while more:
+            message = await sent.get()
+            await send(message)
+            more = message["type"] != "http.response.body" or message["more_body"]
+        receiving.cancel()
+        await answering
+
+
+async def test_a_large_answer_waits_for_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_flow, "UNSENT_BYTES", 4 * PIECE_BYTES)
+    made = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal made
+        for number in range(PIECES):
+            made += PIECE_BYTES
+            yield bytes([number % 256]) * PIECE_BYTES
+
+    async def service(scope: Scope, receive: Receive, send: Send) -> None:
+        await PacedResponse(pieces(), headers={"Content-Length": str(PIECES * PIECE_BYTES)})(scope, receive, send)
+
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        async with served(TakingAll(service), silence_s=60) as port:
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            for _ in range(2):  # the second answer comes by the same connection
+                made, received = 0, bytearray()
+                await loop.sock_sendall(client, b"GET /v1/x HTTP/1.1\r\nHost: h\r\n\r\n")
+                while len(received) < 40 * PIECE_BYTES:
+                    received += await loop.sock_recv(client, 65536)
+                await asyncio.sleep(MORE_S)
+                assert made < len(received) + IN_THE_KERNEL, "what the client has not read is not made yet"
+                size = received.index(b"\r\n\r\n") + 4 + PIECES * PIECE_BYTES
+                while len(received) < size:
+                    received += await loop.sock_recv(client, 65536)
+                assert received.endswith(b"".join(bytes([number % 256]) * PIECE_BYTES for number in range(PIECES)))
+
+
 async def test_a_hang_up_refuses_no_other_request_of_the_tenant() -> None:
     answered: list[JSONResponse | None] = [JSONResponse({}), None]
 
@@ -370,3 +441,15 @@ async def test_a_hang_up_refuses_no_other_request_of_the_tenant() -> None:
     async with served(serve) as port:
         statuses = [(await answer_of(port, "Authorization: Bearer k"))[0] for _ in range(2)]
     assert statuses == [503, 200]
+
+
+@pytest.mark.parametrize("response", [
+    StreamingResponse(iter(["a" * 100_000, "b"]), media_type="text/event-stream"),
+    PlainTextResponse("a" * 100_000 + "b"),
+])  # fmt: skip
+async def test_http_1_0_gets_no_chunks(response: StreamingResponse | PlainTextResponse) -> None:
+    async with served(response) as port, connected(port) as (reader, writer):
+        writer.write(b"GET /v1/x HTTP/1.0\r\nHost: h\r\n\r\n")
+        status, headers = await head_of(reader)
+        assert (status, headers["connection"], "transfer-encoding" in headers) == (200, "close", False)
+        assert await reader.read(-1) == b"a" * 100_000 + b"b"

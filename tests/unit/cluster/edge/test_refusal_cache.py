@@ -10,11 +10,14 @@ from starlette.types import Receive, Scope, Send
 
 from cluster.edge import refusal_cache
 from cluster.edge.refusal_cache import TTL_S, RefusalCache
+from serve_app.api.refusals import HEADER, OF_CALLER
 from tests.support.clock import Seconds
+
+MARKED = {"Retry-After": "1", HEADER: OF_CALLER}
 
 
 def refusal(status: int = 429, **more: Any) -> Response:
-    return JSONResponse({"status": status, "request_id": "first"} | more, status, {"Retry-After": "1"})
+    return JSONResponse({"status": status, "request_id": "first"} | more, status, MARKED)
 
 
 @dataclass
@@ -76,11 +79,13 @@ async def test_others_are_not_refused_with_it(path: str, headers: dict[str, str]
     "answer",
     [
         JSONResponse({}),
-        JSONResponse({}, 429),
-        JSONResponse({}, 401, {"Retry-After": "1"}),
-        JSONResponse({}, 503, {"Retry-After": "1"}),
-        PlainTextResponse("no", 429, {"Retry-After": "1"}),
-        JSONResponse({"long": "x" * refusal_cache.MAX_BODY_BYTES}, 429, {"Retry-After": "1"}),
+        JSONResponse({}, 429, {HEADER: OF_CALLER}),
+        JSONResponse({}, 429, {"Retry-After": "1"}),
+        JSONResponse({}, 429, MARKED | {HEADER: "another"}),
+        JSONResponse({}, 401, MARKED),
+        JSONResponse({}, 503, MARKED),
+        PlainTextResponse("no", 429, MARKED),
+        JSONResponse({"long": "x" * refusal_cache.MAX_BODY_BYTES}, 429, MARKED),
     ],
 )
 async def test_no_other_answer_is_repeated(answer: Response) -> None:
@@ -97,7 +102,7 @@ async def test_a_stream_is_not_repeated() -> None:
 
     service = Service()
     for _ in range(2):
-        service.answer = StreamingResponse(parts(), 429, {"Retry-After": "1", "Content-Type": "application/json"})
+        service.answer = StreamingResponse(parts(), 429, {**MARKED, "Content-Type": "application/json"})
         assert (await service.ask()).content == b"{}"
     assert service.asked == 2
 
@@ -116,3 +121,11 @@ async def test_the_number_of_callers_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for number in (1, 2, 3, 2, 3, 1):
         await service.ask(**{"X-Tenant-ID": str(number)})
     assert service.asked == 4
+
+
+@pytest.mark.parametrize("status", [200, 429])
+async def test_the_services_mark_is_removed(status: int) -> None:
+    service = Service(JSONResponse({}, status, MARKED))
+    for answer in (await service.ask(), await service.ask()):
+        assert answer.status_code == status
+        assert HEADER.lower() not in answer.headers

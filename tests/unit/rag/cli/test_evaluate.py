@@ -114,7 +114,7 @@ def test_a_corpus_is_handed_in_first(law: Any, rag: Any, tmp_path: Path) -> None
         "state": "completed",
         "counts": counts,
         "bulk": None,
-        "documents": [{"id": "a.md", "state": "indexed"}],
+        "documents": [{"id": "a.md", "state": "indexed", "warnings": []}],
     }
     law["GET /v1/jobs/j"] = httpx.Response(200, json=job)
     result = rag("eval", str(tmp_path), "--collection", "c", "--ingest", "--no-answers")

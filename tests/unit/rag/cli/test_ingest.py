@@ -20,7 +20,8 @@ Problem = Callable[..., httpx.Response]
 
 
 class Documents:
-    """The documents' part of the service: reads uploads as the service does; each job is done at its second look."""
+    """The documents' part of the service: reads uploads as the service does. A job is done when it is looked at for the
+    `looks`th time."""
 
     def __init__(self, service: Any) -> None:
         self.uploads: list[dict[str, bytes]] = []
@@ -28,7 +29,9 @@ class Documents:
         self.fields: list[dict[str, str]] = []
         self.refuse: dict[str, httpx.Response] = {}
         self.fail: dict[str, str] = {}
+        self.warn: dict[str, list[str]] = {}
         self.bulk: dict[str, str | None] | None = None
+        self.looks = 2
         self._service = service
         service["POST /v1/documents"] = self._accept
 
@@ -41,7 +44,7 @@ class Documents:
         self.fields.append(fields)
         job = f"job_{len(self.uploads)}"
         documents = [{"id": f"id:{name}", "filename": name} for name in files]
-        looks = iter(["running", "done"])
+        looks = iter(["running"] * (self.looks - 1) + ["done"])
         self._service[f"GET /v1/jobs/{job}"] = lambda _: self._view(job, list(files), next(looks))
         return httpx.Response(202, json={"job_id": job, "document_id": None, "documents": documents})
 
@@ -73,6 +76,7 @@ class Documents:
             {
                 "id": f"id:{name}",
                 "state": state,
+                "warnings": self.warn.get(name, []),
                 "error": {"code": "x", "detail": self.fail[name]} if state == "failed" else None,
             }
             for name, state in states.items()
@@ -266,6 +270,14 @@ def test_a_service_that_goes_away_while_it_indexes(documents: Documents, service
     assert "no service answers" in result.stderr
 
 
+def test_what_was_left_out_of_documents_is_told(rag: Any, documents: Documents, folder: Path) -> None:
+    documents.warn = {"d.docx": ["1 chart", "2 pictures without text"]}
+    result = rag("ingest", "bilješke", "d.docx")
+    assert result.exit_code == 0, result.output
+    assert "Left out:\n  d.docx: 1 chart, 2 pictures without text\n" in result.stdout
+    assert "Left out" not in rag("ingest", "bilješke").stdout
+
+
 def test_many_skipped_files_are_counted(rag: Any, documents: Documents, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.md").write_text("a")
@@ -283,6 +295,28 @@ def test_progress_counts_only_upwards_to_the_whole(documents: Documents, service
     with Service("http://service.test", None, httpx.MockTransport(service.handle)) as connected:
         assert ingest.send(connected, files, {}, on_sent=sent.append, on_done=done.append) == []
     assert (sent, done) == ([4], [0, 4])
+
+
+def test_polls_stay_few_while_many_jobs_wait(
+    documents: Documents, service: Any, waits: list[float], tmp_path: Path
+) -> None:
+    from rag.cli.service import Service
+
+    documents.looks = 20
+    files = []
+    for number in range(12):
+        path = tmp_path / f"{number}.md"
+        path.write_text("text")
+        files.append(ingest.LocalFile(path, path.name))
+    with Service("http://service.test", None, httpx.MockTransport(service.handle)) as connected:
+        assert ingest.send(connected, files, {}, batch=Batch(1, 1000)) == []
+    polls = [request.url.path for request in service.requests if request.method == "GET"]
+    assert len(polls) <= 12 * documents.looks
+    assert set(polls[: ingest.JOBS_POLLED * 5]) == {
+        f"/v1/jobs/job_{1 + number}" for number in range(ingest.JOBS_POLLED)
+    }
+    assert waits[0] < waits[10] <= max(waits) == ingest.MAX_POLL_S
+    assert waits[19] == ingest.POLL_S  # a job has ended
 
 
 def test_in_bulk_a_request_brings_as_much_as_it_may(
@@ -308,3 +342,25 @@ def test_a_ray_job_that_could_not_be_submitted_is_told_of(documents: Documents, 
 def test_metadata_needs_a_name() -> None:
     with pytest.raises(CliError):
         ingest.parse_metadata(["=x"])
+
+
+def test_files_that_find_no_room_are_sent_again(
+    rag: Any, service: Any, documents: Documents, folder: Path, problem: Problem, waits: list[float]
+) -> None:
+    accept = service.answers["POST", "/v1/documents"]
+    answers = iter([problem(429, "Over the tenant's limit or share", "too many wait", **{"Retry-After": "7"})] * 2)
+    service["POST /v1/documents"] = lambda request: next(answers, None) or accept(request)
+    result = rag("ingest", "d.docx")
+    assert result.exit_code == 0, result.output
+    assert [list(upload) for upload in documents.uploads] == [["d.docx"]]
+    assert waits[:2] == [7.0, 7.0]
+
+
+def test_a_service_that_never_has_room_ends_the_command(
+    rag: Any, service: Any, documents: Documents, folder: Path, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "MAX_ROOM_S", 0.0)
+    service["POST /v1/documents"] = problem(429, "Over the tenant's limit or share", "too many wait")
+    result = rag("ingest", "d.docx")
+    assert result.exit_code == 1
+    assert "too many wait" in result.output

@@ -15,7 +15,7 @@ from serve_app.platform.audit import AuditLog
 from serve_app.platform.keys import Keys, Principal
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 
 LOCAL = Path(__file__).parents[4] / "cluster/local.yaml"
 
@@ -71,7 +71,7 @@ def test_what_is_done_here_is_in_the_audit_log(rag: Any, config: str, tmp_path: 
 
     async def told() -> list[tuple[str, str]]:
         database = Database(StoreConfig(url=f"sqlite:///{tmp_path}/var/rag.db"))
-        entries = await AuditLog(database).list("acme")
+        entries = (await AuditLog(database).list("acme")).entries
         await database.close()
         return [(entry.actor, entry.action) for entry in entries]
 

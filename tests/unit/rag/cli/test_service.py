@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rag.cli.service import MAX_RETRY_S
+
 Problem = Callable[..., httpx.Response]
 FOUND = httpx.Response(200, json={"results": []})
 
@@ -69,7 +71,7 @@ def test_an_overloaded_service_is_not_asked_for_ever(
 ) -> None:
     service["POST /v1/search"] = problem(503, "Too many", "later", **{"Retry-After": "600"})
     assert rag("search", "q").stderr == "Error: Too many: later\n"
-    assert waits == [10.0, 10.0, 10.0]
+    assert waits == [MAX_RETRY_S] * 3
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:8000", "http://", "nonsense"])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 
 def view(ready: bool) -> dict[str, Any]:
@@ -44,9 +45,24 @@ def index(behind: int, **changed: Any) -> httpx.Response:
     return httpx.Response(200, json={**state, "embedder": {"model": "MiniLM", "fingerprint": "f"}, **changed})
 
 
+RETENTION: dict[str, Any] = {"days": {}, "waiting": {"uploads": 0}, "swept_at": None, "removed": {}}
+
+
+def test_it_says_what_is_to_be_removed(service: Any, rag: Any, problem: Callable[..., httpx.Response]) -> None:
+    service["GET /readyz"] = httpx.Response(200, json=view(True))
+    service["GET /v1/reindex"] = problem(422, "Refused", "a platform key must name the tenant")
+    service["GET /v1/retention"] = httpx.Response(200, json=RETENTION)
+    assert "Not swept yet; nothing to be removed." in rag("status", "--key", "k").stdout
+    state = {"waiting": {"uploads": 1200, "versions": 0}, "swept_at": "2026-11-24", "removed": {"jobs": 3}}
+    service["GET /v1/retention"] = httpx.Response(200, json=RETENTION | state)
+    told = "Swept at 2026-11-24, 3 jobs removed; 1,200 uploads to be removed."
+    assert told in rag("status", "--key", "k").stdout
+
+
 def test_with_a_key_it_says_how_many_documents_are_behind(service: Any, rag: Any) -> None:
     service["GET /readyz"] = httpx.Response(200, json=view(True))
     service["GET /v1/reindex"] = index(412)
+    service["GET /v1/retention"] = httpx.Response(200, json=RETENTION)
     result = rag("status", "--key", "k")
     assert result.exit_code == 0
     assert "1,200 documents, 9,000 passages; 412 are behind: of another embedder than MiniLM" in result.stdout
@@ -61,10 +77,14 @@ def test_with_a_key_it_says_how_many_documents_are_behind(service: Any, rag: Any
         assert told in rag("status", "--key", "k").stdout
 
 
+@pytest.mark.parametrize(
+    ("status", "detail"), [(403, "this key may only ask"), (422, "a platform key must name the tenant")]
+)
 def test_a_key_that_may_not_see_documents_is_no_failure(
-    service: Any, rag: Any, problem: Callable[..., httpx.Response]
+    service: Any, rag: Any, problem: Callable[..., httpx.Response], status: int, detail: str
 ) -> None:
     service["GET /readyz"] = httpx.Response(200, json=view(True))
-    service["GET /v1/reindex"] = problem(403, "Not allowed", "this key may only ask")
+    service["GET /v1/reindex"] = problem(status, "Refused", detail)
+    service["GET /v1/retention"] = problem(403, "Refused", detail)
     result = rag("status", "--key", "k")
     assert (result.exit_code, result.stderr) == (0, "")

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
 from rag.cli import up
 from rag.cli.errors import CliError
+from rag.cli.service import Service
 from rag.cli.signals import Signals
 from rag.cli.stages import stage
 from serve_app.config.args import AppArgs
@@ -115,7 +125,7 @@ def test_a_folder_of_something_else_in_the_index_s_place_is_told(tmp_path: Path)
     index = Path(args(tmp_path).resolved().retrieval.uri)
     index.mkdir()
     (index / "collections").touch()
-    with pytest.raises(CliError, match=r"is not an index that this release reads.*`rag reindex`"):
+    with pytest.raises(CliError, match=r"no index that this release reads.*`rag reindex`"):
         up._check_models(args(tmp_path))
 
 
@@ -127,6 +137,32 @@ def test_another_embedder_is_no_reason_not_to_start(tmp_path: Path) -> None:
 # --- Stages and signals.
 
 
+def test_the_corpus_waits_until_the_service_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HAProxy listens only after the ingress is up, and at first it has no replica to ask."""
+    calls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request.url.path)
+        if len(calls) == 1:
+            raise httpx.ConnectError("nobody listens")
+        return httpx.Response(503 if len(calls) == 2 else 200)
+
+    def send(service: Service, documents: Sequence[Any], fields: object) -> list[Any]:
+        calls.append("sent")
+        return []
+
+    client = httpx.Client
+    transport = {"transport": httpx.MockTransport(answer)}
+    monkeypatch.setattr("httpx.Client", lambda **given: client(**(given | transport)))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("rag.cli.ingest.send", send)
+    key_file = tmp_path / "key"
+    key_file.write_text("rag_key")
+    count, failed = up._ingest_corpus("http://127.0.0.1:1", key_file, 60, threading.Event())
+    assert (calls, failed) == (["/healthz"] * 3 + ["sent"] * 2, [])
+    assert count > 0
+
+
 def test_a_stage_ends_in_a_line(console: Console) -> None:
     with stage(console, "Work") as running:
         running.now("[half] done")
@@ -135,6 +171,16 @@ def test_a_stage_ends_in_a_line(console: Console) -> None:
     line, last = [line.strip() for line in said(console).splitlines() if "thing" in line or "✓" in line]
     assert line == "one [x] thing"
     assert last.startswith("✓ Work  all [y] done")
+
+
+def test_a_log_says_what_a_slow_stage_is_doing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 59.0, 60.0, 60.0, 61.0, 62.0])
+    monkeypatch.setattr("rag.cli.stages.time.monotonic", lambda: next(clock))
+    with stage(console, "Deployments") as running:
+        running.now("waiting for embedding")
+        running.now("waiting for reranking")
+        running.now("waiting for generation")
+    assert said(console).splitlines() == ["    waiting for reranking", "✓ Deployments   62.0 s"]
 
 
 @pytest.mark.parametrize(
@@ -157,28 +203,89 @@ def test_an_interrupted_stage_stays_an_interrupt(console: Console) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.fixture(name="forced")
+def _forced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What ended at once: the children, and this process with its exit code."""
+    forced: list[Any] = []
+    monkeypatch.setattr("os._exit", forced.append)
+    return forced
+
+
 @pytest.fixture(name="signals")
-def _signals() -> Any:
+def _signals(forced: list[Any]) -> Iterator[Signals]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield Signals()
+    yield Signals(lambda: forced.append("children"), stop_s=3600)
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_interrupts_and_one_while_stopping_ends_at_once(
-    signals: Signals, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    # Called as Python calls it: a real signal may meet the process of the test runner anywhere.
+def handle(number: signal.Signals) -> None:
+    """Call the handler as Python does: a real signal may meet the process of the test runner anywhere."""
     handler = signal.getsignal(number)
     assert callable(handler)
-    with pytest.raises(KeyboardInterrupt):
-        handler(number, None)
-    ended: list[Any] = []
-    monkeypatch.setattr("os._exit", ended.append)
-    signals.force_with(lambda: ended.append("children"))
     handler(number, None)
-    assert ended == ["children", 128 + number]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_interrupts_and_one_while_stopping_ends_at_once(
+    signals: Signals, forced: list[Any], number: signal.Signals
+) -> None:
+    signals.check()
+    with pytest.raises(KeyboardInterrupt):
+        handle(number)
+    assert forced == []
+    signals.stopping()
+    with suppress(KeyboardInterrupt):  # only here, where the process does not end
+        handle(number)
+    assert forced == ["children", 128 + number]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_raised_at_the_next_check(signals: Signals) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            handle(signal.SIGINT)
+
+    Interrupted()
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        signals.check()
+
+
+def test_an_import_is_not_interrupted(signals: Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhole = True")
+
+    def wait() -> None:
+        assert importlib.import_module("interrupted").whole
+        time.sleep(60)  # the interrupt comes once the import is over
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert sys.modules["interrupted"].whole
+
+
+HANGS = """
+import os, signal, sys, threading, time
+from rag.cli.signals import Signals
+Signals(lambda: print("children", flush=True), stop_s=0.1)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+finally:
+    time.sleep(60)
+"""
+
+
+def test_a_stop_that_hangs_is_killed_after_its_time() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "children\n"), done.stderr
+
+
+def test_the_wait_for_http_ends_when_the_service_is_stopped() -> None:
+    stopped = threading.Event()
+    stopped.set()
+    up._wait_for_http(f"http://127.0.0.1:{free_port()}", 3600, stopped)
 
 
 def test_the_help_of_every_command_can_be_read(rag: Any) -> None:

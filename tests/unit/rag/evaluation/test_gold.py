@@ -24,6 +24,10 @@ def test_a_gold_id_is_a_document_or_an_article(text: str, gold: Gold) -> None:
     assert str(gold) == text
 
 
+def test_a_gold_id_is_composed_as_the_service_s_ids_are() -> None:
+    assert Gold.parse("c\u030citaj#art2") == Gold("čitaj", "2")
+
+
 @pytest.mark.parametrize(
     ("headings", "article"),
     [

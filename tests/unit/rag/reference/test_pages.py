@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,39 @@ def test_every_setting_has_a_meaning_and_a_unit(path: str, model: type[Config]) 
         if not configuration.is_group(field):
             assert field.description, f"{path}.{name} has no description"
             assert configuration.unit(name, field), f"{path}.{name} has no unit"
+
+
+def test_the_files_values_are_shown_where_they_are_not_the_defaults() -> None:
+    rows = [line for line in configuration.page().splitlines() if line.startswith("| `embedding.")]
+    assert "| `embedding.threads` | 0 | 2 | 4 |  |" in rows
+    assert not any("`embedding.backend`" in row for row in rows), "all three have the default"
+
+
+def test_an_example_of_a_body_has_the_fields_that_are_required() -> None:
+    bodies = [
+        (path, schema, http_api.example(schema))
+        for path, item in openapi_document()["paths"].items()
+        for operation in item.values()
+        for schema in _schemas_of_bodies(operation)
+    ]
+    shown = [(path, example.keys(), schema.get("required", ())) for path, schema, example in bodies if example]
+    assert len(shown) > 5
+    assert [path for path, fields, required in shown if not fields >= {*required}] == []
+
+
+def _schemas_of_bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        yield openapi_document()["components"]["schemas"][name] if name else content["schema"]
+
+
+def test_events_that_do_not_come_together_are_told_apart() -> None:
+    page = http_api.page()
+    for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL):
+        numbers = re.findall(r"^id: (\d+)$", block, re.MULTILINE)
+        assert len(numbers) == len(set(numbers)), block
+        assert not ("[DONE]" in block and '"error"' in block), block
+    assert (page.count("If it fails, the last event is:"), page.count("If it fails, the last line is:")) == (3, 1)
 
 
 def test_every_route_and_every_error_is_on_the_page() -> None:
