@@ -105,7 +105,7 @@ async def fill(folder: Path, material: Material, passages: int) -> None:
         async with database.transaction() as session:
             await move(session, TENANT, "", passages=passages, terms=frequencies)
             session.add_all(
-                HiddenVersion(tenant_id=TENANT, version=name, document_id="hidden", blob="", due=due) for name in hidden
+                HiddenVersion(tenant_id=TENANT, version=name, document_id="hidden", due=due) for name in hidden
             )
     finally:
         await database.close()

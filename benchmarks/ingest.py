@@ -16,10 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def main() -> None:
 def rates(words: Sequence[str], arguments: argparse.Namespace) -> dict[str, object]:
     bench = asyncio.run(Bench.load())
     pages = [bench.page(number, gazette_page(number, words)) for number in range(arguments.documents)]
-    best = max([(asyncio.run(bench.embedder_alone(pages[:SWEEP_DOCUMENTS], tokens)), tokens) for tokens in SWEEP])[1]
+    best = max([(bench.embedder_alone(pages[:SWEEP_DOCUMENTS], tokens), tokens) for tokens in SWEEP])[1]
     repeats = []
     for number in range(arguments.repeats):
         mine = pages[number :: arguments.repeats]
-        embedder = asyncio.run(bench.embedder_alone(mine, best))
+        embedder = bench.embedder_alone(mine, best)
         naive = asyncio.run(bench.naive(mine, torch.float32))
         same = asyncio.run(bench.naive(mine, bench.dtype))
         print(f"repeat {number + 1}: embedder alone {embedder:.0f} tokens/s, naive {naive:.0f}, {same:.0f}", flush=True)
@@ -189,16 +190,15 @@ class Bench:
         chunks = split_into_chunks(document, tokenizer, chunk_tokens=size, overlap=config.chunk_overlap)
         return embeddable_texts(task, document.title, "hr", chunks, tokenizer, self.info.max_tokens)
 
-    async def embedder_alone(self, pages: Sequence[Page], batch_tokens: int) -> float:
-        """Tokens a second of the embedding stage's own class, given everything at once, as it takes it."""
-        config = EmbeddingConfig(threads=self.threads, batch_tokens=batch_tokens, batch_size=1_024)
-        embedding = Embedding(config)
+    def embedder_alone(self, pages: Sequence[Page], batch_tokens: int) -> float:
+        """Tokens a second of the embedding stage's own class, given everything at once, as it takes it.
+
+        In a process of its own, which gives the model's memory back: Ray kills replicas when the machine has little.
+        """
         texts = [text.text for page in pages for text in self.texts(page.html)]
-        await embedding.embed(texts[: self.threads], "passage")
-        began = time.perf_counter()
-        for start in range(0, len(texts), config.max_texts):
-            await embedding.embed(texts[start : start + config.max_texts], "passage")
-        return _tokens(pages) / (time.perf_counter() - began)
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            seconds = process.submit(embedding_seconds, texts, self.threads, batch_tokens).result()
+        return _tokens(pages) / seconds
 
     async def naive(self, pages: Sequence[Page], dtype: torch.dtype) -> float:
         """Tokens a second of a plain loop: parse, embed, insert, one document after the other."""
@@ -236,13 +236,27 @@ class Bench:
         return _tokens(pages) / seconds
 
 
+def embedding_seconds(texts: Sequence[str], threads: int, batch_tokens: int) -> float:
+    config = EmbeddingConfig(threads=threads, batch_tokens=batch_tokens, batch_size=1_024)
+    embedding = Embedding(config)
+
+    async def embed() -> float:
+        await embedding.embed(texts[:threads], "passage")
+        began = time.perf_counter()
+        for start in range(0, len(texts), config.max_texts):
+            await embedding.embed(texts[start : start + config.max_texts], "passage")
+        return time.perf_counter() - began
+
+    return asyncio.run(embed())
+
+
 def by_service(
     bench: Bench, pages: Sequence[Page], batch_tokens: int, words: Sequence[str], arguments: argparse.Namespace
 ) -> dict[str, Any]:
     asking = Questions(words, arguments.questions_rate, arguments.route)
     with running("--no-corpus") as service:
         service.wait_ready()
-        beside_idle = asyncio.run(bench.embedder_alone(pages, batch_tokens))
+        beside_idle = bench.embedder_alone(pages, batch_tokens)
         ingest(service, pages[:1], "warm")
         seconds = ingest(service, pages, "alone")
         check_passages(service, "alone", pages)

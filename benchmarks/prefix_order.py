@@ -1,9 +1,9 @@
 """Tokens of passages that an unbounded prefix cache serves, by the order of passages in prompts.
 
 A week of a real RAG service (RAGPulse: passages by id, by rank, with their token counts) is replayed through the
-service's own component at its default bounds. Each order has a cache of its own, which holds whole blocks of tokens by
-all that precedes them, as vLLM's does; a system part of 512 tokens is in it from the start. Nothing is timed and
-nothing drawn, so one repeat is all. A passage that the trace names twice in one prompt counts once.
+service's own component at its default bounds. Each order has its own cache, keyed like vLLM's: a block of tokens counts
+only after the same preceding tokens. A system part of 512 tokens is in it from the start. A passage that the trace
+names twice in one prompt counts once. The figures are the same each time, so it runs once.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def main() -> None:
 def replay(questions: Sequence[Sequence[Passage]], prefixes: PromptPrefixCache) -> int:
     """Tokens of passages that were cached."""
     system, cache, served = range(SYSTEM_TOKENS), Cache(), 0
-    numbers, new = dict[str, range](), system.stop
+    token_ids, new = dict[str, range](), system.stop
     cache.send(system)
     for asked in questions:
         tokens = list(system)
         for passage in prefixes.arrange("tenant", "system", asked):
-            if passage.id not in numbers:
-                numbers[passage.id] = range(new, new + tokens_of(passage))
-                new = numbers[passage.id].stop
-            tokens += numbers[passage.id]
+            if passage.id not in token_ids:
+                token_ids[passage.id] = range(new, new + tokens_of(passage))
+                new = token_ids[passage.id].stop
+            tokens += token_ids[passage.id]
         served += cache.send(tokens) - SYSTEM_TOKENS
     return served
 

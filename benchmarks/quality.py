@@ -73,7 +73,7 @@ def main() -> None:
 
 def law_figures(arguments: argparse.Namespace) -> dict[str, float]:
     """Of each figure the worse of the kinds of files."""
-    acts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.data.glob("*.json"))]
+    acts = read_acts(arguments.data)
     questions = read_questions(arguments.data / "questions.jsonl")
     found: dict[str, dict[str, float]] = {}
     for kind in arguments.kinds:
@@ -85,9 +85,14 @@ def law_figures(arguments: argparse.Namespace) -> dict[str, float]:
     return {name: worse_of(name, [by_kind[name] for by_kind in found.values()]) for name in next(iter(found.values()))}
 
 
+def read_acts(folder: Path) -> list[Act]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
 @contextmanager
-def client_of_new_service() -> Iterator[Service]:
-    with running("--no-corpus") as started:
+def client_of_new_service(*arguments: str, data_dir: Path | None = None) -> Iterator[Service]:
+    """`rag up` with `arguments`, on an empty data folder or the given one."""
+    with running("--no-corpus", *arguments, data_dir=data_dir) as started:
         started.wait_ready(START_S)
         with Service(started.url, started.key()) as service:
             yield service

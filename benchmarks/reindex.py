@@ -131,6 +131,7 @@ def config(folder: Path, embedder: str, chunk_tokens: int) -> str:
     args["embedding"] = {"backend": "fake", "model": embedder}
     args["reranking"] = {"backend": "fake"}
     args["generation"] = {**args.get("generation", {}), "engine": "extractive"}
+    args["query"] = {**args.get("query", {}), "max_section_characters": 0}  # else both passages come as the article
     args["ingestion"] = {**args.get("ingestion", {}), "chunk_tokens": chunk_tokens, "chunk_overlap": 8}
     path = folder / f"{embedder}.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")

@@ -44,9 +44,14 @@ class Service:
         path = self.data_dir / "key"
         return path.read_text().strip() if path.exists() else None
 
-    def client(self, timeout_s: float = 60) -> httpx.Client:
+    def client(self, timeout_s: float = 60, key: str | None = None) -> httpx.Client:
+        """`key`: left out, that of the local tenant."""
         return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key()}"}, timeout=timeout_s, trust_env=False
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key or self.key()}"},
+            timeout=timeout_s,
+            trust_env=False,
+            event_hooks={"response": [_show_failure]},
         )
 
     def wait_ready(self, timeout_s: float = 180) -> None:
@@ -62,6 +67,12 @@ class Service:
         """Memory of the whole process tree, shared pages counted once (PSS), in MiB."""
         root = psutil.Process(self.process.pid)
         return pss_mb([root, *root.children(recursive=True)])
+
+
+def _show_failure(response: httpx.Response) -> None:
+    """Print why a request failed in the service: the exception that httpx raises has only the status."""
+    if response.is_server_error:
+        print(f"{response.request.method} {response.url}: {response.read().decode(errors='replace')}", flush=True)
 
 
 def ordinary_environment() -> dict[str, str]:

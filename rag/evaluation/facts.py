@@ -1,4 +1,7 @@
-"""Whether texts hold facts: as substrings after NFKC, case folding and single blanks."""
+"""Whether texts hold the key facts of a question: as substrings after NFKC, case folding and single blanks.
+
+Not `serve_app/query/facts.py`, which reads numbers and dates.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def hold_all(texts: Iterable[str], facts: Sequence[str]) -> bool:
 
 
 def within(texts: Iterable[str], characters: int) -> list[str]:
-    """The texts up to so many characters together; the one that goes over is cut."""
+    """The texts up to so many characters together; the one that goes over is cut, and those after it are empty."""
     kept: list[str] = []
     for text in texts:
         kept.append(text[:characters])

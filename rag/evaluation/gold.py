@@ -30,7 +30,9 @@ class Gold:
 
     @classmethod
     def parse(cls, text: str) -> Gold:
-        """`document#art20` is an article; anything else is a document's id, whatever it holds."""
+        """`document#art20` is an article; anything else is a document's id, whatever it holds. The service's ids are
+        composed, so these are too."""
+        text = unicodedata.normalize("NFC", text)
         match = _GOLD.fullmatch(text)
         return cls(match["document"], match["article"]) if match else cls(text)
 

@@ -11,8 +11,10 @@ from rag.evaluation.gold import rank_labels
 from rag.evaluation.questions import Question
 from rag.evaluation.ranking import ndcg, recall, reciprocal_rank
 
-DEPTH = 10
-FIRST = 3
+CUTOFF = 10
+"""Results that the measures of rankings look at. Their names have the number too."""
+FIRST_SOURCES = 3
+"""Sources that `facts_in_first_three` looks at."""
 SOURCES_CHARACTERS = 24_000
 """Facts are looked for in so many characters of an answer's sources."""
 
@@ -31,9 +33,10 @@ class Measured:
 
     @property
     def confidence(self) -> float | None:
-        """Of the answer; where the service does not say, 1 if it answered, else 0. None if no answer was asked for.
+        """The answer's confidence, from 0 to 1. None if no answer was asked for.
 
-        Where the service failed, the wrong one: 0 for what can be answered, 1 for what cannot.
+        If the service gives none, it is 1 for an answer and 0 for a refusal. If the service failed, it is the worst
+        value: 0 for a question that can be answered, 1 for one that cannot.
         """
         if self.reply.answer is None:
             return float(not self.question.answerable) if self.reply.answer_expected else None
@@ -50,7 +53,7 @@ def measure(question: Question, reply: Reply) -> Measured:
 
 
 def ranked_labels(question: Question, reply: Reply) -> list[str]:
-    """What was found, best first: by the search, or else as the answer's sources."""
+    """The labels (see `rank_labels`) of what was found, best first: by the search, or else as the answer's sources."""
     found = reply.found if reply.found is not None else reply.answer.sources if reply.answer else ()
     return rank_labels((source.at for source in found), list(question.gold))
 
@@ -61,9 +64,9 @@ def _ranking(question: Question, reply: Reply) -> dict[str, float]:
     ranked = ranked_labels(question, reply)
     grades = {str(gold): grade for gold, grade in question.gold.items()}
     return {
-        "ndcg@10": ndcg(ranked, grades, DEPTH),
-        "recall@10": recall(ranked, grades, DEPTH),
-        "mrr@10": reciprocal_rank(ranked, grades, DEPTH),
+        "ndcg@10": ndcg(ranked, grades, CUTOFF),
+        "recall@10": recall(ranked, grades, CUTOFF),
+        "mrr@10": reciprocal_rank(ranked, grades, CUTOFF),
     }
 
 
@@ -74,7 +77,7 @@ def _answer(question: Question, answer: Answer | None) -> dict[str, float]:
     if question.key_facts:
         texts = within((source.text for source in answer.sources), SOURCES_CHARACTERS) if answer else []
         values["facts_in_sources"] = float(hold_all(texts, question.key_facts))
-        values["facts_in_first_three"] = float(hold_all(texts[:FIRST], question.key_facts))
+        values["facts_in_first_three"] = float(hold_all(texts[:FIRST_SOURCES], question.key_facts))
         values["facts_in_answer"] = float(hold_all([answer.text] if answer else [], question.key_facts))
     if answer is not None:
         if given and question.gold:
@@ -85,14 +88,14 @@ def _answer(question: Question, answer: Answer | None) -> dict[str, float]:
 
 
 def _citations(question: Question, answer: Answer) -> dict[str, float]:
-    """Of an answer that was given. One that cites nothing has a precision of 0."""
+    """The measures of citations of an answer that was given. One that cites nothing has a precision of 0."""
     by_id = {source.id: source for source in answer.sources}
     cited = list(dict.fromkeys(passage for citation in answer.citations for passage in citation))
     right = [passage for passage in cited if passage in by_id and _is_gold(by_id[passage], question)]
-    named = {gold for gold in question.gold for passage in right if by_id[passage].at.is_of(gold)}
+    cited_gold = {gold for gold in question.gold for passage in right if by_id[passage].at.is_of(gold)}
     return {
         "citation_precision": len(right) / len(cited) if cited else 0.0,
-        "citation_recall": len(named) / len(question.gold),
+        "citation_recall": len(cited_gold) / len(question.gold),
         "first_citation_right": float(bool(cited) and cited[0] in right),
     }
 

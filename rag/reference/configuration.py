@@ -18,7 +18,7 @@ from serve_app.config.yaml_file import read_yaml
 from serve_app.platform.tenant_settings import Settings
 
 ROOT = Path(__file__).parents[2]
-CONFIG_FILES = ("cluster/local.yaml", "serve_config.yaml")
+CONFIG_FILES = ("cluster/local.yaml", "cluster/single_host.yaml", "serve_config.yaml")
 
 _UNITS_BY_ENDING = {
     "_ms": "milliseconds",
@@ -43,7 +43,8 @@ _SERVE_SETTINGS = (
     ("deployments[].max_queued_requests", "requests that wait for a replica, at each caller", "503"),
     (
         "deployments[].graceful_shutdown_timeout_s",
-        "seconds for a stopping replica to finish its requests; for `rag up` it is `--drain` (5)",
+        "seconds for a stopping replica to finish its requests. When `rag up` ends, all replicas together also have "
+        "at most `--drain` seconds (5)",
         "streams break off",
     ),
 )
@@ -56,11 +57,15 @@ of this page. `applications[0].deployments` holds scale and resources, in Serve'
 `rag config check FILE` checks a file: unknown keys, values out of range, and settings that do not
 fit together. Serve itself ignores unknown keys.
 
-Two files come with the project and set some values differently from the defaults below:
-`cluster/local.yaml` (one machine, no GPU) and `serve_config.yaml` (a GPU cluster).
+Three files come with the project: `cluster/local.yaml` (one machine, no GPU), `cluster/single_host.yaml` (one GPU host)
+and `serve_config.yaml` (a GPU cluster). [A table](#values-of-the-files-that-come-with-the-project) shows where they
+differ from the defaults.
 
 Everything that a caller can make large, many or slow has a limit here. The column "beyond it" says what happens to a
-request or a document that goes beyond. A number is an HTTP status. Every 429 and 503 has a `Retry-After` header.
+request or a document that goes beyond. A number is an HTTP status. The routes of OpenAI's and Cohere's APIs answer 400
+in place of 422. Every 429 and 503 has a `Retry-After` header.
+
+Environment variables are listed in [Deployment](deployment.md#environment-variables).
 """
 
 
@@ -75,9 +80,12 @@ def page() -> str:
             "## Settings of a tenant",
             markdown.paragraph(
                 "A platform key sets them with `PATCH /v1/tenants/{tenant_id}`, as the object `settings`. "
-                "They apply to one tenant, and a limit here can only be narrower than the service's."
+                "They apply to one tenant."
             ),
             *_sections(Settings, "settings", level=3),
+            "## Values of the files that come with the project",
+            markdown.paragraph("An empty cell is the default. Other settings have their defaults in all three files."),
+            _files_table(),
             "## Settings of Ray Serve that are limits",
             markdown.paragraph(
                 "`http_options` stands at the top of a config file. Both of its limits need the edge, which `rag up` "
@@ -155,16 +163,20 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 
 
 def _default(field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
+    return _shown(field.get_default(call_default_factory=True))
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as cells have it."""
+    if value is PydanticUndefined:
         return "required"
-    if default is None:
+    if value is None:
         return "none"
-    if isinstance(default, bool | str | dict):
-        return markdown.code(default) if default != "" else "empty"
-    if isinstance(default, tuple):
-        return ", ".join(f"`{item}`" for item in default) or "empty"
-    return f"{default:,}" if default == int(default) and abs(default) < 1e15 else f"{default:g}"
+    if isinstance(value, bool | str | dict):
+        return markdown.code(value) if value != "" else "empty"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value) or "empty"
+    return f"{value:,}" if value == int(value) and abs(value) < 1e15 else f"{value:g}"
 
 
 def _unit_and_range(name: str, field: FieldInfo) -> str:
@@ -188,6 +200,30 @@ def _limits(field: FieldInfo) -> dict[str, Any]:
 
 def _beyond(field: FieldInfo) -> str:
     return next((note.consequence for note in field.metadata if isinstance(note, Beyond)), "–")
+
+
+def _files_table() -> str:
+    """The settings that at least one of the files gives another value than the default."""
+    files = [AppArgs.model_validate(read_yaml(ROOT / name)["applications"][0]["args"]) for name in CONFIG_FILES]
+    rows = []
+    for path, kind in settings(AppArgs, "args"):
+        groups = [_at(args, path) for args in files]
+        for name, field in kind.model_fields.items():
+            if is_group(field):
+                continue
+            default = field.get_default(call_default_factory=True)
+            cells = ["" if (value := getattr(group, name)) == default else _shown(value) for group in groups]
+            if any(cells):
+                rows.append((f"`{path}.{name}`".replace("`args.", "`"), _shown(default), *cells))
+    return markdown.table(("setting", "default", *(f"`{name}`" for name in CONFIG_FILES)), rows)
+
+
+def _at(args: AppArgs, path: str) -> Any:
+    """The group of settings at a path that begins with `args`."""
+    group: Any = args
+    for name in path.split(".")[1:]:
+        group = getattr(group, name)
+    return group
 
 
 def _serve_table() -> str:

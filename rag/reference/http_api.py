@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rag.reference import markdown
@@ -13,6 +13,7 @@ _TITLES = {
     "query": "Questions and search",
     "documents": "Documents",
     "reindex": "Reindexing",
+    "retention": "Retention",
     "jobs": "Jobs",
     "collections": "Collections",
     "keys": "Keys",
@@ -32,6 +33,8 @@ The service itself serves this reference as an OpenAPI document at `/openapi.jso
 Clients must expect new fields in answers. Unknown fields in requests are refused.
 
 A list has at most `limit` rows. Its `next` is the `after` of the next page; null says that the page is the last one.
+Two lists have no `next`: `/v1/keys` gives all keys, and
+`/v1/models` all models.
 """
 
 Document = dict[str, Any]
@@ -52,8 +55,12 @@ def page() -> str:
             "## Errors",
             markdown.paragraph(
                 "An error is `application/problem+json` (RFC 9457). `detail` names the field and the remedy. A request "
-                "may be sent again as it is only if `retryable` is true, after the seconds of `Retry-After` if the "
-                "header is there. Routes of OpenAI's and Cohere's APIs send the same errors in the form of their API."
+                "may be sent again as it is only if `retryable` is true. Wait as many seconds as the header "
+                "`Retry-After` says: each 429, each 503 and `request_in_progress` has it. 502 and 504 have none."
+            ),
+            markdown.paragraph(
+                "The routes of OpenAI's and Cohere's APIs send the same errors in the form of their API, and with 400 "
+                "in place of 422."
             ),
             reference.errors(),
             "## Objects",
@@ -137,8 +144,8 @@ class _Reference:
             yield f"Body, `{media_type}`:"
             alternatives = schema.get("oneOf") or schema.get("anyOf") or [schema]
             yield self._fields(schema) or "\n".join(f"- {self._type(part)}" for part in alternatives)
-            if example := _example(schema):
-                yield markdown.json_block(example)
+            if shown := example(schema):
+                yield markdown.json_block(shown)
 
     def _answers(self, operation: Document) -> Iterator[str]:
         codes_of_status: dict[str, list[str]] = {}
@@ -162,11 +169,11 @@ class _Reference:
         if "example" in answer:
             yield markdown.json_block(answer["example"])
         elif examples := answer.get("examples"):
-            values = [example["value"] for example in map(self._resolve, examples.values())]
-            if all(isinstance(value, str) for value in values):
-                yield markdown.block("text", "\n\n".join(value.rstrip() for value in values))
+            values = {name: self._resolve(example)["value"] for name, example in examples.items()}
+            if all(isinstance(value, str) for value in values.values()):
+                yield from _streamed(values, "line" if "ndjson" in media_type else "event")
             else:
-                yield from map(markdown.json_block, values)
+                yield from map(markdown.json_block, values.values())
 
     def _fields(self, schema: Document) -> str:
         """The table of an object's fields; empty for a schema that is no object or has none."""
@@ -189,6 +196,8 @@ class _Reference:
         for key in ("anyOf", "oneOf", "allOf"):
             if key in schema:
                 return " or ".join(dict.fromkeys(self._type(part) for part in schema[key]))
+        if schema.get("format") == "binary":
+            return "bytes"
         match schema.get("type"):
             case "array":
                 return f"list of {self._type(schema['items'])}" if "items" in schema else "list"
@@ -209,6 +218,17 @@ class _Reference:
                 found = found[name]
         resolved: Document = found
         return resolved
+
+
+def _streamed(values: Mapping[str, str], part: str) -> Iterator[str]:
+    """Name → text of each part of a stream, those that come together in one block. `part`: what a part is called."""
+    apart = {"error": f"If it fails, the last {part} is:", "heartbeat": "During a silence:"}
+    together = [value.rstrip() for name, value in values.items() if name not in apart]
+    yield markdown.block("text", "\n\n".join(together))
+    for name, sentence in apart.items():
+        if name in values:
+            yield sentence
+            yield markdown.block("text", values[name])
 
 
 def _anchor(method: str, path: str) -> str:
@@ -239,7 +259,7 @@ def _range(schema: Document) -> str:
     return "".join(f", {limit}" for limit in limits)
 
 
-def _example(schema: Document) -> dict[str, Any]:
+def example(schema: Document) -> dict[str, Any]:
     """An example of a body: the first example of each field that has one."""
     fields: Iterable[tuple[str, Document]] = schema.get("properties", {}).items()
     return {name: field["examples"][0] for name, field in fields if field.get("examples")}
