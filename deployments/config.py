@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +13,24 @@ class Config(BaseModel):
     """Raises pydantic's ValidationError for unknown keys and values out of range."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+_PLAIN_TEXTS = {
+    "tuple_type": "Input should be a list",
+    "list_type": "Input should be a list",
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "model_attributes_type": "Input should be an object",
+}
+"""In place of pydantic's texts that speak of Python."""
+
+
+def issue_text(issue: Mapping[str, Any]) -> str:
+    """What is wrong with one field, from `ValidationError.errors()`, without the prefix of a validator's own words."""
+    if issue["type"] == "too_short":
+        least = issue["ctx"]["min_length"]
+        return f"must have at least {least} {'character' if isinstance(issue.get('input'), str) else 'item'}(s)"
+    return _PLAIN_TEXTS.get(issue["type"], str(issue["msg"]).removeprefix("Value error, "))
 
 
 @dataclass(frozen=True, slots=True)

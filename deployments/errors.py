@@ -3,16 +3,17 @@
     RagError
     ├── BadInput                the caller must change the request; never retried as it is
     │   ├── InvalidRequest        InvalidFilter  UnknownCollection  UnknownModel  PromptTooLong  EmbedderMismatch
-    │   ├── DocumentTooLarge      BodyTooSlow  UnsupportedDocument  BrokenDocument
-    │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch
+    │   ├── DocumentTooLarge      BodyTooSlow  UnsupportedContent  UnsupportedDocument  BrokenDocument
+    │   ├── NotFound              Conflict  QuotaExceeded  IdempotencyMismatch  RangeNotSatisfiable
     │   └── Unauthenticated       Forbidden  TenantSuspended
     └── Unavailable             the caller may retry the same request
         ├── StageUnavailable      Overloaded  RateLimited  RequestInProgress
         └── DeadlineExceeded      Unreachable
 
-Each takes one positional message, so that it can be pickled between replicas. `field` names the request's field that is
-wrong, such as `documents.2.uri`. `code`, `title` and `retryable` are class attributes; `retry_after_s` may be set on an
-instance. Their HTTP statuses are in `serve_app/api/errors.py`.
+Each takes one positional message, so that it can be pickled between replicas. Callers are sent it. `internal` is what
+only operators may read: addresses, paths and texts of other software. `str` gives both, for logs. `field` names the
+request's field that is wrong, such as `documents.2.uri`. `code`, `title` and `retryable` are class attributes;
+`retry_after_s` may be set on an instance. Their HTTP statuses are in `serve_app/api/errors.py`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class RagError(Exception):
     retry_after_s: float | None = None
     """Seconds after which to try again, if known."""
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, field: str | None = None, internal: str = "") -> None:
+        super().__init__(f"{message} ({internal})" if internal else message)
         self.message = message
         self.field = field
+        self.internal = internal
 
 
 class BadInput(RagError):
@@ -78,6 +80,11 @@ class BodyTooSlow(BadInput):
     title = "The body did not arrive in time"
 
 
+class UnsupportedContent(BadInput):
+    code = "unsupported_content"
+    title = "Unsupported type or encoding of the body"
+
+
 class UnsupportedDocument(BadInput):
     code = "unsupported_document"
     title = "Unsupported document type"
@@ -106,6 +113,11 @@ class QuotaExceeded(BadInput):
 class IdempotencyMismatch(BadInput):
     code = "idempotency_mismatch"
     title = "Idempotency key used for another request"
+
+
+class RangeNotSatisfiable(BadInput):
+    code = "range_not_satisfiable"
+    title = "The range names no byte"
 
 
 class Unauthenticated(BadInput):
@@ -141,7 +153,7 @@ class Overloaded(Unavailable):
 
 class RateLimited(Unavailable):
     code = "rate_limited"
-    title = "Over the tenant's limit or share"
+    title = "Over a limit or a share"
 
 
 class RequestInProgress(Unavailable):

@@ -5,13 +5,15 @@
 Only values of the same type are compared: text, numbers (as doubles) or booleans. If the document lacks the key, or its
 value has another type, every comparison is false, `!=` too. So `not metadata.year == 2018` also finds documents without
 a year, but `metadata.year != 2018` does not.
+
+Two texts of metadata that are both times compare as moments (`filter_values.moment`). A list is equal to each value in
+it, and passes no other comparison than `==` and `in`.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,17 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from deployments.errors import InvalidFilter
+from deployments.filter_values import (
+    INTEGERS,
+    METADATA,
+    STRING,
+    Typed,
+    Values,
+    metadata_name,
+    typed,
+    unquoted,
+    values_at,
+)
 
 Literal_ = str | int | float | bool
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
@@ -28,7 +41,7 @@ Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`field` is `document_id`, `language`, `collection`, or `metadata.` with a key of [A-Za-z0-9_-]."""
+    """`field` is `document_id`, `language`, `collection`, or a name of metadata as `metadata_name` writes it."""
 
     field: str
     operator: Operator
@@ -52,13 +65,7 @@ class Or:
 
 Filter = Comparison | Not | And | Or
 
-ValueType = Literal["text", "number", "boolean"]
-TypedValue = tuple[ValueType, str | float | bool]
-METADATA = "metadata."
-KEY = re.compile(r"[A-Za-z0-9_-]+")
-"""Metadata keys that a filter can name. Metadata may have other keys, which are only stored."""
-
-_FIELDS = "metadata.<key>, document_id, language, collection"
+_FIELDS = 'metadata.<key>, metadata."<any key>", document_id, language, collection'
 
 _GRAMMAR = r"""
 ?start: disjunction
@@ -76,14 +83,13 @@ _AND.2: /and\b/
 _NOT.2: /not\b/
 _IN.2: /in\b/
 BOOLEAN.2: /(true|false)\b/
-FIELD: /[^\W0-9][\w.-]*/
+FIELD: /[^\W0-9](?:[\w.-]|<string>)*/
 COMPARATOR: /[=!<>]=|[<>]/
 NUMBER: /-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])/
-STRING: /"([^"\\\x00-\x1f\x7f]|\\["'\\nrt])*"|'([^'\\\x00-\x1f\x7f]|\\["'\\nrt])*'/
+STRING: /<string>/
 %ignore /[ \t\r\n]+/
 """
 
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -133,48 +139,44 @@ def matches(
             case Not(operand):
                 return not holds(operand)
             case Comparison():
-                return compare(node, typed(actual(node.field)))
+                return comparer(node)(actual(node.field))
             case _:
                 assert_never(node)
 
-    def actual(field: str) -> object:
+    def actual(field: str) -> Values:
         if field.startswith(METADATA):
-            return metadata.get(field.removeprefix(METADATA))
-        return {"document_id": document_id, "language": language, "collection": collection}[field]
+            return values_at(metadata, field)
+        return label({"document_id": document_id, "language": language, "collection": collection}[field])
 
     return holds(filter)
 
 
-def typed(value: object) -> TypedValue | None:
-    """(the value's type, its comparable form), or None for what cannot be compared, such as lists and null."""
-    match value:
-        case bool():
-            return "boolean", value
-        case str():
-            return "text", value
-        case int() | float():
-            try:
-                number = float(value)
-            except OverflowError:
-                return None
-            return ("number", number) if math.isfinite(number) else None
-        case _:
-            return None
+def label(value: str | None) -> Values:
+    """A document's own field, as filters compare it: never as a time. None is not known yet."""
+    return Values() if value is None else Values((Typed("text", value),))
 
 
-def compare(comparison: Comparison, actual: TypedValue | None) -> bool:
-    """Whether a value, as `typed` gives it, passes the comparison."""
-    if actual is None:
-        return False
-    if isinstance(comparison.value, tuple):
-        return any(typed(member) == actual for member in comparison.value)
-    expected = typed(comparison.value)
-    if expected is None or expected[0] != actual[0]:
-        return False
-    if actual[0] == "boolean" and comparison.operator not in ("==", "!="):
-        return False
-    holds: bool = _COMPARE[comparison.operator](actual[1], expected[1])
+def comparer(comparison: Comparison) -> Callable[[Values], bool]:
+    """Whether what a document has in the field passes the comparison."""
+    members = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
+    expected = tuple(value for value in map(typed, members) if value is not None)
+    how: Operator = "==" if comparison.operator == "in" else comparison.operator
+
+    def holds(actual: Values) -> bool:
+        if actual.is_list and how != "==":
+            return False
+        return any(_holds(how, value, member) for value in actual.typed for member in expected)
+
     return holds
+
+
+def _holds(how: Operator, actual: Typed, expected: Typed) -> bool:
+    if actual.type != expected.type or (actual.type == "boolean" and how not in ("==", "!=")):
+        return False
+    compare = _COMPARE[how]
+    if actual.moment and expected.moment:
+        return bool(compare(actual.moment, expected.moment))
+    return bool(compare(actual.value, expected.value))
 
 
 def _depth(node: Filter) -> int:
@@ -194,25 +196,32 @@ class _Builder(Transformer[Token, Filter]):
 
     def FIELD(self, token: Token) -> str:
         name = str(token)
-        known = name in ("document_id", "language", "collection")
-        if not known and not (name.startswith(METADATA) and KEY.fullmatch(name.removeprefix(METADATA))):
+        if name in ("document_id", "language", "collection"):
+            return name
+        if (of_metadata := metadata_name(name)) is None:
             raise InvalidFilter(
                 f"filter: unknown field {_excerpt(name)} at {_place(token)}; fields are {_FIELDS}", field="filter"
             )
-        return name
+        return of_metadata
 
     def NUMBER(self, token: Token) -> int | float:
+        is_whole = token.lstrip("-").isdigit()
+        if is_whole and int(token) not in INTEGERS:
+            raise InvalidFilter(
+                f"filter: the whole number at {_place(token)} has more than 64 bits; no metadata have one",
+                field="filter",
+            )
         if not math.isfinite(float(token)):
             raise InvalidFilter(
                 f"filter: the number at {_place(token)} is too large; the limit is 1.7e308", field="filter"
             )
-        return int(token) if token.lstrip("-").isdigit() else float(token)
+        return int(token) if is_whole else float(token)
 
     def BOOLEAN(self, token: Token) -> bool:
         return str(token) == "true"
 
     def STRING(self, token: Token) -> str:
-        return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), token[1:-1])
+        return unquoted(token)
 
     def comparison(self, children: list[Any]) -> Filter:
         field, comparator, value = children
@@ -239,7 +248,7 @@ class _Builder(Transformer[Token, Filter]):
 
 @cache
 def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr", transformer=_Builder())
+    return Lark(_GRAMMAR.replace("<string>", STRING), parser="lalr", transformer=_Builder())
 
 
 def _explain(text: str, error: UnexpectedInput) -> str:

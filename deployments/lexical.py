@@ -19,7 +19,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import Stemmer
 
@@ -34,7 +34,7 @@ REFERENCE_LENGTH = 80
 
 PREFIX_LETTERS = 4
 """How many first letters of a longer Croatian word are a term of their own. They join what the stemmer keeps apart. In
-English they would find less (BENCHMARKS.md)."""
+English they would find less (docs/benchmarks/quality.md)."""
 SECTION_SHARE = 0.7
 """What the whole section counts for in the vector of one of its passages."""
 
@@ -144,10 +144,10 @@ def blend(passage: SparseVector, section: SparseVector) -> dict[int, float]:
 def query_term_ids(text: str, language: Language) -> tuple[int, ...]:
     """The ids of a question's terms in reading order, without repeats.
 
-    Each word gives its stems in both languages. A passage is analysed in its own language, and a Croatian question may
-    match an English passage by a name or a technical word.
+    Each word gives its stems in both languages, and a part of a statute counts by its names in both. A passage is
+    analysed in its own language, and a Croatian question may match an English passage by a name or a technical word.
     """
-    content, references = _read(text, language)
+    content, references = _read(text, language, *_ALGORITHMS)
     stems = (_term(token, stemming) for token in content for stemming in _ALGORITHMS)
     return tuple(dict.fromkeys(map(term_id, (*stems, *_prefixes(content, language), *references))))
 
@@ -184,15 +184,16 @@ def known_language(text: str) -> Language | None:
     return "hr" if hits["hr"] > hits["en"] else "en"
 
 
-def _read(text: str, language: Language) -> tuple[list[str], list[str]]:
+def _read(text: str, language: Language, *named_in: Language) -> tuple[list[str], list[str]]:
     """The words and numbers of a text without stop words, and its references to parts of statutes.
 
     A reference is one term in both languages, `article 12`, beside its words: "čl. 12.", "članka 12" and "article 12"
-    all give it. An abbreviation counts as the word that it stands for.
+    all give it. An abbreviation counts as the word that it stands for. `named_in`: whose names of parts count, if not
+    those of `language` alone.
     """
     tokens = list(_tokens(text))
     references: list[str] = []
-    parts = statute_parts(language)
+    parts = dict(chain.from_iterable(statute_parts(each).items() for each in named_in or (language,)))
     for at, (word, number) in enumerate(pairwise(tuple(tokens))):
         if found := parts.get(_fold(word, language)):
             part, name = found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +19,12 @@ from fpdf import FPDF
 _LETTERS = [*map(chr, range(0x20, 0x7F)), *"čćđšžČĆĐŠŽ–—„”•§", *map(chr, range(0x5D0, 0x5EB))]
 
 
-def write_font(path: Path) -> Path:
-    """A TrueType font in which every letter is the same box: text is laid out, extracted and never looked at."""
-    names = [".notdef", *(f"u{ord(letter):04X}" for letter in _LETTERS)]
+def write_font(path: Path, style: str = "Regular", letters: Sequence[str] = _LETTERS) -> Path:
+    """A TrueType font in which every letter is the same box: text is laid out, extracted and never looked at.
+
+    A bold `style` differs by its name only.
+    """
+    names = [".notdef", *(f"u{ord(letter):04X}" for letter in letters)]
     pen = TTGlyphPen(None)
     for step, point in enumerate(((50, 0), (50, 700), (450, 700), (450, 0))):
         (pen.lineTo if step else pen.moveTo)(point)
@@ -27,11 +32,11 @@ def write_font(path: Path) -> Path:
     box = pen.glyph()
     font = FontBuilder(1000, isTTF=True)
     font.setupGlyphOrder(names)
-    font.setupCharacterMap({ord(letter): name for letter, name in zip(_LETTERS, names[1:], strict=True)})
+    font.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
     font.setupGlyf(dict.fromkeys(names, box))
     font.setupHorizontalMetrics(dict.fromkeys(names, (500, 50)))
     font.setupHorizontalHeader(ascent=800, descent=-200)
-    font.setupNameTable({"familyName": "Boxes", "styleName": "Regular"})
+    font.setupNameTable({"familyName": "Boxes", "styleName": style})
     font.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
     font.setupPost()
     font.save(path)
@@ -99,7 +104,7 @@ def make_pptx(
     if notes:
         slide.notes_slide.notes_text_frame.text = notes
     if table:
-        grid = slide.shapes.add_table(len(table), len(table[0]), 0, 0, 10**6, 10**6).table
+        grid = slide.shapes.add_table(len(table), len(table[0]), 0, 6 * 10**6, 10**6, 10**6).table
         for row, cells in enumerate(table):
             for column, text in enumerate(cells):
                 grid.cell(row, column).text = text
@@ -155,3 +160,15 @@ def with_members(data: bytes, members: Mapping[str, str | bytes]) -> bytes:
     """A ZIP with some members replaced or added."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return make_zip({name: archive.read(name) for name in archive.namelist()} | dict(members))
+
+
+def make_picture(width: int = 100, height: int = 100, shade: int = 0) -> bytes:
+    """A PNG in one shade of grey, 0 to 255."""
+
+    def part(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = (b"\0" + bytes([shade]) * width) * height
+    parts = part(b"IHDR", size) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts

@@ -27,9 +27,12 @@ from deployments.retrieval import filter_expression, milvus, milvus_rows
 from deployments.retrieval.embedded import store
 from deployments.types import IndexEntry
 from serve_app.platform import (
+    acceptance,
     audit,
     bulk,
+    claims,
     collections,
+    document_ids,
     documents,
     generation_switch,
     generations,
@@ -39,17 +42,26 @@ from serve_app.platform import (
     keys,
     lexical_statistics,
     reindexing,
+    retention,
+    stored_blobs,
     tenants,
+    turns,
+    usage,
     webhooks,
 )
 from serve_app.platform.keys import Principal
+from serve_app.platform.retention_config import RetentionConfig
 from serve_app.services.access import Access, AccessService
-from serve_app.storage import tables
+from serve_app.storage import declarative
+from serve_app.storage.database import Database
+from tests.support.storage import document
 
 ROOT = Path(serve_app.__file__).parents[1]
 MODULES = (
+    acceptance,
     audit,
     bulk,
+    claims,
     collections,
     documents,
     generation_switch,
@@ -60,7 +72,11 @@ MODULES = (
     keys,
     lexical_statistics,
     reindexing,
+    retention,
+    stored_blobs,
     tenants,
+    turns,
+    usage,
     webhooks,
 )
 
@@ -75,11 +91,11 @@ class Filter:
 
     @contextmanager
     def removed(self) -> Iterator[None]:
-        def here_nothing(model: type[tables.TenantOwned], tenant_id: str) -> ColumnElement[bool]:
+        def here_nothing(model: type[declarative.TenantOwned], tenant_id: str) -> ColumnElement[bool]:
             frame = sys._getframe(1)
             if frame.f_lineno == self.line:
                 return true()
-            return tables.of_tenant(model, tenant_id)
+            return declarative.of_tenant(model, tenant_id)
 
         with mock.patch.object(self.module, "of_tenant", here_nothing):
             yield
@@ -184,7 +200,21 @@ def other_filters() -> dict[str, Callable[[], Any]]:
     return found
 
 
+_ONLY_WHEN = "decides when a document is indexed, and not what of it is found: test_turns.py"
 IMPLIED = {
+    "claims.of_job.1": "a job's id is drawn and belongs to one tenant",
+    "claims.release.1": "a job's id is drawn and belongs to one tenant",
+    "claims._documents.1": _ONLY_WHEN,
+    "claims._next_due.1": _ONLY_WHEN,
+    "turns.rejoin.1": _ONLY_WHEN,
+    "turns.nudge.1": _ONLY_WHEN,
+    "turns.charge.1": _ONLY_WHEN,
+    "turns.set_due.1": _ONLY_WHEN,
+    "turns.lock.1": _ONLY_WHEN,
+    "job_queue._nudge_if_waited_for.1": _ONLY_WHEN,
+    "jobs._may_be.1": "the jobs that are listed are the tenant's",
+    "jobs._may_be.2": "the jobs that are listed are the tenant's",
+    "jobs._check_room.1": "the documents that are counted are the tenant's",
     "bulk.waiting.1": "a job's id is drawn and belongs to one tenant",
     "bulk._is.1": "a job's id is drawn and belongs to one tenant",
     "bulk._claimed.1": "the worker's name holds the tenant, and the job's id is drawn",
@@ -198,6 +228,7 @@ IMPLIED = {
     "job_queue.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",
     "webhooks._set.1": "a message's id is drawn and belongs to one tenant",
+    "stored_blobs.hurry.1": "decides when bytes are removed that no document needs",
     "lexical_statistics._owned.1": "removes rows that have come to nothing, and no committed row has",
 }
 """Filters that another condition implies; they stay, so that nobody has to think about it."""
@@ -208,21 +239,21 @@ SCENE_OF = {
     "collections.patch.1": "collections",
     "collections.names.1": "collections",
     "collections._views.1": "collections",
-    "collections._views.2": "collections",
+    "collections.move.1": "versions",
     "documents._locked.1": "metadata",
     "documents._conditions.1": "metadata",
-    "documents._forget.1": "deletions",
+    "documents._forget.1": "waiting",
     "documents._forget.2": "deletions",
     "documents.get.1": "looks",
-    "documents.delete_collection.1": "waiting",
-    "documents.delete_collection.2": "waiting",
-    "documents.delete_collection.3": "waiting",
+    "documents._delete_some.1": "waiting",
+    "documents._delete_some.2": "waiting",
+    "documents._delete_some.3": "waiting",
+    "collections.mark_deleted.1": "waiting",
     "idempotency.begin.1": "repetitions",
     "jobs._summaries.1": "looks",
     "jobs._before.1": "looks",
-    "jobs._lock_documents.1": "versions",
-    "jobs._lock_documents.2": "waiting",
-    "jobs._check_quotas.1": "quotas",
+    "acceptance.lock_documents.2": "versions",
+    "acceptance.lock_documents.3": "waiting",
     "job_queue._check_chunks.1": "quotas",
     "jobs.view.1": "looks",
     "job_queue.finish.1": "versions",
@@ -239,7 +270,7 @@ SCENE_OF = {
     "reindexing.running_job.1": "reindexings",
     "tenants._stop.1": "waiting",
     "tenants._settled.1": "waiting",
-    "tenants._forget.1": "deletions",
+    "tenants._delete_some.1": "deletions",
     "embedded.entries": "metadata",
     "embedded.remove_document": "deletions",
     "embedded.remove_ids": "deletions",
@@ -254,6 +285,58 @@ SCENE_OF = {
     "services.access": "looks",
 }
 """By filter, the scene (`scenario.py`) that fails without it."""
+
+
+async def uploads_beside_others(database: Database) -> None:
+    """Raises where one tenant's documents take another's room, or the automatic id of its file."""
+    store = jobs.Jobs(database, max_waiting=2)
+    for tenant in ("a", "b"):
+        await tenants.Tenants(database).ensure(tenant)
+    await store.accept("a", [document("c.pdf"), document("d.pdf")])
+    own = document(filename="c.pdf").replaced(id=document_ids.of_file("", "default", "c.pdf"))
+    assert (await store.accept("b", [own])).documents == ("c.pdf",)
+    await _usage_beside_others(database)
+
+
+async def _usage_beside_others(database: Database) -> None:
+    """Raises where what one tenant has counts as another's, for documents and keys of the same names."""
+    store = jobs.Jobs(database)
+    for tenant in ("c", "d"):
+        await tenants.Tenants(database).ensure(tenant)
+    await store.accept("c", [document("1", "old", blob="one"), document("2", "old", blob="two")])
+    await store.accept("d", [document("1", "other", blob="one")])
+    await store.accept("c", [document("1", "newer", blob="three")])
+    await store.reserve("c", {"four": 4})
+    async with database.session() as session:
+        assert await stored_blobs.passing(session, "c") == len("old") + 4
+        assert await stored_blobs.passing(session, "d") == 0
+        assert await usage.read(session, "d") == usage.Usage(1, len("other"))
+        before = await usage.read(session, "c")
+    deleted = await documents.Documents(database).delete("d", "1")
+    assert deleted.blobs == ("one",)
+    async with database.session() as session:
+        assert await usage.read(session, "c") == before == usage.Usage(2, len("old" + "old" + "newer") + 4)
+    await store.cancel("c", (await store.accept("c", [document("3", "gone", blob="five")])).id)
+    await tenants.Tenants(database).ensure("e")
+    kept = retention.Retention(database, RetentionConfig(jobs_days=1e-9), idempotency_s=1)
+    assert not any((await kept.state("e")).waiting.values())
+
+
+CHECKED_HERE = (
+    "acceptance.choose_ids.1",
+    "jobs._check_room.2",
+    "acceptance.lock_documents.1",
+    "retention.state.1",
+    "retention.state.2",
+    "stored_blobs._are.1",
+    "stored_blobs.passing.1",
+    "stored_blobs.passing.2",
+    "stored_blobs.passing.3",
+    "stored_blobs.release_documents.1",
+    "usage.read.1",
+    "usage.subtract.1",
+)
+"""Filters without which `uploads_beside_others` fails."""
 ON_AN_ENGINE = [
     *(("embedded", scene) for scene in ("versions", "deletions", "metadata")),
     *(("milvus", scene) for scene in ("versions", "deletions")),

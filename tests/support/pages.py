@@ -10,6 +10,8 @@ from pathlib import Path
 import pypdfium2 as pdfium
 from fpdf import FPDF
 
+from tests.support.documents import write_font
+
 PITCH = 14.0
 """From one line of `column` to the next, in points."""
 
@@ -23,6 +25,7 @@ class At:
     text: str
     size: float = 11.0
     angle: float = 0.0
+    bold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,23 @@ class Stroke:
     to_y: float
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG, its upper left corner at (x, y)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    png: bytes
+
+
 def column(x: float, y: float, lines: Iterable[str], size: float = 11.0, pitch: float = PITCH) -> list[At]:
-    """Lines below each other, the first at (x, y)."""
-    return [At(x, y + number * pitch, line, size) for number, line in enumerate(lines)]
+    """Lines below each other, the first at (x, y). One of `**…**` is bold."""
+    return [
+        At(x, y + number * pitch, line.strip("*"), size, bold=line.startswith("**"))
+        for number, line in enumerate(lines)
+    ]
 
 
 def row(y: float, *cells: tuple[float, str], size: float = 11.0) -> list[At]:
@@ -51,18 +68,22 @@ def grid(xs: Sequence[float], ys: Sequence[float]) -> list[Stroke]:
     return [*across, *(Stroke(x, ys[0], x, ys[-1]) for x in xs)]
 
 
-def make_pages(pages: Iterable[Iterable[At | Stroke]], font: Path) -> bytes:
-    """A PDF of A4 pages, drawn in the order given."""
+def make_pages(pages: Iterable[Iterable[At | Stroke | Picture]], font: Path) -> bytes:
+    """A PDF of A4 pages, drawn in the order given. The bold font is made beside the other."""
     pdf = FPDF(unit="pt")
     pdf.set_auto_page_break(False)
     pdf.add_font("Boxes", "", font)
+    pdf.add_font("Boxes", "B", write_font(font.with_name("bold.ttf"), "Bold"))
     for page in pages:
         pdf.add_page()
         for item in page:
             if isinstance(item, Stroke):
                 pdf.line(item.x, item.y, item.to_x, item.to_y)
                 continue
-            pdf.set_font("Boxes", size=item.size)
+            if isinstance(item, Picture):
+                pdf.image(io.BytesIO(item.png), item.x, item.y, item.width, item.height)
+                continue
+            pdf.set_font("Boxes", "B" if item.bold else "", item.size)
             with pdf.rotation(item.angle, item.x, item.y):
                 pdf.text(item.x, item.y, item.text)
     return bytes(pdf.output())

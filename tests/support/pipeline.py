@@ -73,7 +73,8 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 @dataclass
 class Stages:
     """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates. Where `gates` has
-    `token`, each token waits until it may pass. `texts` are those of the first passages, `languages` the embedder's."""
+    `token`, each token waits until it may pass. `texts` and `titles` are those of the first passages, `languages` the
+    embedder's."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
@@ -83,6 +84,7 @@ class Stages:
     asked: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     texts: Sequence[str] = ()
+    titles: Sequence[str] = ()
     aborted: list[tuple[str, str]] = field(default_factory=list)
     requests: list[GenerationRequest] = field(default_factory=list)
     retrievals: list[RetrievalRequest] = field(default_factory=list)
@@ -119,8 +121,11 @@ class Stages:
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
         self.retrievals.append(request)
         await self._enter("retrieval")
-        texts = dict(enumerate(self.texts, 1))
-        return [Candidate(passage(n, texts.get(n, "")), Scores(fused=1 / n)) for n in range(1, self.passages + 1)]
+        texts, titles = dict(enumerate(self.texts, 1)), dict(enumerate(self.titles, 1))
+        return [
+            Candidate(passage(n, texts.get(n, ""), titles.get(n, "")), Scores(fused=1 / n))
+            for n in range(1, self.passages + 1)
+        ]
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         await self._enter("reranking")

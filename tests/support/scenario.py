@@ -44,6 +44,7 @@ def versions(machine: Tenancies) -> None:
     for tenant in ("a", "b"):
         machine.look(tenant, "/v1/documents/d-1")
         machine.look(tenant, "/v1/documents/d-1/chunks")
+        machine.look(tenant, "/v1/documents/d-1/content")
         machine.look(tenant, "/v1/collections")
         machine.look_at_the_last_job(tenant)
         machine.ask(tenant, "u2", ["rok", "ugovor"], None, [], "search", None)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,12 +16,13 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from cluster.ports import free_ports
 from deployments.types import GenerationLoad
 from serve_app.config.args import AppArgs
 from serve_app.platform.keys import Keys, Role
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.support import postgresql
 from tests.support.starting import node_of_this_process
 
@@ -68,13 +67,19 @@ class Running:
 
     @asynccontextmanager
     async def stream(self, query: str, **fields: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """The messages of an answer. If it fails before its first one, the problem is its last."""
         async with (
             httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=60, trust_env=False) as client,
             client.stream("POST", "/v1/query", json={"query": query, **fields}) as response,
         ):
-            assert response.status_code == 200, (await response.aread()).decode()
+            if response.status_code != 200:
+                await response.aread()
+                assert response.status_code in (503, 504), response.text
 
             async def messages() -> AsyncIterator[dict[str, Any]]:
+                if response.status_code != 200:
+                    yield response.json() | {"type": "error"}
+                    return
                 async for line in response.aiter_lines():
                     if line.startswith("data: "):
                         yield json.loads(line[6:])
@@ -99,15 +104,9 @@ class Running:
 
 
 def free_port() -> int:
-    """A port that stays free until Serve takes it, seconds later.
-
-    The kernel gives higher ports to connections that are made in between, and Ray's workers listen on 10,002 to 19,999.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    """A port that stays free until Serve takes it, seconds later."""
+    [port] = free_ports(1)
+    return port
 
 
 def haproxy_flags() -> dict[str, str]:

@@ -60,6 +60,19 @@ def answer(body: bytes, *, status: str = "200 OK", **headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def s3_environment(site: Site) -> dict[str, str]:
+    """The environment in which the site is all of S3."""
+    return {
+        "AWS_ENDPOINT_URL_S3": site.url(""),
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+
+
 def redirect(location: str) -> bytes:
     return answer(b"", status="302 Found", Location=location)
 

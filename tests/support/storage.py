@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.ingestion.base import IndexedDocument
+from serve_app.platform.documents import Documents
 from serve_app.platform.new_document import NewDocument
 from serve_app.storage.database import Database
 
@@ -36,13 +37,25 @@ class Clock:
 
 def document(id: str | None = None, content: str = "text", **fields: Any) -> NewDocument:
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return NewDocument(id=id, content_hash=digest, blob=f"blob of {content}", size=len(content.encode()), **fields)
+    fields = {"blob": f"blob of {content}"[:100], **fields}
+    return NewDocument(id=id, content_hash=digest, size=len(content.encode()), **fields)
 
 
 def indexed(
     frequencies: Mapping[int, int], passages: int = 1, title: str = "Naslov", *, embedder: str = "", chunking: str = ""
 ) -> IndexedDocument:
     return IndexedDocument(title, "hr", passages, frequencies, embedder, chunking)
+
+
+async def delete_collection(documents: Documents, tenant_id: str, name: str) -> tuple[dict[str, int], list[str]]:
+    """Delete a collection: how many documents and passages it had, and its blobs."""
+    counts: dict[str, int] = {"documents": 0, "passages": 0}
+    blobs: list[str] = []
+    async for batch in documents.delete_collection(tenant_id, name):
+        counts["documents"] += len(batch.versions)
+        counts["passages"] += batch.passages
+        blobs += batch.blobs
+    return counts, sorted(blobs)
 
 
 class EmptyIndex:

@@ -45,6 +45,7 @@ LOOKS = (
     "/v1/documents?filter=metadata.number+>=+2&user=u2",
     "/v1/documents/d-1",
     "/v1/documents/d-1/chunks",
+    "/v1/documents/d-1/content",
 )
 """What a tenant looks at of its own."""
 WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prijava", "appeal", "contract", "deadline")
@@ -82,7 +83,7 @@ class Seen:
         elif kind == "application/x-ndjson":
             body = [json.loads(line) for line in answer.text.splitlines() if line]
         else:
-            body = answer.json() if answer.content else None
+            body = (answer.json() if kind.endswith("json") else answer.text) if answer.content else None
         return cls(answer.status_code, kind, "idempotent-replayed" in answer.headers, _constant(body))
 
 

@@ -31,7 +31,7 @@ def make_tiny_model(folder: Path, *, context_tokens: int = 2048, seed: int = 0) 
     stopping by luck.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(context_tokens)
+    tokenizer = make_tokenizer(context_tokens)
     tokenizer.save_pretrained(folder)
 
     torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def make_tiny_model(folder: Path, *, context_tokens: int = 2048, seed: int = 0) 
     return folder
 
 
-def _tokenizer(context_tokens: int) -> PreTrainedTokenizerFast:
+def make_tokenizer(context_tokens: int) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
+from tests.support.stacks import stacks
 from tests.support.starting import start_process
 
 RAG = str(Path(sys.executable).with_name("rag"))
@@ -28,18 +30,22 @@ class Up:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, path: Path, within_s: float = 3000) -> None:
+    def wait_for(self, path: Path, within_s: float = 600) -> None:
         end = time.monotonic() + within_s
         while not path.exists():
             assert self.process.poll() is None, self.text()
-            assert time.monotonic() < end, self.text()
+            self._check_time(end, within_s, f"no {path.name}")
             time.sleep(0.1)
 
     def wait_for_text(self, text: str, within_s: float = 300) -> None:
         end = time.monotonic() + within_s
         while text not in self.text():
-            assert time.monotonic() < end, self.text()
+            self._check_time(end, within_s, f"no {text!r} in the log")
             time.sleep(0.1)
+
+    def _check_time(self, end: float, within_s: float, what: str) -> None:
+        if time.monotonic() >= end:
+            pytest.fail(f"{what} after {within_s:.0f} s\n{self.text()}\n{stacks(self.process.pid)}", pytrace=False)
 
     def rag(self, *arguments: str) -> str:
         command = [RAG, *arguments, "--data-dir", str(self.data_dir)]

@@ -58,7 +58,7 @@ from serve_app.services.container import Services, Stores, build_services, build
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.tables import PLATFORM
+from serve_app.storage.declarative import PLATFORM
 from tests.support.storage import migrate
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)
@@ -286,7 +286,10 @@ async def world(
     async def ask_stages() -> Mapping[str, list[StageStatus]]:
         return {"generation": [await stages.generation.status()]}
 
-    stores = build_stores(database, blobs, limits, models=(), check_webhook_url=str)
+    async def read_metrics() -> str:
+        return ""
+
+    stores = build_stores(database, blobs, limits, models=(), chunk_sizes=ingestion.chunk_sizes, check_webhook_url=str)
     services = build_services(
         stores,
         Pipeline(
@@ -307,8 +310,8 @@ async def world(
         limits,
         models=(),
         settle_s=0.5,
-        chunk_sizes=ingestion.chunk_sizes,
         ask_stages=ask_stages,
+        read_metrics=read_metrics,
         announce_job=lambda: made.announce(),
     )
     concluded = Concluded()

@@ -94,6 +94,44 @@ def test_each_decision_is_listed_and_has_its_parts() -> None:
         assert all(f"\n## {part}\n" in text for part in ("Context", "Decision")), page.name
 
 
+BENCHMARKS = sorted((ROOT / "docs" / "benchmarks").glob("*.md"))
+NOT_A_MODULE = {"checks", "embedding_gpu"}
+"""Pages on figures that no module of `benchmarks` measures."""
+RUN_BY_BENCHMARKS = {"chat_client", "host", "load"}
+"""Modules that benchmarks start as processes of their own."""
+
+
+@cache
+def rows_of_benchmarks() -> dict[str, list[list[str]]]:
+    """Page of `docs/benchmarks`, without `.md` → the cells of each of its rows in the summary."""
+    found: dict[str, list[list[str]]] = {}
+    for line in (ROOT / "BENCHMARKS.md").read_text("utf-8").splitlines():
+        if page := re.search(r"\| \[(\w+)\]\(docs/benchmarks/(\w+)\.md\) \|$", line):
+            assert page[1] == page[2], line
+            found.setdefault(page[1], []).append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
+def test_each_benchmark_has_a_page_and_rows_in_the_summary() -> None:
+    starts = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text("utf-8")}
+    pages = {page.stem for page in BENCHMARKS}
+    assert pages == (starts - RUN_BY_BENCHMARKS) | NOT_A_MODULE
+    assert rows_of_benchmarks().keys() == pages
+
+
+@pytest.mark.parametrize("page", BENCHMARKS, ids=lambda page: str(page.stem))
+def test_the_summary_of_benchmarks_says_what_the_page_says(page: Path) -> None:
+    """Names of figures, goals and what was measured stand on the page too, letter for letter."""
+    text = page.read_text("utf-8")
+    numbers = re.compile(r"(?<![\w.])[−-]?\d+(?:[.,]\d+)*")
+    on_page = set(numbers.findall(text))
+    for figure, goal, measured, _machine, _date, _page in rows_of_benchmarks()[page.stem]:
+        names = re.findall(r"`[^`]+`", figure)
+        assert [name for name in names if name not in text] == []
+        in_row = set(numbers.findall(f"{figure} {goal} {measured}"))
+        assert in_row - on_page == set(), figure
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
     """(where it is, its words) of each `rag` command in a document's code blocks."""
     for path in MARKDOWN:

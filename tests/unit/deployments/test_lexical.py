@@ -240,3 +240,9 @@ def test_a_passage_of_a_section_has_the_terms_of_both() -> None:
     blended = blend(passage, section)
     share = lexical.SECTION_SHARE
     assert blended == {5: pytest.approx(1 - share), 6: pytest.approx(2 - share), 7: pytest.approx(share)}
+
+
+@pytest.mark.parametrize("language", ["hr", "en"])
+@pytest.mark.parametrize("question", ["What does article 12 say?", "Što kaže čl. 12?", "Što je u članku 12?"])
+def test_a_question_names_parts_of_a_statute_in_either_language(question: str, language: Language) -> None:
+    assert term_id("article 12") in query_term_ids(question, language)

@@ -153,7 +153,7 @@ defmodule RagClient.Transport.PortTest do
         end)
 
       client = bridged(url)
-      assert {:ok, %{"text" => ^text}} = RagClient.process_documents(client, nil, [%{"text" => text}], timeout: 30_000)
+      assert {:ok, %{"text" => ^text}} = RagClient.process_documents(client, nil, [%{"text" => text}], timeout: 300_000)
     end
 
     test "many at once, each with its own words" do

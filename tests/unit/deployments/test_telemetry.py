@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deployments.telemetry import METRICS
+
+OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
+
+
+def test_the_documents_list_every_metric_with_its_labels() -> None:
+    rows = re.findall(r"^\| `(ray_rag_\w+)` \| ([^|]*)\| (.*) \|$", OPERATIONS.read_text("utf-8"), re.MULTILINE)
+    described = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels, _ in rows}
+    assert described == {metric.exported_name: metric.labels for metric in METRICS}
+    for metric in METRICS:
+        [text] = [text for name, _, text in rows if name == metric.exported_name]
+        assert metric.description.lower() in text.lower()
+
+
+def test_names_are_given_once() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
