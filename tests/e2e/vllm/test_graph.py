@@ -43,7 +43,7 @@ def test_what_serves_is_said(running: Running, model: str) -> None:
     assert ready["stages"]["embedding"]["model"] == "multilingual-e5-small"
 
 
-async def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
+def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
     messages, direct = shared.reference.streamed, shared.reference.direct
     assert [m["type"] for m in messages if m["type"] not in ("chunk", "citation")] == ["sources", "complete"]
     complete = messages[-1]
