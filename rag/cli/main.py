@@ -15,6 +15,7 @@ from rag.cli.evaluate import evaluate
 from rag.cli.ingest import ingest
 from rag.cli.reindex import reindex
 from rag.cli.status import status
+from rag.cli.trace import trace
 from rag.cli.up import up
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ app.command()(ingest)
 app.command("eval")(evaluate)
 app.command()(reindex)
 app.command()(status)
+app.command()(trace)
 app.command()(bridge)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

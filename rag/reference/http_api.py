@@ -11,6 +11,8 @@ from serve_app.api.app import openapi_document
 
 _TITLES = {
     "query": "Questions and search",
+    "query log": "Query log",
+    "usage": "Usage",
     "documents": "Documents",
     "reindex": "Reindexing",
     "retention": "Retention",

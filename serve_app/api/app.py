@@ -31,9 +31,11 @@ from serve_app.api.routes import (
     keys,
     operations,
     query,
+    query_log,
     reindex,
     retention,
     tenants,
+    usage,
 )
 from serve_app.config.args import ApiConfig
 from serve_app.services.container import Services
@@ -112,7 +114,7 @@ def _routes() -> Sequence[BaseRoute]:
     """Made once for all applications: FastAPI takes long to inspect them, and they hold no services."""
     root = APIRouter(generate_unique_id_function=operation_id)
     for resource in (
-        query, documents, reindex, jobs, collections, keys, tenants, audit, retention, commands,
+        query, query_log, usage, documents, reindex, jobs, collections, keys, tenants, audit, retention, commands,
         chat, responses, embeddings, models,
     ):  # fmt: skip
         root.include_router(resource.router, prefix="/v1")

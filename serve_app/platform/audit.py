@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, get_args
 
 from sqlalchemy import select
 
-from deployments.errors import InvalidRequest
 from serve_app.platform.events import Event, EventType, SingleEventSubscriber
 from serve_app.platform.query_log import QUERY_EVENTS
 from serve_app.platform.tenant_settings import lock_existing
+from serve_app.storage import pagination
 from serve_app.storage.database import Database, insert
-from serve_app.storage.declarative import PLATFORM, of_tenant
-from serve_app.storage.tables import MAX_SUBJECT, AuditEntry
+from serve_app.storage.declarative import PLATFORM, from_microseconds, of_tenant, to_microseconds
+from serve_app.storage.log_tables import MAX_SUBJECT, AuditEntry
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.([0-9]{1,6})")
 
 
@@ -92,11 +90,8 @@ class _Cursor:
 
     @classmethod
     def parse(cls, after: str) -> _Cursor:
-        if (match := _CURSOR.fullmatch(after)) is None:
-            raise InvalidRequest(
-                f"after: {after[:80]!r} is not the `next` of a page; take it as it was sent", field="after"
-            )
-        return cls(_EPOCH + int(match[1]) * _MICROSECOND, int(match[2]))
+        match = pagination.parse_after(_CURSOR, after)
+        return cls(from_microseconds(int(match[1])), int(match[2]))
 
     @classmethod
     def behind(cls, entries: Sequence[AuditRecord], start: _Cursor | None) -> _Cursor:
@@ -106,7 +101,7 @@ class _Cursor:
         return cls(at, seen + (start.seen if start is not None and start.at == at else 0))
 
     def __str__(self) -> str:
-        return f"{(self.at - _EPOCH) // _MICROSECOND}.{self.seen}"
+        return f"{to_microseconds(self.at)}.{self.seen}"
 
 
 def _record(entry: AuditEntry) -> AuditRecord:

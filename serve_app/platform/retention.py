@@ -19,21 +19,20 @@ from serve_app.storage.batches import Pace
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database, count_rows
 from serve_app.storage.declarative import TenantOwned, of_tenant, utc_now
+from serve_app.storage.log_tables import AuditEntry, DailyUsage, QueryLogEntry
 from serve_app.storage.tables import (
     ApiKey,
-    AuditEntry,
     HiddenVersion,
     IdempotentRequest,
     Job,
     JobDocument,
-    QueryLogEntry,
     StoredBlob,
     Tenant,
     WebhookDelivery,
     is_unfinished,
 )
 
-Kind = Literal["jobs", "audit", "queries", "keys"]
+Kind = Literal["jobs", "audit", "queries", "usage", "keys"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 ROWS: Final = "rows"
 """The sweep that removes rows."""
@@ -203,6 +202,8 @@ def _past(kind: Kind, cutoff: datetime) -> _Past:
             return _Past(AuditEntry, AuditEntry.at <= cutoff)
         case "queries":
             return _Past(QueryLogEntry, QueryLogEntry.at <= cutoff)
+        case "usage":
+            return _Past(DailyUsage, DailyUsage.day < cutoff.date().isoformat())
         case "keys":
             return _Past(ApiKey, or_(ApiKey.expires_at <= cutoff, ApiKey.revoked_at <= cutoff))
 

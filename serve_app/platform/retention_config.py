@@ -19,6 +19,7 @@ class RetentionConfig(Config):
     )
     audit_days: Days = Field(400, gt=0, allow_inf_nan=False, description="entries of the audit log")
     queries_days: Days = Field(90, gt=0, allow_inf_nan=False, description="entries of the log of queries")
+    usage_days: Days = Field(400, gt=0, allow_inf_nan=False, description="counts of questions and tokens by day")
     keys_days: Days = Field(90, gt=0, allow_inf_nan=False, description="keys from their end")
     sweep_every_s: float = Field(3_600, gt=0, description="interval of removing what has been kept long enough")
     compare_every_s: float = Field(

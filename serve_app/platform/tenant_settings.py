@@ -58,6 +58,7 @@ class Retention(Config):
     )
     audit_days: Days = Field(None, gt=0, le=36_500, description="entries of the audit log")
     queries_days: Days = Field(None, gt=0, le=36_500, description="entries of the log of queries")
+    usage_days: Days = Field(None, gt=0, le=36_500, description="counts of questions and tokens by day")
     keys_days: Days = Field(None, gt=0, le=36_500, description="keys from their end")
 
 

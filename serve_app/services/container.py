@@ -15,6 +15,7 @@ from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources
 from serve_app.platform.audit import AuditLog
 from serve_app.platform.collections import Collections
+from serve_app.platform.daily_usage import UsageReports
 from serve_app.platform.documents import Documents
 from serve_app.platform.events import Events
 from serve_app.platform.idempotency import Idempotency
@@ -55,6 +56,8 @@ class Stores:
     idempotency: Idempotency
     reindexing: Reindexing
     audit: AuditLog
+    query_log: QueryLog
+    usage: UsageReports
     retention: Retention
     events: Events
     blobs: Blobs
@@ -76,6 +79,8 @@ class Services:
     keys: Keys
     collections: Collections
     audit: AuditLog
+    query_log: QueryLog
+    usage: UsageReports
     retention: Retention
     idempotency: Idempotency
     ask_stages: AskStages
@@ -101,8 +106,8 @@ def build_stores(
     configuration. `check_webhook_url`: raises InvalidRequest for a URL that a tenant's settings may not hold.
     `recorder`: where the metrics of events go.
     """
-    audit = AuditLog(database)
-    events = Events((audit, QueryLog(database), QueryMetrics(recorder)))
+    audit, query_log = AuditLog(database), QueryLog(database)
+    events = Events((audit, query_log, QueryMetrics(recorder)))
     return Stores(
         tenants=Tenants(database, events, cache_s=config.key_cache_s, models=models, webhook_url=check_webhook_url),
         keys=Keys(
@@ -123,6 +128,8 @@ def build_stores(
         idempotency=Idempotency(database, lease_s=config.max_deadline_s, keep_s=config.idempotency_s),
         reindexing=Reindexing(database, chunk_sizes, events, retire_after_s=config.max_deadline_s),
         audit=audit,
+        query_log=query_log,
+        usage=UsageReports(database),
         retention=Retention(database, retention, idempotency_s=config.idempotency_s),
         events=events,
         blobs=blobs,
@@ -187,6 +194,8 @@ def build_services(
         keys=stores.keys,
         collections=stores.collections,
         audit=stores.audit,
+        query_log=stores.query_log,
+        usage=stores.usage,
         retention=stores.retention,
         idempotency=stores.idempotency,
         ask_stages=ask_stages,

@@ -256,9 +256,12 @@ class QueryService:
             language=query.language,
             outcome=outcome,
             engine=complete.engine if complete else None,
+            model=complete.model if complete else None,
             sources=source_count,
             prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
+            degraded=complete.degraded if complete else (),
             timings=dict(complete.timings) if complete else {},
         )
         event_type: EventType

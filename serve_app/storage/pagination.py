@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+from deployments.errors import InvalidRequest
 
 BATCH = 200
 """Rows that a list reads at once: their metadata may be large."""
@@ -24,6 +27,15 @@ class Page(Generic[R]):
 
     rows: Sequence[R]
     next: str | None
+
+
+def parse_after(form: re.Pattern[str], after: str) -> re.Match[str]:
+    """The parts of an `after` whose form is known. Raises InvalidRequest."""
+    if (match := form.fullmatch(after)) is None:
+        raise InvalidRequest(
+            f"after: {after[:80]!r} is not the `next` of a page; take it as it was sent", field="after"
+        )
+    return match
 
 
 async def page(

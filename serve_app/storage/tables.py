@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from deployments.ingestion.base import DocumentState
+from serve_app.storage import log_tables  # noqa: F401 - one import brings all tables
 from serve_app.storage.declarative import Base, TenantOwned
 
 
@@ -362,44 +363,6 @@ class LexicalTotal(TenantOwned):
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     owner: Mapped[str] = mapped_column(String(256), primary_key=True)
     passages: Mapped[int] = mapped_column(BigInteger)
-
-
-MAX_SUBJECT = 256
-"""Characters of an audit entry's subject: those of the longest id."""
-
-
-class AuditEntry(TenantOwned):
-    """Who did what, append-only. `actor` is a key's id; `subject` names what was acted on. No content."""
-
-    __tablename__ = "audit_log"
-    __table_args__ = (Index(None, "tenant_id", "at", "sequence"),)
-
-    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
-    at: Mapped[datetime]
-    actor: Mapped[str] = mapped_column(String(64))
-    role: Mapped[str] = mapped_column(String(16))
-    request_id: Mapped[str] = mapped_column(String(128))
-    action: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(MAX_SUBJECT))
-    details: Mapped[dict[str, Any]]
-
-
-class QueryLogEntry(TenantOwned):
-    """What an answered query took. Neither the question nor the answer."""
-
-    __tablename__ = "query_log"
-    __table_args__ = (Index(None, "tenant_id", "at"),)
-
-    query_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    at: Mapped[datetime]
-    user: Mapped[str] = mapped_column("user_id", String(256))
-    language: Mapped[str] = mapped_column(String(8))
-    outcome: Mapped[str] = mapped_column(String(64))
-    engine: Mapped[str | None] = mapped_column(String(64))
-    sources: Mapped[int]
-    prompt_tokens: Mapped[int]
-    completion_tokens: Mapped[int]
-    timings: Mapped[dict[str, Any]]
 
 
 class Sweep(Base):

@@ -26,6 +26,8 @@ def looks(machine: Tenancies) -> None:
         machine.put(tenant, "", 1, words, "zakoni", "hr")
         machine.put(tenant, "u2", 2, words[::-1], "default", "hr")
     machine.put("b", "", 3, ROK, "upute", "hr")
+    for tenant in ("a", "b"):
+        machine.ask(tenant, "u2", ["rok"], None, [], "query", None)
     for tenant in ("a", "b", "c"):
         for path in LOOKS:
             machine.look(tenant, path)

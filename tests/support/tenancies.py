@@ -39,6 +39,8 @@ LOOKS = (
     "/v1/collections/zakoni",
     "/v1/keys",
     "/v1/audit",
+    "/v1/queries",
+    "/v1/usage?format=csv&by=user",
     "/v1/reindex",
     "/v1/jobs",
     "/v1/documents",
@@ -144,6 +146,7 @@ class Tenancies(RuleBasedStateMachine):
         for each in self.worlds.named.values():
             each.held = False
         self.jobs: dict[tuple[str, str], str] = {}
+        self.queries: dict[tuple[str, str], str] = {}
         self._do(self._begin())
 
     async def _begin(self) -> None:
@@ -187,6 +190,8 @@ class Tenancies(RuleBasedStateMachine):
         """One world's answer, once the job that it may have begun is done."""
         each = self.worlds.named[name]
         answer = await each.call(self._id(tenant), method, path, **request)
+        if query_id := answer.headers.get("X-Query-ID"):
+            self.queries[name, tenant] = query_id
         if answer.status_code == 202 and "job_id" in answer.json():
             self.jobs[name, tenant] = answer.json()["job_id"]
             if not each.held:
@@ -419,10 +424,13 @@ class Tenancies(RuleBasedStateMachine):
         mine = {name: self._id(tenant) for name in ("all", "alone")}
         keys = (await everyone.call(self._id(other), "GET", "/v1/keys")).json()["keys"]
         job = self.jobs.get(("all", other), f"job_{'0' * 32}")
+        query = self.queries.get(("all", other), "0" * 32)
+        await everyone.told()
         for method, there, nowhere in (
             ("GET", f"/v1/jobs/{job}", f"/v1/jobs/job_{'0' * 32}"),
             ("GET", f"/v1/jobs/{job}/events", f"/v1/jobs/job_{'0' * 32}/events"),
             ("POST", f"/v1/jobs/{job}/cancel", f"/v1/jobs/job_{'0' * 32}/cancel"),
+            ("GET", f"/v1/queries/{query}", f"/v1/queries/{'0' * 32}"),
             ("DELETE", f"/v1/keys/{keys[-1]['id']}", f"/v1/keys/key_{'0' * 32}"),
             ("POST", f"/v1/keys/{keys[-1]['id']}/rotate", f"/v1/keys/key_{'0' * 32}/rotate"),
         ):

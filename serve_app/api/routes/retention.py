@@ -13,8 +13,8 @@ from serve_app.schemas.retention import RetentionState
 router = APIRouter(tags=["retention"])
 
 _STATE = {
-    "days": {"jobs": 90, "audit": 400, "queries": 90, "keys": 90},
-    "waiting": {"jobs": 0, "audit": 12, "queries": 0, "keys": 0, "uploads": 3, "versions": 3},
+    "days": {"jobs": 90, "audit": 400, "queries": 90, "usage": 400, "keys": 90},
+    "waiting": {"jobs": 0, "audit": 12, "queries": 0, "usage": 0, "keys": 0, "uploads": 3, "versions": 3},
     "swept_at": A_TIME,
     "removed": {},
 }

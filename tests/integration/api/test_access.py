@@ -36,6 +36,8 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/keys/k/rotate", {}),
     ("DELETE", "/v1/keys/k", None),
     ("GET", "/v1/audit", None),
+    ("GET", "/v1/queries", None),
+    ("GET", "/v1/usage", None),
     ("GET", "/v1/retention", None),
 ]
 WITHOUT_A_TENANT = ("/v1/audit", "/v1/retention")
@@ -44,6 +46,7 @@ FOR_ALL: list[tuple[str, str, Any]] = [
     ("POST", "/v1/query", {"query": "q"}),
     ("POST", "/v1/search", {"query": "q"}),
     ("DELETE", "/v1/query/" + "0" * 32, None),
+    ("GET", "/v1/queries/" + "0" * 32, None),
     ("GET", "/v1/jobs/j", None),
     ("GET", "/v1/jobs/j/events", None),
     ("GET", "/v1/collections", None),

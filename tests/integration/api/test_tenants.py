@@ -19,7 +19,7 @@ DEFAULTS = {
     "limits": NO_LIMITS,
     "weight": 1.0,
     "quotas": {"documents": None, "bytes": None, "chunks": None},
-    "retention": dict.fromkeys(("jobs_days", "audit_days", "queries_days", "keys_days")),
+    "retention": dict.fromkeys(("jobs_days", "audit_days", "queries_days", "usage_days", "keys_days")),
     "webhook": None,
 }
 HIDDEN = "whsec_********"

@@ -42,7 +42,7 @@ async def test_neither_logs_nor_log_tables_hold_content(
                 await service.call("t", "POST", "/v1/query", json={**question, "stream": True})
         await service.stores.events.drain()
         async with service.stores.tenants.database.session() as session:
-            for table in ("audit_log", "query_log"):
+            for table in ("audit_log", "query_log", "daily_usage"):
                 rows = (await session.execute(text(f"SELECT * FROM {table}"))).all()
                 assert rows
                 assert SECRET not in str(rows), table

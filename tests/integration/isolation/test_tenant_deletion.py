@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from serve_app.storage.declarative import Base, TenantOwned
-from serve_app.storage.tables import AuditEntry
+from serve_app.storage.log_tables import AuditEntry
 from tests.support.world import World, world
 
 QUESTION = {"query": "Koji je rok za žalbu?", "stream": False}

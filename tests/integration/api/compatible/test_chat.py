@@ -14,7 +14,7 @@ from deployments.errors import Overloaded, PromptTooLong, StageUnavailable
 from deployments.types import Message, StageStatus
 from serve_app.api.app import create_app
 from serve_app.api.compatible.openai import ChatCompletion
-from serve_app.storage.tables import QueryLogEntry
+from serve_app.storage.log_tables import QueryLogEntry
 from tests.integration.api.compatible.conftest import chunks, fits, openai_error
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_access import change

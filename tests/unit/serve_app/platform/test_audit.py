@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from deployments.errors import InvalidRequest
 from serve_app.platform import actor
@@ -19,26 +17,15 @@ from serve_app.platform.documents import Documents
 from serve_app.platform.events import Event, Events
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
-from serve_app.platform.query_log import QueryLog, QueryOutcome
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig
 from serve_app.storage.database import Database
 from serve_app.storage.declarative import PLATFORM, utc_now
-from serve_app.storage.tables import MAX_SUBJECT, QueryLogEntry
+from serve_app.storage.log_tables import MAX_SUBJECT
 from tests.support.storage import Clock, EmptyIndex, delete_collection, document, indexed
 
 CANARY = "tajna-riječ"
-OUTCOME = QueryOutcome(
-    user="ana",
-    language="hr",
-    outcome="stop",
-    engine="vllm",
-    sources=3,
-    prompt_tokens=100,
-    completion_tokens=20,
-    timings={"embedding": 1.5, "generation": 200.0},
-)
 
 
 @pytest.fixture
@@ -48,7 +35,7 @@ def audit(database: Database) -> AuditLog:
 
 @pytest.fixture
 async def events(database: Database, audit: AuditLog) -> AsyncIterator[Events]:
-    events = Events((audit, QueryLog(database)))
+    events = Events((audit,))
     yield events
     await events.close()
 
@@ -57,15 +44,6 @@ async def told(events: Events, audit: AuditLog, tenant: str = "a") -> list[Audit
     """The oldest first."""
     await events.drain()
     return [*reversed((await audit.list(tenant)).entries)]
-
-
-async def queries(database: Database) -> list[QueryLogEntry]:
-    async with database.session() as session:
-        return [*await session.scalars(select(QueryLogEntry).order_by(QueryLogEntry.query_id))]
-
-
-def answered(query_id: str, tenant: str = "a", **outcome: Any) -> Event:
-    return Event("query.completed", tenant, query_id, asdict(replace(OUTCOME, **outcome)))
 
 
 async def test_the_audit_log_says_who_did_what_and_when(events: Events, audit: AuditLog, database: Database) -> None:
@@ -203,40 +181,6 @@ async def test_a_subject_too_long_is_cut(events: Events, audit: AuditLog) -> Non
     assert entry.subject == "ž" * MAX_SUBJECT
 
 
-async def test_an_answered_query_leaves_a_row_without_its_words(events: Events, database: Database) -> None:
-    events.publish(answered("q1"))
-    await events.drain()
-    [row] = await queries(database)
-    logged = {name: value for name, value in vars(row).items() if not name.startswith("_")}
-    assert logged.pop("at").utcoffset() == timedelta()
-    assert logged == {**asdict(OUTCOME), "query_id": "q1", "tenant_id": "a"}
-
-
-async def test_a_query_is_logged_however_it_ended(events: Events, database: Database, audit: AuditLog) -> None:
-    for n, kind in enumerate(("query.completed", "query.failed", "query.cancelled")):
-        events.publish(replace(answered(f"q{n}", outcome=kind, engine=None), type=kind))  # type: ignore[arg-type]
-    await events.drain()
-    assert [row.outcome for row in await queries(database)] == ["query.completed", "query.failed", "query.cancelled"]
-    assert (await audit.list("a")).entries == [], "queries have a log of their own"
-
-
-@pytest.mark.every_database
-async def test_queries_that_are_written_together_are_each_their_tenants(events: Events, database: Database) -> None:
-    """The first is written by itself, the others together; one of their tenants is gone by then."""
-    for query_id, tenant in (("q0", "a"), ("q1", "b"), ("q2", "gone"), ("q3", "a")):
-        events.publish(answered(query_id, tenant))
-    await events.drain()
-    assert [(row.query_id, row.tenant_id) for row in await queries(database)] == [("q0", "a"), ("q1", "b"), ("q3", "a")]
-
-
-@pytest.mark.every_database
-async def test_the_same_query_told_twice_is_one_row(events: Events, database: Database) -> None:
-    for _ in range(2):
-        events.publish(answered("q1"))
-    await events.drain()
-    assert len(await queries(database)) == 1
-
-
 @pytest.mark.every_database
 async def test_what_happens_to_a_tenant_that_is_gone_is_the_platforms(
     events: Events, audit: AuditLog, database: Database, clock: Clock, tmp_path: Path
@@ -244,13 +188,9 @@ async def test_what_happens_to_a_tenant_that_is_gone_is_the_platforms(
     tenants = Tenants(database, events, clock=clock)
     blobs = Blobs(BlobConfig(url=str(tmp_path / "blobs")))
     await tenants.patch("a", name="A")
-    events.publish(answered("q0"))
-    await events.drain()
     removed = await tenants.delete("a", EmptyIndex(), blobs, settle_s=0)
     events.publish(Event("key.revoked", "a", "k"))
-    events.publish(answered("q1"))
     entries = await told(events, audit, PLATFORM)
     assert [(entry.action, entry.subject) for entry in entries] == [("tenant.deleted", "a"), ("key.revoked", "k")]
     assert entries[0].details == asdict(removed)
     assert (await audit.list("a")).entries == []
-    assert await queries(database) == []

@@ -30,19 +30,12 @@ from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig
 from serve_app.storage.database import Database
 from serve_app.storage.declarative import TenantOwned
-from serve_app.storage.tables import (
-    ApiKey,
-    AuditEntry,
-    IdempotentRequest,
-    Job,
-    JobDocument,
-    QueryLogEntry,
-    WebhookDelivery,
-)
+from serve_app.storage.log_tables import AuditEntry, QueryLogEntry
+from serve_app.storage.tables import ApiKey, IdempotentRequest, Job, JobDocument, WebhookDelivery
 from tests.support.storage import Clock, document, indexed
 
 DAY_S = 86_400.0
-CONFIG = RetentionConfig(jobs_days=10, audit_days=20, queries_days=5, keys_days=10)
+CONFIG = RetentionConfig(jobs_days=10, audit_days=20, queries_days=5, usage_days=6, keys_days=10)
 WEBHOOK = {"url": "https://example.org/hook"}
 
 
@@ -73,7 +66,7 @@ async def index_all(jobs: Jobs) -> None:
             await jobs.queue.finish(task, indexed({}))
 
 
-OUTCOME = asdict(QueryOutcome("", "hr", "ok", None, 1, 1, 1, {}))
+OUTCOME = asdict(QueryOutcome("", "hr", "ok", None, None, 1, 1, 0, 1, (), {}))
 
 
 @pytest.mark.every_database

@@ -21,14 +21,17 @@ ANSWERED = QueryOutcome(
     language="hr",
     outcome="stop",
     engine="vllm",
+    model="tiny",
     sources=3,
     prompt_tokens=100,
+    cached_tokens=0,
     completion_tokens=20,
+    degraded=(),
     timings={"embedding": 5.0, "retrieval": 7.0, "sources": 15.0, "first_token": 120.0, "total": 900.0},
 )
 FAILED = QueryOutcome(
-    user="", language="hr", outcome="stage_unavailable", engine=None, sources=0, prompt_tokens=0, completion_tokens=0,
-    timings={},
+    user="", language="hr", outcome="stage_unavailable", engine=None, model=None, sources=0, prompt_tokens=0,
+    cached_tokens=0, completion_tokens=0, degraded=(), timings={},
 )  # fmt: skip
 
 

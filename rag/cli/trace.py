@@ -1,0 +1,76 @@
+"""`rag trace`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rag.cli.errors import CliError
+from rag.cli.service import DATA_DIR, DataDir, Key, Service, Url, connect, plain
+
+MARKS = ("sources", "first_token", "total")
+"""Timings that are measured from the question's start; the others are stages."""
+_BAR = 30
+"""Characters of the longest stage's bar."""
+
+
+def trace(
+    context: typer.Context,
+    query_id: Annotated[
+        str | None, typer.Argument(help="X-Query-ID of the question; by default that of the last one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the service's JSON.")] = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Show how a question was answered, and how long each stage took."""
+    with connect(context, url, key, data_dir) as service:
+        logged = service.call("GET", f"/v1/queries/{query_id}") if query_id else _last(service)
+    if as_json:
+        typer.echo(json.dumps(logged, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    for line in _facts(logged):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    stages = {name: took for name, took in logged["timings"].items() if name not in MARKS}
+    if stages:
+        console.print(_table(stages))
+    if marks := ", ".join(f"{name} {logged['timings'][name]:,.1f} ms" for name in MARKS if name in logged["timings"]):
+        console.print(f"From the start: {plain(marks)}.", markup=False, highlight=False)
+
+
+def _last(service: Service) -> dict[str, Any]:
+    listed: list[dict[str, Any]] = service.call("GET", "/v1/queries", params={"limit": 1})["queries"]
+    if not listed:
+        raise CliError("no question has ended yet; ask one: rag ask QUESTION")
+    return listed[0]
+
+
+def _facts(logged: Mapping[str, Any]) -> Iterator[str]:
+    by = " ".join(plain(str(logged[name])) for name in ("engine", "model") if logged[name])
+    yield f"{plain(logged['query_id'])}: {plain(logged['outcome'])}{f', by {by}' if by else ''}, {plain(logged['at'])}"
+    yield f"key {plain(logged['key_id']) or '(not kept)'}, request {plain(logged['request_id']) or '(not kept)'}"
+    yield (
+        f"{logged['sources']} sources; tokens: {logged['prompt_tokens']:,} of the prompt "
+        f"({logged['cached_tokens']:,} cached), {logged['completion_tokens']:,} of the answer"
+    )
+    if logged["degraded"]:
+        yield f"without {', '.join(map(plain, logged['degraded']))}"
+
+
+def _table(stages: Mapping[str, float]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("stage")
+    table.add_column("ms", justify="right")
+    table.add_column("")
+    longest = max(stages.values()) or 1.0
+    for name, took in stages.items():
+        table.add_row(escape(plain(name)), f"{took:,.1f}", "█" * round(took / longest * _BAR))
+    return table
