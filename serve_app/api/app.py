@@ -21,7 +21,7 @@ from serve_app.api.json_size import FORMS_AT, JsonSize, is_form
 from serve_app.api.middleware import BodyLimit, HeadOfGet, RateLimitHeaders, RefuseHeaders, RequestId
 from serve_app.api.openapi import DescribedApi, operation_id
 from serve_app.api.refusals import RepeatableRefusals
-from serve_app.api.request_metrics import RequestMetrics
+from serve_app.api.request_records import RequestRecords
 from serve_app.api.routes import (
     audit,
     collections,
@@ -49,7 +49,7 @@ def create_app(services: Services, recorder: Recorder = NO_RECORDER) -> FastAPI:
 
     app = _described_api(
         [
-            Middleware(RequestMetrics, recorder=recorder),
+            Middleware(RequestRecords, recorder=recorder),
             Middleware(RequestId),
             *_cors(config),
             Middleware(RepeatableRefusals),

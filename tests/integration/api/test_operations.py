@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from deployments import errors
-from deployments.telemetry import REFUSALS, REQUEST_SECONDS, REQUESTS
+from deployments.telemetry import LOG_FIELDS, REFUSALS, REQUEST_LOG, REQUEST_SECONDS, REQUESTS
 from deployments.types import StageStatus
 from serve_app.api.errors import STATUS
 from tests.integration.api.conftest import Api
@@ -79,3 +82,60 @@ async def test_unknown_routes_are_problems_too(api: Api, method: str, path: str,
     answer = await api.client.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+class Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """What is logged of requests. Serve's logger, above this one, may keep it from the root's handlers."""
+    logger, handler = logging.getLogger(REQUEST_LOG), Lines()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
+
+
+async def test_each_request_is_one_line_with_its_ids(api: Api, lines: Lines) -> None:
+    asked = await api.client.post("/v1/query", json={"query": "Tajni rok?"}, headers={"X-Request-ID": "mine"})
+    named = await api.key("platform") | {"X-Tenant-ID": "t"}
+    await api.client.get("/v1/documents/tajna", headers=named)
+    await api.client.get("/v1/jobs", headers={"Authorization": "Bearer wrong", "X-Request-ID": "third"})
+    answered, missing, refused = (
+        {name: value for name, value in vars(record).items() if name in LOG_FIELDS} for record in lines.records
+    )
+    assert answered.pop("milliseconds") > 0
+    assert answered.pop("key_id").startswith("key_")
+    assert answered == {
+        "http_route": "/v1/query",
+        "http_method": "POST",
+        "http_status": 200,
+        "rag_request_id": "mine",
+        "query_id": asked.headers["X-Query-ID"],
+        "tenant": "t",
+    }
+    assert (missing["http_status"], missing["tenant"], missing["error"]) == (404, "t", "not_found")
+    assert refused.keys() == {"http_route", "http_method", "http_status", "milliseconds", "rag_request_id", "error"}
+    assert all(record.levelno == logging.INFO and not record.log_to_stderr for record in lines.records)  # type: ignore[attr-defined]
+    text = "\n".join(record.getMessage() for record in lines.records)
+    assert f"http_status=200 milliseconds={lines.records[0].milliseconds}" in text  # type: ignore[attr-defined]
+    assert "ajn" not in text
+
+
+@pytest.mark.parametrize("named", ["a b", "ž", "x" * 65, "a\tb"])
+async def test_a_tenant_s_name_cannot_break_a_line(api: Api, lines: Lines, named: str) -> None:
+    headers = [
+        (b"authorization", (await api.key("platform"))["Authorization"].encode()),
+        (b"x-tenant-id", named.encode()),
+    ]
+    await api.client.get("/v1/jobs", headers=headers)
+    [record] = lines.records
+    assert "tenant" not in vars(record)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deployments.telemetry import METRICS
+from deployments.telemetry import LOG_FIELDS, METRICS
 
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 
@@ -19,3 +19,9 @@ def test_the_documents_list_every_metric_with_its_labels() -> None:
 
 def test_names_are_given_once() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+def test_the_documents_list_every_field_of_a_request_s_line() -> None:
+    [_, logs] = OPERATIONS.read_text("utf-8").split("| field | what it is |")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", logs.split("\n\n")[0], re.MULTILINE)
+    assert dict(rows) == LOG_FIELDS

@@ -1,0 +1,95 @@
+"""Counts, times and logs HTTP requests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.telemetry import REFUSALS, REQUEST_LOG, REQUEST_SECONDS, REQUESTS, Recorder
+from serve_app.api.authentication import PRINCIPAL
+from serve_app.api.errors import ERROR_CODE
+from serve_app.platform.keys import Principal
+from serve_app.storage.declarative import PLATFORM
+
+NO_ROUTE: Final = "none"
+"""The label of requests that no route took, or that were refused before: without a key, or for their body's size.
+Their paths are the callers' own, of which there is no end."""
+HUNG_UP: Final = "499"
+"""The status of a request whose caller hung up before the answer began, as nginx has it."""
+logger = logging.getLogger(REQUEST_LOG)
+
+
+class RequestRecords:
+    """Pure ASGI, so that streams pass untouched. A stream's time ends with its last byte."""
+
+    def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
+        self.app = app
+        self._recorder = recorder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        began = time.perf_counter()
+        status, query_id = HUNG_UP, ""
+
+        async def send_and_look(message: Message) -> None:
+            nonlocal status, query_id
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                query_id = Headers(raw=message["headers"]).get("X-Query-ID", "")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_look)
+        finally:
+            seconds = time.perf_counter() - began
+            self._count(scope, status, seconds)
+            if logger.isEnabledFor(logging.INFO):
+                _log(scope, status, query_id, seconds)
+
+    def _count(self, scope: Scope, status: str, seconds: float) -> None:
+        route = _route(scope)
+        method = scope["method"] if route != NO_ROUTE else NO_ROUTE
+        record = self._recorder.record
+        record(REQUESTS, 1, route=route, method=method, status=status)
+        record(REQUEST_SECONDS, seconds, route=route, method=method)
+        if (code := scope.get(ERROR_CODE)) is not None:
+            record(REFUSALS, 1, code=code)
+
+
+def _route(scope: Scope) -> str:
+    route: str = getattr(scope.get("route"), "path_format", NO_ROUTE)
+    return route
+
+
+def _log(scope: Scope, status: str, query_id: str, seconds: float) -> None:
+    """One line of a request, with the fields that it has of LOG_FIELDS."""
+    principal: Principal | None = scope.get(PRINCIPAL)
+    fields: dict[str, Any] = {
+        "http_route": _route(scope),
+        "http_method": scope["method"],
+        "http_status": int(status),
+        "milliseconds": round(seconds * 1_000, 1),
+        "rag_request_id": scope.get("request_id", ""),
+        "query_id": query_id,
+        "tenant": _tenant(scope, principal),
+        "key_id": principal.key_id if principal is not None else "",
+        "error": scope.get(ERROR_CODE) or "",
+    }
+    told = {name: value for name, value in fields.items() if value != ""}
+    # Serve prints what it logs on the terminal too, unless it is told not to.
+    logger.info(" ".join(f"{name}={value}" for name, value in told.items()), extra={**told, "log_to_stderr": False})
+
+
+def _tenant(scope: Scope, principal: Principal | None) -> str:
+    """The tenant of the key. For a platform key it is the one that the request names, if its header does."""
+    if principal is None:
+        return ""
+    if principal.tenant_id != PLATFORM:
+        return principal.tenant_id
+    named = Headers(scope=scope).get("X-Tenant-ID", "")
+    return named if named.isascii() and named.isprintable() and len(named) <= 64 and " " not in named else ""
