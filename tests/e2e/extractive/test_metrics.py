@@ -1,14 +1,19 @@
-"""The service's metrics, as Prometheus would read them from a running service."""
+"""The service's metrics as Prometheus would read them, and its logs: what tells of a running service."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from ray.util.state import get_log, list_logs
 
 from deployments.telemetry import METRICS, REFUSALS
 from serve_app.storage.declarative import PLATFORM
@@ -16,6 +21,7 @@ from tests.support import configurations
 from tests.support.service import Running, make_key
 
 pytestmark = pytest.mark.timeout(900)
+T = TypeVar("T")
 SERVICE = configurations.extractive
 WITHIN_S = 120
 """Ray exports every 10 s."""
@@ -58,3 +64,31 @@ def test_every_metric_has_series_after_some_work(running: Running) -> None:
     assert {"embedding", "retrieval", "reranking", "prompt"} <= stages
     assert "not_found" in {sample.labels["code"] for sample in series[REFUSALS.exported_name.removesuffix("_total")]}
     assert "petnaest" not in text
+
+
+def test_a_request_s_id_leads_to_its_line_in_the_log_and_to_its_query(running: Running) -> None:
+    with running.client() as client:
+        sent = {"query": "Koji je rok za žalbu?", "stream": False}
+        answer = client.post("/v1/query", json=sent, headers={"X-Request-ID": "found-again"}).raise_for_status()
+        query_id = answer.headers["X-Query-ID"]
+        logged = waited_for(lambda: client.get(f"/v1/queries/{query_id}"), lambda got: got.status_code == 200).json()
+    assert (logged["request_id"], logged["outcome"]) == ("found-again", answer.json()["finish_reason"])
+    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+    def lines() -> list[str]:
+        logs = list_logs(node_id=node, glob_filter="*serve*")
+        names = {Path(name).name for found in logs.values() for name in found if "ingress" in name}
+        texts = ["".join(get_log(node_id=node, filename=f"serve/{name}", tail=-1)) for name in names]
+        return [line for text in texts for line in text.splitlines() if "rag_request_id=found-again" in line]
+
+    [line] = waited_for(lines, bool)
+    assert f"query_id={query_id} tenant=" in line
+    assert "http_route=/v1/query http_method=POST http_status=200" in line
+
+
+def waited_for(look: Callable[[], T], found: Callable[[T], bool]) -> T:
+    end = time.monotonic() + WITHIN_S
+    while not found(seen := look()):
+        assert time.monotonic() < end, seen
+        time.sleep(0.2)
+    return seen
