@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_raw
 
 from deployments.errors import BrokenDocument, DocumentTooLarge
 from deployments.ingestion.base import ParsedDocument
@@ -37,9 +38,15 @@ def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
         raise BrokenDocument("the PDF is damaged or cut off; send a whole copy") from error
     try:
         limits.check_pages(len(document))
+        if document.get_formtype() == pdfium_raw.FORMTYPE_XFA_FULL:
+            raise BrokenDocument(
+                "the PDF is a form of the kind XFA, which only Adobe's programs show; "
+                "open it there, print it to a new PDF and send that"
+            )
         document.init_forms()
         pages = [*_pages(document, limits.text_characters)]
         title = clean(document.get_metadata_dict().get("Title", ""))
+        files = document.count_attachments()
     except pdfium.PdfiumError as error:
         raise BrokenDocument("a page of the PDF is damaged; print it to a new PDF and send that") from error
     finally:
@@ -57,8 +64,11 @@ def parse_pdf(data: bytes, limits: Limits) -> ParsedDocument:
             "page": sum(not page.has_text for page in pages),
             "character": sum(page.unknown_characters for page in pages),
             "hidden_word": sum(page.hidden_words for page in pages),
+            "comment": sum(page.notes.comments for page in pages),
             # A picture that comes again, such as a letter-head's, counts once.
-            "picture": len({picture for page in pages if page.has_text for picture in page.pictures}),
+            "picture": len({picture for page in pages if page.has_text for picture in page.pictures})
+            + sum(page.notes.stamps for page in pages),
+            "object": files,
         },
     )
 

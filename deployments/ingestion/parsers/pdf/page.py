@@ -11,6 +11,7 @@ from deployments.ingestion.parsers.pdf.columns import reading_order
 from deployments.ingestion.parsers.pdf.forms import read_fields
 from deployments.ingestion.parsers.pdf.geometry import Box
 from deployments.ingestion.parsers.pdf.grids import ruled_tables
+from deployments.ingestion.parsers.pdf.notes import Notes, count_notes
 from deployments.ingestion.parsers.pdf.paint import seen_words
 from deployments.ingestion.parsers.pdf.pictures import Picture, read_pictures
 from deployments.ingestion.parsers.pdf.rules import Rules, read_rules
@@ -23,7 +24,7 @@ class PageLayout:
     """A page before its running lines are known. `turned` is what does not run the way that most of its text runs.
 
     Of its `characters`, fonts do not say which letters the `unknown_characters` are. They have codes of their own for
-    the `private_characters`. `pictures` are those without text. `hidden_words` are in none of them.
+    the `private_characters`. `pictures` are those without text. `notes` and `hidden_words` are in none of them.
     """
 
     box: Box
@@ -32,6 +33,7 @@ class PageLayout:
     rules: Rules
     turned: list[list[Segment]]
     pictures: list[Picture]
+    notes: Notes
     characters: int
     unknown_characters: int
     private_characters: int
@@ -64,6 +66,7 @@ def read_page(page: Any, textpage: Any, form: Any, number: int) -> PageLayout:
         rules=rules,
         turned=[segments(group, number) for _, group in sorted(words.items())],
         pictures=read_pictures(page, main, upright),
+        notes=count_notes(page),
         characters=textpage.count_chars(),
         unknown_characters=found.unknown,
         private_characters=found.private,

@@ -1,5 +1,6 @@
-"""Tells the words that a reader sees from those that are hidden: in the colour of what they stand on, without ink, or
-too small to be seen. Words that run over the edge of the page count as seen: their writer meant to show them."""
+"""Tells the words that a reader sees from those that are hidden: in the colour of what they stand on, without ink, too
+small to be seen, or cut off. Words that run over the edge of the page count as seen: their writer meant to show them.
+Those outside of what a page was cropped to do not."""
 
 from __future__ import annotations
 
@@ -48,6 +49,7 @@ class Fill:
 def seen_words(page: Any, by_turn: Mapping[int, Sequence[Word]]) -> tuple[dict[int, list[Word]], int]:
     """The words that a reader sees, and how many of them are hidden."""
     fills = [*_fills(page)]
+    cropped_to = page.get_bbox() if page.get_cropbox() != page.get_mediabox() else None
     if len(fills) > _FILLS:
         fills = [Fill(page.get_bbox(), None, picture=True)]
     colours = {word.colour for words in by_turn.values() for word in words}
@@ -57,7 +59,12 @@ def seen_words(page: Any, by_turn: Mapping[int, Sequence[Word]]) -> tuple[dict[i
         places = [(turned(turn, *fill.place), fill) for fill in fills]
         grounds = [_PAPER, *(fill.colour for fill in fills if fill.colour is not None)]
         alike = {colour for colour in colours if colour is None or any(_same(colour, ground) for ground in grounds)}
-        seen = [word for word in words if _is_seen(word, places if word.colour in alike else ())]
+        inside = turned(turn, *cropped_to) if cropped_to else None
+        seen = [
+            word
+            for word in words
+            if (inside is None or inside.holds(word.box)) and _is_seen(word, places if word.colour in alike else ())
+        ]
         hidden += len(words) - len(seen)
         if seen:
             kept[turn] = seen

@@ -10,13 +10,13 @@ from typing import Any
 import pypdfium2.raw as pdfium
 
 from deployments.ingestion.parsers.pdf.geometry import Box
+from deployments.ingestion.parsers.pdf.objects import bounds, page_objects
 from deployments.ingestion.parsers.pdf.words import Word, turned
 
 _SMALLEST = 36.0
 """Smaller ones are icons, or parts of lines."""
 _PICTURES = 100
 """Pictures of one page that are counted."""
-_DEPTH = 3
 
 Picture = tuple[int, int, int]
 """What tells a picture from others wherever it stands: its size in bytes, its width and its height in pixels."""
@@ -24,27 +24,17 @@ Picture = tuple[int, int, int]
 
 def read_pictures(page: Any, turn: int, words: Sequence[Word]) -> list[Picture]:
     """The pictures without any of the words. `words` are turned as `PageWords` has them."""
-    large = islice(_large_images(page.raw, turn), _PICTURES)
+    large = islice(_large_images(page, turn), _PICTURES)
     return [_picture(image) for image, box in large if not any(box.holds(word.box) for word in words)]
 
 
 def _large_images(page: Any, turn: int) -> Iterator[tuple[Any, Box]]:
-    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
-    for image in _images(page, pdfium.FPDFPage_CountObjects, pdfium.FPDFPage_GetObject, 1):
-        if pdfium.FPDFPageObj_GetBounds(image, left, bottom, right, top):
-            box = turned(turn, left.value, bottom.value, right.value, top.value)
+    for image, _, matrix in page_objects(page, (pdfium.FPDF_PAGEOBJ_IMAGE,)):
+        place = bounds(image, matrix)
+        if place is not None:
+            box = turned(turn, *place)
             if min(box.width, box.height) >= _SMALLEST:
                 yield image, box
-
-
-def _images(parent: Any, count: Any, get: Any, depth: int) -> Iterator[Any]:
-    for index in range(count(parent)):
-        each = get(parent, index)
-        kind = pdfium.FPDFPageObj_GetType(each)
-        if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
-            yield each
-        elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth < _DEPTH:
-            yield from _images(each, pdfium.FPDFFormObj_CountObjects, pdfium.FPDFFormObj_GetObject, depth + 1)
 
 
 def _picture(image: Any) -> Picture:

@@ -11,6 +11,7 @@ from typing import Any
 import pypdfium2.raw as pdfium
 
 from deployments.ingestion.parsers.pdf.geometry import Box
+from deployments.ingestion.parsers.pdf.objects import Matrix, Point, matrix_of, moved, page_objects, times
 from deployments.ingestion.parsers.pdf.words import turned
 
 _OBJECTS = 20_000
@@ -19,8 +20,6 @@ _SEGMENTS = 40_000
 _SHORTEST = 4.0
 _STRAIGHT = 0.6
 _WHITE = 250
-_DEPTH = 3
-Point = tuple[float, float]
 
 
 @dataclass(slots=True)
@@ -41,12 +40,12 @@ def read_rules(page: Any, turn: int) -> Rules:
     """The lines of a page, turned as `PageWords` has its words."""
     rules = Rules()
     count = 0
-    for number, path in enumerate(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH], max_depth=_DEPTH)):
+    for number, (path, _, matrix) in enumerate(page_objects(page, (pdfium.FPDF_PAGEOBJ_PATH,))):
         if number >= _OBJECTS:
             return Rules()
-        if not _is_seen(path.raw):
+        if not _is_seen(path):
             continue
-        for (x, y), (to_x, to_y) in _edges(path.raw):
+        for (x, y), (to_x, to_y) in _edges(path, times(matrix_of(path), matrix)):
             count += 1
             if count > _SEGMENTS:
                 return Rules()
@@ -65,19 +64,14 @@ def _is_seen(path: Any) -> bool:
     return bool(alpha.value) and min(red.value, green.value, blue.value) < _WHITE
 
 
-def _edges(path: Any) -> Iterator[tuple[Point, Point]]:
+def _edges(path: Any, matrix: Matrix) -> Iterator[tuple[Point, Point]]:
     """The straight edges of a path, in points of the page. A filled one that is thin counts as a line along it."""
-    matrix = pdfium.FS_MATRIX()
-    pdfium.FPDFPageObj_GetMatrix(path, matrix)
     x, y = ctypes.c_float(), ctypes.c_float()
     start = last = (0.0, 0.0)
     for index in range(pdfium.FPDFPath_CountSegments(path)):
         segment = pdfium.FPDFPath_GetPathSegment(path, index)
         pdfium.FPDFPathSegment_GetPoint(segment, x, y)
-        point = (
-            matrix.a * x.value + matrix.c * y.value + matrix.e,
-            matrix.b * x.value + matrix.d * y.value + matrix.f,
-        )
+        point = moved(matrix, (x.value, y.value))
         kind = pdfium.FPDFPathSegment_GetType(segment)
         if kind == pdfium.FPDF_SEGMENT_MOVETO:
             start = point
