@@ -20,6 +20,8 @@ Omission = Literal[
     "picture",
     "media",
     "object",
+    "frame",
+    "form",
     "attachment_kind",
     "attachment",
     "field",
@@ -29,6 +31,7 @@ Omission = Literal[
 `page`: without text. `character`: in a font that does not say which letter it is. `hidden_word`: one that a reader of
 the page does not see. `comment`: about the text, such as a note on a cell. `picture`: without a text of its own that
 could stand for it. `media`: sounds and videos. `object`: another program's data within the document.
+`frame`: another page that is shown within a page. `form`: of a page whose text is not the form.
 `attachment_kind`: of a kind that is not read. `attachment`: one that could not be read. `field`: of the front matter,
 which metadata cannot hold.
 """
@@ -50,6 +53,8 @@ _WORDS: Mapping[Omission, tuple[str, str]] = {
     "picture": ("picture without text", "pictures without text"),
     "media": ("sound or video", "sounds and videos"),
     "object": ("embedded object", "embedded objects"),
+    "frame": ("page in a frame that was not read", "pages in frames that were not read"),
+    "form": ("form within a page", "forms within a page"),
     "attachment_kind": ("attachment of a kind that is not read", "attachments of kinds that are not read"),
     "field": (
         "field of the front matter that metadata cannot hold",

@@ -77,6 +77,8 @@ def parse(data: bytes, filename: str, media_type: str, limits: Limits) -> Parsed
     if not any(map(str.isalnum, document.text)):
         if any(unicodedata.category(character) == "So" for character in document.text):
             raise BrokenDocument("the document holds only signs, such as emoji, and no letters or digits to search for")
+        if document.left_out.get("frame"):
+            raise BrokenDocument("the page only shows other pages in frames; send those pages")
         raise BrokenDocument(
             "the document holds no text; if it is in pictures, run text recognition (OCR) on them first"
         )

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
-from bs4.element import Comment, Tag
+from bs4.element import Comment, NavigableString, PageElement, Tag
 from markdownify import ATX
 
 from deployments.ingestion.base import ParsedDocument
@@ -15,24 +15,23 @@ from deployments.ingestion.omissions import Omission
 from deployments.ingestion.parsers.html_equations import make_linear
 from deployments.ingestion.parsers.html_forms import leave_out_small_forms, write_fields
 from deployments.ingestion.parsers.html_lists import ListConverter, number_items
+from deployments.ingestion.parsers.html_shown import leave_out_unseen
 from deployments.ingestion.parsers.html_tables import TableConverter, make_plain
 from deployments.ingestion.parsers.pictures import alternative_text
 from deployments.ingestion.parsers.raised import LOWERED, RAISED, raised
 from deployments.ingestion.parsers.structure import mark_headings
 from deployments.ingestion.parsers.text import clean, decode_declared
 
-_HIDDEN = (
-    "script, style, nav, noscript, template, datalist, iframe, button, [hidden], [role=navigation], dialog:not([open])"
-)
-_ASIDE = "aside, footer:not(blockquote footer)"
-"""What stands around the text of a page. In a book those elements are notes."""
 _DECLARED = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?([A-Za-z0-9_-]{2,30})", re.IGNORECASE
 )
 _SOFT_BREAK = re.compile(r"(?:\xad|&shy;|&#173;|&#xad;)[ \t]*\r?\n[ \t]*", re.IGNORECASE)
 """A line break of the page's source behind a soft hyphen: the word goes on."""
+_DOCTYPE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<!DOCTYPE[^\[>]*\[([^\]]*)\]\s*>", re.IGNORECASE)
+_ENTITY = re.compile(r"<!ENTITY\s+([\w.-]{1,100})\s+(?:\"([^\"&<]{0,100})\"|'([^'&<]{0,100})')\s*>")
+"""A name that a page itself gives to a text. Names within names are not written out."""
+_NAMED = re.compile(r"&([\w.-]{1,100});")
 _MAIN_CHARACTERS = 200
-_MENU_ITEMS = 10
 _PIXEL = ("0", "1")
 """Width or height of a picture that only counts readers."""
 _BLOCKS = (
@@ -40,9 +39,6 @@ _BLOCKS = (
     "summary",
 )  # fmt: skip
 """Elements that browsers show as blocks, and the library as words of a line."""
-_UNSEEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:^|[;\s])(?:opacity|font-size)\s*:\s*0(?:\.0*)?[a-z%]*\s*(?:;|!|$)"
-)
 
 
 class _Converter(ListConverter, TableConverter):
@@ -51,42 +47,56 @@ class _Converter(ListConverter, TableConverter):
 
 def parse_html(data: bytes, *, of_book: bool = False) -> ParsedDocument:
     """`of_book`: the page is a book's, so its notes belong to the text."""
-    declared = _DECLARED.search(data[:2048])
-    return parse_markup(decode_declared(data, declared[1].decode() if declared else ""), of_book=of_book)
+    return parse_markup(_decoded(data), of_book=of_book)
 
 
 def parse_markup(page: str, *, of_book: bool = False) -> ParsedDocument:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning))
-        soup = BeautifulSoup(_SOFT_BREAK.sub("", page), "lxml")
+    left_out: Counter[Omission] = Counter()
+    soup = _read(page)
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for noise in soup.select(_HIDDEN if of_book else f"{_HIDDEN}, {_ASIDE}"):
-        noise.decompose()
-    for drawing in soup.find_all("svg"):
-        labels = (label.get_text(" ", strip=True) for label in drawing.find_all("text"))
-        drawing.replace_with(" ".join(["", *filter(None, labels), ""]))
-    for hidden in soup.find_all(style=_UNSEEN):
-        if hidden.find("math") is None:
-            hidden.decompose()
-        elif (picture := hidden.find_next_sibling("img")) is not None:
-            picture.decompose()  # Wikipedia hides equations behind pictures of them
-    for menu in [items for items in soup.find_all(["ul", "ol"]) if _is_menu(items)]:
-        menu.decompose()
-    leave_out_small_forms(soup.body or soup)
+    _leave_out(soup, left_out, of_book=of_book)
     heading = soup.find("h1")
     if not title and heading:
         title = heading.get_text(" ", strip=True)
-    main = soup.select_one("main, [role=main]")
+    main = None if of_book else soup.select_one("main, [role=main]")
     # Some pages have an empty <main>, which a script fills in the browser.
     root = main if main and len(main.get_text(strip=True)) >= _MAIN_CHARACTERS else soup.body or soup
-    left_out: Counter[Omission] = Counter()
     return ParsedDocument(title=clean(title), text=to_markdown(root, left_out), left_out=left_out)
 
 
-def _is_menu(items: Tag) -> bool:
-    """Whether a list is a menu: it is long, and has nothing but links."""
-    links = "".join(link.get_text() for link in items.find_all("a"))
-    return len(items.find_all("li")) >= _MENU_ITEMS and "".join(links.split()) == "".join(items.get_text().split())
+def page_body(data: bytes, left_out: Counter[Omission]) -> Tag | BeautifulSoup:
+    """The body of a page that is part of another document. Adds to `left_out` what is not shown of it."""
+    soup = _read(_decoded(data))
+    _leave_out(soup, left_out, of_book=True)
+    return soup.body or soup
+
+
+def _decoded(data: bytes) -> str:
+    declared = _DECLARED.search(data[:2048])
+    return decode_declared(data, declared[1].decode() if declared else "")
+
+
+def _read(page: str) -> BeautifulSoup:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning))
+        return BeautifulSoup(_SOFT_BREAK.sub("", _with_entities(page)), "lxml")
+
+
+def _leave_out(soup: BeautifulSoup, left_out: Counter[Omission], *, of_book: bool) -> None:
+    leave_out_unseen(soup, left_out, of_book=of_book)
+    for drawing in soup.find_all("svg"):
+        labels = (label.get_text(" ", strip=True) for label in drawing.find_all("text"))
+        drawing.replace_with(" ".join(["", *filter(None, labels), ""]))
+    left_out["form"] += leave_out_small_forms(soup.body or soup)
+
+
+def _with_entities(page: str) -> str:
+    """The page with the texts that it gives names to in the places of these names."""
+    doctype = _DOCTYPE.match(page)
+    if doctype is None:
+        return page
+    texts = {name: text or other for name, text, other in _ENTITY.findall(doctype[1])}
+    return _NAMED.sub(lambda name: texts.get(name[1], name[0]), page[doctype.end() :])
 
 
 def to_markdown(root: Tag | BeautifulSoup, left_out: Counter[Omission]) -> str:
@@ -96,6 +106,7 @@ def to_markdown(root: Tag | BeautifulSoup, left_out: Counter[Omission]) -> str:
     write_fields(root)
     make_linear(root)
     _write_small_numbers(root)
+    _keep_words_whole(root)
     for block in root.find_all(_BLOCKS):
         block.name = "div"
     number_items(root)
@@ -129,6 +140,22 @@ def _write_small_numbers(root: Tag | BeautifulSoup) -> None:
             element.string = text.translate(small)
         elif element.name == "sup" and text.isdecimal():
             element.string = raised(before, text)
+
+
+def _keep_words_whole(root: Tag | BeautifulSoup) -> None:
+    """Take marks out of words: a search would not find **r**edak."""
+    for element in root.find_all(["b", "strong", "i", "em"]):
+        first = element.next_element
+        last: PageElement = element
+        while isinstance(last, Tag) and last.contents:
+            last = last.contents[-1]
+        if _is_one_word(element.previous_sibling, first) or _is_one_word(last, element.next_sibling):
+            element.unwrap()
+
+
+def _is_one_word(before: PageElement | None, after: PageElement | None) -> bool:
+    """Whether two texts are joined within a word."""
+    return type(before) is type(after) is NavigableString and before[-1:].isalpha() and after[:1].isalpha()
 
 
 def _replace_media(root: Tag | BeautifulSoup, left_out: Counter[Omission]) -> None:

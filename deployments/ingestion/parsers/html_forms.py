@@ -9,14 +9,19 @@ _TYPED = ("text", "email", "tel", "url", "number", "date", "datetime-local", "mo
 _BOXES = "input[type=checkbox], input[type=radio]"
 _SHARE = 0.5
 """A form with so much of a page's text is the page, as in those that ASP.NET writes. Others ask for a search."""
+_WORDS = 8
+"""A form with fewer words is a search, or asks for an address."""
 
 
-def leave_out_small_forms(body: Tag | BeautifulSoup) -> None:
-    """Take out the forms that are only part of a page."""
+def leave_out_small_forms(body: Tag | BeautifulSoup) -> int:
+    """Take out the forms that are only part of a page. Returns how many of them say more than what to type in."""
     characters = len(body.get_text(strip=True))
+    telling = 0
     for form in body.find_all("form"):
         if len(form.get_text(strip=True)) < _SHARE * characters:
+            telling += len(form.get_text(" ").split()) >= _WORDS
             form.decompose()
+    return telling
 
 
 def write_fields(root: Tag | BeautifulSoup) -> None:

@@ -51,6 +51,13 @@ _WESTERN_LETTERS = re.compile("[²ÀÂÅÆÇÉÊÏÑØàâåçéêïñø]".encod
 _CENTRAL_LETTERS = re.compile("[ŠŚŤŽŹšśťžźŁłĄąĽľČĆĐŐŘŮŰčćđőřůű]".encode("cp1250"))
 """Letters that tell windows-1252 from windows-1250 where no words do. Both have most others at the same places."""
 _UTF16_SAMPLE = 4096
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes that are no UTF-8, as the library keeps them within a text that is."""
+_SEVEN_BIT = re.compile(r"iso2022|utf[-_]?7|hz")
+"""Encodings that write all letters in bytes of ASCII. So their texts are UTF-8 too, and only what is declared tells."""
+_WIDER = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-2": "cp1250", "iso8859-9": "cp1254"}
+"""Encodings that programs declare for texts in those of Windows, as browsers take them. The bytes by which the two
+differ are control characters otherwise."""
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _NEWLINE = re.compile(r"\r\n?|\f|\v|\x85")
 _SOFT_BREAK = re.compile(r"\xad[ \t]*\n[ \t]*(?=\S)")
@@ -135,7 +142,8 @@ def first_heading(text: str) -> str:
 def decode(data: bytes) -> str:
     """The text in UTF-8 or UTF-16, else in an encoding from before Unicode if the result looks like language.
 
-    UTF-16 needs a byte order mark, or mostly Latin letters. Raises UnsupportedDocument for bytes that are no text.
+    UTF-16 needs a byte order mark, or mostly Latin letters. A text in UTF-8 may have some bytes in windows-1250, as
+    pieces of other texts leave them. Raises UnsupportedDocument for bytes that are no text.
     """
     encoding = _utf16(data) or "utf-8-sig"
     if encoding == "utf-8-sig" and b"\0" in data:
@@ -143,6 +151,8 @@ def decode(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
+        if encoding == "utf-8-sig" and (mixed := _mostly_utf8(data)):
+            return mixed
         if encoding == "utf-8-sig" and _FRAME.search(data[:_ENCODING_SAMPLE]):
             return data.decode("cp852")
         if encoding == "utf-8-sig" and from_bytes(data, cp_isolation=[*_OLD_ENCODINGS]).best():
@@ -152,6 +162,16 @@ def decode(data: bytes) -> str:
         "the document's text is in no known encoding (UTF-8, UTF-16, windows-1250, windows-1252, ISO-8859-2, cp852); "
         "save it as UTF-8"
     )
+
+
+def _mostly_utf8(data: bytes) -> str:
+    """A text in UTF-8 with other bytes in it, but fewer than letters beyond ASCII; empty for another."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    strange = sum(1 for _ in _NOT_UTF8.finditer(text))
+    letters = len(text) - len(text.encode("ascii", "ignore")) - strange
+    if strange >= letters:
+        return ""
+    return _NOT_UTF8.sub(lambda byte: bytes([ord(byte[0]) - 0xDC00]).decode("cp1250", "replace"), text)
 
 
 def _old_encoding(data: bytes) -> str:
@@ -179,10 +199,20 @@ def _count(pattern: re.Pattern[str], data: bytes, encoding: str) -> int:
 def decode_declared(data: bytes, declared: str) -> str:
     """The text in UTF-8 or UTF-16, else in the encoding that the document declares, else as `decode` finds it."""
     if not is_utf16(data):
-        for encoding in filter(None, ("utf-8-sig", declared)):
+        name = _codec(declared)
+        wider = _WIDER.get(name, "") if _ONLY_CP1250.search(data) else ""
+        for encoding in filter(None, (name if _SEVEN_BIT.match(name) else "", "utf-8-sig", wider, name)):
             with suppress(LookupError, ValueError):
                 return data.decode(encoding)
     return decode(data)
+
+
+def _codec(encoding: str) -> str:
+    """The library's name of an encoding; empty for one that it does not know."""
+    try:
+        return codecs.lookup(encoding).name if encoding else ""
+    except (LookupError, ValueError):
+        return ""
 
 
 def is_utf16(data: bytes) -> bool:

@@ -62,3 +62,40 @@ def test_pictures_without_text_are_counted_over_all_pages(limits: Limits) -> Non
 def test_notes_of_a_book_are_read(limits: Limits) -> None:
     page = "<html><body><p>Forinta<a href='#n'>1</a></p><aside id='n'><p>1. stari novac</p></aside></body></html>"
     assert parse_epub(make_epub([page]), limits).text == "Forinta1\n\n1. stari novac"
+
+
+def book(items: str, spine: str, members: dict[str, str]) -> bytes:
+    package = f"<package><manifest>{items}</manifest><spine>{spine}</spine></package>"
+    return with_members(
+        make_epub(PAGES), {"OEBPS/content.opf": package} | {f"OEBPS/{k}": v for k, v in members.items()}
+    )
+
+
+def test_a_book_that_lacks_some_of_its_pages_is_read_without_them(limits: Limits) -> None:
+    items = '<item id="a" href="A.xhtml" media-type="application/xhtml+xml"/><item id="b" href="no" '
+    items += 'media-type="text/html"/><item id="c" href="c.pdf" media-type="application/pdf"/>'
+    spine = '<itemref idref="x"/><itemref idref="a"/><itemref idref="b"/><itemref idref="c"/>'
+    document = parse_epub(book(items, spine, {"a.xhtml": PAGES[0]}), limits)
+    assert document.text == "# Prvo\n\nTekst."
+    assert warnings(document.left_out) == ("3 pages without text",)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "page", "text"),
+    [
+        ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'><text>Naslovnica</text></svg>", "Naslovnica"),
+        ("text/x-oeb1-document", "<html><body><p>Stara knjiga.</p></body></html>", "Stara knjiga."),
+        ("application/x-dtbook+xml", "<dtbook><book><p>Zvučna knjiga.</p></book></dtbook>", "Zvučna knjiga."),
+    ],
+)
+def test_pages_of_other_kinds_are_read(limits: Limits, media_type: str, page: str, text: str) -> None:
+    item = f'<item id="a" href="a" media-type="{media_type}"/>'
+    assert parse_epub(book(item, '<itemref idref="a"/>', {"a": page}), limits).text == text
+
+
+def test_all_of_a_page_is_read(limits: Limits) -> None:
+    notes = "".join(f"<li><a href='#{n}'>Pojam {n}</a></li>" for n in range(12))
+    page = f"<html><body><header><h1>Prvo</h1></header><main>{'Tekst. ' * 60}</main><ol>{notes}</ol></body></html>"
+    text = parse_epub(make_epub([page]), limits).text
+    assert text.startswith("# Prvo\n\nTekst.")
+    assert text.endswith("12. Pojam 11")

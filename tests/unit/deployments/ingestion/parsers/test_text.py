@@ -193,3 +193,9 @@ def test_a_line_that_only_looks_like_a_fence_begins_no_code() -> None:
 def test_frames_of_old_programs_are_read(line: str) -> None:
     text = f"Račun za žene i đake\n┌{line * 4}┐\n│Šifra│"
     assert parse_text(text.encode("cp852")).text == text
+
+
+@pytest.mark.parametrize("strange", [b"\x9alanka", b"\xe8lanka \x9e", b"\xc8"])
+def test_a_text_in_utf8_keeps_its_letters_beside_some_other_bytes(strange: bytes) -> None:
+    data = CROATIAN.encode() + b" " + strange + b" " + CROATIAN.encode()
+    assert decode(data) == f"{CROATIAN} {strange.decode('cp1250')} {CROATIAN}"

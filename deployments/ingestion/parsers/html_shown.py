@@ -1,0 +1,112 @@
+"""Takes out of an HTML page what a browser does not show, and what only surrounds its text. Opens what it folds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
+
+from deployments.ingestion.omissions import Omission
+
+_NOT_TEXT = "script, style, nav, noscript, noframes, template, datalist, [role=navigation]"
+_HIDDEN = "[hidden], dialog:not([open])"
+_UNSEEN = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:^|[;\s])(?:opacity|font-size)\s*:\s*0(?:\.0*)?[a-z%]*"
+    r"\s*(?:;|!|$)",
+    re.IGNORECASE,
+)
+_FOUND_BY_BROWSERS = "until-found"
+"""The value of `hidden` for what a browser's own search opens."""
+_ASIDE = "aside, footer"
+_WITHIN_TEXT = ["article", "main"]
+_MENU_ITEMS = 10
+_SHARE = 0.5
+"""Text with so much of it in links leads elsewhere."""
+_OPENERS = 1000
+"""Buttons of one page whose panels are opened."""
+_PIXEL = ("0", "1")
+"""Width or height of what only counts readers."""
+
+
+def leave_out_unseen(soup: BeautifulSoup, left_out: Counter[Omission], *, of_book: bool) -> None:
+    """Change the page's tree in place. Words that are hidden count, and pages in frames."""
+    for frame in soup.select("iframe[srcdoc]"):  # its page stands in this one
+        page = BeautifulSoup(str(frame["srcdoc"]), "lxml")
+        frame.replace_with(page.body or "")
+    for noise in soup.select(_NOT_TEXT):
+        noise.decompose()
+    _open_folded(soup)
+    for hidden in soup.select(_HIDDEN):
+        left_out["hidden_word"] += len(hidden.get_text(" ").split())
+        hidden.decompose()
+    for hidden in soup.find_all(style=_UNSEEN):
+        if hidden.find("math") is None:
+            left_out["hidden_word"] += len(hidden.get_text(" ").split())
+            hidden.decompose()
+        elif (picture := hidden.find_next_sibling("img")) is not None:
+            picture.decompose()  # Wikipedia hides equations behind pictures of them
+    for button in soup.find_all("button"):
+        button.decompose()
+    for frame in soup.find_all(["iframe", "frame"]):
+        is_pixel = frame.get("width") in _PIXEL or frame.get("height") in _PIXEL
+        left_out["frame"] += bool(frame.get("src")) and not is_pixel
+        frame.decompose()
+    if not of_book:
+        for aside in soup.select(_ASIDE):
+            if not _belongs_to_text(aside):
+                aside.decompose()
+        _leave_out_menus(soup)
+
+
+def _open_folded(soup: BeautifulSoup) -> None:
+    """Show what a reader opens with a click: panels with their buttons, and what a browser's search opens."""
+    panels = {str(panel["id"]): panel for panel in soup.find_all(id=True)}
+    for opener in soup.select("[aria-controls]", limit=_OPENERS):
+        panel = panels.get(str(opener["aria-controls"]))
+        if panel is None or not panel.get_text(strip=True) or _is_of_links(panel):
+            continue
+        _show(panel)
+        if opener.name == "button":
+            opener.name = "span" if opener.find_parent(["h1", "h2", "h3", "h4", "h5", "h6", "summary"]) else "div"
+    for panel in soup.select(f"[hidden={_FOUND_BY_BROWSERS}]"):
+        _show(panel)
+
+
+def _show(panel: Tag) -> None:
+    for name in ("hidden", "style"):
+        del panel[name]
+
+
+def _belongs_to_text(aside: Tag) -> bool:
+    """Whether a side note or a foot is within the page's text, and is not about other pages."""
+    if aside.find_parent("blockquote") is not None:
+        return True
+    return aside.find_parent(_WITHIN_TEXT) is not None and not _is_of_links(aside)
+
+
+def _is_of_links(element: Tag) -> bool:
+    return sum(map(_characters, element.find_all("a"))) >= _SHARE * max(_characters(element), 1)
+
+
+def _leave_out_menus(soup: BeautifulSoup) -> None:
+    for menu in [items for items in soup.find_all(["ul", "ol"]) if _is_menu(items)]:
+        if menu.find_parent(_WITHIN_TEXT) is None or _leads_to_same(menu):
+            menu.decompose()
+
+
+def _leads_to_same(menu: Tag) -> bool:
+    """Whether a list leads to parts of its own page, or to the page in other languages."""
+    links = menu.find_all("a")
+    return all(link.has_attr("hreflang") or str(link.get("href", "#")).startswith("#") for link in links)
+
+
+def _is_menu(items: Tag) -> bool:
+    """Whether a list is a menu: it is long, and has nothing but links."""
+    links = "".join(link.get_text() for link in items.find_all("a"))
+    return len(items.find_all("li")) >= _MENU_ITEMS and "".join(links.split()) == "".join(items.get_text().split())
+
+
+def _characters(element: Tag) -> int:
+    return len(element.get_text(strip=True))
