@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import email
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from email.policy import default
 from deployments.errors import BadInput, BrokenDocument, DocumentTooLarge, UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.omissions import Omission
+from deployments.ingestion.parsers.eml_calendar import invitations
 from deployments.ingestion.parsers.eml_headers import decode_file_name, line
 from deployments.ingestion.parsers.html import parse_markup
 from deployments.ingestion.parsers.limits import BoundedText, Limits
@@ -23,12 +25,17 @@ _LINES = ("From", "To", "Cc", "Date")
 _ATTACHMENTS = 100
 _DEPTH = 5
 """Messages inside one another that are read."""
-_READ_IN_PLACE = ("text/plain", "text/html")
+_CALENDAR = "text/calendar"
+_READ_IN_PLACE = ("text/plain", "text/html", _CALENDAR)
+_WORD = re.compile(r"\w+")
+_SHARE = 0.5
+"""A plain text with a smaller share of the words of the same message's page only says that there is one."""
 _HEADERS = (*_LINES, "Subject", "Message-ID", "Received")
 
 
 def parse_email(data: bytes, limits: Limits) -> ParsedDocument:
-    """The plain text is preferred to the HTML, which says the same. Several texts without names are read in order.
+    """The plain text is preferred to the HTML, which says the same. Several texts without names are read in order, and
+    invitations beside the text.
 
     Attached messages and documents follow, each under its name. One that cannot be read is named with the reason.
     """
@@ -145,10 +152,24 @@ def _content(part: MIMEPart) -> _Content:
 
 
 def _preferred(part: MIMEPart, contents: Sequence[_Content]) -> Sequence[ParsedDocument]:
-    """The texts of the plainest of several forms that has any."""
-    forms = [*zip(part.iter_parts(), contents, strict=True)]
-    forms.sort(key=lambda form: form[0].get_content_type() != "text/plain")
-    return next((content.texts for _, content in forms if content.texts), ())
+    """The texts of the plainest of several forms that has any, and the invitation, which mail programs show above it.
+
+    A plain text that says far less than the page is no form of it.
+    """
+    forms = [
+        (inner.get_content_type(), content.texts) for inner, content in zip(part.iter_parts(), contents, strict=True)
+    ]
+    invitation = [text for kind, texts in forms if kind == _CALENDAR for text in texts]
+    texts = [texts for kind, texts in forms if kind == "text/plain"] + [
+        texts for kind, texts in forms if kind not in ("text/plain", _CALENDAR)
+    ]
+    most = max(map(_words, texts), default=0)
+    told = next((each for each in texts if each and _words(each) >= _SHARE * most), ())
+    return [*told, *invitation]
+
+
+def _words(texts: Sequence[ParsedDocument]) -> int:
+    return sum(len(_WORD.findall(text.text)) for text in texts)
 
 
 def _is_file(part: MIMEPart) -> bool:
@@ -160,4 +181,6 @@ def _text(part: MIMEPart) -> ParsedDocument:
     if not isinstance(content, bytes):
         return ParsedDocument("", "")
     text = decode_declared(content, part.get_content_charset() or "")
+    if part.get_content_type() == _CALENDAR:
+        return ParsedDocument("", clean(invitations(text)))
     return parse_markup(text) if part.get_content_type() == "text/html" else ParsedDocument("", prose(text))

@@ -57,6 +57,26 @@ def test_plain_text_is_taken_before_html_unless_it_is_empty() -> None:
     assert parse_email(bytes(message(plain=" \n", html=html)), LIMITS).text.endswith("| a | b |\n| --- | --- |")
 
 
+def test_a_plain_text_that_only_says_that_there_is_a_page_is_not_taken() -> None:
+    html = f"<p>{'Rok za prijavu je 15. ožujka, a natječaj traje mjesec dana. ' * 3}</p>"
+    text = parse_email(bytes(message(plain="Otvorite poruku u pregledniku.", html=html)), LIMITS).text
+    assert "Rok za prijavu je 15. ožujka" in text
+    assert "pregledniku" not in text
+
+
+@pytest.mark.parametrize(
+    ("declared", "actual", "text"),
+    [
+        ("iso-8859-1", "cp1252", "“no” – 5 €"),
+        ("us-ascii", "cp1252", "5 €"),
+        ("iso-2022-jp", "iso-2022-jp", "東京の天気"),
+    ],
+)
+def test_a_text_is_read_in_the_encoding_that_its_writer_meant(declared: str, actual: str, text: str) -> None:
+    head = f"{HEADERS}Content-Type: text/plain; charset={declared}\nContent-Transfer-Encoding: 8bit\n\n"
+    assert parse_email(head.encode() + text.encode(actual), LIMITS).text.endswith(f"\n\n{text}")
+
+
 def test_attachments_are_named_and_read_where_their_kind_is(font: Path) -> None:
     made = message(plain="U prilogu.")
     made.add_attachment(
