@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -48,6 +49,7 @@ def _guess_delimiter(content: str) -> str:
     """Guess the delimiter from the first lines.
 
     Choose the first of _DELIMITERS that gives all rows the same number of cells, and at least two. If there is none,
+    as below a title, choose the one that gives the most rows the same number of cells, and more than half of them. Else
     choose the one that gives the first row the most cells.
     """
     sample = list(islice(io.StringIO(content, newline=""), _SAMPLE_LINES))
@@ -55,7 +57,17 @@ def _guess_delimiter(content: str) -> str:
     for delimiter, counts in cell_counts.items():
         if counts and counts[0] > 1 and len(set(counts)) == 1:
             return delimiter
-    return max(_DELIMITERS, key=lambda delimiter: cell_counts[delimiter][0] if cell_counts[delimiter] else 0)
+    return max(_DELIMITERS, key=lambda delimiter: _rows_alike(cell_counts[delimiter]))
+
+
+def _rows_alike(counts: list[int]) -> tuple[int, int, int]:
+    """How many rows have the most common number of cells above one, and that number, if most rows have it; and how
+    many cells the first row has."""
+    first = next(iter(counts), 0)
+    for width, alike in Counter(count for count in counts if count > 1).most_common(1):
+        if 2 * alike > len(counts):
+            return alike, width, first
+    return 0, 0, first
 
 
 def _count_cells(lines: list[str], delimiter: str) -> list[int]:
@@ -71,17 +83,23 @@ def _count_cells(lines: list[str], delimiter: str) -> list[int]:
 
 
 def _rows(content: str, delimiter: str, lines_before: int) -> Iterator[Row]:
-    """The rows with at least one cell that is not empty; an empty row would end the table.
+    """The rows with at least one cell that is not empty; an empty row would end the table, as it does below a title.
 
-    `lines_before`: how many lines of the file come before `content`, so that errors name the file's line.
+    A title is a first row with one cell, where the next one has more. `lines_before`: how many lines of the file come
+    before `content`, so that errors name the file's line.
 
     Raises BrokenDocument.
     """
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+    width = 0  # of the rows above
     try:
         for cells in reader:
-            if any(cells):
-                yield row(cells)
+            if not (read := row(cells)):
+                continue
+            if width == 1 and len(cells) > 1:
+                yield {}
+            width = max(width, len(cells))
+            yield read
     except csv.Error as error:
         line = lines_before + reader.line_num
         if "field larger" in str(error):  # the module tells its errors apart by their texts only

@@ -43,6 +43,22 @@ def test_rows_of_uneven_width_are_kept() -> None:
     )
 
 
+@pytest.mark.parametrize("title", ["Popis za 2025.", "Popis, 2025"])
+def test_a_title_stands_above_the_table(title: str) -> None:
+    content = f"{title}\n\nIme;Iznos;Od\nŽeljka;1,50;a\nĐuro;2,75;b\n"
+    table = "| Ime | Iznos | Od |\n| --- | --- | --- |\n| Željka | 1,50 | a |\n| Đuro | 2,75 | b |"
+    assert parse_delimited(content.encode(), 10_000).text == f"{title}\n\n{table}"
+
+
+def test_lines_with_some_commas_are_no_table() -> None:
+    lines = "Napomena\nprva, druga\ntreća\nčetvrta"
+    assert parse_delimited(lines.encode(), 10_000).text == lines
+
+
+def test_a_row_of_spaces_does_not_end_the_table() -> None:
+    assert parse_delimited(b"a;b\n1;2\n ; \n3;4\n", 10_000).text == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |"
+
+
 def test_a_quote_left_open_is_named_with_its_line() -> None:
     rows = "".join(f"{n},tekst\n" for n in range(50_000))
     with pytest.raises(BrokenDocument, match=r"longer than 131,072 characters.*quotation mark"):
