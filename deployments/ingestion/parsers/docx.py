@@ -14,11 +14,13 @@ import mammoth
 from bs4 import BeautifulSoup
 from lxml import etree
 
+from deployments.errors import UnsupportedDocument
 from deployments.ingestion.base import ParsedDocument
 from deployments.ingestion.omissions import Omission
 from deployments.ingestion.parsers.archive import comments, opened, related, transitional, with_parts, xml
 from deployments.ingestion.parsers.docx_body import rewrite
-from deployments.ingestion.parsers.docx_drawings import choose, take_out_objects, write_drawings
+from deployments.ingestion.parsers.docx_chunks import Chunks
+from deployments.ingestion.parsers.docx_drawings import choose, take_out_objects, write_drawings, write_word_art
 from deployments.ingestion.parsers.docx_margins import margin_texts
 from deployments.ingestion.parsers.docx_numbering import Numbering, W, add_bullets
 from deployments.ingestion.parsers.html import to_markdown
@@ -29,6 +31,8 @@ _TITLE = re.compile(rb"<dc:title[^>]*>([^<]*)</dc:title>")
 _TEXT_PARTS = re.compile(r"word/(?:document\d*|footnotes|endnotes)\.xml")
 _COMMENTS = re.compile(r"word/comments\.xml")
 _HEADER = re.compile(r"word/header\d*\.xml")
+_DEPTH = 2
+"""Documents within one another that are read."""
 _FOOTER = re.compile(r"word/footer\d*\.xml")
 
 
@@ -38,28 +42,47 @@ def parse_docx(data: bytes, inflation: int) -> ParsedDocument:
     with opened(data, inflation, "DOCX"), zipfile.ZipFile(io.BytesIO(transitional(data))) as archive:
         title = _core_title(archive)
         left_out["comment"] += comments(archive, filter(_COMMENTS.fullmatch, archive.namelist()))
-        html: str = mammoth.convert_to_html(
-            io.BytesIO(_rewritten(archive, left_out)),
-            style_map=_STYLES,
-            convert_image=mammoth.images.img_element(_no_content),
-            include_embedded_style_map=False,
-        ).value
+        page = _page(archive, inflation, left_out)
         margins = [*_margins(archive, _HEADER), *_margins(archive, _FOOTER)]
-    text = to_markdown(BeautifulSoup(html, "lxml"), left_out)
+    text = to_markdown(page, left_out)
     whole = clean("\n\n".join([*dict.fromkeys(margins), text]))
     return ParsedDocument(title or first_heading(text), whole, left_out=left_out)
 
 
-def _rewritten(archive: zipfile.ZipFile, left_out: Counter[Omission]) -> bytes:
+def _page(archive: zipfile.ZipFile, inflation: int, left_out: Counter[Omission], depth: int = 0) -> BeautifulSoup:
+    """The document's body as HTML. `depth`: documents that it is within."""
+
+    def inner(data: bytes) -> BeautifulSoup:
+        if depth == _DEPTH:
+            raise UnsupportedDocument("the DOCX has documents within documents, too deep to read")
+        with opened(data, inflation, "DOCX"), zipfile.ZipFile(io.BytesIO(transitional(data))) as within:
+            return _page(within, inflation, left_out, depth + 1)
+
+    chunks = Chunks(archive, inner, left_out)
+    html: str = mammoth.convert_to_html(
+        io.BytesIO(_rewritten(archive, chunks, left_out)),
+        style_map=_STYLES,
+        convert_image=mammoth.images.img_element(_no_content),
+        include_embedded_style_map=False,
+    ).value
+    page = BeautifulSoup(html, "lxml")
+    chunks.put(page)
+    return page
+
+
+def _rewritten(archive: zipfile.ZipFile, chunks: Chunks, left_out: Counter[Omission]) -> bytes:
     """The document with what Word shows and mammoth leaves out written into its main parts, as far as it is text."""
     numbering, styles = _part(archive, "word/numbering.xml"), _part(archive, "word/styles.xml")
     changed: dict[str, etree._Element] = {}
     for name in filter(_TEXT_PARTS.fullmatch, archive.namelist()):
         if (body := _part(archive, name)) is not None:
             choose(body)
+            write_word_art(body)
             left_out["object"] += take_out_objects(body)
             croatian = has_croatian_letters("".join(body.itertext()))
-            left_out.update(write_drawings(body, partial(_related_part, archive, related(archive, name)), croatian))
+            targets = related(archive, name)
+            chunks.mark(body, targets)
+            left_out.update(write_drawings(body, partial(_related_part, archive, targets), croatian))
             left_out["deletion"] += sum(deleted.find(f".//{W}delText") is not None for deleted in body.iter(f"{W}del"))
             left_out["hidden_word"] += rewrite(body, Numbering(numbering, styles))
             changed[name] = body
@@ -74,6 +97,7 @@ def _margins(archive: zipfile.ZipFile, names: re.Pattern[str]) -> list[str]:
     for name in sorted(filter(names.fullmatch, archive.namelist())):
         if (part := _part(archive, name)) is not None:
             choose(part)
+            write_word_art(part)
             texts += map(clean, margin_texts(part))
     return texts
 

@@ -16,6 +16,8 @@ _OPENED = (f"{W}fldSimple", f"{W}bdo", f"{W}dir", f"{M}oMathPara")
 """Elements that the library leaves out with all that they hold."""
 _RENAMED = {f"{W}cr": f"{W}br", f"{W}ptab": f"{W}tab"}
 _FALSE = ("0", "false", "off")
+_MOST_COLUMNS = 63
+"""Columns of a table in Word."""
 
 
 def rewrite(body: etree._Element, numbering: Numbering) -> int:
@@ -33,6 +35,8 @@ def rewrite(body: etree._Element, numbering: Numbering) -> int:
                 equation.addprevious(_run(" "))
                 equation.addnext(_run(" "))
         _unwrap(element, element)
+    for row in body.iter(f"{W}tr"):
+        _fill_before(row)
     for element in body.iter(*_RENAMED):
         element.tag = _RENAMED[element.tag]
     for paragraph in body.iter(f"{W}p"):
@@ -49,6 +53,19 @@ def rewrite(body: etree._Element, numbering: Numbering) -> int:
         base, reading = (_text(ruby.find(f"{W}{name}")) for name in ("rubyBase", "rt"))
         _replace(ruby, _shown(f"{base}({reading})" if reading else base))
     return hidden
+
+
+def _fill_before(row: etree._Element) -> None:
+    """Give a row that begins at a later column a cell for each column before."""
+    skipped = row.find(f"{W}trPr/{W}gridBefore")
+    number = "" if skipped is None else skipped.get(f"{W}val", "")
+    first = row.find(f"{W}tc")
+    if first is None or not (number.isascii() and number.isdecimal()):
+        return
+    for _ in range(min(int(number[:3]), _MOST_COLUMNS)):
+        cell = etree.Element(f"{W}tc")
+        etree.SubElement(cell, f"{W}p")
+        first.addprevious(cell)
 
 
 def _is_hidden(run: etree._Element) -> bool:

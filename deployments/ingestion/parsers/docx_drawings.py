@@ -14,6 +14,7 @@ from deployments.ingestion.parsers.tables import Row
 
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _V = "{urn:schemas-microsoft-com:vml}"
+_SHAPES = tuple(f"{_V}{name}" for name in ("oval", "arc", "curve", "line", "polyline", "image"))
 _R = f"{{{charts.NAMESPACES['r']}}}"
 _BOX = f"{W}txbxContent"
 _CHARTS = tuple(f"{{{charts.NAMESPACES[prefix]}}}chart" for prefix in ("c", "cx"))
@@ -35,6 +36,19 @@ def choose(body: etree._Element) -> None:
         if parent is not None:
             index = parent.index(both)
             parent[index : index + 1] = [] if chosen is None else [*chosen]
+
+
+def write_word_art(part: etree._Element) -> None:
+    """Put the text of each decorated text, such as a watermark, in a box in its place. Make all old shapes ones that
+    mammoth reads."""
+    for shape in part.iter(*_SHAPES):
+        shape.tag = f"{_V}shape"
+    for art in [*part.iter(f"{_V}textpath")]:
+        text, shape = art.get("string", "").strip(), art.getparent()
+        if text and shape is not None:
+            box = etree.Element(f"{_V}textbox")
+            box.append(_box([text]))
+            shape[shape.index(art)] = box
 
 
 def take_out_objects(body: etree._Element) -> int:

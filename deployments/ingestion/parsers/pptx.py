@@ -19,6 +19,7 @@ from deployments.ingestion.parsers.archive import comments, opened, transitional
 from deployments.ingestion.parsers.limits import BoundedText, Limits
 from deployments.ingestion.parsers.pages import page_offsets
 from deployments.ingestion.parsers.pictures import alternative_text
+from deployments.ingestion.parsers.pptx_margins import is_hidden, margin_texts
 from deployments.ingestion.parsers.pptx_order import Placed, in_reading_order
 from deployments.ingestion.parsers.pptx_slide import labels, rewrite
 from deployments.ingestion.parsers.tables import row, tables
@@ -37,7 +38,8 @@ _NOISE = (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.HEADER, PP_
 
 
 def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
-    """Hidden slides are left out. The document's title is the first slide's, which says more than the file's own."""
+    """Hidden slides and shapes are left out. The document's title is the first slide's, which says more than the file's
+    own. What stands on many slides is at the beginning, once."""
     text = BoundedText(limits.text_characters)
     numbers: list[int] = []
     left_out: Counter[Omission] = Counter()
@@ -47,13 +49,17 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
         limits.check_pages(len(deck.slides))
         croatian = any(has_croatian_letters(text) for slide in deck.slides for text in slide.element.itertext())
         title = ""
+        shown = [number for number, slide in enumerate(deck.slides, start=1) if not _is_hidden_slide(slide)]
+        for margin in margin_texts(slide for slide in deck.slides if not _is_hidden_slide(slide)):
+            text.add(clean(margin))
+            numbers.append(shown[0])
         for number, slide in enumerate(deck.slides, start=1):
             rewrite(slide.element)
             heading = slide.shapes.title
             slide_title = _line(heading.text_frame.text) if heading is not None and heading.has_text_frame else ""
             if number == 1:
                 title = slide_title or deck.core_properties.title
-            if slide.element.get("show") in ("0", "false"):
+            if _is_hidden_slide(slide):
                 left_out["hidden_slide"] += 1
             else:
                 content = clean("\n\n".join(_content(slide, croatian, left_out)))
@@ -62,6 +68,10 @@ def parse_pptx(data: bytes, limits: Limits) -> ParsedDocument:
     full_text = clean(str(text))
     pages = page_offsets(zip(numbers, text.parts, strict=True), full_text)
     return ParsedDocument(title=clean(title), text=full_text, pages=pages, left_out=left_out)
+
+
+def _is_hidden_slide(slide: Any) -> bool:
+    return slide.element.get("show") in ("0", "false")
 
 
 def _content(slide: Any, croatian: bool, left_out: Counter[Omission]) -> Iterator[str]:
@@ -83,6 +93,9 @@ def _blocks(shapes: Iterable[Any], title: Any, croatian: bool, left_out: Counter
 
 
 def _texts(shape: Any, title: Any, croatian: bool, left_out: Counter[Omission]) -> Iterator[str]:
+    if is_hidden(shape):
+        left_out["hidden_word"] += len(" ".join(charts.paragraphs(shape.element)).split())
+        return
     if shape.element is title or (shape.is_placeholder and shape.placeholder_format.type in _NOISE):
         return
     if isinstance(shape, GroupShape):

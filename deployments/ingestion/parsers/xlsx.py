@@ -34,7 +34,8 @@ _BLOCK = 2**20
 
 def parse_xlsx(data: bytes, limits: Limits) -> ParsedDocument:
     """A formula's cell gives its last value, or the formula where the workbook has no value saved. Hidden sheets, rows
-    and columns are left out. Text boxes and titles of charts come after the cells."""
+    and columns are left out. Text boxes and titles of charts come after the cells, and then the headers and footers of
+    the printed pages."""
     text = BoundedText(limits.text_characters)
     left_out: Counter[Omission] = Counter()
     with opened(data, limits.inflation, "XLSX"), warnings.catch_warnings():
@@ -47,7 +48,7 @@ def parse_xlsx(data: bytes, limits: Limits) -> ParsedDocument:
             else:
                 part = sheet._worksheet_path
                 rows = read_rows(sheets.pop(part), sheet, views[part], croatian=croatian)
-                for number, block in enumerate(chain(tables(rows), views[part].drawn)):
+                for number, block in enumerate(chain(tables(rows), views[part].drawn, views[part].margins)):
                     if number == 0:
                         text.add(f"## {cell(sheet.title)}")
                     text.add(block)

@@ -56,6 +56,8 @@ def read_rows(xml: bytes, sheet: Any, view: View, *, croatian: bool) -> Iterator
         row: Row = {}
         for each, child in zip(cells, element, strict=True):
             value, column = each["value"], each["column"]
+            if value is None and child.get("t") == "str":
+                value = ""  # a formula whose last value is an empty text
             formula = formulas.read(child, is_asked=value is None) if value is None or len(child) > 1 else ""
             if is_hidden or view.hides_column(column):
                 if value is not None or formula:

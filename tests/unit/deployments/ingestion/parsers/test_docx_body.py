@@ -196,3 +196,25 @@ def test_what_is_hidden_deleted_or_said_about_the_text_is_counted() -> None:
     document = parsed(f"<w:p>{run('javno')}{hidden}{deleted}</w:p>", parts)
     assert document.text == "javno"
     assert warnings(document.left_out) == ("2 hidden words", "1 comment", "1 tracked deletion")
+
+
+def test_a_row_that_begins_at_a_later_column_keeps_its_values_there() -> None:
+    def row(properties: str, *cells: str) -> str:
+        return f"<w:tr>{properties}{''.join(f'<w:tc><w:p>{run(cell)}</w:p></w:tc>' for cell in cells)}</w:tr>"
+
+    rows = row("", "Grad", "Broj", "Iznos") + row('<w:trPr><w:gridBefore w:val="1"/></w:trPr>', "21", "100")
+    assert of_body(f"<w:tbl>{rows}</w:tbl><w:p/>") == "| Grad | Broj | Iznos |\n| --- | --- | --- |\n|  | 21 | 100 |"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "text"),
+    [
+        ('<v:shape><v:textpath string="NACRT ODLUKE"/></v:shape>', "Tekst\n\nNACRT ODLUKE"),
+        (
+            f"<v:oval><v:textbox><w:txbxContent><w:p>{run('U elipsi')}</w:p></w:txbxContent></v:textbox></v:oval>",
+            "Tekst\n\nU elipsi",
+        ),
+    ],
+)
+def test_texts_of_old_shapes_are_read(drawn: str, text: str) -> None:
+    assert of_body(f"<w:p><w:r><w:pict>{drawn}</w:pict></w:r>{run('Tekst')}</w:p>") == text

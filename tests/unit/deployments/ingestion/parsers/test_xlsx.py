@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time as clock
 import zipfile
 from collections.abc import Callable
@@ -352,3 +353,28 @@ def test_a_sheet_that_is_one_chart_is_its_title_or_counted(limits: Limits, title
     document = parse_xlsx(buffer.getvalue(), limits)
     assert document.text == "\n\n".join(filter(None, ("## A\n\n1\n2", title)))
     assert warnings(document.left_out) == (() if title else ("1 chart",))
+
+
+def test_a_formula_whose_value_is_an_empty_text_is_an_empty_cell(limits: Limits) -> None:
+    data = make_xlsx({"A": [["Ime", "Opis"], ["Ana", "x"], ["Ivo", "da"]]})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    cell = re.compile('<c r="B2"[^>]*>.*?</c>')
+    for value, text in (('t="str"><f>IF(1,"","a")</f><v></v>', ""), ("><f>1+1</f><v></v>", "=1+1")):
+        changed = {"xl/worksheets/sheet1.xml": cell.sub(f'<c r="B2" {value}</c>', sheet)}
+        assert f"| Ana | {text} |" in parse_xlsx(with_members(data, changed), limits).text
+
+
+def test_headers_and_footers_of_printed_pages_are_read_once(limits: Limits) -> None:
+    book = openpyxl.load_workbook(io.BytesIO(make_xlsx({"A": [["a", "b"]], "B": [["c", "d"]]})))
+    for sheet in book:
+        sheet.oddHeader.left.text, sheet.oddHeader.center.text = "KLASA: 041-01/25", "Stranica &P od &N"
+        sheet.evenHeader.left.text, sheet.oddFooter.right.text = "KLASA: 041-01/25", "Grad Šibenik && Knin &D"
+        sheet.oddFooter.right.font, sheet.oddFooter.right.size = "Arial,Bold", 12
+    buffer = io.BytesIO()
+    book.save(buffer)
+    margins = "KLASA: 041-01/25\n\nGrad Šibenik & Knin"
+    table = "| --- | --- |"
+    assert parse_xlsx(buffer.getvalue(), limits).text == (
+        f"## A\n\n| a | b |\n{table}\n\n{margins}\n\n## B\n\n| c | d |\n{table}\n\n{margins}"
+    )
