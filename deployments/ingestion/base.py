@@ -55,7 +55,7 @@ class ChunkSizes:
     overlap: int | None = None
 
 
-PREPARATION = 8
+PREPARATION = 9
 """Revision of the code that makes passages of a document. Raise it where documents should be made again because of a
 change: those of an earlier revision are then told as behind."""
 
