@@ -16,6 +16,8 @@ from deployments.ingestion.parsers.pdf.words import Word
 
 WIDE_GAP = 1.0
 """A gap of so many sizes ends a segment. Justified text has gaps up to this wide."""
+_OTHER_SIZE, _OTHER_SIZE_GAP = 0.85, 0.5
+"""Words whose sizes differ by this factor are no justified text: a gap of so many sizes ends a segment."""
 _SOFT_HYPHEN = "\u00ad"
 """Where it is shown, PDFium takes it for a line of its own."""
 _TOUCHING = 0.15
@@ -79,7 +81,8 @@ def _fits(last: Word, word: Word) -> bool:
     """Whether a word goes on with a segment that ends with another."""
     gap = word.box.left - last.box.right
     size = max(word.size, last.size)
-    return -_OVERLAP * size <= gap <= WIDE_GAP * size and last.box.shares_line(word.box)
+    wide = WIDE_GAP if min(word.size, last.size) > _OTHER_SIZE * size else _OTHER_SIZE_GAP
+    return -_OVERLAP * size <= gap <= wide * size and last.box.shares_line(word.box)
 
 
 def segment_of(words: Sequence[Word], page: int) -> Segment:

@@ -48,6 +48,16 @@ def test_columns_whose_lines_are_at_other_heights(font: Path, limits: Limits) ->
     assert parse_pdf(make_pages([page], font), limits).text == WHOLE
 
 
+def test_a_heading_in_one_column_close_to_a_line_of_the_other(font: Path, limits: Limits) -> None:
+    gutter = 320 - 12  # where the left column's long lines end
+    left = [(LEFT * 2)[n % 3] for n in range(5)]
+    page = [At(gutter - 5.5 * len(line), 100 + 14 * n, line) for n, line in enumerate(left)]
+    page += [*column(320, 93, RIGHT[:2]), At(320, 142, "Prijevoz", 16.0), *column(320, 160, RIGHT)]
+    text = parse_pdf(make_pages([page], font), limits).text
+    assert text.split("\n\n")[-2:] == ["# Prijevoz", " ".join(RIGHT)]
+    assert text.split("\n\n")[0] == " ".join((*left, *RIGHT[:2]))
+
+
 def test_three_columns(font: Path, limits: Limits) -> None:
     parts = [[line[21 * k : 21 * k + 20] for line in (*LEFT, *RIGHT)] for k in range(1)]
     del parts
