@@ -61,6 +61,8 @@ def parse_markup(page: str, *, of_book: bool = False) -> ParsedDocument:
     main = None if of_book else soup.select_one("main, [role=main]")
     # Some pages have an empty <main>, which a script fills in the browser.
     root = main if main and len(main.get_text(strip=True)) >= _MAIN_CHARACTERS else soup.body or soup
+    if heading is not None and root.find("h1") is None and heading.get_text(" ", strip=True) not in title:
+        root.insert(0, heading.extract())  # it stands above the main part
     return ParsedDocument(title=clean(title), text=to_markdown(root, left_out), left_out=left_out)
 
 

@@ -26,13 +26,18 @@ _SHARE = 0.5
 """Text with so much of it in links leads elsewhere."""
 _OPENERS = 1000
 """Buttons of one page whose panels are opened."""
+_PANELS = 10
+"""Panels of one button."""
+_FRAMES = 100
+"""Pages that are written into a page's frames, of those that are read."""
+_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6", "summary"]
 _PIXEL = ("0", "1")
 """Width or height of what only counts readers."""
 
 
 def leave_out_unseen(soup: BeautifulSoup, left_out: Counter[Omission], *, of_book: bool) -> None:
     """Change the page's tree in place. Words that are hidden count, and pages in frames."""
-    for frame in soup.select("iframe[srcdoc]"):  # its page stands in this one
+    for frame in soup.select("iframe[srcdoc]", limit=_FRAMES):  # its page stands in this one
         page = BeautifulSoup(str(frame["srcdoc"]), "lxml")
         frame.replace_with(page.body or "")
     for noise in soup.select(_NOT_TEXT):
@@ -48,10 +53,13 @@ def leave_out_unseen(soup: BeautifulSoup, left_out: Counter[Omission], *, of_boo
         elif (picture := hidden.find_next_sibling("img")) is not None:
             picture.decompose()  # Wikipedia hides equations behind pictures of them
     for button in soup.find_all("button"):
-        button.decompose()
+        if button.find(_HEADINGS) is not None or button.find_parent(_HEADINGS) is not None:
+            button.unwrap()
+        else:
+            button.decompose()
     for frame in soup.find_all(["iframe", "frame"]):
         is_pixel = frame.get("width") in _PIXEL or frame.get("height") in _PIXEL
-        left_out["frame"] += bool(frame.get("src")) and not is_pixel
+        left_out["frame"] += bool(frame.get("src") or frame.get("srcdoc")) and not is_pixel
         frame.decompose()
     if not of_book:
         for aside in soup.select(_ASIDE):
@@ -64,12 +72,13 @@ def _open_folded(soup: BeautifulSoup) -> None:
     """Show what a reader opens with a click: panels with their buttons, and what a browser's search opens."""
     panels = {str(panel["id"]): panel for panel in soup.find_all(id=True)}
     for opener in soup.select("[aria-controls]", limit=_OPENERS):
-        panel = panels.get(str(opener["aria-controls"]))
-        if panel is None or not panel.get_text(strip=True) or _is_of_links(panel):
-            continue
-        _show(panel)
-        if opener.name == "button":
-            opener.name = "span" if opener.find_parent(["h1", "h2", "h3", "h4", "h5", "h6", "summary"]) else "div"
+        named = (panels.get(name) for name in str(opener["aria-controls"]).split()[:_PANELS])
+        opened = [panel for panel in named if panel is not None and panel.get_text(strip=True)]
+        opened = [panel for panel in opened if not _is_of_links(panel)]
+        for panel in opened:
+            _show(panel)
+        if opened and opener.name == "button" and opener.find_parent(_HEADINGS) is None:
+            opener.name = "div"
     for panel in soup.select(f"[hidden={_FOUND_BY_BROWSERS}]"):
         _show(panel)
 

@@ -35,7 +35,7 @@ def test_a_page_in_a_frame_is_read_if_it_is_there_and_counted_if_it_is_elsewhere
     page = f"<p>Vidi se.</p><iframe srcdoc='{inner}'></iframe><iframe src='https://primjer.hr'></iframe>"
     document = parse_html(f"{page}<iframe src=a width=1></iframe><iframe></iframe>".encode())
     assert document.text == "Vidi se.\n\nRok je osam dana."
-    assert warnings(document.left_out) == ("2 pages in frames that were not read",)
+    assert warnings(document.left_out) == ("3 pages in frames that were not read",)
 
 
 def test_a_page_of_frames_only_is_refused_as_such(limits: Limits) -> None:
@@ -52,6 +52,31 @@ def test_a_panel_that_a_button_opens_is_read_with_its_button(attribute: str) -> 
     document = parse_html(f"{page}{tabs}{menu}".encode())
     assert document.text == "## Kako se žaliti?\n\nPisano.\n\nRokovi\n\nOsam dana."
     assert warnings(document.left_out) == ("1 hidden word",)
+
+
+def test_a_button_may_open_several_panels() -> None:
+    panels = "<div id=a hidden>Prvi.</div><div id=b hidden>Drugi.</div>"
+    page = f"<button aria-controls='a b none'>Više</button>{panels}"
+    assert parse_html(page.encode()).text == "Više\n\nPrvi.\n\nDrugi."
+
+
+@pytest.mark.parametrize("heading", ["<button><h3>Uvjeti</h3></button>", "<h3><button>Uvjeti</button></h3>"])
+def test_a_heading_that_is_a_button_is_a_heading(heading: str) -> None:
+    assert (
+        parse_html(f"{heading}<p>Punoljetnost.</p><button>OK</button>".encode()).text == "### Uvjeti\n\nPunoljetnost."
+    )
+
+
+def test_a_heading_above_the_main_part_is_read_unless_the_title_says_it() -> None:
+    page = f"<title>Grad Pula</title><h1>{{}}</h1><main><p>{LONG}</p></main>"
+    assert parse_html(page.format("Natječaj").encode()).text == f"# Natječaj\n\n{LONG.strip()}"
+    assert parse_html(page.format("Grad Pula").encode()).text == LONG.strip()
+
+
+def test_pages_written_into_frames_are_bounded() -> None:
+    document = parse_html(b"<p>Tekst.</p>" + b"<iframe srcdoc='a'></iframe>" * 103)
+    assert document.text.count("a") == 100
+    assert warnings(document.left_out) == ("3 pages in frames that were not read",)
 
 
 def test_what_a_browser_s_search_opens_is_read() -> None:
