@@ -49,6 +49,7 @@ from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.schemas.jobs import job_as_json
 from serve_app.services.container import build_services, build_stores
+from serve_app.services.repeated import Repeated
 from serve_app.services.sweeper import Sweeper
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
@@ -125,7 +126,7 @@ class _Ingress:
             config,
             models=models,
             settle_s=settle_s,
-            ask_stages=stages.statuses,
+            ask_stages=Repeated(stages.statuses, config.status_keep_s),
             read_metrics=read_all_nodes,
             announce_job=stages.announce_job,
         )

@@ -116,6 +116,11 @@ class ApiConfig(Config):
     status_timeout_s: Annotated[float, Beyond("the stage counts as not ready")] = Field(
         5, gt=0, description="wait of `/readyz` for one stage"
     )
+    status_keep_s: Annotated[float, Beyond("the stages are asked again")] = Field(
+        1,
+        ge=0,
+        description="how long `/readyz` repeats what the stages said, as anyone may ask for it",
+    )
     page: Annotated[int, Unit("rows")] = Field(100, ge=1, description="rows of a list's page, by default")
     max_page: Annotated[int, Unit("rows"), Beyond("422")] = Field(1_000, ge=1, description="largest page")
     max_scanned: Annotated[int, Unit("rows"), Beyond("the page ends, and `next` continues from there")] = Field(
