@@ -11,7 +11,8 @@ head, or does not read what is sent to it. The middleware treats each request:
   knows the key.
 - The service is told how much of an answer was sent on, if it asks. So it can wait for a slow client.
 - An answer has one X-Request-ID, the service's.
-- Serve's own answers, in plain text and with Serve's statuses, become problems. So does a missing answer.
+- Serve's own answers, in plain text and with Serve's statuses, become problems. So does a missing answer. Pages of
+  other origins may read them as the service's answers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from uvicorn import config as uvicorn_config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from cluster.edge.incoming import Incoming
+from cluster.edge.origins import AllowedOrigins
 from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
 from serve_app.api import answer_flow
@@ -122,10 +124,12 @@ class HttpEdge:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._origins = AllowedOrigins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in SERVE_PATHS:
             return await self.app(scope, receive, send)
+        origin = Headers(scope=scope).get("origin")
         headers = [(name, value) for name, value in scope["headers"] if _normalized(name) not in SERVE_CONTROL_HEADERS]
         extensions = {**scope.get("extensions", {}), EXTENSION: {}, answer_flow.EXTENSION: {}}
         scope = {**scope, "headers": headers, "extensions": extensions}
@@ -153,7 +157,10 @@ class HttpEdge:
             elif message["type"] == answer_flow.EXTENSION:
                 tells_what_was_sent = True
             elif serve_error is None and (has_started or (serve_error := _serve_error(message)) is None):
-                await send(message if has_started else _with_one_request_id(message))
+                if not has_started:
+                    self._origins.learn(origin, message)
+                    message = _with_one_request_id(message)
+                await send(message)
                 has_started = True
                 if tells_what_was_sent and (size := len(message.get("body", b""))):
                     incoming.tell_sent(size)
@@ -167,6 +174,7 @@ class HttpEdge:
             problem = problem_of(Request(scope), serve_error or Unavailable(REPLICA_LOST))
             if request_id:
                 problem.headers[REQUEST_ID_HEADER] = request_id
+            problem.headers.update(self._origins.headers(origin))
             await problem(scope, receive, send)
         return None
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import config as uvicorn_config
 
 from cluster.edge import http as edge
+from cluster.edge.origins import MAX_ORIGINS, AllowedOrigins
 from cluster.edge.refusal_cache import RefusalCache
 from serve_app.api import answer_flow
 from serve_app.api.answer_flow import PacedResponse
@@ -81,6 +82,48 @@ async def answer_of(port: int, *headers: str) -> tuple[int, Headers, bytes]:
         writer.write("\r\n".join(("GET /v1/x HTTP/1.1", "Host: h", *headers, "", "")).encode())
         status, answered = await head_of(reader)
         return status, answered, await reader.readexactly(int(answered["content-length"]))
+
+
+async def test_a_page_that_may_read_the_service_s_answers_may_read_the_edge_s() -> None:
+    """It learns from the service's answers who may, and forgets it with one who no longer may."""
+    allowed, away = True, False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if away:
+            return await PlainTextResponse("no replica", 503)(scope, receive, send)
+        given = {"Access-Control-Allow-Origin": "https://chat.example", "Vary": "Origin"} if allowed else {}
+        return await JSONResponse({}, headers=given)(scope, receive, send)
+
+    async def origin_told(origin: str) -> str | None:
+        status, headers, _ = await answer_of(port, f"Origin: {origin}")
+        assert status == (503 if away else 200)
+        return headers.get("access-control-allow-origin")
+
+    async with served(app) as port:
+        away = True
+        assert await origin_told("https://chat.example") is None, "nothing is known yet"
+        away = False
+        assert await origin_told("https://chat.example") == "https://chat.example"
+        assert await origin_told("https://evil.example") == "https://chat.example", "as the service says it"
+        away = True
+        assert await origin_told("https://chat.example") == "https://chat.example"
+        assert await origin_told("https://evil.example") is None
+        status, headers, _ = await answer_of(port)
+        assert (status, "access-control-allow-origin" in headers) == (503, False)
+        away = allowed = False
+        assert await origin_told("https://chat.example") is None
+        away = True
+        assert await origin_told("https://chat.example") is None
+
+
+def test_the_origins_that_are_remembered_are_bounded() -> None:
+    origins = AllowedOrigins()
+    for number in range(MAX_ORIGINS + 5):
+        name = f"https://{number}.example"
+        origins.learn(name, {"headers": [(b"access-control-allow-origin", name.encode())]})
+    assert origins.headers("https://4.example") == {}
+    assert origins.headers(f"https://{MAX_ORIGINS + 4}.example")
+    assert len(origins._headers) == MAX_ORIGINS
 
 
 class Pumping:
