@@ -274,11 +274,31 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which tokens an engine may choose that samples them, as vLLM has it. The defaults change nothing.
+
+    `top_k`: of this many, the likeliest; 0: of all. `min_tokens`, before which nothing ends the answer. `ignore_eos`:
+    the model itself cannot end it. `json_schema`: the text of a JSON schema that the answer is to fit. `counted`: each
+    delta comes with the usage so far.
+    """
+
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    json_schema: str | None = None
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One answer to generate. `passages` are those in the prompt, in the order of their numbers, which count from 1.
 
     `model` names one of the deployment's adapters; empty means its own model. The answer ends before the first of the
-    `stop` sequences. `top_p` and the penalties are for engines that sample tokens; their defaults change nothing.
+    `stop` sequences. `top_p`, the penalties and `sampling` are for engines that sample tokens; their defaults change
+    nothing. `continued`, unless it is empty, is a text that the model continues; there are no messages then.
     """
 
     query_id: str
@@ -295,6 +315,8 @@ class GenerationRequest:
     top_p: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    sampling: Sampling = Sampling()
+    continued: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +342,8 @@ class CitedSpan:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next text of an answer. Only the last delta of a stream has `finish_reason`, `usage` and `confidence`.
+    """The next text of an answer. Only the last delta of a stream has `finish_reason` and `confidence`, and `usage`
+    unless the request's sampling is `counted`.
 
     `citations` are those that end in this text; None from an engine that only writes their markers. `confidence` is the
     probability, from 0 to 1, that the answer answers the question, None where the engine cannot tell. `degraded` names

@@ -261,7 +261,7 @@ def _frame(ticket: bytes, delta: TextDelta) -> bytes:
 
 
 def _has_more_than_text(delta: TextDelta) -> bool:
-    return delta.finish_reason is not None or delta.citations is not None
+    return delta.finish_reason is not None or delta.citations is not None or delta.usage is not None
 
 
 def _decode(body: bytes | bytearray) -> TextDelta:

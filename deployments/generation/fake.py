@@ -27,7 +27,7 @@ class FakeEngine:
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:
-            prompt_tokens = sum(_words(message.content) for message in request.messages)
+            prompt_tokens = _words(request.continued) + sum(_words(message.content) for message in request.messages)
             words = request.question.split()
             stop = StopScanner(request.stop)
             words_sent = 0
@@ -39,7 +39,8 @@ class FakeEngine:
                     text = stop.feed(f" {word}" if words_sent else word)
                     words_sent += 1
                     if text:
-                        yield TextDelta(text)
+                        counted = Usage(prompt_tokens, words_sent) if request.sampling.counted else None
+                        yield TextDelta(text, usage=counted)
                     if stop.met:
                         break
             usage = Usage(prompt_tokens, words_sent)

@@ -66,6 +66,12 @@ class PromptEncoder:
             ids += self._continued(text, text_ids)
         return ids
 
+    def encode_text(self, text: str) -> list[int]:
+        """The token ids of a text that no chat template wrote, after what the tokenizer begins each text with. The text
+        itself becomes no control token."""
+        begin: list[int] = self._tokenizer.encode("", add_special_tokens=True).ids
+        return begin + self.encode(self.mark(text))
+
     def count(self, texts: Sequence[str], most: int) -> list[int]:
         """Tokens of each text as it would stand in a prompt of `most` tokens.
 

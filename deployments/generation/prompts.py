@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from deployments.errors import PromptTooLong
+from deployments.errors import InvalidRequest, PromptTooLong
 from deployments.generation.config import GenerationConfig
 from deployments.generation.prompt_encoder import PromptEncoder
 from deployments.types import Message
@@ -37,15 +37,25 @@ class Prompts:
             plain = [{"role": message.role, "content": message.content} for message in messages]
             ids: list[int] = (await self._apply_template(plain, arguments))["prompt_token_ids"]
         else:
-            self._require_characters(self._encoder, messages)
+            self._require_characters(self._encoder, [message.content for message in messages])
             marked = await asyncio.to_thread(_marked, self._encoder, messages)
             rendered = await self._apply_template(marked, arguments | {"tokenize": False})
             ids = await asyncio.to_thread(self._encoder.encode, rendered["prompt"])
-        if len(ids) >= self._config.context_tokens:
-            raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens and generation.context_tokens is {self._config.context_tokens}:"
-                " send less"
-            )
+        self._require_room(ids)
+        return ids
+
+    async def encode_text(self, text: str) -> list[int]:
+        """The token ids of a text that the model is to continue. Raises PromptTooLong, and InvalidRequest if there are
+        none."""
+        if self._encoder is None:
+            encoded = await asyncio.to_thread(self._tokenizer, text)
+            ids: list[int] = encoded["input_ids"]
+        else:
+            self._require_characters(self._encoder, [text])
+            ids = await asyncio.to_thread(self._encoder.encode_text, text)
+        if not ids:
+            raise InvalidRequest("prompt: the model's tokenizer finds nothing in it; send a text", field="prompt")
+        self._require_room(ids)
         return ids
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -55,12 +65,20 @@ class Prompts:
         encoded = await asyncio.to_thread(self._tokenizer, list(texts), add_special_tokens=False)
         return [len(ids) for ids in encoded["input_ids"]]
 
-    def _require_characters(self, encoder: PromptEncoder, messages: Sequence[Message]) -> None:
-        """Raises PromptTooLong for messages that are too long to be read at all."""
-        characters = sum(len(message.content) for message in messages)
+    def _require_room(self, ids: Sequence[int]) -> None:
+        """Raises PromptTooLong if no token is left for an answer."""
+        if len(ids) >= self._config.context_tokens:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens and generation.context_tokens is {self._config.context_tokens}:"
+                " send less"
+            )
+
+    def _require_characters(self, encoder: PromptEncoder, texts: Sequence[str]) -> None:
+        """Raises PromptTooLong for texts that are too long to be read at all."""
+        characters = sum(map(len, texts))
         if characters > encoder.max_characters(self._config.context_tokens):
             raise PromptTooLong(
-                f"the messages have {characters} characters and generation.context_tokens is"
+                f"the prompt has {characters} characters and generation.context_tokens is"
                 f" {self._config.context_tokens}: send less"
             )
 

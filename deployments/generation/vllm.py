@@ -19,7 +19,7 @@ from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
 from deployments.generation.prompts import Prompts
 from deployments.startup import gc_paused
-from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
+from deployments.types import GenerationLoad, GenerationRequest, Message, Sampling, StageStatus, TextDelta, Usage
 
 with gc_paused():  # saves a fifth of the time that these imports take
     from ray import serve
@@ -29,7 +29,7 @@ with gc_paused():  # saves a fifth of the time that these imports take
     from vllm.exceptions import VLLMClientError
     from vllm.inputs.engine import tokens_input
     from vllm.renderers.params import ChatParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 FINISH_REASONS: Mapping[str, Literal["stop", "length", "cancelled"]] = {
@@ -183,7 +183,7 @@ class VllmGeneration(LLMServer):
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:
-            prompt = [] if query.cancelled else await self._prompts.encode(request.messages)
+            prompt = [] if query.cancelled else await self._encode(request)
             if query.cancelled:
                 yield TextDelta("", "cancelled", Usage(len(prompt)))
                 return
@@ -203,13 +203,13 @@ class VllmGeneration(LLMServer):
                         completion_tokens += len(answer.token_ids)
                         cached_tokens = max(cached_tokens, output.num_cached_tokens or 0)
                         finished = output.finished
+                        usage = Usage(len(prompt), completion_tokens, cached_tokens)
                         if finished or query.cancelled:
                             reason = "abort" if query.cancelled else answer.finish_reason
-                            usage = Usage(len(prompt), completion_tokens, cached_tokens)
                             yield TextDelta(answer.text, FINISH_REASONS[reason], usage)
                             return
                         if answer.text:
-                            yield TextDelta(answer.text)
+                            yield TextDelta(answer.text, usage=usage if request.sampling.counted else None)
                             # vLLM's client joins what comes during the pause into one output.
                             await asyncio.sleep(pause_s(self._config, len(self._queries)))
             except EngineDeadError:
@@ -259,15 +259,29 @@ class VllmGeneration(LLMServer):
         rendered: Mapping[str, Any] = prompt
         return rendered
 
+    async def _encode(self, request: GenerationRequest) -> list[int]:
+        if request.continued:
+            return await self._prompts.encode_text(request.continued)
+        return await self._prompts.encode(request.messages)
+
     def _sampling(self, request: GenerationRequest, prompt_tokens: int) -> SamplingParams:
+        chosen = request.sampling
+        max_tokens = min(request.max_tokens, self._config.context_tokens - prompt_tokens)
         return SamplingParams(
-            max_tokens=min(request.max_tokens, self._config.context_tokens - prompt_tokens),
+            max_tokens=max_tokens,
             temperature=request.temperature,
             seed=request.seed,
             stop=list(request.stop),
             top_p=max(request.top_p, SMALLEST_TOP_P),
             presence_penalty=request.presence_penalty,
             frequency_penalty=request.frequency_penalty,
+            top_k=chosen.top_k,
+            min_p=chosen.min_p,
+            repetition_penalty=chosen.repetition_penalty,
+            min_tokens=min(chosen.min_tokens, max_tokens),
+            ignore_eos=chosen.ignore_eos,
+            stop_token_ids=list(chosen.stop_token_ids),
+            structured_outputs=_structure(chosen),
             output_kind=RequestOutputKind.DELTA,
         )
 
@@ -282,6 +296,10 @@ class VllmGeneration(LLMServer):
     async def _abort(self, tenant_id: str, query_id: str) -> None:
         """End the query in the engine, even if the caller is cancelled meanwhile."""
         await asyncio.shield(self._client.abort(_engine_id(tenant_id, query_id)))
+
+
+def _structure(chosen: Sampling) -> StructuredOutputsParams | None:
+    return None if chosen.json_schema is None else StructuredOutputsParams(json=chosen.json_schema)
 
 
 def _engine_id(tenant_id: str, query_id: str) -> str:

@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from deployments.telemetry import NO_RECORDER, Recorder
-from serve_app.api import errors
+from serve_app.api import errors, web_pages
 from serve_app.api.authentication import PRINCIPAL, Authentication
-from serve_app.api.compatible import chat, embeddings, models, rerank, responses
+from serve_app.api.compatible import chat, embeddings, models, rerank, responses, text_completion
 from serve_app.api.compatible.openai import OPENAI_PATHS
 from serve_app.api.json_size import FORMS_AT, JsonSize, is_form
 from serve_app.api.middleware import BodyLimit, HeadOfGet, RateLimitHeaders, RefuseHeaders, RequestId
@@ -61,6 +61,7 @@ def create_app(services: Services, recorder: Recorder = NO_RECORDER) -> FastAPI:
             Middleware(JsonSize, most=config.max_json_values),
         ]
     )
+    app.limits = config
     app.state.services = services
     errors.install(app)
     return app
@@ -102,10 +103,12 @@ def _described_api(middleware: Sequence[Middleware]) -> DescribedApi:
         description="Ask questions of your own documents; answers stream with their sources.",
         version="1",
         middleware=middleware,
+        docs_url=None,  # FastAPI's own pages load scripts from another server
+        redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    app.router.routes.extend(_routes())
+    app.router.routes.extend((*web_pages.ROUTES, *_routes()))
     return app
 
 
@@ -115,7 +118,7 @@ def _routes() -> Sequence[BaseRoute]:
     root = APIRouter(generate_unique_id_function=operation_id)
     for resource in (
         query, query_log, usage, documents, reindex, jobs, collections, keys, tenants, audit, retention, commands,
-        chat, responses, embeddings, models,
+        chat, responses, text_completion, embeddings, models,
     ):  # fmt: skip
         root.include_router(resource.router, prefix="/v1")
     root.include_router(rerank.router)

@@ -21,6 +21,8 @@ from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, e
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.idempotency import KEY_HEADER, MAX_KEY_CHARACTERS, REPLAYED_HEADER, CreatingRoute
 from serve_app.api.middleware import REQUEST_ID_HEADER
+from serve_app.api.openapi_limits import add_limits
+from serve_app.config.args import ApiConfig
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.schemas.operations import Problem
 from serve_app.schemas.queries import EVENT_TYPES
@@ -249,6 +251,9 @@ def describe_data_stream(
 class DescribedApi(FastAPI):
     """A FastAPI application whose OpenAPI document is completed by this module."""
 
+    limits = ApiConfig()
+    """What the document says that requests may have at most."""
+
     def openapi(self) -> dict[str, Any]:
         """The document. It is generated at the first call and then kept."""
         if self.openapi_schema is None:
@@ -258,6 +263,7 @@ class DescribedApi(FastAPI):
                     for method in route.methods:
                         _complete_operation(document["paths"][route.path_format][method.lower()], route, method)
             _add_components(document["components"])
+            add_limits(document, self.limits)
         return super().openapi()
 
 

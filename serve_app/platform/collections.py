@@ -216,9 +216,9 @@ def check_name(name: str) -> None:
 
 
 def check_deletable(name: str) -> None:
-    """Raises InvalidRequest for the default collection, which cannot be deleted."""
+    """Raises Conflict for the default collection, which cannot be deleted."""
     if name == DEFAULT:
-        raise InvalidRequest(f"collection {name!r} is where documents go by default; delete its documents instead")
+        raise Conflict(f"collection {name!r} is where documents go by default; delete its documents instead")
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:

@@ -211,7 +211,7 @@ class Documents:
         blobs and passages before it takes the next one. If this is cut off, the same call goes on where it stopped.
 
         A version on its way into it, of a document that is live in another one, is given up. Raises
-        UnknownCollection, and InvalidRequest for the default one.
+        UnknownCollection, and Conflict for the default one.
         """
         collections.check_deletable(name)
         async with self.database.transaction() as session:

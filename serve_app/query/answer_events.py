@@ -45,6 +45,13 @@ class Chunk:
     """The next piece of the answer's text. The answer is all chunks in the order in which they are sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class CountedChunk(Chunk):
+    """A chunk with the usage so far, where the query's sampling is `counted`: of raw models only."""
+
+    usage: Usage
+
+
 GroundingStatus = Literal["supported", "unsupported", "uncited", "unchecked"]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from deployments.errors import StageUnavailable, Unavailable
 from deployments.types import Candidate, GenerationRequest, Language, StageStatus, TextDelta, Usage
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
 from serve_app.query.config import QueryConfig
 from serve_app.query.grounding import AnswerCheck, AnswerReader
 from serve_app.query.ports import Generator
@@ -53,7 +53,7 @@ async def _answer(
         async for delta, status, statements in generated:
             if delta.text:
                 run.stopwatch.mark_once("first_token")
-                yield Chunk(run.query.id, delta.text)
+                yield _chunk(run, delta)
             for statement in statements:
                 for citation in await _citations(run, prompt, check, statement):
                     yield citation
@@ -160,7 +160,15 @@ def _request(run: QueryRun, prompt: Prompt) -> GenerationRequest:
         top_p=query.top_p,
         presence_penalty=query.presence_penalty,
         frequency_penalty=query.frequency_penalty,
+        sampling=query.sampling,
+        continued=prompt.continued,
     )
+
+
+def _chunk(run: QueryRun, delta: TextDelta) -> Chunk:
+    if run.query.sampling.counted and delta.usage is not None:
+        return CountedChunk(run.query.id, delta.text, delta.usage)
+    return Chunk(run.query.id, delta.text)
 
 
 def _source(candidate: Candidate) -> Source:

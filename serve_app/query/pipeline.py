@@ -80,14 +80,21 @@ class Pipeline:
         candidates = await self._rerank(run, candidates)
         return SearchResult(tuple(candidates[: query.top_k]), run.stopwatch.timings, run.degraded.stages)
 
-    async def chat(self, query: Query, messages: Sequence[Message]) -> AsyncGenerator[AnswerEvent]:
+    def chat(self, query: Query, messages: Sequence[Message]) -> AsyncGenerator[AnswerEvent]:
         """Steps 10 and 11: the model's answer to the messages as they are, without passages or sources.
 
         Raises and is to be closed like `answer`.
         """
+        return self._from_model(query, Prompt(tuple(messages), ()))
+
+    def complete(self, query: Query) -> AsyncGenerator[AnswerEvent]:
+        """As `chat`, with the query's text for the model to continue."""
+        return self._from_model(query, Prompt((), (), query.text))
+
+    async def _from_model(self, query: Query, prompt: Prompt) -> AsyncGenerator[AnswerEvent]:
         run = QueryRun(query)
         try:
-            async with aclosing(stream_answer(run, Prompt(tuple(messages), ()), [self.generator])) as events:
+            async with aclosing(stream_answer(run, prompt, [self.generator])) as events:
                 async for event in events:
                     yield event
         finally:

@@ -50,10 +50,12 @@ def by_rank(system: str, passages: Sequence[Passage]) -> Sequence[Passage]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`passages` are those that fit, in the order of their numbers, from 1."""
+    """`passages` are those that fit, in the order of their numbers, from 1. `continued`, unless it is empty, is a text
+    that the model continues; there are no messages then."""
 
     messages: tuple[Message, ...]
     passages: tuple[Passage, ...]
+    continued: str = ""
 
 
 async def build_prompt(

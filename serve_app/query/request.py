@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deployments.types import Candidate, Language, Message, Scope
+from deployments.types import Candidate, Language, Message, Sampling, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Query:
     top_p: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,17 @@ class SearchRequest(Wire):
     top_k: Whole | None = Field(None, ge=1, description="passages to use; by default 8, at most 50")
 
 
+class Turn(Wire):
+    role: Literal["user", "assistant"]
+    content: Text
+
+
 class QueryRequest(SearchRequest):
+    history: tuple[Turn, ...] = Field(
+        (),
+        description="the conversation so far, the oldest turn first; the prompt loses the oldest ones that do not fit",
+        examples=[[{"role": "user", "content": "Što je žalba?"}, {"role": "assistant", "content": "Pravni lijek."}]],
+    )
     stream: bool = Field(True, description="true: server-sent events; false: one JSON object")
     max_tokens: Whole | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
     temperature: Number = Field(0.0, ge=0, le=2)

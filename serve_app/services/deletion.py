@@ -99,7 +99,7 @@ class DeletionService:
     async def delete_collection(self, caller: Access, name: str) -> dict[str, int]:
         """Delete a collection with its documents. Returns how many `documents` and `passages` it had.
 
-        If it is cut off, the same call goes on where it stopped. Raises UnknownCollection, InvalidRequest for the
+        If it is cut off, the same call goes on where it stopped. Raises UnknownCollection, Conflict for the
         default collection, and Unavailable if the index or the blob store does not answer for many documents.
         """
         check_deletable(name)

@@ -40,7 +40,7 @@ class AdmittedQuery:
 
     query: Query
     slot: Slot | None
-    """The query's slot in generation. `answer` and `chat` release it."""
+    """The query's slot in generation. `answer`, `chat` and `complete` release it."""
     overloaded: Overloaded | None = None
     """Why there is no slot. The pipeline's fallback then answers, and needs none."""
 
@@ -62,7 +62,7 @@ DEFAULT_FIELD_NAMES = FieldNames("query", "max_tokens")
 class QueryService:
     """Answers queries in three steps: validate the query, acquire a slot in generation, answer it.
 
-    `answer` and `chat` release the slot at their end.
+    `answer`, `chat` and `complete` release the slot at their end.
     """
 
     pipeline: Pipeline
@@ -102,14 +102,15 @@ class QueryService:
         self.limits.check_collections(request.collections)
         condition = self.limits.parse_filter(request.filter)
         top_k = self.limits.resolve_top_k(request.top_k, settings.limits)
-        sampling: dict[str, Any] = {"max_tokens": 1}  # required by Query, and not used by a search
+        of_answer: dict[str, Any] = {"max_tokens": 1}  # required by Query, and not used by a search
         if isinstance(request, QueryRequest):
-            sampling = {
+            of_answer = {
                 "max_tokens": self.limits.resolve_max_tokens(
                     request.max_tokens, settings.limits, field=names.max_tokens
                 ),
                 "temperature": request.temperature,
                 "seed": request.seed,
+                "history": tuple(ChatMessage(turn.role, turn.content) for turn in request.history),
             }
         await self.collections.require(caller.tenant_id, request.collections)
         return Query(
@@ -123,7 +124,7 @@ class QueryService:
             first_token_s=config.first_token_s,
             preamble=settings.prompt_preamble,
             model=settings.model or "",
-            **sampling,
+            **of_answer,
         )
 
     def validate_chat(
@@ -136,10 +137,11 @@ class QueryService:
         deadline_s: float,
         names: FieldNames,
     ) -> Query:
-        """The query for `chat`. It searches nothing, so this needs no await: there are no collections to look up.
+        """The query for `chat` or `complete`. It searches nothing, so there is nothing to wait for.
 
-        `text` is the last user message. Engines that do not read messages, such as the extractive one, answer it. Its
-        length is not checked here: the model's context limits the whole conversation. Raises InvalidRequest.
+        `text` is the last user message, or what `complete` is to continue. Engines that do not read messages, such as
+        the extractive one, answer it. Its length is not checked here: the model's context limits the whole
+        conversation. Raises InvalidRequest.
         """
         config, settings = self.limits.config, caller.tenant.settings
         return Query(
@@ -185,6 +187,10 @@ class QueryService:
         Raises, ends and is closed like `answer`.
         """
         return self._record_outcome(admitted, self.pipeline.chat(admitted.query, conversation))
+
+    def complete(self, admitted: AdmittedQuery) -> AsyncGenerator[AnswerEvent]:
+        """Have the model continue the query's text: Chunks, then Complete. Raises, ends and is closed like `answer`."""
+        return self._record_outcome(admitted, self.pipeline.complete(admitted.query))
 
     async def collect_answer(self, admitted: AdmittedQuery) -> Answer:
         """Run `answer` to its end, and return its events as one object. Raises RagError."""

@@ -201,11 +201,11 @@ class Stages:
         self.requests.append(request)
         try:
             await self._enter("generation")
-            for text in self.answer:
+            for count, text in enumerate(self.answer, 1):
                 if "token" in self.gates:
                     await self.gates["token"].acquire()
                 await asyncio.sleep(self.delays.get("token", 0))
-                yield TextDelta(text)
+                yield TextDelta(text, usage=Usage(10, count) if request.sampling.counted else None)
             if "ending" in self.failures:
                 raise self.failures["ending"]
             yield TextDelta("", "stop", Usage(10, len(self.answer)))

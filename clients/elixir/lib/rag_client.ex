@@ -27,9 +27,11 @@ defmodule RagClient do
 
   ## Options of a question
 
-  `:language`, `:user`, `:collections`, `:filter`, `:top_k`, `:max_tokens`, `:temperature` and `:seed` are the service's
-  own. Every call also takes `:deadline_ms`, `:request_id` and `:timeout` (ms until this client gives up; a stream has
-  none unless it is given, only `idle_timeout`), and what creates something takes `:idempotency_key`.
+  `:language`, `:user`, `:collections`, `:filter`, `:top_k`, `:max_tokens`, `:temperature`, `:seed` and `:history` are
+  the service's own. `:history` is the conversation so far, the oldest turn first: maps with `role`, which is `"user"`
+  or `"assistant"`, and `content`. Searches have none. Every call also takes `:deadline_ms`, `:request_id` and `:timeout`
+  (ms until this client gives up; a stream has none unless it is given, only `idle_timeout`), and what creates something
+  takes `:idempotency_key`.
   """
 
   use Supervisor
@@ -40,7 +42,7 @@ defmodule RagClient do
   @type tenant :: String.t() | nil
   @type result :: {:ok, map} | {:error, Error.t()}
 
-  @asking [:language, :user, :collections, :filter, :top_k, :max_tokens, :temperature, :seed]
+  @asking [:language, :user, :collections, :filter, :top_k, :max_tokens, :temperature, :seed, :history]
   @finding [:language, :user, :collections, :filter, :top_k]
   @sending [:deadline_ms, :request_id, :timeout]
   @creating [:idempotency_key | @sending]

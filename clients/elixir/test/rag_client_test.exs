@@ -32,6 +32,24 @@ defmodule RagClientTest do
       assert eventually(fn -> calls(client) == 0 end)
     end
 
+    test "may follow a conversation" do
+      client = client(ScriptedServer.start(answer()), key: "rag_k")
+      history = [%{role: "user", content: "Što je žalba?"}, %{"role" => "assistant", "content" => "Lijek."}]
+      assert {:ok, %Answer{}} = RagClient.query(client, "acme", "A rok?", history: history)
+      assert_received {:request, %{body: body}}
+
+      assert {:ok, %{"query" => "A rok?", "history" => turns}} = RagClient.JSON.decode(:jiffy, body)
+
+      assert turns == [
+               %{"role" => "user", "content" => "Što je žalba?"},
+               %{"role" => "assistant", "content" => "Lijek."}
+             ]
+
+      assert_raise ArgumentError, ~r/unknown option :history/, fn ->
+        RagClient.search(client, "acme", "A rok?", history: history)
+      end
+    end
+
     test "a refusal is the service's own error" do
       problem = %{
         "title" => "Unknown collection",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -29,7 +28,7 @@ from serve_app.services.models import RAG, require_model
 from serve_app.services.queries import AdmittedQuery, FieldNames
 
 router = APIRouter(tags=["openai"])
-_ONLY_WITH_DOCUMENTS = ("collections", "filter", "language", "top_k")
+_ONLY_WITH_DOCUMENTS = ("collections", "filter", "language")
 
 _SHOWN = Completion("3f2a9c4e5b6d7f8091a2b3c4d5e6f708", "rag", 1_795_509_000)
 _SOURCE = asdict(Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018}))
@@ -131,6 +130,11 @@ async def _from_documents(
     services: Services, caller: Access, body: ChatRequest, deadline_s: float, names: FieldNames
 ) -> Query:
     """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
+    body.refuse_raw_sampling(RAG, body.stream_options)
+    if body.top_k is not None and body.top_k < 1:
+        raise InvalidRequest(
+            f"top_k: is {body.top_k}; for model {RAG} it is a number of passages: at least 1", field="top_k"
+        )
     turns = [message for message in body.messages if message.role in ("user", "assistant")]
     if not turns or turns[-1].role != "user":
         last = f"the last one is of role {turns[-1].role}" if turns else "there is none of role user"
@@ -152,13 +156,12 @@ async def _from_documents(
         query,
         history=_conversation(turns[:-1]),
         preamble="\n\n".join(text.strip() for text in preambles if text.strip()),
-        **_sampling(body),
+        **body.of_query(),
     )
 
 
 async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s: float, names: FieldNames) -> Query:
-    models = await Deadline(deadline_s).wait("generation", services.models.chat_models())
-    require_model(body.model, (RAG, *models))
+    model = await raw_model(services, body.model, deadline_s)
     for field in _ONLY_WITH_DOCUMENTS:
         if getattr(body, field):
             raise InvalidRequest(f"{field}: only model {RAG} looks into documents; leave it out", field=field)
@@ -173,26 +176,24 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
     )
     return replace(
         query,
-        model="" if body.model == models[0] else body.model,
+        model=model,
         temperature=1.0 if body.temperature is None else body.temperature,
-        **_sampling(body),
+        sampling=body.sampling(body.top_k, body.stream_options, query.max_tokens),
+        **body.of_query(),
     )
+
+
+async def raw_model(services: Services, named: str, deadline_s: float) -> str:
+    """What generation calls the raw model of this id: empty for its own. Raises UnknownModel."""
+    models = await Deadline(deadline_s).wait("generation", services.models.chat_models())
+    require_model(named, (RAG, *models))
+    return "" if named == models[0] else named
 
 
 def _conversation(messages: Sequence[ChatMessage]) -> tuple[ChatTurn, ...]:
     return tuple(
         ChatTurn(message.role if message.role != "developer" else "system", message.content) for message in messages
     )
-
-
-def _sampling(body: ChatRequest) -> dict[str, Any]:
-    return {
-        "seed": body.seed,
-        "stop": body.stop or (),
-        "top_p": 1.0 if body.top_p is None else body.top_p,
-        "presence_penalty": body.presence_penalty or 0.0,
-        "frequency_penalty": body.frequency_penalty or 0.0,
-    }
 
 
 def _max_tokens(body: ChatRequest) -> int | None:

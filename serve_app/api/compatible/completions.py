@@ -1,4 +1,4 @@
-"""The messages of an answer → OpenAI's chat completion, whole or in chunks."""
+"""The events of an answer → OpenAI's chat completion, whole or in chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.types import Usage
 from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import data, public_error
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
 from serve_app.schemas.queries import event_as_json
 
 DONE = b"data: [DONE]\n\n"
@@ -42,11 +42,11 @@ class Completion:
                     case Citation():
                         message["annotations"] += self._annotations(event)
                     case Complete():
-                        finish_reason, usage = _finish_reason(event), event.usage
+                        finish_reason, usage = finish_reason_of(event), event.usage
                         message |= grounding_of(event)
         message["content"] = "".join(text)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-        return self._object("chat.completion", [choice]) | {"usage": _usage(usage)}
+        return self._object("chat.completion", [choice]) | {"usage": usage_as_json(usage)}
 
     async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
         """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
@@ -63,9 +63,10 @@ class Completion:
                         delta = opening | delta
                     else:
                         yield data(self.chunk(opening) | null_usage)
-                yield data(self.chunk(delta, finish_reason) | null_usage)
+                so_far = {"usage": usage_as_json(event.usage)} if isinstance(event, CountedChunk) else null_usage
+                yield data(self.chunk(delta, finish_reason) | so_far)
                 if isinstance(event, Complete) and with_usage:
-                    yield data(self._object("chat.completion.chunk", []) | {"usage": _usage(event.usage)})
+                    yield data(self._object("chat.completion.chunk", []) | {"usage": usage_as_json(event.usage)})
         yield DONE
 
     def last_chunk(self, error: Exception, _: int = 0) -> bytes:
@@ -81,7 +82,7 @@ class Completion:
             case Citation():
                 return {"annotations": self._annotations(message)}, None
             case Complete():
-                return grounding_of(message), _finish_reason(message)
+                return grounding_of(message), finish_reason_of(message)
             case _:
                 raise AssertionError("a failure is raised, not sent as an event")
 
@@ -140,12 +141,12 @@ def _url(source: Source) -> str:
     return url if isinstance(url, str) else f"/v1/documents/{quote(source.document_id, safe='')}"
 
 
-def _finish_reason(complete: Complete) -> str:
+def finish_reason_of(complete: Complete) -> str:
     """OpenAI's API knows neither that nothing was found nor that someone stopped the answer."""
     return "length" if complete.finish_reason == "length" else "stop"
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def usage_as_json(usage: Usage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
 from serve_app.api.compatible.base import ForeignRequest
+from serve_app.api.compatible.sampling import RawSamplingFields, StreamOptions, TopK
 from serve_app.api.error_formats import (
     ErrorFormat,
     ProblemMembers,
@@ -21,7 +22,7 @@ from serve_app.api.error_formats import (
     register_format_without_route,
 )
 from serve_app.query.answer_events import Grounding, Source
-from serve_app.schemas.base import FilterText, Name, Number, ResponseModel, Seed, Text, Whole
+from serve_app.schemas.base import FilterText, Name, ResponseModel, Text, Whole
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Ignored = Annotated[Any, Field(description="has no effect")]
@@ -117,33 +118,14 @@ class ChatMessage(ForeignRequest):
     _check = field_validator("audio", "tool_calls", mode="before")(_supported)
 
 
-class StreamOptions(ForeignRequest):
-    include_usage: bool | None = Field(None, description="a last chunk, without choices, has the usage")
-    include_obfuscation: Ignored = None
-
-
 class TextFormat(ForeignRequest):
     type: Literal["text"]
-
-
-def _stop_sequences(stop: Any) -> Any:
-    return [stop] if isinstance(stop, str) else stop
-
-
-_STOP = {"type": "string", "minLength": 1, "maxLength": 256}
-Stop = Annotated[
-    Annotated[tuple[Annotated[Text, Field(min_length=1, max_length=256)], ...], Field(max_length=4)] | None,
-    BeforeValidator(_stop_sequences),
-    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "maxItems": 4, "items": _STOP}, {"type": "null"}]}),
-]
 
 
 ModelName = Annotated[
     Text,
     Field(max_length=512, description="rag, or the id of a raw model: see /v1/models", examples=["rag"]),
 ]
-Temperature = Annotated[Number | None, Field(ge=0, le=2, description="by default 0 for rag and 1 for a raw model")]
-TopP = Annotated[Number | None, Field(ge=0, le=1)]
 DocumentsOf = Annotated[
     Name | None, Field(description="with rag: also search this user's private documents", examples=["u1"])
 ]
@@ -153,10 +135,9 @@ SearchedCollections = Annotated[
 AnswerLanguage = Annotated[
     Language | None, Field(description="with rag: language of the answer; by default that of the question")
 ]
-PassageCount = Annotated[Whole | None, Field(ge=1, description="with rag: passages to use; by default 8, at most 50")]
 
 
-class ChatRequest(ForeignRequest):
+class _Conversation(ForeignRequest):
     model: ModelName
     messages: tuple[ChatMessage, ...] = Field(
         min_length=1, examples=[[{"role": "user", "content": "Koji je rok za žalbu?"}]]
@@ -165,18 +146,15 @@ class ChatRequest(ForeignRequest):
     stream_options: StreamOptions | None = None
     max_tokens: Whole | None = Field(None, ge=1, description="most tokens of the answer; by default 512, at most 4,096")
     max_completion_tokens: Whole | None = Field(None, ge=1, description="the same; counts where both are given")
-    temperature: Temperature = None
-    top_p: TopP = None
-    presence_penalty: Number | None = Field(None, ge=-2, le=2)
-    frequency_penalty: Number | None = Field(None, ge=-2, le=2)
-    stop: Stop = Field(None, description="the answer ends before the first of these")
-    seed: Seed = None
+
+
+class ChatRequest(RawSamplingFields, _Conversation):
     user: DocumentsOf = None
 
     collections: SearchedCollections = ()
     filter: FilterText = None
     language: AnswerLanguage = None
-    top_k: PassageCount = None
+    top_k: TopK = None
 
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
@@ -397,7 +375,7 @@ def _error_body(problem: ProblemMembers, field: str | None) -> dict[str, Any]:
     return {"error": {"message": problem["detail"], "type": kind, "param": field, "code": code}}
 
 
-OPENAI_PATHS = ("/v1/chat", "/v1/responses", "/v1/embeddings", "/v1/models")
+OPENAI_PATHS = ("/v1/chat", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/models")
 OPENAI_ERRORS = register_error_format(ErrorFormat("application/json", OpenAIError, _error_body, 400), *OPENAI_PATHS)
 # Clients of OpenAI's API try routes that are not here.
 register_format_without_route(OPENAI_ERRORS, "/v1")

@@ -24,14 +24,12 @@ from serve_app.api.compatible.openai import (
     Ignored,
     ModelName,
     Nothing,
-    PassageCount,
     SearchedCollections,
     Support,
-    Temperature,
     TextFormat,
-    TopP,
     supported_by,
 )
+from serve_app.api.compatible.sampling import Temperature, TopK, TopP
 from serve_app.schemas.base import FilterText, ResponseModel, Text, Whole
 
 _NOT_KEPT = "answers are not kept; leave it out, and send the conversation so far as input"
@@ -111,7 +109,7 @@ class ResponsesRequest(ForeignRequest):
     collections: SearchedCollections = ()
     filter: FilterText = None
     language: AnswerLanguage = None
-    top_k: PassageCount = None
+    top_k: TopK = None
 
     previous_response_id: None = Field(None, description="answers are not kept")
     conversation: None = Field(None, description="answers are not kept")

@@ -81,9 +81,9 @@ async def patch(name: CollectionName, body: CollectionPatch, services: ServicesD
 @router.delete(
     "/collections/{name}",
     response_model=RemovedCollection,
-    responses={200: describe_response(example=_REMOVED), **describe_errors(UnknownCollection)},
+    responses={200: describe_response(example=_REMOVED), **describe_errors(UnknownCollection, Conflict)},
 )
 async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> RemovedCollection:
-    """Remove a collection with all its documents, and say how much that was. `default` stays."""
+    """Remove a collection with all its documents, and say how much that was. `default` stays: the answer is 409."""
     removed = await services.deletion.delete_collection(caller, name)
     return RemovedCollection.model_validate({"name": name, "removed": removed})

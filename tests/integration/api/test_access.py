@@ -55,6 +55,7 @@ FOR_ALL: list[tuple[str, str, Any]] = [
 OF_OTHER_APIS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/chat/completions", {"model": "rag", "messages": [{"role": "user", "content": "q"}]}),
     ("POST", "/v1/responses", {"model": "rag", "input": "q"}),
+    ("POST", "/v1/completions", {"model": "none", "prompt": "q"}),
     ("POST", "/v1/embeddings", {"model": "org/embedder", "input": "a"}),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/rag", None),

@@ -1,18 +1,65 @@
-"""What browsers ask for: pages of other origins, and HEAD."""
+"""What browsers ask for: the pages for people, pages of other origins, and HEAD."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import urljoin
 
 import httpx
 import pytest
 from pydantic import ValidationError
 
+from serve_app.api import web_pages
 from serve_app.api.app import create_app
 from serve_app.config.args import ApiConfig
 from tests.integration.api.conftest import Api
 
 PAGE = "https://chat.example"
+
+
+async def test_every_page_and_all_that_it_loads_come_from_here(api: Api) -> None:
+    """Without a key, under a policy that lets a browser load nothing from elsewhere."""
+    loaded, waiting = dict[str, str](), ["/", "/docs"]
+    while waiting:
+        path = waiting.pop()
+        answer = await api.client.get(path, headers={"Authorization": ""})
+        assert answer.status_code == 200, path
+        loaded[path] = answer.headers["content-type"].partition(";")[0]
+        if loaded[path] != "text/html":
+            continue
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert not re.search("<script>|https?://|javascript:| on[a-z]+=", answer.text), "what the policy forbids"
+        targets = {urljoin(path, link) for link in re.findall(r'(?:href|src)="([^"#]+)"', answer.text)}
+        waiting += targets - loaded.keys()
+    assert loaded == {
+        "/": "text/html",
+        "/docs": "text/html",
+        "/docs/page.css": "text/css",
+        "/docs/start.js": "text/javascript",
+        "/docs/swagger-ui-bundle.js": "text/javascript",
+        "/docs/swagger-ui.css": "text/css",
+        "/favicon.ico": "image/vnd.microsoft.icon",
+        "/openapi.json": "application/json",
+        "/readyz": "application/json",
+    }
+
+
+async def test_the_first_page_has_the_steps_of_a_first_question(api: Api) -> None:
+    page = (await api.client.get("/")).text
+    assert all(part in page for part in ("/v1/query", "var/key", "rag ask", "docs/quickstart.md"))
+    assert (await api.client.head("/")).status_code == 200
+    assert (await api.client.post("/")).status_code == 405
+
+
+async def test_without_vllm_the_page_of_routes_says_what_to_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    web_pages._folder_of_swagger_ui.cache_clear()
+    monkeypatch.setattr("serve_app.api.web_pages.find_spec", lambda name: None)
+    answer = await api.client.get("/docs/swagger-ui.css")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "/openapi.json" in answer.json()["detail"]
+    web_pages._folder_of_swagger_ui.cache_clear()
 
 
 @pytest.fixture

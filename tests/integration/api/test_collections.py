@@ -101,7 +101,7 @@ async def test_deleting_a_collection_takes_its_documents_and_says_how_many(api: 
 async def test_the_default_collection_stays_with_all_that_is_in_it(api: Api) -> None:
     await index(api, id="a", text="a")
     answer = await api.client.delete("/v1/collections/default")
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert api.stages.deleted == []
     assert (await api.client.get("/v1/collections/default")).json()["documents"] == 1
 

@@ -65,7 +65,60 @@ async def test_every_route_is_in_the_document(api: Api, document: dict[str, Any]
     }
     assert {(method, path) for method, path, _ in operations(document)} == served
     others = {route.path for route in app.routes if isinstance(route, Route) and not isinstance(route, APIRoute)}
-    assert others == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+    files = {f"/docs/{name}" for name in ("page.css", "start.js", "swagger-ui.css", "swagger-ui-bundle.js")}
+    assert others == {"/", "/docs", "/favicon.ico", "/openapi.json", *files}
+
+
+async def test_what_the_configuration_limits_is_in_the_document(api: Api) -> None:
+    limits = {
+        "max_query_characters": 77, "max_top_k": 9, "max_max_tokens": 555, "max_collections": 3, "max_page": 44,
+        "max_filter_bytes": 66, "max_inputs": 5, "max_files": 6,
+    }  # fmt: skip
+    document = create_app(api.services_with(**limits)).openapi()
+    schemas = document["components"]["schemas"]
+
+    def field(schema: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = schemas[schema]["properties"][name]
+        one: dict[str, Any] = [each for each in found.get("anyOf", [found]) if each["type"] != "null"][-1]
+        return one
+
+    for name in ("QueryRequest", "SearchRequest", "Ask", "Find"):
+        assert (field(name, "query")["minLength"], field(name, "query")["maxLength"]) == (1, 77)
+        assert (field(name, "top_k")["minimum"], field(name, "top_k")["maximum"]) == (1, 9)
+        assert field(name, "collections")["maxItems"] == 3
+        assert field(name, "filter")["maxLength"] == 66
+    for name, length in (
+        ("QueryRequest", "max_tokens"),
+        ("ChatRequest", "max_tokens"),
+        ("ChatRequest", "max_completion_tokens"),
+        ("ResponsesRequest", "max_output_tokens"),
+        ("CompletionRequest", "max_tokens"),
+    ):
+        assert (field(name, length)["minimum"], field(name, length)["maximum"]) == (1, 555)
+    assert field("EmbeddingsRequest", "input")["maxItems"] == field("RerankV2Request", "documents")["maxItems"] == 5
+    assert field("ProcessDocuments", "documents")["maxItems"] == 6
+    assert field("ListJobs", "limit")["maximum"] == 44
+    pages = [
+        parameter["schema"]["maximum"]
+        for _, _, operation in operations(document)
+        for parameter in operation["parameters"]
+        if parameter.get("name") == "limit"
+    ]
+    assert set(pages) == {44}
+
+
+async def test_numbers_have_their_ranges_in_the_words_of_json_schema(document: dict[str, Any]) -> None:
+    """Pydantic leaves them in its own, where a validator stands before the number's."""
+    for schema in every_schema(document["components"]["schemas"]):
+        if schema.get("type") in ("integer", "number"):
+            assert not {"ge", "gt", "le", "lt"} & schema.keys(), schema
+
+
+def every_schema(value: Any) -> Iterator[dict[str, Any]]:
+    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from every_schema(inside)
+    if isinstance(value, dict):
+        yield value
 
 
 async def test_every_answer_has_a_schema_its_headers_and_no_header_is_made_up(document: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.errors import StageUnavailable
+from deployments.types import Message
 from serve_app.api.app import create_app
 from tests.integration.api.conftest import LIMITS, Api
 
@@ -83,6 +84,49 @@ async def test_scope_is_made_of_the_key_s_tenant_and_the_request(api: Api) -> No
     assert [r["id"] for r in results] == ["p1", "p2"]
     assert set(results[0]["scores"]) == {"dense", "lexical", "fused", "rerank"}
     assert api.stages.requests == []
+
+
+TURNS = [{"role": "user", "content": "Bok!"}, {"role": "assistant", "content": "Dobar dan."}]
+
+
+async def test_the_conversation_so_far_stands_before_the_question(api: Api) -> None:
+    answer = await api.client.post("/v1/query", json={"query": "Koji je rok?", "history": TURNS})
+    assert answer.status_code == 200
+    command = {"id": "1", "command": "query", "params": {"query": "Koji je rok?", "history": TURNS}}
+    assert (await api.client.post("/v1/commands", json=command)).status_code == 200
+    assert len(api.stages.requests) == 2
+    for request in api.stages.requests:
+        system, *history, question = request.messages
+        assert (system.role, history) == ("system", [Message("user", "Bok!"), Message("assistant", "Dobar dan.")])
+        assert question.content.endswith("Pitanje: Koji je rok?")
+        assert request.question == "Koji je rok?"
+    assert set(api.stages.questions) == {"Koji je rok?"}, "the conversation is not searched for"
+
+
+@pytest.mark.parametrize(
+    ("history", "field"),
+    [
+        ("Bok!", "history"),
+        ([{"role": "system", "content": "a"}], "history.0.role"),
+        ([{"role": "user"}], "history.0.content"),
+        ([{"role": "user", "content": "\ud800"}], "history.0.content"),
+        ([{"role": "user", "content": "a", "name": "b"}], "history.0.name"),
+    ],
+)
+async def test_a_turn_is_the_user_s_or_the_assistant_s_text(api: Api, history: Any, field: str) -> None:
+    answer = await api.client.post(
+        "/v1/query",
+        content=json.dumps({"query": "q", "history": history}),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(f"{field}: ")
+    assert api.stages.asked == []
+
+
+async def test_a_search_has_no_conversation(api: Api) -> None:
+    answer = await api.client.post("/v1/search", json={"query": "q", "history": TURNS})
+    assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (422, "history")
 
 
 LONG = LIMITS.max_query_characters

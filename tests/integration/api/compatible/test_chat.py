@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from deployments.errors import Overloaded, PromptTooLong, StageUnavailable
-from deployments.types import Message, StageStatus
+from deployments.types import Message, Sampling, StageStatus
 from serve_app.api.app import create_app
 from serve_app.api.compatible.openai import ChatCompletion
 from serve_app.storage.log_tables import QueryLogEntry
@@ -157,6 +157,74 @@ async def test_what_is_left_out_is_neutral(api: Api, model: str, temperature: fl
         assert (request.temperature, request.top_p, request.stop, request.seed) == (temperature, 1.0, (), None)
         assert (request.presence_penalty, request.frequency_penalty) == (0.0, 0.0)
         assert request.max_tokens == LIMITS.max_tokens
+
+
+OF_VLLM: dict[str, Any] = {
+    "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 3, "ignore_eos": True, "stop_token_ids": [0, 7],
+}  # fmt: skip
+
+
+async def test_a_raw_model_takes_the_fields_of_vllm(api: Api) -> None:
+    for top_k in (-1, 0, 5):
+        answer = await api.client.post(CHAT, json=asked(RAW, **OF_VLLM, top_k=top_k))
+        assert answer.status_code == 200, answer.text
+    drawn = [request.sampling for request in api.stages.requests]
+    assert [sampling.top_k for sampling in drawn] == [0, 0, 5]
+    expected = OF_VLLM | {"stop_token_ids": (0, 7)}
+    assert {name: getattr(drawn[0], name) for name in OF_VLLM} == expected
+    await api.client.post(CHAT, json=asked(RAW))
+    assert api.stages.requests[-1].sampling == Sampling()
+
+
+@pytest.mark.parametrize("field", OF_VLLM)
+async def test_for_rag_the_fields_of_vllm_are_refused_by_name_unless_they_change_nothing(api: Api, field: str) -> None:
+    answer = await api.client.post(CHAT, json=asked(**{field: OF_VLLM[field]}))
+    error = openai_error(answer)
+    assert (answer.status_code, error["param"]) == (400, field)
+    assert error["message"] == f"{field}: only raw models take it, and rag is none; leave it out"
+    assert api.stages.asked == []
+    neutral: dict[str, Any] = {
+        "min_p": 0,
+        "repetition_penalty": 1.0,
+        "min_tokens": 0,
+        "ignore_eos": False,
+        "stop_token_ids": [],
+    }
+    assert (await api.client.post(CHAT, json=asked(**{field: neutral[field]}))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"min_p": 1.1}, "min_p"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 10.5}, "repetition_penalty"),
+        ({"min_tokens": -1}, "min_tokens"),
+        ({"min_tokens": 21, "max_tokens": 20}, "min_tokens"),
+        ({"min_tokens": LIMITS.max_tokens + 1}, "min_tokens"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids.0"),
+        ({"stop_token_ids": [True]}, "stop_token_ids.0"),
+        ({"stop_token_ids": [1] * 65}, "stop_token_ids"),
+        ({"top_k": -2}, "top_k"),
+        ({"top_k": 1_000_001}, "top_k"),
+        ({"ignore_eos": 2}, "ignore_eos"),
+    ],
+)
+async def test_what_no_raw_model_takes(api: Api, fields: dict[str, Any], field: str) -> None:
+    answer = await api.client.post(CHAT, json=asked(RAW, **fields))
+    assert (answer.status_code, openai_error(answer)["param"]) == (400, field), answer.text
+    assert api.stages.requests == []
+
+
+async def test_usage_may_come_with_each_chunk_of_a_raw_model(api: Api) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    answer = await api.client.post(CHAT, json=asked(RAW, stream=True, stream_options=options))
+    opening, *pieces, finish, last = chunks(answer.text)
+    assert (opening["usage"], finish["usage"]) == (None, None)
+    assert [piece["usage"]["completion_tokens"] for piece in pieces] == [1, 2]
+    assert last["usage"]["completion_tokens"] == 2
+    refused = openai_error(await api.client.post(CHAT, json=asked(stream=True, stream_options=options)))
+    assert refused["param"] == "stream_options.continuous_usage_stats"
 
 
 @pytest.mark.parametrize("model", ["rag", RAW])
@@ -353,7 +421,7 @@ async def test_a_collection_that_is_not_there_is_not_found(api: Api) -> None:
     assert (answer.status_code, openai_error(answer)["code"]) == (404, "unknown_collection")
 
 
-@pytest.mark.parametrize("fields", [{"collections": ["default"]}, {"filter": "x"}, {"language": "hr"}, {"top_k": 3}])
+@pytest.mark.parametrize("fields", [{"collections": ["default"]}, {"filter": "x"}, {"language": "hr"}])
 async def test_a_raw_model_looks_into_no_documents(api: Api, fields: dict[str, Any]) -> None:
     answer = await api.client.post(CHAT, json=asked(RAW, **fields))
     assert (answer.status_code, openai_error(answer)["param"]) == (400, next(iter(fields)))

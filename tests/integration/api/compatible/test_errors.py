@@ -14,7 +14,14 @@ from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of
 from tests.integration.api.compatible.conftest import fits
 from tests.integration.api.conftest import Api
 
-OPENAI = ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/v1/models/org/m"]
+OPENAI = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/models/org/m",
+]
 COHERE = ["/v1/rerank", "/v2/rerank"]
 
 

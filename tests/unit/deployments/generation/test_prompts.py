@@ -48,7 +48,7 @@ async def test_a_prompt_that_leaves_no_token_for_an_answer() -> None:
 
 async def test_messages_that_are_too_long_to_be_read() -> None:
     most = chat_model("tiny").encoder.max_characters(512)
-    with pytest.raises(PromptTooLong, match=f"the messages have {most + 1} characters"):
+    with pytest.raises(PromptTooLong, match=f"the prompt has {most + 1} characters"):
         await prompts_of("tiny").encode([Message("user", "a" * most), Message("user", "a")])
 
 
