@@ -26,7 +26,8 @@ from rich.console import Console
 from benchmarks.croatian_law import DEFAULT_DATA, render_pdf
 from benchmarks.quality_ours import COLLECTIONS, documents_of, misses, questions_of, right_first
 from benchmarks.service import report, running
-from rag.cli.ingest import LocalFile, send
+from rag.cli.ingest import send
+from rag.cli.local_files import LocalFile
 from rag.cli.service import Service
 from rag.evaluation.asking import Configuration
 from rag.evaluation.corpus import write_corpus

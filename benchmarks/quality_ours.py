@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.cli.ingest import LocalFile
+from rag.cli.local_files import LocalFile
 from rag.evaluation.measures import Measured, ranked_labels
 from rag.evaluation.questions import Question, read_questions
 from rag.evaluation.run import Run

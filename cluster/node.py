@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster import session_logs
 from cluster.node_start import NODE_START_S, adapted_start
 from cluster.ports import free_ports
 
@@ -151,8 +152,11 @@ class OwnedNode:
 
 
 @contextmanager
-def owned_node(token_file: Path) -> Iterator[OwnedNode]:
-    """Start a node and connect to it; on leaving, end its processes, replicas included, and remove its folder."""
+def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
+    """Start a node and connect to it; on leaving, end its processes, replicas included, and remove its folder.
+
+    Its logs are kept in `data_dir`, as far as `session_logs` says.
+    """
     read_or_make_secret(token_file)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temp_root()))
@@ -180,6 +184,7 @@ def owned_node(token_file: Path) -> Iterator[OwnedNode]:
         descendants = psutil.Process().children(recursive=True)
         ray.shutdown()
         _end(descendants)
+        session_logs.keep(folder, data_dir)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any
@@ -11,7 +12,6 @@ import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rag.cli.errors import CliError
 from rag.cli.service import DATA_DIR, STREAM_SILENCE_S, DataDir, Key, Language, Service, Url, connect, plain
@@ -22,6 +22,11 @@ User = Annotated[str | None, typer.Option(help="Also search this user's private 
 Filter = Annotated[str | None, typer.Option(help="For example: metadata.year >= 2018 and language == 'hr'")]
 TopK = Annotated[int | None, typer.Option(min=1, help="Passages to use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
+Conversation = Annotated[
+    bool, typer.Option("--conversation", help="Then read further questions, which follow on; an empty line ends it.")
+]
+TURNS_KEPT = 20
+"""A question goes with so many of the turns before it: questions and answers. They fit into one request."""
 
 
 def ask(
@@ -33,6 +38,7 @@ def ask(
     filter: Filter = None,
     top_k: TopK = None,
     as_json: Json = False,
+    conversation: Conversation = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = DATA_DIR,
@@ -40,10 +46,29 @@ def ask(
     """Answer a question from the documents, and list the sources that the numbers in the answer point to."""
     body = _body(question, language, collection, user, filter, top_k)
     with connect(context, url, key, data_dir) as service:
-        if as_json:
-            _print_json(service.call("POST", "/v1/query", json={**body, "stream": False}))
-        else:
-            _stream(service, body)
+        answer = _ask(service, body, as_json)
+        turns: list[dict[str, str]] = []
+        while conversation and (following := _next_question()):
+            turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            question = following
+            answer = _ask(service, {**body, "query": question, "history": turns[-TURNS_KEPT:]}, as_json)
+
+
+def _ask(service: Service, body: Mapping[str, Any], as_json: bool) -> str:
+    """Print the answer. Returns its text."""
+    if not as_json:
+        return _stream(service, body)
+    found = service.call("POST", "/v1/query", json={**body, "stream": False})
+    _print_json(found)
+    return str(found["answer"])
+
+
+def _next_question() -> str:
+    """A line of standard input; empty at its end."""
+    try:
+        return input("\n> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
 
 
 def search(
@@ -69,7 +94,7 @@ def search(
     if not found["results"]:
         console.print("Nothing found.")
     for number, result in enumerate(found["results"], 1):
-        console.print(_heading(number, result), highlight=False, soft_wrap=True)
+        console.print(_heading(number, result), highlight=False)
         console.print(f"{plain(result['text'])}\n", markup=False, highlight=False)
 
 
@@ -92,13 +117,14 @@ def _body(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _stream(service: Service, body: Mapping[str, Any]) -> None:
-    """Print the answer as it comes; Ctrl-C stops it in the service too."""
+def _stream(service: Service, body: Mapping[str, Any]) -> str:
+    """Print the answer as it comes; Ctrl-C stops it in the service too. Returns its text."""
     from httpx_sse import EventSource
 
     console = Console()
     sources: list[dict[str, Any]] = []
     cited: set[str] = set()
+    text = ""
     timeout = httpx.Timeout(STREAM_SILENCE_S, connect=5)
     query_id = ""
     try:
@@ -115,6 +141,7 @@ def _stream(service: Service, body: Mapping[str, Any]) -> None:
                     case "sources":
                         sources = message["sources"]
                     case "chunk":
+                        text += message["content"]
                         console.print(plain(message["content"]), end="", markup=False, highlight=False, soft_wrap=True)
                     case "citation":
                         cited.update(message["sources"])
@@ -124,9 +151,9 @@ def _stream(service: Service, body: Mapping[str, Any]) -> None:
                         raise CliError(f"{plain(message['error'])}{again}")
                     case "complete":
                         console.print("\n")
-                        _print_sources(console, sources, cited)
+                        _print_sources(console, sources, cited, message)
                         _print_facts(console, message)
-                        return
+                        return text
         console.print()
         raise CliError("the answer broke off before its end; ask again")
     except KeyboardInterrupt:
@@ -148,17 +175,17 @@ def _messages(events: Any) -> Iterator[dict[str, Any]]:
         yield message
 
 
-def _print_sources(console: Console, sources: list[dict[str, Any]], cited: set[str]) -> None:
-    if not sources:
+def _print_sources(
+    console: Console, sources: list[dict[str, Any]], cited: set[str], complete: Mapping[str, Any]
+) -> None:
+    """A line for each source, cited ones bright. Of an answer that says that there is none, nothing but their count."""
+    if complete["finish_reason"] == "no_answer":
+        found = f"{len(sources)} {'passage was' if len(sources) == 1 else 'passages were'} found"
+        console.print(f"{found}; `rag search` with the same words shows them", style="dim", markup=False)
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("", "source", "document", "score"):
-        table.add_column(column, overflow="fold")
     for number, source in enumerate(sources, 1):
         style = "" if source["id"] in cited else "dim"
-        title, document = escape(plain(source["title"])), escape(plain(source["document_id"]))
-        table.add_row(escape(f"[{number}]"), title, document, f"{source['score']:.3f}", style=style)
-    console.print(table)
+        console.print(_heading(number, source), style=style, highlight=False)
 
 
 def _print_facts(console: Console, complete: Mapping[str, Any]) -> None:

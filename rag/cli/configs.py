@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOCAL_CONFIG = Path(__file__).parents[2] / "cluster" / "local.yaml"
 """The default config file: it runs everything on one machine, without a GPU."""
 
-app = typer.Typer(help="Config files.", no_args_is_help=True)
+app = typer.Typer(help="Config files.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 
 from rag.cli.errors import CliError
-from rag.cli.ingest import LocalFile, progress_bars, send
+from rag.cli.ingest import progress_bars, send
+from rag.cli.local_files import LocalFile
 from rag.cli.service import DATA_DIR, DataDir, Key, Language, Service, Url, connect
 from rag.evaluation.errors import EvaluationError
 

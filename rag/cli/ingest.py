@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from rag.cli.errors import CliError
+from rag.cli.local_files import KINDS, LocalFile, find
 from rag.cli.service import DATA_DIR, DataDir, Key, Language, Refused, Service, Url, connect, plain
 
-KINDS = {
-    ".md": "text/markdown",
-    ".txt": "text/plain",
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".pdf": "application/pdf",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
-    ".epub": "application/epub+zip",
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".eml": "message/rfc822",
-}
 MAX_LINES_SHOWN = 20
 POLL_S = 0.3
 MAX_POLL_S = 2.0
@@ -60,23 +46,9 @@ BULK_BATCH = Batch(1_000, 40 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFile:
-    """`name` identifies the document in the service: a file sent under the same name replaces the former version."""
-
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     name: str
     reason: str
-
-
-@dataclass(slots=True)
-class Found:
-    files: list[LocalFile] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
 
 
 def ingest(
@@ -103,7 +75,9 @@ def ingest(
     )
     found = find(paths)
     console = Console()
-    _show_list(console, f"Skipped, not understood ({', '.join(KINDS)} are)", found.skipped)
+    _show_list(console, f"Skipped, not understood ({', '.join(KINDS)} are)", found.unknown)
+    _show_list(console, "Skipped, links that lead out of the folder; name their targets to send them", found.links)
+    _show_list(console, "Skipped, no files but pipes, sockets or devices", found.special)
     if not found.files:
         raise CliError(f"nothing to ingest; understood are {', '.join(KINDS)}")
     with connect(context, url, key, data_dir) as service, progress_bars(console) as bars:
@@ -122,12 +96,7 @@ def ingest(
         )
     _show_list(console, "Left out", warned)
     if failures:
-        table = Table(title=f"{len(failures)} of {total} failed", title_justify="left")
-        for column in ("document", "why it failed"):
-            table.add_column(column, overflow="fold")
-        for failed in failures:
-            table.add_row(escape(plain(failed.name)), escape(plain(failed.reason)))
-        console.print(table)
+        _show_failures(console, failures, total)
         raise typer.Exit(1)
     console.print(f"{total} {'document' if total == 1 else 'documents'} indexed.")
 
@@ -157,41 +126,6 @@ def form_fields(*, metadata: Mapping[str, Any], **given: str | None) -> dict[str
     """The multipart fields beside the files."""
     fields = {name: value for name, value in given.items() if value is not None}
     return fields | ({"metadata": json.dumps(metadata, ensure_ascii=False)} if metadata else {})
-
-
-def find(paths: Iterable[Path]) -> Found:
-    """The files to send, and those of unknown kinds. Raises CliError if a path is missing or two files share a name."""
-    found = Found()
-    taken: dict[str, Path] = {}
-    for path in paths:
-        if not path.exists():
-            raise CliError(f"{path} does not exist")
-        for file, name in _below(path):
-            if file.suffix.lower() not in KINDS:
-                found.skipped.append(name)
-            elif name not in taken:
-                taken[name] = file
-                found.files.append(LocalFile(file, name))
-            elif not taken[name].samefile(file):
-                raise CliError(
-                    f"{file} and {taken[name]} would both be the document {name}; ingest a folder above them"
-                )
-    return found
-
-
-def _below(path: Path) -> Iterator[tuple[Path, str]]:
-    """Files with their names: relative to the working folder, or else to the folder above `path`."""
-    root = path.resolve()
-    base = Path.cwd() if root.is_relative_to(Path.cwd()) else root.parent
-    if not path.is_dir():
-        yield path, root.relative_to(base).as_posix()
-        return
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                file = Path(folder) / name
-                yield file, file.relative_to(base).as_posix()
 
 
 def send(
@@ -305,6 +239,25 @@ def _failures(view: Mapping[str, Any], names: Mapping[str, str]) -> list[Failed]
 
 def _media_type(path: Path) -> str:
     return KINDS.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _show_failures(console: Console, failures: Sequence[Failed], total: int) -> None:
+    """Each with its reason. A remedy that several share, such as the list of formats, is said once, below them."""
+    remedies = Counter(_remedy(failed.reason) for failed in failures)
+    shared = [remedy for remedy, count in remedies.items() if remedy and count > 1]
+    console.print(f"{len(failures)} of {total} failed:")
+    for failed in failures:
+        remedy = _remedy(failed.reason)
+        reason = failed.reason.removesuffix(f"; {remedy}") if remedy in shared else failed.reason
+        console.print(plain(failed.name), markup=False, highlight=False)
+        console.print(Padding(Text(plain(reason)), (0, 0, 0, 4)))
+    for remedy in shared:
+        console.print(f"For several of these: {plain(remedy)}", markup=False, highlight=False)
+
+
+def _remedy(reason: str) -> str:
+    """What stands after the last semicolon: the service's errors end on what to do."""
+    return reason.rpartition("; ")[2] if "; " in reason else ""
 
 
 def _show_ray_job(console: Console, job: Mapping[str, Any]) -> None:

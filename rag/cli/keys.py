@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rag.cli.errors import CliError
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from serve_app.platform.keys import Keys
     from serve_app.storage.config import StoreConfig
 
-app = typer.Typer(help="Keys of a tenant, made and ended in the database of a config file.", no_args_is_help=True)
+app = typer.Typer(
+    help="Keys of a tenant, made and ended in the database of a config file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 T = TypeVar("T")
 TENANT = "default"
 
@@ -56,10 +62,14 @@ def create(
 def list_(tenant: Tenant = TENANT, config: Config = None) -> None:
     """Show a tenant's keys, without their secrets."""
     found = _with_keys(config, lambda keys: keys.list(tenant))
-    table = Table("id", "name", "role", "begins with", "created", "ends")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("id", "role", "begins with", "created", "ends"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("name", overflow="fold")
     for key in found:
         ends = "revoked" if key.revoked_at else f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
-        table.add_row(key.id, key.name, key.role, f"rag_{key.prefix}", f"{key.created_at:%Y-%m-%d %H:%M}", ends)
+        created = f"{key.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(key.id, key.role, f"rag_{key.prefix}", created, ends, escape(key.name))
     Console().print(table)
 
 

@@ -1,22 +1,12 @@
-"""`rag`: the command line. Each command imports what it needs when it runs, so that the small ones start at once."""
+"""`rag`: the command line."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from rag.cli import configs, keys, models
-from rag.cli.ask import ask, search
-from rag.cli.bridge import bridge
-from rag.cli.errors import Commands
-from rag.cli.evaluate import evaluate
-from rag.cli.ingest import ingest
-from rag.cli.reindex import reindex
-from rag.cli.status import status
-from rag.cli.trace import trace
-from rag.cli.up import up
+from rag.cli.commands import Commands
 
 app = typer.Typer(
     cls=Commands,
@@ -30,6 +20,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"rag {version('rag-serve')}")
         raise typer.Exit
 
@@ -40,17 +32,3 @@ def _options(
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None: ...
-
-
-app.command()(up)
-app.command()(ask)
-app.command()(search)
-app.command()(ingest)
-app.command("eval")(evaluate)
-app.command()(reindex)
-app.command()(status)
-app.command()(trace)
-app.command()(bridge)
-app.add_typer(models.app, name="models")
-app.add_typer(keys.app, name="keys")
-app.add_typer(configs.app, name="config")

@@ -13,7 +13,7 @@ from rag.cli.errors import CliError
 if TYPE_CHECKING:
     from serve_app.config.args import AppArgs
 
-app = typer.Typer(help="Models.", no_args_is_help=True)
+app = typer.Typer(help="Models.", no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 NOT_NEEDED = ["*.onnx", "onnx/*", "openvino/*", "*.gguf", "*.h5", "*.msgpack", "*.ot", "original/*"]
 """Copies of the weights for other engines."""

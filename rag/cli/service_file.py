@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster import session_logs
 from rag.cli.errors import CliError
 
 SERVICE = "service.json"
 KEY = "key"
 RAY_TOKEN = "ray_token"
-RAY_LOG = "ray.log"
 _LOCK = "service.lock"
 
 
@@ -48,11 +48,14 @@ class RunningService:
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[None]:
-    """Lock a data folder for one service. Leftovers of a killed service are removed first, this one's at the end."""
+    """Lock a data folder for one service. A new one is for its owner alone.
+
+    Leftovers of a killed service are removed first, this one's at the end. Of their logs session_logs keeps some.
+    """
     from filelock import FileLock, Timeout
 
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(data_dir / _LOCK)
         lock.acquire(timeout=0)
     except Timeout:
@@ -76,6 +79,7 @@ def owned(data_dir: Path) -> Iterator[None]:
 def _remove_leftovers(data_dir: Path) -> None:
     left = RunningService.read(data_dir)
     if left is not None and Path(left.ray_folder).name.startswith("rag-"):
+        session_logs.keep(Path(left.ray_folder), data_dir)
         shutil.rmtree(left.ray_folder, ignore_errors=True)
     with suppress(FileNotFoundError):
         (data_dir / SERVICE).unlink()

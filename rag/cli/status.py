@@ -42,13 +42,16 @@ def status(context: typer.Context, url: Url = None, key: Key = None, data_dir: D
 
 
 def _table(url: str, stages: Mapping[str, Any]) -> Table:
-    table = Table(title=escape(url))
-    for column in ("stage", "ready", *_FIELDS):
-        table.add_column(column, overflow="fold")
+    """The last column alone is broken into lines where a terminal is narrow, and only between words."""
+    table = Table(box=None, padding=(0, 2, 0, 0), title=escape(url), title_justify="left", header_style="dim")
+    for column in ("stage", "ready", "replicas"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what serves it", overflow="fold")
     for name, stage in stages.items():
         mark = "[green]yes[/green]" if stage["ready"] else "[red]no[/red]"
-        cells = [escape(plain(str(stage[field] if stage[field] is not None else ""))) for field in _FIELDS]
-        table.add_row(name, mark, *cells)
+        served_by = (stage[field] for field in ("engine", "model", "detail"))
+        served = " · ".join(escape(plain(str(part))) for part in served_by if part)
+        table.add_row(name, mark, str(stage["replicas"]), served)
     return table
 
 
@@ -94,6 +97,3 @@ def retention_state(service: Service) -> str | None:
     swept = f"Swept at {plain(state['swept_at'])}" if state["swept_at"] else "Not swept yet"
     removed = f", {listed(state['removed'])} removed" if state["removed"] else ""
     return f"{swept}{removed}; {listed(state['waiting'])} to be removed."
-
-
-_FIELDS = ("engine", "model", "replicas", "detail")

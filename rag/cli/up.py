@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster import session_logs
 from cluster.ports import family_of, free_ports
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
 from rag.cli.node_watch import NodeWatch
-from rag.cli.service_file import KEY, RAY_LOG, RAY_TOKEN, RunningService, owned
+from rag.cli.service_file import KEY, RAY_TOKEN, RunningService, owned
 from rag.cli.signals import STOP_S, Signals
 from rag.cli.stages import Stage, stage
 
@@ -81,8 +82,8 @@ def up(
                 current_stage.result = _check_models(file.args)
             former = _set_former_index_aside(file.args)
             # Ray prints news of dying workers whatever its settings. The terminal is for the stages.
-            ray_log = resources.enter_context((folder / RAY_LOG).open("w", encoding="utf-8"))
-            resources.enter_context(redirect_stdout(ray_log))
+            output = resources.enter_context(session_logs.output_of_session(folder))
+            resources.enter_context(redirect_stdout(output))
             background = resources.enter_context(ThreadPoolExecutor(1))
             stopped = threading.Event()
             resources.callback(stopped.set)  # else leaving the executor would wait for the documents
@@ -91,7 +92,7 @@ def up(
             with begin("Ray node") as current_stage:
                 importlib.import_module("ray")
                 signals.check()
-                node = resources.enter_context(ray_node.owned_node(folder / RAY_TOKEN))
+                node = resources.enter_context(ray_node.owned_node(folder / RAY_TOKEN, folder))
                 signals.install()  # ray.init has put its own in place
                 current_stage.result = f"{os.cpu_count()} cores"
             resources.enter_context(watch.watching(node))
@@ -300,7 +301,8 @@ def _wait_for_http(url: str, timeout_s: float, stopped: threading.Event) -> None
 
 def _ingest_corpus(url: str, key_file: Path, timeout_s: float, stopped: threading.Event) -> tuple[int, list[Failed]]:
     """Send the documents that ship with the project, as any client would. Unchanged ones cause no work."""
-    from rag.cli.ingest import LocalFile, send
+    from rag.cli.ingest import send
+    from rag.cli.local_files import LocalFile
     from rag.cli.service import Service
 
     _wait_for_http(url, timeout_s, stopped)

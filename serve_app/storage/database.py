@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -31,6 +32,7 @@ _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57")
 
 In order: connection lost, transaction rolled back in favour of another, out of resources, and operator intervention.
 """
+_OWNER_ONLY: Final = 0o600
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _INVALID_TEXT: Final = "22021"
 """The SQLSTATE code for a text that cannot be encoded."""
@@ -142,6 +144,7 @@ class Database:
         if not self.config.embedded:
             return nullcontext()
         self.config.path.parent.mkdir(parents=True, exist_ok=True)
+        _for_its_owner_alone(self.config.path)
         return AsyncFileLock(f"{self.config.path}.migrate.lock")
 
     async def close(self) -> None:
@@ -225,6 +228,17 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
             connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _for_its_owner_alone(path: Path) -> None:
+    """Make the SQLite file if it is new, and let no other user read it. SQLite gives its journals the same mode.
+
+    The mode of another owner's file cannot be changed, and stays.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY))
+    for file in (path, *path.parent.glob(f"{path.name}-*")):
+        with suppress(PermissionError, FileNotFoundError):
+            file.chmod(_OWNER_ONLY)
 
 
 def _postgresql_url(config: StoreConfig) -> URL:

@@ -26,7 +26,8 @@ def node_of_this_process() -> Iterator[OwnedNode]:
     """A Ray node with the test run's token, and this process connected to it."""
     with ExitStack() as stack:
         with start_lock():
-            node = stack.enter_context(owned_node(Path(os.environ["RAY_AUTH_TOKEN_PATH"])))
+            token_file = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+            node = stack.enter_context(owned_node(token_file, token_file.parent))
         yield node
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -145,11 +146,12 @@ def test_commands_in_documents_exist_with_their_options() -> None:
     """Only their parsing is tried: the first word is a command, and each option is one of its own."""
     seen = 0
     for place, words in commands():
-        command = typer.main.get_command(app)
-        while words and not words[0].startswith("-") and words[0] in (named := getattr(command, "commands", {})):
-            command = named[words.pop(0)]
+        command: Any = typer.main.get_command(app)
+        while words and hasattr(command, "get_command") and (inner := command.get_command(None, words[0])):
+            command = inner
+            words.pop(0)
         known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        assert not hasattr(command, "commands"), f"{place}: there is no command {words}"
+        assert not hasattr(command, "get_command"), f"{place}: there is no command {words}"
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert options <= known, f"{place}: {options - known}"
         seen += 1

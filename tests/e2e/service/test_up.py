@@ -61,6 +61,10 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             assert interrupt(running) == 0, running.text()
     assert not ray_folder.exists()
     assert not (tmp_path / "var/service.json").exists()
+    [session] = (tmp_path / "var/logs").iterdir()
+    assert (session / "raylet.out").stat().st_size
+    assert list(session.glob("serve/replica_*ingress*")), "the logs of this service's own stages"
+    assert all(path.stat().st_size for path in session.rglob("*") if path.is_file())
 
     with up(tmp_path, "--no-corpus") as again:
         again.wait_for(tmp_path / "var/service.json")

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rag.cli.ask import TURNS_KEPT
+
 SOURCES: dict[str, Any] = {
     "type": "sources",
     "query_id": "q1",
@@ -95,6 +97,24 @@ def test_what_was_left_out_is_told(service: Any, rag: Any, sse: Sse) -> None:
     assert rag("ask", "q").stdout.rstrip().endswith("answered by vllm in 1.2 s; without reranking")
 
 
+def test_an_answer_that_there_is_none_has_no_list_of_sources(service: Any, rag: Any, sse: Sse) -> None:
+    service["POST /v1/query"] = sse(SOURCES, chunk("Ne znam."), COMPLETE | {"finish_reason": "no_answer"})
+    told = rag("ask", "q", "--key", "k").stdout
+    assert "zakoni/a.md" not in told
+    assert "2 passages were found; `rag search` with the same words shows them" in told
+
+
+def test_sources_are_broken_between_words_only(
+    service: Any, rag: Any, sse: Sse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = "Zakon o zaštiti osoba koje prijavljuju nepravilnosti"
+    source = SOURCES["sources"][0] | {"title": title, "document_id": "zakoni/zakon-o-zastiti-prijavitelja.md"}
+    service["POST /v1/query"] = sse(SOURCES | {"sources": [source]}, chunk("Da."), COMPLETE)
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = rag("ask", "q", "--key", "k").stdout
+    assert f"[1] {title} zakoni/zakon-o-zastiti-prijavitelja.md 0.910" in " ".join(shown.split())
+
+
 def test_no_sources_no_table(service: Any, rag: Any, sse: Sse) -> None:
     service["POST /v1/query"] = sse(SOURCES | {"sources": []}, chunk("Ne znam."), COMPLETE)
     assert "document" not in rag("ask", "q").stdout
@@ -106,6 +126,41 @@ def test_control_characters_never_reach_the_terminal(service: Any, rag: Any, sse
     result = rag("ask", "q")
     assert result.exit_code == 0
     assert not set(result.stdout) & set("\x1b\x07\x9b")
+
+
+def test_a_conversation_keeps_its_turns(service: Any, rag: Any, sse: Sse, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = iter(["Petnaest ", "Od dostave.", "Ne."])
+    service["POST /v1/query"] = lambda request: sse(SOURCES, chunk(next(texts)), chunk("dana."), COMPLETE)
+    lines = iter(["Od kada?", "Ima li iznimke?", "  "])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    result = rag("ask", "Koji je rok?", "--conversation", "--collection", "zakoni")
+    assert result.exit_code == 0, result.output
+    first, second, third = service.bodies()
+    assert first == {"query": "Koji je rok?", "collections": ["zakoni"]}
+    turns = [{"role": "user", "content": "Koji je rok?"}, {"role": "assistant", "content": "Petnaest dana."}]
+    assert second == {"query": "Od kada?", "collections": ["zakoni"], "history": turns}
+    turns += [{"role": "user", "content": "Od kada?"}, {"role": "assistant", "content": "Od dostave.dana."}]
+    assert third == {"query": "Ima li iznimke?", "collections": ["zakoni"], "history": turns}
+
+
+def test_a_conversation_is_bounded_and_ends_with_its_input(
+    service: Any, rag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service["POST /v1/query"] = httpx.Response(200, json={"answer": "Da.", "sources": []})
+    lines = iter(str(number) for number in range(30))
+
+    def read(prompt: str) -> str:
+        line = next(lines, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    assert rag("ask", "prvo", "--conversation", "--json").exit_code == 0
+    bodies = service.bodies()
+    assert len(bodies) == 31
+    assert len(bodies[-1]["history"]) == TURNS_KEPT
+    assert bodies[-1]["history"][-2] == {"role": "user", "content": "28"}
 
 
 def test_an_error_in_the_stream(service: Any, rag: Any, sse: Sse) -> None:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from rag.cli import ingest
 from rag.cli.errors import CliError
 from rag.cli.ingest import Batch
+from rag.cli.local_files import LocalFile, find
 
 Problem = Callable[..., httpx.Response]
 
@@ -222,22 +223,88 @@ def test_failures_are_listed_with_their_reasons(documents: Documents, rag: Any, 
     """One file is refused at once, one fails in its job, one cannot be read; the others are indexed."""
     documents.refuse["bilješke/sub/b.TXT"] = problem(415, "Unsupported document", "b is not text")
     documents.fail["bilješke/sub/c.html"] = "[red]no text in it"
-    os.symlink(folder / "nowhere", folder / "bilješke/z.md")
+    os.symlink(folder / "bilješke/nowhere", folder / "bilješke/z.md")
     result = rag("ingest", "bilješke", "d.docx")
     assert result.exit_code == 1
-    assert "3 of 5 failed" in result.stdout
-    rows = {
-        cells[0].strip(): cells[1].strip()
-        for line in result.stdout.splitlines()
-        if len(cells := line.strip("│").split("│")) == 2
-    }
-    assert rows == {
-        "bilješke/sub/b.TXT": "Unsupported document: b is not text",
-        "bilješke/sub/c.html": "[red]no text in it",
-        "bilješke/z.md": "cannot be read: No such file or directory",
-    }
+    assert told_of_failures(result.stdout) == [
+        "3 of 5 failed:",
+        "bilješke/z.md",
+        "    cannot be read: No such file or directory",
+        "bilješke/sub/b.TXT",
+        "    Unsupported document: b is not text",
+        "bilješke/sub/c.html",
+        "    [red]no text in it",
+    ]
     indexed = {name for upload in documents.uploads for name in upload}
     assert indexed == {"bilješke/čaj.md", "bilješke/sub/c.html", "d.docx"}
+
+
+def told_of_failures(output: str) -> list[str]:
+    lines = [line.rstrip() for line in output.splitlines()]
+    return lines[next(number for number, line in enumerate(lines) if line.endswith("failed:")) :]
+
+
+def test_a_remedy_that_several_failures_share_is_said_once(
+    documents: Documents, rag: Any, folder: Path, problem: Problem
+) -> None:
+    documents.fail["bilješke/sub/c.html"] = "it is binary; supported are Markdown, PDF"
+    documents.fail["bilješke/čaj.md"] = "it is empty; [nothing] is read; supported are Markdown, PDF"
+    documents.fail["d.docx"] = "it is broken; save it again"
+    assert told_of_failures(rag("ingest", "bilješke", "d.docx").stdout) == [
+        "3 of 4 failed:",
+        "bilješke/čaj.md",
+        "    it is empty; [nothing] is read",
+        "bilješke/sub/c.html",
+        "    it is binary",
+        "d.docx",
+        "    it is broken; save it again",
+        "For several of these: supported are Markdown, PDF",
+    ]
+
+
+def test_reasons_are_broken_between_words_only(
+    documents: Documents, rag: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "the document is named as text but its content is a spreadsheet of an old format"
+    documents.fail["d.docx"] = reason
+    monkeypatch.setenv("COLUMNS", "30")
+    lines = told_of_failures(rag("ingest", "d.docx").stdout)
+    assert " ".join(line.strip() for line in lines[2:]) == reason
+
+
+def test_links_out_of_the_folder_are_not_followed(documents: Documents, rag: Any, folder: Path) -> None:
+    """One to a file and one to a folder elsewhere; one to a file of the folder itself, and one of a folder of it."""
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/secret.md").write_text("secret")
+    os.symlink(folder / "elsewhere/secret.md", folder / "bilješke/a.md")
+    os.symlink(folder / "elsewhere", folder / "bilješke/out")
+    os.symlink(folder / "bilješke/čaj.md", folder / "bilješke/inside.md")
+    os.symlink(folder / "bilješke/sub", folder / "bilješke/again")
+    result = rag("ingest", "bilješke")
+    assert result.exit_code == 0, result.output
+    assert list(documents.uploads[0]) == [
+        "bilješke/inside.md", "bilješke/čaj.md", "bilješke/sub/b.TXT", "bilješke/sub/c.html",
+    ]  # fmt: skip
+    skipped = result.stdout.partition("links that lead out of the folder; name their targets to send them:\n")[2]
+    assert skipped.splitlines()[:2] == ["  bilješke/a.md", "  bilješke/out"]
+    assert "again" not in result.stdout
+    (folder / "linked").symlink_to(folder / "elsewhere")
+    assert rag("ingest", "linked").exit_code == 0, "what is given itself is followed"
+    assert list(documents.uploads[1]) == ["elsewhere/secret.md"]
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_skipped_and_never_opened(documents: Documents, rag: Any, folder: Path) -> None:
+    os.mkfifo(folder / "bilješke/pipe.md")
+    os.symlink("pipe.md", folder / "bilješke/to-pipe.md")
+    result = rag("ingest", "bilješke")
+    assert result.exit_code == 0, result.output
+    assert (
+        "Skipped, no files but pipes, sockets or devices:\n  bilješke/pipe.md\n  bilješke/to-pipe.md\n" in result.stdout
+    )
+    assert "pipe" not in str(list(documents.uploads[0]))
+    alone = rag("ingest", "bilješke/pipe.md")
+    assert (alone.exit_code, len(documents.uploads)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +356,7 @@ def test_many_skipped_files_are_counted(rag: Any, documents: Documents, tmp_path
 def test_progress_counts_only_upwards_to_the_whole(documents: Documents, service: Any, folder: Path) -> None:
     from rag.cli.service import Service
 
-    files = ingest.find([Path("bilješke"), Path("d.docx")]).files
+    files = find([Path("bilješke"), Path("d.docx")]).files
     sent: list[int] = []
     done: list[int] = []
     with Service("http://service.test", None, httpx.MockTransport(service.handle)) as connected:
@@ -307,7 +374,7 @@ def test_polls_stay_few_while_many_jobs_wait(
     for number in range(12):
         path = tmp_path / f"{number}.md"
         path.write_text("text")
-        files.append(ingest.LocalFile(path, path.name))
+        files.append(LocalFile(path, path.name))
     with Service("http://service.test", None, httpx.MockTransport(service.handle)) as connected:
         assert ingest.send(connected, files, {}, batch=Batch(1, 1000)) == []
     polls = [request.url.path for request in service.requests if request.method == "GET"]

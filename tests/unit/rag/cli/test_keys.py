@@ -50,7 +50,7 @@ def test_a_key_is_made_listed_and_ended(rag: Any, config: str, tmp_path: Path) -
 
     listed = rag("keys", "list", "--tenant", "acme", "--config", config, url=None).stdout
     assert secret not in listed
-    assert re.search(rf"{principal.key_id} .*phoenix .*query .*{secret[:12]} .*never", listed)
+    assert re.search(rf"{principal.key_id} .*query .*{secret[:12]} .*never .*phoenix", listed)
 
     ended = rag("keys", "revoke", principal.key_id, "--tenant", "acme", "--config", config, url=None)
     assert ended.exit_code == 0

@@ -38,6 +38,23 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+async def test_no_other_user_reads_the_file(tmp_path: Path) -> None:
+    """Nor its journals; also if an earlier release made the file for all to read."""
+    for former in (None, 0o644):
+        path = tmp_path / f"{former}/rag.db"
+        if former is not None:
+            path.parent.mkdir()
+            path.touch(former)
+        database = Database(StoreConfig(url=f"sqlite:///{path}"))
+        await database.migrate()
+        async with database.transaction() as session:
+            session.add(tenant("acme"))
+        modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.glob("rag.db*")}
+        assert {"rag.db", "rag.db-wal"} <= modes.keys()
+        assert {mode for name, mode in modes.items() if not name.endswith(".lock")} == {0o600}
+        await database.close()
+
+
 pytestmark = pytest.mark.every_database
 ON_A_SERVER = pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"], indirect=True)
 
