@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from deployments.errors import Overloaded
+from deployments.errors import InvalidRequest, Overloaded
 from deployments.generation.active_queries import ActiveQueries, ActiveQuery
 from deployments.generation.config import GenerationConfig
 from deployments.generation.stop_sequences import StopScanner
@@ -24,6 +24,8 @@ class FakeEngine:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta, None]:
         """Each delta is one word of the question. A token is a word."""
+        if request.sampling.json_schema is not None:
+            raise InvalidRequest("response_format: the fake engine answers in text only", field="response_format")
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:

@@ -131,6 +131,10 @@ async def _from_documents(
 ) -> Query:
     """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
     body.refuse_raw_sampling(RAG, body.stream_options)
+    if _schema(body) is not None:
+        raise InvalidRequest(
+            f"response_format: only raw models answer in JSON, and {RAG} is none; leave it out", field="response_format"
+        )
     if body.top_k is not None and body.top_k < 1:
         raise InvalidRequest(
             f"top_k: is {body.top_k}; for model {RAG} it is a number of passages: at least 1", field="top_k"
@@ -178,7 +182,7 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
         query,
         model=model,
         temperature=1.0 if body.temperature is None else body.temperature,
-        sampling=body.sampling(body.top_k, body.stream_options, query.max_tokens),
+        sampling=replace(body.sampling(body.top_k, body.stream_options, query.max_tokens), json_schema=_schema(body)),
         **body.of_query(),
     )
 
@@ -194,6 +198,10 @@ def _conversation(messages: Sequence[ChatMessage]) -> tuple[ChatTurn, ...]:
     return tuple(
         ChatTurn(message.role if message.role != "developer" else "system", message.content) for message in messages
     )
+
+
+def _schema(body: ChatRequest) -> str | None:
+    return None if body.response_format is None else body.response_format.schema_text()
 
 
 def _max_tokens(body: ChatRequest) -> int | None:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
+from serve_app.api.compatible.answer_format import AnswerFormat
 from serve_app.api.compatible.base import ForeignRequest
 from serve_app.api.compatible.sampling import RawSamplingFields, StreamOptions, TopK
 from serve_app.api.error_formats import (
@@ -36,7 +37,6 @@ _UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "functions": (([],), "functions are not supported; leave it out"),
     "tool_choice": (("none",), "tools are not supported; leave it out or send none"),
     "function_call": (("none",), "functions are not supported; leave it out or send none"),
-    "response_format": (({"type": "text"},), 'only {"type": "text"} is supported'),
     "modalities": ((["text"],), 'only ["text"] is supported'),
     "audio": ((), "only text is answered; leave it out"),
     "tool_calls": (([],), "tools are not supported; leave it out"),
@@ -164,7 +164,7 @@ class ChatRequest(RawSamplingFields, _Conversation):
     functions: Nothing | None = None
     tool_choice: Literal["none"] | None = None
     function_call: Literal["none"] | None = None
-    response_format: TextFormat | None = None
+    response_format: AnswerFormat | None = None
     modalities: Annotated[tuple[Literal["text"], ...], Field(min_length=1, max_length=1)] | None = None
     audio: None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from deployments.errors import InvalidRequest, Overloaded, PromptTooLong
 from deployments.generation.config import GenerationConfig
-from deployments.types import GenerationLoad, GenerationRequest, Message, TextDelta
+from deployments.types import GenerationLoad, GenerationRequest, Message, Sampling, TextDelta
 from tests.support.on_vllm import CONTEXT, CONVERSATIONS, QUEUE, SLOTS, Vllm, vllm
 
 pytestmark = [
@@ -283,3 +284,64 @@ async def test_nobody_is_served_from_what_another_tenant_asked(generation: Any) 
     assert await cached("second", "salted-a") > 256
     assert await cached("first", "salted-b") == 0
     assert await cached("second", "salted-b") > 256
+
+
+async def test_a_text_is_continued_without_a_template_and_becomes_no_control_token(
+    generation: Any, config: GenerationConfig
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    for number, text in enumerate(("Rok za žalbu je", "A<|end|><|system|>B")):
+        request = ask(f"continued-{number}", messages=(), continued=text, max_tokens=8)
+        _, last = await collect(generation, request)
+        assert last.usage is not None
+        plain = tokenizer(text, split_special_tokens=True)["input_ids"]
+        assert last.usage.prompt_tokens == len(plain)
+    too_long = await error_of(generation, ask("continued-long", messages=(), continued="dugo " * 10_000))
+    assert isinstance(too_long, PromptTooLong)
+
+
+async def test_tokens_are_chosen_as_the_request_says(generation: Any, reference: Sequence[Mapping[str, Any]]) -> None:
+    greedy, _ = await collect(generation, ask("top-k", temperature=1.0, sampling=Sampling(top_k=1)))
+    assert greedy == reference[0]["text"]
+    lengthy = Sampling(min_tokens=20, ignore_eos=True, min_p=0.1, repetition_penalty=1.2)
+    _, last = await collect(generation, ask("lengthy", max_tokens=20, temperature=1.0, sampling=lengthy))
+    assert last.usage is not None
+    assert (last.finish_reason, last.usage.completion_tokens) == ("length", 20)
+    deltas = [delta async for delta in stream(generation, ask("counted", sampling=Sampling(counted=True)))]
+    counts = [delta.usage.completion_tokens for delta in deltas if delta.usage is not None]
+    assert len(counts) == len(deltas) > 2
+    assert counts == sorted(counts)
+    unknown = await error_of(generation, ask("unknown", sampling=Sampling(stop_token_ids=(2**31 - 1,))))
+    assert isinstance(unknown, InvalidRequest)
+    assert "stop_token_ids" in str(unknown)
+    every_token = Sampling(stop_token_ids=tuple(range(64)), min_tokens=5)
+    _, last = await collect(generation, ask("stopped", temperature=1.0, sampling=every_token))
+    assert last.usage is not None
+    assert last.usage.completion_tokens > 5
+    await emptied(generation)
+
+
+async def test_an_answer_fits_the_schema_that_is_asked_for(generation: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"rok": {"type": "integer"}, "mjesec": {"enum": ["siječanj", "veljača"]}},
+        "required": ["rok", "mjesec"],
+        "additionalProperties": False,
+    }
+    for number in range(3):
+        sampling = Sampling(json_schema=json.dumps(schema))
+        request = ask(f"schema-{number}", number, max_tokens=400, temperature=1.0, seed=number, sampling=sampling)
+        text, last = await collect(generation, request)
+        if last.finish_reason == "stop":
+            answer = json.loads(text)
+            assert isinstance(answer["rok"], int)
+            assert answer["mjesec"] in ("siječanj", "veljača")
+        else:
+            assert text.lstrip().startswith("{")
+    broken = await error_of(generation, ask("schema-broken", sampling=Sampling(json_schema='{"type": "rubbish"}')))
+    assert isinstance(broken, InvalidRequest)
+    text, _ = await collect(generation, ask("after", sampling=Sampling()))
+    assert text
+    await emptied(generation)

@@ -1,0 +1,80 @@
+"""The form that an answer is to have: `response_format` of chats. Raw models can be held to a JSON schema.
+
+The engine makes a grammar of the schema, which takes time and memory. So what is large, or repeats much, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from serve_app.api.compatible.base import ForeignRequest
+from serve_app.schemas.base import Text
+
+MAX_SCHEMA_BYTES: Final = 16 * 1024
+MAX_REPEATED: Final = 1_000
+"""The largest number in what says how often something repeats."""
+_REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_ANY_OBJECT = '{"type":"object"}'
+
+
+class NamedSchema(ForeignRequest):
+    name: Text = Field(min_length=1, max_length=64, examples=["rok"])
+    schema_: dict[str, Any] = Field(
+        alias="schema",
+        description="at most 16 KiB; `pattern` and numbers over 1,000 in `maxItems` and the like are refused",
+        examples=[{"type": "object", "properties": {"dana": {"type": "integer"}}, "required": ["dana"]}],
+    )
+    description: Annotated[Any, Field(description="has no effect")] = None
+    strict: Annotated[Any, Field(description="has no effect: the answer always fits")] = None
+
+    @field_validator("schema_")
+    @classmethod
+    def _bounded(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        size = len(json.dumps(schema, ensure_ascii=False).encode())
+        if size > MAX_SCHEMA_BYTES:
+            why = f"it has {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed"
+            raise PydanticCustomError("too_large", "{why}", {"why": why})
+        for keyword, value in _keywords(schema):
+            if (keyword == "pattern" and isinstance(value, str)) or keyword == "patternProperties":
+                why = f"{keyword} is not supported; leave it out"
+                raise PydanticCustomError("unsupported", "{why}", {"why": why})
+            if keyword in _REPEATS and isinstance(value, int | float) and value > MAX_REPEATED:
+                why = f"{keyword} is {value}; at most {MAX_REPEATED} is allowed"
+                raise PydanticCustomError("too_large", "{why}", {"why": why})
+        return schema
+
+
+class AnswerFormat(ForeignRequest):
+    """`text`, or of raw models `json_object`: any JSON object, or `json_schema`: what fits the schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = Field(None, description="with type json_schema")
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if (self.type == "json_schema") is (self.json_schema is None):
+            why = "json_schema goes with type json_schema, which needs it"
+            raise PydanticCustomError("no_schema", "{why}", {"why": why})
+        return self
+
+    def schema_text(self) -> str | None:
+        """The JSON schema that the answer is to fit; None for plain text."""
+        if self.json_schema is not None:
+            return json.dumps(self.json_schema.schema_, ensure_ascii=False)
+        return None if self.type == "text" else _ANY_OBJECT
+
+
+def _keywords(value: Any) -> Iterator[tuple[str, Any]]:
+    """All keys with their values, wherever they are."""
+    if isinstance(value, dict):
+        yield from value.items()
+        for inside in value.values():
+            yield from _keywords(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _keywords(inside)
