@@ -34,6 +34,7 @@ _NAMED = re.compile(r"&([\w.-]{1,100});")
 _MAIN_CHARACTERS = 200
 _PIXEL = ("0", "1")
 """Width or height of a picture that only counts readers."""
+_MARKS = ["b", "strong", "i", "em"]
 _BLOCKS = (
     "address", "center", "details", "dialog", "fieldset", "figure", "header", "hgroup", "legend", "main", "search",
     "summary",
@@ -146,13 +147,28 @@ def _write_small_numbers(root: Tag | BeautifulSoup) -> None:
 
 def _keep_words_whole(root: Tag | BeautifulSoup) -> None:
     """Take marks out of words: a search would not find **r**edak."""
-    for element in root.find_all(["b", "strong", "i", "em"]):
-        first = element.next_element
-        last: PageElement = element
-        while isinstance(last, Tag) and last.contents:
-            last = last.contents[-1]
-        if _is_one_word(element.previous_sibling, first) or _is_one_word(last, element.next_sibling):
-            element.unwrap()
+    for element in root.find_all(_MARKS):
+        before, after = element.previous_sibling, element.next_sibling
+        # Only beside a text: elements within one another would be walked through from each of them.
+        if _is_one_word(before, element.next_element) or (
+            isinstance(after, NavigableString) and _is_one_word(_last_within(element), after)
+        ):
+            _unmark(element)
+
+
+def _unmark(element: Tag) -> None:
+    """Take an element's mark away, and those of the elements that are all that is in it."""
+    inner: PageElement | None = element
+    while isinstance(inner, Tag) and inner.name in _MARKS:
+        inner.name = "span"
+        inner = inner.contents[0] if len(inner.contents) == 1 else None
+
+
+def _last_within(element: Tag) -> PageElement:
+    last: PageElement = element
+    while isinstance(last, Tag) and last.contents:
+        last = last.contents[-1]
+    return last
 
 
 def _is_one_word(before: PageElement | None, after: PageElement | None) -> bool:

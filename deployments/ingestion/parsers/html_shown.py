@@ -19,7 +19,7 @@ _UNSEEN = re.compile(
 )
 _FOUND_BY_BROWSERS = "until-found"
 """The value of `hidden` for what a browser's own search opens."""
-_ASIDE = "aside, footer"
+_ASIDES = ["aside", "footer"]
 _WITHIN_TEXT = ["article", "main"]
 _MENU_ITEMS = 10
 _SHARE = 0.5
@@ -28,6 +28,8 @@ _OPENERS = 1000
 """Buttons of one page whose panels are opened."""
 _PANELS = 10
 """Panels of one button."""
+_TIMES = 10
+"""How often a page's text is looked at for its panels, as they may be within one another."""
 _FRAMES = 100
 """Pages that are written into a page's frames, of those that are read."""
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6", "summary"]
@@ -52,29 +54,45 @@ def leave_out_unseen(soup: BeautifulSoup, left_out: Counter[Omission], *, of_boo
             hidden.decompose()
         elif (picture := hidden.find_next_sibling("img")) is not None:
             picture.decompose()  # Wikipedia hides equations behind pictures of them
-    for button in soup.find_all("button"):
-        if button.find(_HEADINGS) is not None or button.find_parent(_HEADINGS) is not None:
-            button.unwrap()
-        else:
-            button.decompose()
+    _leave_out_buttons(soup)
     for frame in soup.find_all(["iframe", "frame"]):
         is_pixel = frame.get("width") in _PIXEL or frame.get("height") in _PIXEL
         left_out["frame"] += bool(frame.get("src") or frame.get("srcdoc")) and not is_pixel
         frame.decompose()
     if not of_book:
-        for aside in soup.select(_ASIDE):
+        for aside in soup.find_all(_ASIDES):
             if not _belongs_to_text(aside):
                 aside.decompose()
         _leave_out_menus(soup)
 
 
+def _leave_out_buttons(soup: BeautifulSoup) -> None:
+    """Keep the buttons that are headings, or parts of one."""
+    kept: set[int] = set()
+    for button in soup.find_all("button"):
+        around = next((each for each in button.parents if id(each) in kept or each.name in _HEADINGS), None)
+        if around is None and button.find(_HEADINGS) is None:
+            button.decompose()
+        else:
+            button.name = "div" if around is None else "span"
+            kept.add(id(button))
+
+
 def _open_folded(soup: BeautifulSoup) -> None:
     """Show what a reader opens with a click: panels with their buttons, and what a browser's search opens."""
     panels = {str(panel["id"]): panel for panel in soup.find_all(id=True)}
-    for opener in soup.select("[aria-controls]", limit=_OPENERS):
+    openers = soup.select("[aria-controls]", limit=_OPENERS)
+    left = _TIMES * _characters(soup) if openers else 0
+    for opener in openers:
         named = (panels.get(name) for name in str(opener["aria-controls"]).split()[:_PANELS])
-        opened = [panel for panel in named if panel is not None and panel.get_text(strip=True)]
-        opened = [panel for panel in opened if not _is_of_links(panel)]
+        opened: list[Tag] = []
+        for panel in filter(None, named):
+            characters = _characters(panel)
+            left -= characters
+            if left < 0:
+                return
+            if characters and not _is_of_links(panel):
+                opened.append(panel)
         for panel in opened:
             _show(panel)
         if opened and opener.name == "button" and opener.find_parent(_HEADINGS) is None:
@@ -90,9 +108,12 @@ def _show(panel: Tag) -> None:
 
 def _belongs_to_text(aside: Tag) -> bool:
     """Whether a side note or a foot is within the page's text, and is not about other pages."""
-    if aside.find_parent("blockquote") is not None:
-        return True
-    return aside.find_parent(_WITHIN_TEXT) is not None and not _is_of_links(aside)
+    for around in aside.parents:
+        if around.name == "blockquote" or around.name in _ASIDES:  # one that was kept
+            return True
+        if around.name in _WITHIN_TEXT:
+            return not _is_of_links(aside)
+    return False
 
 
 def _is_of_links(element: Tag) -> bool:

@@ -204,6 +204,8 @@ def test_a_row_that_begins_at_a_later_column_keeps_its_values_there() -> None:
 
     rows = row("", "Grad", "Broj", "Iznos") + row('<w:trPr><w:gridBefore w:val="1"/></w:trPr>', "21", "100")
     assert of_body(f"<w:tbl>{rows}</w:tbl><w:p/>") == "| Grad | Broj | Iznos |\n| --- | --- | --- |\n|  | 21 | 100 |"
+    far = row('<w:trPr><w:gridBefore w:val="999"/></w:trPr>', "21")
+    assert of_body(f"<w:tbl>{far}</w:tbl><w:p/>").partition("\n")[0].count("|") == 63 + 2
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,10 @@ def test_documents_within_one_another_are_bounded() -> None:
     for number in range(1, 6):
         data = with_chunk("a.docx", data, f"{number}.")
     assert parsed(data).text == "5.\n\n4.\n\n3."
+
+
+def test_chunks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.ingestion.parsers.docx_chunks._CHUNKS", 0)
+    document = parsed(with_chunk("a.html", "<p>Osam dana.</p>"))
+    assert document.text == "Prije."
+    assert warnings(document.left_out) == ("2 embedded objects",)

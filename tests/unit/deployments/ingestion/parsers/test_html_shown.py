@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import html
+import time
+from contextlib import suppress
 
 import pytest
 
 from deployments.errors import BrokenDocument
+from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.omissions import warnings
 from deployments.ingestion.parsers import parse
 from deployments.ingestion.parsers.html import parse_html
 from deployments.ingestion.parsers.limits import Limits
 
+IN_TIME_S = IngestionConfig().parse_timeout_s / 10
 LONG = "Prijava se podnosi pisano. " * 10
 
 
@@ -77,6 +81,34 @@ def test_pages_written_into_frames_are_bounded() -> None:
     document = parse_html(b"<p>Tekst.</p>" + b"<iframe srcdoc='a'></iframe>" * 103)
     assert document.text.count("a") == 100
     assert warnings(document.left_out) == ("3 pages in frames that were not read",)
+
+
+def test_panels_are_bounded() -> None:
+    one_each = "".join(f"<button aria-controls=p{n}>a</button><div id=p{n} hidden>b{n}.</div>" for n in range(1003))
+    assert parse_html(one_each.encode()).text.count("b") == 1000
+    of_one = f"<button aria-controls='{' '.join(f'p{n}' for n in range(13))}'>a</button>"
+    panels = "".join(f"<div id=p{n} hidden>b{n}.</div>" for n in range(13))
+    assert parse_html(f"{of_one}{panels}".encode()).text.count("b") == 10
+    within = "".join(f"<button aria-controls=p{n}>a</button>" for n in range(30))
+    within += "".join(f"<div id=p{n} hidden>" for n in range(30)) + LONG
+    assert warnings(parse_html(f"<p>Tekst.</p>{within}".encode()).left_out)  # looked at ten times in all
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "x" + "<b>a" * 20_000,
+        "<article>" + "<aside>a " * 5_000,
+        "<h1>" + "<button>a" * 20_000,
+        "".join(f"<button aria-controls='p{n} p0'>a</button>" for n in range(2_000))
+        + "".join(f"<div id=p{n} hidden>b " for n in range(2_000)),
+    ],
+)
+def test_elements_within_one_another_are_read_in_time(page: str, limits: Limits) -> None:
+    begin = time.process_time()
+    with suppress(BrokenDocument):  # nested too deeply
+        parse(page.encode(), "a.html", "", limits)
+    assert time.process_time() - begin < IN_TIME_S
 
 
 def test_what_a_browser_s_search_opens_is_read() -> None:
