@@ -13,7 +13,6 @@ import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from ray.util.state import get_log, list_logs
 
 from deployments.telemetry import METRICS, REFUSALS
 from serve_app.storage.declarative import PLATFORM
@@ -73,12 +72,10 @@ def test_a_request_s_id_leads_to_its_line_in_the_log_and_to_its_query(running: R
         query_id = answer.headers["X-Query-ID"]
         logged = waited_for(lambda: client.get(f"/v1/queries/{query_id}"), lambda got: got.status_code == 200).json()
     assert (logged["request_id"], logged["outcome"]) == ("found-again", answer.json()["finish_reason"])
-    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
 
     def lines() -> list[str]:
-        logs = list_logs(node_id=node, glob_filter="*serve*")
-        names = {Path(name).name for found in logs.values() for name in found if "ingress" in name}
-        texts = ["".join(get_log(node_id=node, filename=f"serve/{name}", tail=-1)) for name in names]
+        texts = [path.read_text("utf-8") for path in logs.glob("serve/replica_rag_ingress_*.log")]
         return [line for text in texts for line in text.splitlines() if "rag_request_id=found-again" in line]
 
     [line] = waited_for(lines, bool)
