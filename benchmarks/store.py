@@ -48,6 +48,8 @@ GOAL_MS: Final = 100.0
 """What 95 of 100 calls may take. Of a deletion it counts what others wait meanwhile."""
 _ALONE: Final = 3
 """Calls without other clients, by which rows read are counted."""
+_ROOM: Final = 2_000
+"""Documents that may wait beside those that are there: uploads are measured, and not their refusal."""
 _STEPS: Final = 10
 """Instructions of SQLite's machine between two counts."""
 
@@ -86,7 +88,8 @@ class Store:
 
     def __post_init__(self) -> None:
         self.documents, self.collections = Documents(self.database), Collections(self.database)
-        self.jobs, self.tenants = Jobs(self.database), Tenants(self.database)
+        self.jobs = Jobs(self.database, max_waiting=self.size.waiting_of_large() + _ROOM)
+        self.tenants = Tenants(self.database)
         self.visibility, self.lexical = Visibility(self.database), LexicalStatistics(self.database)
         passages: Any = NoPassages()
         blobs: Any = NoBlobs()

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.platform import lexical_statistics
@@ -45,10 +45,16 @@ class Size:
         """Documents of a tenant by its number; of tenants other than the large one at least so many."""
         return self.large if tenant == 0 else (self.documents - self.large) // (self.tenants - 1)
 
+    def waiting_of_large(self) -> int:
+        """Documents of the large tenant that wait to be indexed."""
+        return self.large // 10
+
 
 async def fill(store: StoreConfig, size: Size) -> None:
     """Add the rows to a migrated database without tenants, and let it learn how they are distributed."""
     engine = create_engine(store, migrating=True)
+    if store.embedded:
+        event.listen(engine.sync_engine, "connect", _write_faster)
     try:
         async with engine.connect() as connection:
             for statement, values in _statements(store.embedded, size):
@@ -60,6 +66,12 @@ async def fill(store: StoreConfig, size: Size) -> None:
             await _run(connection, "ANALYZE" if store.embedded else "VACUUM ANALYZE", {})
     finally:
         await engine.dispose()
+
+
+def _write_faster(connection: Any, record: Any) -> None:
+    """Keep pages in memory, and do not wait for the disk: rows that a crash would lose are made again."""
+    for setting in ("cache_size = -1000000", "synchronous = OFF"):
+        connection.execute(f"PRAGMA {setting}").close()
 
 
 async def _run(connection: AsyncConnection, statement: str, values: dict[str, Any]) -> None:
@@ -126,10 +138,10 @@ def _statements(embedded: bool, size: Size) -> list[tuple[str, dict[str, Any]]]:
             f"'e5', '', {sql.json(':warnings')}, {at}, {at}, {fields[1]} FROM {rows}",
             f"INSERT INTO jobs (tenant_id, id, bulk_detail, generation, created_at) "
             f"SELECT DISTINCT tenant, {job}, '', '', {at} FROM {rows} WHERE true ON CONFLICT DO NOTHING",
-            "INSERT INTO job_documents (tenant_id, job_id, document_id, version, fingerprint, state, attempts, "
-            "not_before, given_up, generation, written_to, chunks, chunks_done, warnings, updated_at, "
-            f"{fields[0]}) SELECT tenant, {job}, 'd' || n, CASE WHEN {waits} THEN '' ELSE 'v' || n END, 'f' || n, "
-            f"CASE WHEN {waits} THEN 'queued' ELSE 'indexed' END, 0, {at}, {sql.false}, '', '', 4, 4, "
+            "INSERT INTO job_documents (tenant_id, job_id, job_created_at, document_id, version, fingerprint, state, "
+            "attempts, not_before, given_up, generation, written_to, chunks, chunks_done, warnings, updated_at, "
+            f"{fields[0]}) SELECT tenant, {job}, {at}, 'd' || n, CASE WHEN {waits} THEN '' ELSE 'v' || n END, "
+            f"'f' || n, CASE WHEN {waits} THEN 'queued' ELSE 'indexed' END, 0, {at}, {sql.false}, '', '', 4, 4, "
             f"{sql.json(':warnings')}, {at}, {fields[1]} FROM {rows}",
         ]
     logs = size.documents // 5
@@ -148,9 +160,10 @@ def _statements(embedded: bool, size: Size) -> list[tuple[str, dict[str, Any]]]:
         "INSERT INTO audit_log (tenant_id, at, actor, role, request_id, action, subject, details) "
         f"SELECT 't' || (n % {size.tenants}), {sql.seconds('n')}, 'key', 'query', 'r', 'document.indexed', 'd', "
         f"{sql.json(':nothing_more')} FROM ({sql.numbers(0, logs)}) AS numbers",
-        "INSERT INTO query_log (tenant_id, query_id, at, user_id, language, outcome, sources, prompt_tokens, "
-        f"completion_tokens, timings) SELECT 't' || (n % {size.tenants}), 'q' || n, {sql.seconds('n')}, '', "
-        f"'hr', 'ok', 5, 900, 90, {sql.json(':nothing_more')} FROM ({sql.numbers(0, logs)}) AS numbers",
+        "INSERT INTO query_log (tenant_id, query_id, at, key_id, request_id, user_id, language, outcome, sources, "
+        "prompt_tokens, cached_tokens, completion_tokens, degraded, timings) "
+        f"SELECT 't' || (n % {size.tenants}), 'q' || n, {sql.seconds('n')}, 'key', 'r', '', 'hr', 'ok', 5, "
+        f"900, 0, 90, {sql.json(':warnings')}, {sql.json(':nothing_more')} FROM ({sql.numbers(0, logs)}) AS numbers",
     ]
     values |= {"nothing": b"", "warnings": "[]", "nothing_more": "{}"}
     settings, now = sql.json(":settings"), sql.seconds("0")

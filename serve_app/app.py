@@ -59,6 +59,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         database,
         Events((AuditLog(database), DocumentMetrics(RayRecorder()))),
         retire_after_s=args.api.max_deadline_s,
+        keep_failed_s=args.retention.failed_bytes_s,
         metadata_bytes=args.api.max_metadata_bytes,
     )
     embedding = serve.deployment(Embedding, **options("embedding")).bind(

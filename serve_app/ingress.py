@@ -130,6 +130,7 @@ class _Ingress:
             read_metrics=read_all_nodes,
             announce_job=stages.announce_job,
         )
+        self._key_uses = stores.keys.uses
         self._sender = WebhookSender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
         self._gauges = AdmissionGauges(replica_admission, RECORDER)
         name = uuid.uuid4().hex
@@ -144,6 +145,7 @@ class _Ingress:
         await self._database.migrate()
         self._sender.start()
         self._gauges.start()
+        self._key_uses.start()
         self._sweeper.start()
         self._limiter_sync.start()
         with gc_paused():
@@ -153,7 +155,7 @@ class _Ingress:
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves none of them.
-        for name in ("_sender", "_gauges", "_sweeper", "_limiter_sync"):
+        for name in ("_sender", "_gauges", "_key_uses", "_sweeper", "_limiter_sync"):
             if (background := getattr(self, name, None)) is not None:
                 background.stop()
 

@@ -63,13 +63,14 @@ def list_(tenant: Tenant = TENANT, config: Config = None) -> None:
     """Show a tenant's keys, without their secrets."""
     found = _with_keys(config, lambda keys: keys.list(tenant))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("id", "role", "begins with", "created", "ends"):
+    for column in ("id", "role", "begins with", "created", "used", "ends"):
         table.add_column(column, no_wrap=True)
     table.add_column("name", overflow="fold")
     for key in found:
         ends = "revoked" if key.revoked_at else f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
         created = f"{key.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(key.id, key.role, f"rag_{key.prefix}", created, ends, escape(key.name))
+        used = f"{key.last_used_at:%Y-%m-%d}" if key.last_used_at else "-"
+        table.add_row(key.id, key.role, f"rag_{key.prefix}", created, used, ends, escape(key.name))
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""What routes ask for by annotation: the services, the caller, the deadline, a document's id, and a page of a list."""
+"""What routes ask for by annotation: the services, the caller, the deadline, ids, and a page of a list."""
 
 from __future__ import annotations
 
@@ -111,3 +111,4 @@ async def page_size(
 PageSize = Annotated[int, Depends(page_size)]
 DocumentId = Annotated[Name, Path(examples=["nn-30-18"])]
 After = Annotated[Label, Query(max_length=64, description="the `next` of the page before")]
+JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]

@@ -43,6 +43,8 @@ class CreatingRoute(APIRoute):
                 principal.tenant_id, key, await _fingerprint(request, principal), bearer(request.scope)
             )
             if isinstance(claim, Answer):
+                if (named := request.headers.get("x-tenant-id")) is not None:
+                    await services.access.resolve(principal, named)  # it may be suspended or gone by now
                 return Response(claim.body, claim.status, {**claim.headers, REPLAYED_HEADER: "true"})
             return await _handle_first(request, handle, claim)
 

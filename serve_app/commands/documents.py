@@ -19,7 +19,7 @@ from serve_app.schemas.documents import (
     Documents,
     DocumentSelection,
 )
-from serve_app.schemas.jobs import Jobs, OfState, job_as_json
+from serve_app.schemas.jobs import Jobs, OfState, RetriedJob, job_as_json
 
 
 @command("process_documents")
@@ -131,3 +131,14 @@ class CancelJob(TenantCommand):
 
     async def run(self, call: Call) -> dict[str, Any]:
         return job_as_json(await call.services.jobs.cancel(call.caller, self.job_id))
+
+
+@command("retry_job")
+class RetryJob(TenantCommand):
+    """Queue the failed documents of a job again, as they were handed in, in a new job. `left_out` names those that
+    cannot be."""
+
+    job_id: Text = Field(max_length=64)
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        return RetriedJob.of_retry(await call.services.jobs.retry(call.caller, self.job_id)).as_json()

@@ -6,15 +6,17 @@ No statement here reads more of a queue than its first documents: `_WINDOW` rows
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from serve_app.platform import turns, visibility
 from serve_app.platform.job_states import IN_WORK, UNFINISHED
+from serve_app.platform.turns import WaitingTenant
 from serve_app.storage.database import Database
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import Job, JobDocument, Tenant
@@ -24,6 +26,10 @@ _WINDOW = 256
 their document are passed over."""
 _MAX_TENANTS_WITHOUT_WORK = 50
 """Tenants that one claim may find to have nothing to claim."""
+_MAX_PASSED = 256
+"""Documents that one claim may find to be another one's by now."""
+_MAX_OFFERS = 32
+"""Tenants that are asked at once, and documents that each offers."""
 
 
 async def of_job(session: AsyncSession, now: datetime, job_id: str, limit: int) -> list[JobDocument]:
@@ -34,13 +40,13 @@ async def of_job(session: AsyncSession, now: datetime, job_id: str, limit: int) 
     if tenant is None or await visibility.is_full(session, tenant.id):
         return []
     of_this = (of_tenant(JobDocument, tenant.id), JobDocument.job_id == job_id)
-    rows = [*await session.scalars(_expired(now, of_this).limit(limit))]
+    rows = [*await session.scalars(_locked(_expired(now, of_this).limit(limit)))]
     if len(rows) < limit:
-        rows += await session.scalars(_queued(now, of_this).limit(limit - len(rows)))
+        rows += await session.scalars(_locked(_queued(now, of_this).limit(limit - len(rows))))
     weight = float(tenant.settings.get("weight", 1.0))
     for lane in turns.LANES:
-        if units := turns.work(row.size for row in rows if row.lane % turns.FOR_RAY_JOB == lane):
-            await turns.charge(session, tenant.id, lane, units, weight)
+        units = turns.work(row.size for row in rows if row.lane % turns.FOR_RAY_JOB == lane)
+        await turns.charge(session, lane, {tenant.id: units / weight} if units else {})
     return rows
 
 
@@ -80,7 +86,11 @@ async def release(session: AsyncSession, job: Job, now: datetime) -> None:
 
 
 class _Turns:
-    """One claim in one lane."""
+    """One claim in one lane.
+
+    A round asks for the next tenants, for what each of them offers, and for the documents that were chosen of it. These
+    are a few statements for any number of documents: all writers of a SQLite file wait for one claim.
+    """
 
     def __init__(self, session: AsyncSession, lane: int, now: datetime, limit: int) -> None:
         self.session = session
@@ -88,58 +98,87 @@ class _Turns:
         self.now = now
         self.limit = limit
         self.rows: list[JobDocument] = []
-        self.weights: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
+        """The work that was taken, over the weight, by tenant."""
         self.without_work: set[str] = set()
+        self.passed: set[int] = set()
+        """Documents that another claim has locked."""
 
     async def claim(self) -> list[JobDocument]:
-        while len(self.rows) < self.limit and len(self.without_work) <= _MAX_TENANTS_WITHOUT_WORK:
-            most = self.limit + 8
-            tenants = await turns.next_tenants(self.session, self.lane, self.now, without=self.without_work, limit=most)
+        while (
+            len(self.rows) < self.limit
+            and len(self.without_work) <= _MAX_TENANTS_WITHOUT_WORK
+            and len(self.passed) <= _MAX_PASSED
+        ):
+            wanted = min(self.limit - len(self.rows), _MAX_OFFERS)
+            tenants = await turns.next_tenants(
+                self.session, self.lane, self.now, without=self.without_work, limit=wanted
+            )
             if not tenants:
                 break
-            await self._take(tenants, only=len(tenants) == 1)
+            await self._take(tenants, wanted)
         await self._settle()
         return self.rows
 
-    async def _take(self, tenants: Sequence[tuple[str, float, float]], *, only: bool) -> None:
+    async def _take(self, tenants: Sequence[WaitingTenant], wanted: int) -> None:
         """Take one document after the other, each of the tenant whose turn it is by then."""
-        queue = [(turn, tenant_id, weight) for tenant_id, turn, weight in tenants]
+        offers = await self._offers([tenant.id for tenant in tenants if not tenant.is_full], wanted)
+        queue = [(each.turn + self.shares.get(each.id, 0.0), each.id, each.weight) for each in tenants]
         heapq.heapify(queue)
-        while queue and len(self.rows) < self.limit:
+        chosen: dict[int, float] = {}
+        while queue and len(chosen) < wanted:
             turn, tenant_id, weight = heapq.heappop(queue)
-            wanted = self.limit - len(self.rows) if only else 1
-            taken = await self._documents(tenant_id, wanted)
-            self.rows += taken
-            if taken:
-                self.weights[tenant_id] = weight
-                turn += turns.work(row.size for row in taken) / weight
-            if len(taken) == wanted:
-                heapq.heappush(queue, (turn, tenant_id, weight))
-            else:
+            if not offers[tenant_id]:
                 self.without_work.add(tenant_id)
+                continue
+            sequence, size = offers[tenant_id].popleft()
+            chosen[sequence] = turns.work([size]) / weight
+            heapq.heappush(queue, (turn + chosen[sequence], tenant_id, weight))
+        rows = await self._lock(chosen)
+        self.passed |= chosen.keys() - {row.sequence for row in rows}
+        for row in rows:
+            self.shares[row.tenant_id] = self.shares.get(row.tenant_id, 0.0) + chosen[row.sequence]
+        self.rows += rows
 
-    async def _documents(self, tenant_id: str, limit: int) -> list[JobDocument]:
-        if tenant_id not in self.weights and await visibility.is_full(self.session, tenant_id):
-            return []
-        of_lane = (of_tenant(JobDocument, tenant_id), JobDocument.sequence.not_in([row.sequence for row in self.rows]))
+    async def _offers(self, tenants: Sequence[str], wanted: int) -> Mapping[str, deque[tuple[int, int]]]:
+        """Of each tenant the first documents that it waits for, at most `wanted`: (sequence, size)."""
+        offers: Mapping[str, deque[tuple[int, int]]] = defaultdict(deque)
+        if not tenants:
+            return offers
+        columns = (JobDocument.tenant_id, JobDocument.sequence, JobDocument.size, JobDocument.not_before)
+        free = JobDocument.sequence.not_in([*self.passed, *(row.sequence for row in self.rows)])
         both = (self.lane, self.lane + turns.FOR_RAY_JOB)
-        expired = _expired(self.now, (*of_lane, JobDocument.lane.in_(both), ~_is_for_ray_job(self.now)))
-        rows = [*await self.session.scalars(expired.limit(limit))]
-        if len(rows) < limit:
-            queued = _queued(self.now, (*of_lane, JobDocument.lane == self.lane))
-            rows += await self.session.scalars(queued.limit(limit - len(rows)))
-        return rows
+        of_tenants = (JobDocument.tenant_id.in_(tenants), JobDocument.lane.in_(both), free, ~_is_for_ray_job(self.now))
+        expired = _expired(self.now, of_tenants).with_only_columns(*columns).limit(wanted * len(tenants))
+        for tenant_id, sequence, size, _ in await self.session.execute(expired):
+            offers[tenant_id].append((sequence, size))
+        fronts = [
+            _queued(self.now, (of_tenant(JobDocument, tenant_id), JobDocument.lane == self.lane, free))
+            .with_only_columns(*columns)
+            .limit(wanted)
+            .subquery()
+            for tenant_id in tenants
+        ]
+        queued = (await self.session.execute(union_all(*(select(front) for front in fronts)))).all()
+        for tenant_id, sequence, size, _ in sorted(queued, key=lambda each: (each.not_before, each.sequence)):
+            offers[tenant_id].append((sequence, size))
+        return offers
+
+    async def _lock(self, chosen: Mapping[int, object]) -> list[JobDocument]:
+        """Those of the chosen documents that no other claim has, in their order."""
+        row = JobDocument
+        waits = and_(row.state == "queued", row.lane == self.lane, row.not_before <= self.now)
+        of_chosen = select(row).where(row.sequence.in_([*chosen]), or_(waits, _is_expired(self.now)))
+        locked = await self.session.scalars(_locked(of_chosen))
+        place = {sequence: number for number, sequence in enumerate(chosen)}
+        return sorted(locked, key=lambda each: place[each.sequence])
 
     async def _settle(self) -> None:
         """Count the work that was taken, and correct when tenants without any are looked at again."""
-        for tenant_id in sorted({*self.weights, *self.without_work}):
-            await turns.lock(self.session, tenant_id, self.lane)
-            units = turns.work(row.size for row in self.rows if row.tenant_id == tenant_id)
-            if units:
-                await turns.charge(self.session, tenant_id, self.lane, units, self.weights[tenant_id])
-            else:
-                due = await self._next_due(tenant_id)
-                await turns.set_due(self.session, tenant_id, self.lane, due)
+        await turns.lock(self.session, {*self.shares, *self.without_work}, self.lane)
+        await turns.charge(self.session, self.lane, self.shares)
+        for tenant_id in sorted(self.without_work - self.shares.keys()):
+            await turns.set_due(self.session, tenant_id, self.lane, await self._next_due(tenant_id))
 
     async def _next_due(self, tenant_id: str) -> datetime | None:
         """When a document of the tenant may be claimed; None if it has none in this lane."""
@@ -164,12 +203,11 @@ class _Turns:
 def _expired(now: datetime, conditions: Iterable[ColumnElement[bool]]) -> Select[JobDocument]:
     """Documents whose worker is gone. There are few in work, so they need no window."""
     row = JobDocument
-    return (
-        select(row)
-        .where(*conditions, row.state.in_(IN_WORK), row.lease_until <= now)
-        .order_by(row.sequence)
-        .with_for_update(of=row, skip_locked=True)
-    )
+    return select(row).where(*conditions, _is_expired(now)).order_by(row.sequence)
+
+
+def _is_expired(now: datetime) -> ColumnElement[bool]:
+    return and_(JobDocument.state.in_(IN_WORK), JobDocument.lease_until <= now)
 
 
 def _queued(now: datetime, conditions: Sequence[ColumnElement[bool]]) -> Select[JobDocument]:
@@ -188,8 +226,12 @@ def _queued(now: datetime, conditions: Sequence[ColumnElement[bool]]) -> Select[
         select(row)
         .where(*waits, row.sequence.in_(front), ~waits_for_earlier_version)
         .order_by(row.not_before, row.sequence)
-        .with_for_update(of=row, skip_locked=True)
     )
+
+
+def _locked(rows: Select[JobDocument]) -> Select[JobDocument]:
+    """Without those that another claim has."""
+    return rows.with_for_update(of=JobDocument, skip_locked=True)
 
 
 def _is_for_ray_job(now: datetime) -> ColumnElement[bool]:

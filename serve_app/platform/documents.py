@@ -144,7 +144,7 @@ class Documents:
                 return None
             if await visibility.is_full(session, tenant_id):
                 raise Overloaded("the tenant has replaced as many documents as can be removed; try again shortly")
-            [to] = await visibility.next_versions(session, tenant_id)
+            [to] = (await visibility.next_versions(session, {tenant_id: 1}))[tenant_id]
             copy = VersionCopy(document_id, document.version, to, metadata, tuple(document.metadata_))
             # Should this come to nothing, what was written of it is removed. Long after `until`, since some of it may
             # still be on its way to the index when nobody waits for it any more.

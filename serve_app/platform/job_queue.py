@@ -11,6 +11,7 @@ Which versions searches find is in visibility.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -60,6 +61,7 @@ _MAX_TEXT = 2_000
 
 class JobQueue:
     """Implements the ingestion stage's JobStore. `retire_after_s`: at least as long as a query may take.
+    `keep_failed_s`: how long the bytes of a failed version are kept, at least as long as that.
     `metadata_bytes`: what a document's metadata may take with its own fields."""
 
     def __init__(
@@ -68,12 +70,14 @@ class JobQueue:
         events: Events | None = None,
         *,
         retire_after_s: float = RETIRE_AFTER_S,
+        keep_failed_s: float = RETIRE_AFTER_S,
         metadata_bytes: int = METADATA_BYTES,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.events = events or Events()
         self.retire_after_s = retire_after_s
+        self.keep_failed_s = max(keep_failed_s, retire_after_s)
         self.metadata_bytes = metadata_bytes
         self.clock = clock
 
@@ -289,7 +293,7 @@ class JobQueue:
             await visibility.schedule_removal(session, task.tenant_id, [row.version], self._retired_at(now))
             await self._hide_unless_live(session, row)
             await session.flush()
-            due = now if row.given_up else self._retired_at(now)
+            due = now if row.given_up else now + timedelta(seconds=self.keep_failed_s)
             await stored_blobs.release(session, task.tenant_id, [row.blob], due)
             await _nudge_if_waited_for(session, row, now)
             states = set(
@@ -361,12 +365,10 @@ async def _nudge_if_waited_for(session: AsyncSession, row: JobDocument, now: dat
 
 
 async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> None:
-    """Give rows their versions, in the order of the tenants, so that two workers cannot deadlock."""
-    for tenant_id in sorted({row.tenant_id for row in rows}):
-        tenant_rows = [row for row in rows if row.tenant_id == tenant_id]
-        versions = await visibility.next_versions(session, tenant_id, len(tenant_rows))
-        for row, version in zip(tenant_rows, versions, strict=True):
-            row.version = version
+    """Give rows their versions."""
+    versions = await visibility.next_versions(session, Counter(row.tenant_id for row in rows))
+    for row in rows:
+        row.version = versions[row.tenant_id].pop(0)
 
 
 async def _reindexing_jobs(session: AsyncSession, rows: Sequence[JobDocument]) -> set[str]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import cast, get_args
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import InvalidRequest, NotFound, RateLimited
@@ -20,8 +20,10 @@ from serve_app.platform import (
     collections,
     documents,
     generations,
+    job_lists,
     quotas,
     reindexing,
+    retries,
     stored_blobs,
     turns,
     usage,
@@ -29,8 +31,9 @@ from serve_app.platform import (
 )
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_queue import JobQueue
-from serve_app.platform.job_states import UNFINISHED, BulkState, JobState, ReindexState, is_over, reindex_job_state
+from serve_app.platform.job_states import BulkState, JobState, ReindexState, is_over, reindex_job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
+from serve_app.platform.retries import Retried
 from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage import pagination
@@ -123,6 +126,7 @@ class JobView:
 
 class Jobs:
     """What callers do with jobs; `queue` is what workers do. `retire_after_s`: at least as long as a query may take.
+    `keep_failed_s`: how long the bytes of failed documents are kept for a retry.
     `max_waiting`: how many documents of one tenant may wait to be indexed."""
 
     def __init__(
@@ -131,6 +135,7 @@ class Jobs:
         events: Events | None = None,
         *,
         retire_after_s: float = RETIRE_AFTER_S,
+        keep_failed_s: float = RETIRE_AFTER_S,
         metadata_bytes: int = METADATA_BYTES,
         max_waiting: int = MAX_WAITING,
         clock: Callable[[], datetime] = utc_now,
@@ -141,7 +146,12 @@ class Jobs:
         self.max_waiting = max_waiting
         self.clock = clock
         self.queue = JobQueue(
-            database, self.events, retire_after_s=retire_after_s, metadata_bytes=metadata_bytes, clock=clock
+            database,
+            self.events,
+            retire_after_s=retire_after_s,
+            keep_failed_s=keep_failed_s,
+            metadata_bytes=metadata_bytes,
+            clock=clock,
         )
 
     async def accept(self, tenant_id: str, new: Sequence[NewDocument], *, bulk: bool = False) -> Accepted:
@@ -184,6 +194,7 @@ class Jobs:
                         "blob": live.blob if live is not None and unchanged else document.blob,
                         "tenant_id": tenant_id,
                         "job_id": job_id,
+                        "job_created_at": now,
                         "document_id": document_id,
                         "version": live.version if live is not None and unchanged else "",
                         "fingerprint": fingerprint,
@@ -217,6 +228,34 @@ class Jobs:
             documents=tuple(ids),
             unused_blobs=tuple(sorted({document.blob for document in new} - used)),
         )
+
+    async def retry(self, tenant_id: str, job_id: str) -> Retried:
+        """Queue a job's failed documents again, as they were handed in, in a job of their own.
+
+        Those that were deleted, changed or handed in again since are left out, and those whose bytes are gone. Raises
+        NotFound unless the tenant has the job, Conflict if nothing is left, QuotaExceeded, and RateLimited if too many
+        documents of the tenant wait.
+        """
+        now = self.clock()
+        async with self.database.transaction() as session:
+            settings = await require_open(session, tenant_id, alone=True)
+            failed = await session.scalar(select(Job).where(of_tenant(Job, tenant_id), Job.id == job_id))
+            if failed is None:
+                raise _missing(job_id)
+            chosen = await retries.choose(session, failed, now)
+            await self._check_room(session, tenant_id, len(chosen.rows))
+            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now)
+            session.add(job)
+            await session.flush()
+            await retries.add_rows(session, job, chosen.rows, now)
+            await quotas.check(session, tenant_id, settings.quotas)
+            webhooks.expect(session, tenant_id, job.id, settings, now)
+            await session.flush()
+            await turns.wake(session, tenant_id, turns.NEW, now, now)
+            retried = Retried(job.id, [(row.document_id, row.filename) for row in chosen.rows], chosen.left_out)
+        details = {"documents": len(retried.documents), "retries": job_id}
+        self.events.publish(Event("job.created", tenant_id, retried.id, details))
+        return retried
 
     async def reserve(self, tenant_id: str, sizes: Mapping[str, int]) -> None:
         """Make room for an upload whose bytes are about to be written: their sizes, by their keys.
@@ -292,7 +331,7 @@ class Jobs:
     async def summary(self, tenant_id: str, job_id: str) -> JobSummary:
         """Raises NotFound unless the tenant has the job."""
         async with self.database.session() as session:
-            summaries = await _summaries(session, tenant_id, Job.id == job_id)
+            summaries = await _summaries(session, tenant_id, [job_id])
         if not summaries:
             raise _missing(job_id)
         return summaries[0]
@@ -311,10 +350,8 @@ class Jobs:
 
         async def read(after: str, limit: int) -> Sequence[JobSummary]:
             async with self.database.session() as session:
-                conditions = [await _before(session, tenant_id, after)] if after else []
-                if state is not None:
-                    conditions += _may_be(tenant_id, state)
-                return await _summaries(session, tenant_id, *conditions, limit=limit)
+                ids = await job_lists.candidates(session, tenant_id, state, after, limit)
+                return await _summaries(session, tenant_id, ids)
 
         passes = (lambda job: job.state == state) if state else None
         return await pagination.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
@@ -347,18 +384,12 @@ async def _give_up_generation(session: AsyncSession, job: Job, due: datetime) ->
         await generations.retire(session, filled, due)
 
 
-async def _summaries(
-    session: AsyncSession, tenant_id: str, *conditions: ColumnElement[bool], limit: int = 1
-) -> list[JobSummary]:
-    """The newest jobs for which the conditions hold."""
-    jobs = (
-        await session.execute(
-            select(Job.id, Job.created_at, Job.reindex)
-            .where(of_tenant(Job, tenant_id), *conditions)
-            .order_by(Job.created_at.desc(), Job.id.desc())
-            .limit(limit)
-        )
-    ).all()
+async def _summaries(session: AsyncSession, tenant_id: str, ids: Sequence[str]) -> list[JobSummary]:
+    """Those of the jobs that the tenant has, the newest first."""
+    if not ids:  # SQLite would read all rows of the tenant to find none
+        return []
+    columns = select(Job.id, Job.created_at, Job.reindex).where(of_tenant(Job, tenant_id), Job.id.in_(ids))
+    jobs = sorted((await session.execute(columns)).all(), key=lambda job: (job.created_at, job.id), reverse=True)
     row = JobDocument
     by_state = await session.execute(
         select(
@@ -387,35 +418,6 @@ async def _summaries(
         )
         for job in jobs
     ]
-
-
-async def _before(session: AsyncSession, tenant_id: str, job_id: str) -> ColumnElement[bool]:
-    """The condition on jobs older than this one, of which several may have come at once. Raises InvalidRequest."""
-    at = await session.scalar(select(Job.created_at).where(of_tenant(Job, tenant_id), Job.id == job_id))
-    if at is None:
-        raise InvalidRequest(f"after: there is no job {job_id[:80]!r}; begin with the first page again", field="after")
-    return or_(Job.created_at < at, and_(Job.created_at == at, Job.id < job_id))
-
-
-_TELLING: Mapping[JobState, tuple[DocumentState, ...]] = {
-    "queued": ("queued",),
-    "running": UNFINISHED,
-    "partial": ("failed", "cancelled"),
-    "failed": ("failed",),
-    "cancelled": ("cancelled",),
-}
-"""By a job's state, the states of which some document of it has one, unless the job reindexes. Nearly all jobs have
-succeeded, so that of these none is looked for."""
-
-
-def _may_be(tenant_id: str, state: JobState) -> list[ColumnElement[bool]]:
-    """Conditions on the jobs that can have this state. They are found by their documents, without a look at all."""
-    if state not in _TELLING:
-        return []
-    row = JobDocument
-    telling = select(row.job_id).where(of_tenant(row, tenant_id), row.state.in_(_TELLING[state]))
-    reindexes = select(Job.id).where(of_tenant(Job, tenant_id), Job.reindex.is_not(None))
-    return [Job.id.in_(telling.union_all(reindexes))]
 
 
 def _missing(job_id: str) -> NotFound:

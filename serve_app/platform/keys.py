@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from serve_app.platform.events import Event, Events
+from serve_app.platform.key_uses import KeyUses
 from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.unknown_keys import UNKNOWN_KEY_CACHE_S, UNKNOWN_KEYS_PER_MINUTE, UnknownKeys
 from serve_app.storage.database import Database
@@ -43,7 +44,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key without its secret; `prefix` is the part of the secret that may be shown."""
+    """A key without its secret; `prefix` is the part of the secret that may be shown. `last_used_at` may be a minute
+    old, and is None for a key that was not used yet."""
 
     id: str
     tenant_id: str
@@ -53,13 +55,14 @@ class Key:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
 
 
 class Keys:
     """Valid keys are cached for `cache_s` seconds: so long may a key that another replica revoked go on working here.
 
     Unknown secrets are kept in `unknown`, which also limits how many a client may try. A key that was valid here before
-    is looked up without that limit.
+    is looked up without that limit. `uses` are written once it is started.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Keys:
         self.database = database
         self.events = events or Events()
         self.clock = clock
+        self.uses = KeyUses(database, clock=clock)
         self._unknown = unknown or UnknownKeys(UNKNOWN_KEYS_PER_MINUTE, UNKNOWN_KEY_CACHE_S, timer)
         self._once_valid: LRUCache[str, None] = LRUCache(MAX_CACHED_KEYS)
         self._valid: TTLCache[str, tuple[Principal, datetime | None]] = TTLCache(MAX_CACHED_KEYS, cache_s, timer)
@@ -146,11 +150,17 @@ class Keys:
         return secret, key
 
     async def authenticate(self, secret: str, *, address: str = "") -> Principal:
-        """Whom a secret speaks for. `address`: the client's.
+        """Whom a secret speaks for. `address`: the client's. The key counts as used.
 
         Raises Unauthenticated if it is unknown, expired or revoked (not told apart), and RateLimited without looking it
         up if the client has tried too many of these.
         """
+        principal = await self._authenticate(secret, address)
+        self.uses.note(principal.key_id)
+        return principal
+
+    async def _authenticate(self, secret: str, address: str) -> Principal:
+        """Raises Unauthenticated, RateLimited."""
         match = _SECRET.fullmatch(secret)
         if match is None:
             raise Unauthenticated("the key is not valid")
@@ -201,6 +211,7 @@ class Keys:
                     row.created_at,
                     row.expires_at,
                     row.revoked_at,
+                    row.last_used_at,
                 )
                 for row in rows
             ]

@@ -203,6 +203,7 @@ def _row(job: Job, document: Document, sizes: ChunkSizes, now: datetime) -> dict
         **document.columns(),
         "tenant_id": job.tenant_id,
         "job_id": job.id,
+        "job_created_at": job.created_at,
         "document_id": document.id,
         "version": document.version if fills else "",
         "fingerprint": document.fingerprint if fills else fingerprint_of(document, sizes),

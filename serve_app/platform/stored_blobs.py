@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedBlob
@@ -57,6 +57,16 @@ async def known(session: AsyncSession, tenant_id: str, keys: Sequence[str]) -> s
     for batch in chunks(keys):
         there |= {*await session.scalars(select(StoredBlob.key).where(_are(tenant_id, batch)))}
     return there
+
+
+async def kept_until(session: AsyncSession, tenant_id: str, keys: Sequence[str], until: datetime) -> set[str]:
+    """Those of the keys whose bytes are not removed before `until`."""
+    row = StoredBlob
+    kept: set[str] = set()
+    for batch in chunks(keys):
+        stays = or_(row.due.is_(None), row.due > until)
+        kept |= {*await session.scalars(select(row.key).where(_are(tenant_id, batch), stays))}
+    return kept
 
 
 async def release(session: AsyncSession, tenant_id: str, keys: Sequence[str], due: datetime) -> None:

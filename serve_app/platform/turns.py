@@ -12,13 +12,15 @@ A transaction changes these rows after all others but the tenants' version count
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from serve_app.platform import visibility
 from serve_app.storage.database import insert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import IngestionTurn, Tenant
@@ -77,11 +79,15 @@ async def nudge(session: AsyncSession, tenant_ids: Collection[str], now: datetim
             await session.execute(update(row).where(*later).values(due=now))
 
 
-async def charge(session: AsyncSession, tenant_id: str, lane: int, units: float, weight: float) -> None:
-    """Count work of a tenant that has been begun."""
+async def charge(session: AsyncSession, lane: int, shares: Mapping[str, float]) -> None:
+    """Count work that has been begun: units over the weight, by tenant."""
     row = IngestionTurn
-    this = (of_tenant(row, tenant_id), row.lane == lane)
-    await session.execute(update(row).where(*this).values(turn=row.turn + units / weight))
+    if shares:
+        these = (row.lane == lane, row.tenant_id.in_(sorted(shares)))
+        added = case(dict(shares), value=row.tenant_id, else_=0.0)
+        await session.execute(
+            update(row).where(*these).values(turn=row.turn + added), execution_options={"synchronize_session": False}
+        )
 
 
 async def set_due(session: AsyncSession, tenant_id: str, lane: int, due: datetime | None) -> None:
@@ -89,23 +95,38 @@ async def set_due(session: AsyncSession, tenant_id: str, lane: int, due: datetim
     await session.execute(update(row).where(of_tenant(row, tenant_id), row.lane == lane).values(due=due))
 
 
-async def lock(session: AsyncSession, tenant_id: str, lane: int) -> None:
+async def lock(session: AsyncSession, tenant_ids: Collection[str], lane: int) -> None:
     """Hold off `wake` until the transaction ends. What it was called for is then seen."""
     row = IngestionTurn
-    await session.execute(select(row.turn).where(of_tenant(row, tenant_id), row.lane == lane).with_for_update())
+    if tenant_ids:
+        these = select(row.turn).where(row.tenant_id.in_(sorted(tenant_ids)), row.lane == lane)
+        await session.execute(these.order_by(row.tenant_id).with_for_update())
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTenant:
+    """`is_full`: it has as many hidden versions as it may, so that none of its documents may be claimed."""
+
+    id: str
+    turn: float
+    weight: float
+    is_full: bool
 
 
 async def next_tenants(
     session: AsyncSession, lane: int, now: datetime, *, without: Iterable[str], limit: int
-) -> Sequence[tuple[str, float, float]]:
-    """The active tenants whose turn comes first: (tenant, turn, weight). Suspended ones wait."""
+) -> Sequence[WaitingTenant]:
+    """The active tenants whose turn comes first. Suspended ones wait."""
     row = IngestionTurn
     found = await session.execute(
-        _waiting(lane, now, row.tenant_id, row.turn, Tenant.settings)
+        _waiting(lane, now, row.tenant_id, row.turn, Tenant.settings, visibility.fills_up(row.tenant_id))
         .where(row.tenant_id.not_in([*without]))
         .limit(limit)
     )
-    return [(tenant_id, turn, float(settings.get("weight", 1.0))) for tenant_id, turn, settings in found]
+    return [
+        WaitingTenant(tenant_id, turn, float(settings.get("weight", 1.0)), bool(is_full))
+        for tenant_id, turn, settings, is_full in found
+    ]
 
 
 async def _present_turn(session: AsyncSession, lane: int, now: datetime) -> float:

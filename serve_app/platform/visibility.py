@@ -15,7 +15,7 @@ never neither. With it, it reads which generation of the index is live (generati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,18 +59,23 @@ class Visibility:
         return VisibleVersions(_name(first.last), hidden, generation)
 
 
-async def next_versions(session: AsyncSession, tenant_id: str, count: int = 1) -> list[str]:
-    """Names for `count` versions that are about to be written, each larger than all before.
+async def next_versions(session: AsyncSession, counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Names for versions that are about to be written, each larger than all before: so many of each tenant.
 
-    Locks the tenant's counter, so that names become visible in their order. Lock nothing of the tenant's after this.
+    Locks the tenants' counters, so that names become visible in their order. Lock nothing of the tenants' after this.
     """
-    counter = insert(session, VersionCounter).values(tenant_id=tenant_id, last=count)
-    last = await session.scalar(
-        counter.on_conflict_do_update(
-            index_elements=["tenant_id"], set_={"last": VersionCounter.last + counter.excluded.last}
-        ).returning(VersionCounter.last)
+    if not counts:
+        return {}
+    rows = [{"tenant_id": tenant_id, "last": counts[tenant_id]} for tenant_id in sorted(counts)]
+    counter = insert(session, VersionCounter).values(rows)
+    counted = counter.on_conflict_do_update(
+        index_elements=["tenant_id"], set_={"last": VersionCounter.last + counter.excluded.last}
     )
-    return [_name(int(last or 0) - count + position) for position in range(1, count + 1)]
+    last = await session.execute(counted.returning(VersionCounter.tenant_id, VersionCounter.last))
+    return {
+        tenant_id: [_name(number) for number in range(int(number_of_last) - counts[tenant_id] + 1, number_of_last + 1)]
+        for tenant_id, number_of_last in last
+    }
 
 
 async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datetime | None = None) -> None:
@@ -102,6 +107,12 @@ async def is_full(session: AsyncSession, tenant_id: str) -> bool:
     """Whether the tenant has as many hidden versions as it may."""
     first = select(HiddenVersion.version).where(of_tenant(HiddenVersion, tenant_id)).limit(MAX_HIDDEN).subquery()
     return (await session.scalar(select(func.count()).select_from(first)) or 0) >= MAX_HIDDEN
+
+
+def fills_up(tenant_id: Any) -> ColumnElement[bool]:
+    """`is_full` for the tenants of a column, as a column."""
+    last = select(HiddenVersion.version).where(HiddenVersion.tenant_id == tenant_id).limit(1).offset(MAX_HIDDEN - 1)
+    return last.exists()
 
 
 async def schedule_removal(session: AsyncSession, tenant_id: str, versions: Sequence[str], due: datetime) -> None:

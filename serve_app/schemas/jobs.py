@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from deployments.ingestion.base import DocumentState
 from serve_app.platform.job_states import BulkState, JobState
 from serve_app.platform.jobs import JobView
+from serve_app.platform.retries import Reason, Retried
 from serve_app.schemas.base import From, Next, ResponseModel, Time
-from serve_app.schemas.documents import Warnings
+from serve_app.schemas.documents import AcceptedDocument, AcceptedJob, Warnings
 
 OfState = Annotated[JobState | None, Field(description="jobs in this state")]
 
@@ -68,3 +69,26 @@ class Jobs(ResponseModel):
 
 class JobEvent(ListedJob):
     type: Literal["progress", "complete"]
+
+
+class LeftOut(ResponseModel):
+    id: str
+    reason: Reason = Field(
+        description="`deleted`: it was deleted since. `replaced`: it was changed or handed in again since. "
+        "`bytes_removed`: its bytes are no longer kept"
+    )
+
+
+class RetriedJob(AcceptedJob):
+    """The job of a retry."""
+
+    left_out: list[LeftOut] = Field(description="failed documents that are not worked on again")
+
+    @classmethod
+    def of_retry(cls, job: Retried) -> Self:
+        return cls(
+            job_id=job.id,
+            document_id=job.documents[0][0] if len(job.documents) == 1 else None,
+            documents=[AcceptedDocument(id=id, filename=filename) for id, filename in job.documents],
+            left_out=[LeftOut(id=each.id, reason=each.reason) for each in job.left_out],
+        )

@@ -33,6 +33,7 @@ class Key(ResponseModel):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+    last_used_at: Time | None = Field(description="up to a minute old; null: it was not used yet")
 
 
 class Keys(ResponseModel):

@@ -122,6 +122,7 @@ def build_stores(
             database,
             events,
             retire_after_s=config.max_deadline_s,
+            keep_failed_s=retention.failed_bytes_s,
             metadata_bytes=config.max_metadata_bytes,
             max_waiting=config.max_waiting_documents,
         ),
@@ -180,7 +181,7 @@ def build_services(
             limits=limits,
             settle_s=settle_s,
         ),
-        jobs=JobService(stores.jobs, config),
+        jobs=JobService(stores.jobs, config, announce_job),
         reindexing=ReindexService(
             store=stores.reindexing,
             collections=stores.collections,

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from serve_app.config.args import ApiConfig
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import Jobs, JobSummary, JobView
+from serve_app.platform.retries import Retried
 from serve_app.services.access import Access
+from serve_app.services.ports import AnnounceJob
 from serve_app.storage.pagination import Page
 
 _POLL_S = 0.2
@@ -20,6 +22,7 @@ _POLL_S = 0.2
 class JobService:
     store: Jobs
     config: ApiConfig
+    announce_job: AnnounceJob
 
     async def get(self, caller: Access, job_id: str) -> JobView:
         """The job with each of its documents. Raises NotFound."""
@@ -49,6 +52,12 @@ class JobService:
         """The job as it stands after it was ended. Raises NotFound."""
         await self.store.cancel(caller.tenant_id, job_id)
         return await self.get(caller, job_id)
+
+    async def retry(self, caller: Access, job_id: str) -> Retried:
+        """A new job of the failed documents of one. Raises NotFound, Conflict, QuotaExceeded, RateLimited."""
+        retried = await self.store.retry(caller.tenant_id, job_id)
+        self.announce_job()
+        return retried
 
     async def follow(self, caller: Access, job: JobSummary) -> AsyncGenerator[JobSummary]:
         """The job as it stands, and again after each change, until it is over or `api.max_job_events_s` have passed.

@@ -39,7 +39,8 @@ class Tenant(Base):
 
 
 class ApiKey(TenantOwned):
-    """`hash` is the SHA-256 of the whole secret; `prefix` is the part of it that may be shown and logged."""
+    """`hash` is the SHA-256 of the whole secret; `prefix` is the part of it that may be shown and logged.
+    `last_used_at` may be a minute old (see key_uses.py)."""
 
     __tablename__ = "api_keys"
     __table_args__ = (Index(None, "tenant_id"),)
@@ -52,6 +53,7 @@ class ApiKey(TenantOwned):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class Collection(TenantOwned):
@@ -144,7 +146,19 @@ class Job(TenantOwned):
     (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "bulk"), Index(None, "reindex"), Index(None, "tenant_id", "created_at", "id"))
+    __table_args__ = (
+        Index(None, "bulk"),
+        Index(None, "reindex"),
+        Index(None, "tenant_id", "created_at", "id"),
+        Index(
+            "ix_jobs_tenant_id_reindexes",
+            "tenant_id",
+            "created_at",
+            "id",
+            sqlite_where=text("reindex IS NOT NULL"),
+            postgresql_where=text("reindex IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     bulk: Mapped[str | None] = mapped_column(String(16))
@@ -157,13 +171,17 @@ class Job(TenantOwned):
 
 UNFINISHED_STATES: Final[tuple[DocumentState, ...]] = ("queued", "parsing", "embedding")
 """The states of documents that wait or that a worker has claimed. All other states are final."""
+BAD_ENDS: Final[tuple[DocumentState, ...]] = ("failed", "cancelled")
+"""The final states of documents that were not indexed."""
+_ENDED_BADLY = text("state IN ({})".format(", ".join(f"'{state}'" for state in BAD_ENDS)))
 _IS_UNFINISHED = text("state IN ({})".format(", ".join(f"'{state}'" for state in UNFINISHED_STATES)))
 
 
 class JobDocument(DocumentFields, TenantOwned):
     """One version of a document on its way through a job, with all that a worker needs of it.
 
-    `version` is empty until a worker first claims it.
+    `version` is empty until a worker first claims it. `job_created_at` is the job's `created_at`, by which an index
+    finds the newest jobs with documents that failed; None for documents of a former release that were indexed.
     `sequence` is the order of acceptance: versions of one document are worked on in it. `lane` says which claims may
     take it, and which of them first (see turns.py). `given_up` marks a version whose document was deleted, or whose job
     was cancelled, while a worker had it. `attempts` counts claims, and so tells one claim from the next. Of `chunks`,
@@ -178,10 +196,20 @@ class JobDocument(DocumentFields, TenantOwned):
         Index(None, "tenant_id", "state", "lane", "not_before", "sequence"),
         Index(None, "job_id", "state", "not_before", "sequence"),
         Index(None, "tenant_id", "collection", sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED),
+        Index(
+            "ix_job_documents_ended_badly",
+            "tenant_id",
+            "state",
+            "job_created_at",
+            "job_id",
+            sqlite_where=_ENDED_BADLY,
+            postgresql_where=_ENDED_BADLY,
+        ),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(String(64), ForeignKey("jobs.id"))
+    job_created_at: Mapped[datetime | None]
     document_id: Mapped[str] = mapped_column(String(256))
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
@@ -399,3 +427,8 @@ class IdempotentRequest(TenantOwned):
 def is_unfinished() -> ColumnElement[bool]:
     """The condition on versions that wait or are being worked on, as the index of these has it."""
     return JobDocument.state.in_([literal_column(f"'{state}'") for state in UNFINISHED_STATES])
+
+
+def ended_badly() -> ColumnElement[bool]:
+    """The condition on versions that failed or were cancelled, as the index of these has it."""
+    return JobDocument.state.in_([literal_column(f"'{state}'") for state in BAD_ENDS])

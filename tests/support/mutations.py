@@ -38,6 +38,7 @@ from serve_app.platform import (
     generation_switch,
     generations,
     idempotency,
+    job_lists,
     job_queue,
     jobs,
     keys,
@@ -45,6 +46,7 @@ from serve_app.platform import (
     query_log,
     reindexing,
     retention,
+    retries,
     stored_blobs,
     tenants,
     turns,
@@ -70,6 +72,7 @@ MODULES = (
     generation_switch,
     generations,
     idempotency,
+    job_lists,
     job_queue,
     jobs,
     keys,
@@ -77,6 +80,7 @@ MODULES = (
     query_log,
     reindexing,
     retention,
+    retries,
     stored_blobs,
     tenants,
     turns,
@@ -208,16 +212,17 @@ _ONLY_WHEN = "decides when a document is indexed, and not what of it is found: t
 IMPLIED = {
     "claims.of_job.1": "a job's id is drawn and belongs to one tenant",
     "claims.release.1": "a job's id is drawn and belongs to one tenant",
-    "claims._documents.1": _ONLY_WHEN,
+    "claims._offers.1": "what is offered counts as the row's own tenant's",
     "claims._next_due.1": _ONLY_WHEN,
     "turns.rejoin.1": _ONLY_WHEN,
     "turns.nudge.1": _ONLY_WHEN,
-    "turns.charge.1": _ONLY_WHEN,
     "turns.set_due.1": _ONLY_WHEN,
-    "turns.lock.1": _ONLY_WHEN,
     "job_queue._nudge_if_waited_for.1": _ONLY_WHEN,
-    "jobs._may_be.1": "the jobs that are listed are the tenant's",
-    "jobs._may_be.2": "the jobs that are listed are the tenant's",
+    "job_lists.candidates.1": "the jobs that are listed are the tenant's",
+    "job_lists._ended_badly.1": "the jobs that are listed are the tenant's",
+    "job_lists._ended_badly.2": "the jobs that are listed are the tenant's",
+    "job_lists._goes_on.1": "the jobs that are listed are the tenant's",
+    "job_lists._goes_on.2": "the jobs that are listed are the tenant's",
     "jobs._check_room.1": "the documents that are counted are the tenant's",
     "bulk.waiting.1": "a job's id is drawn and belongs to one tenant",
     "bulk._is.1": "a job's id is drawn and belongs to one tenant",
@@ -228,6 +233,7 @@ IMPLIED = {
     "job_queue._held.1": "a claim is known by its job's id, which is drawn and belongs to one tenant",
     "jobs._summaries.2": "the jobs were found among the tenant's just before",
     "jobs.cancel.2": "the job was found among the tenant's just before",
+    "retries.choose.1": "the job was found among the tenant's just before",
     "jobs.view.2": "the job was found among the tenant's just before",
     "job_queue.fail.1": "a job's id is drawn and belongs to one tenant",
     "keys.revoke.2": "the key was found among the tenant's just before",
@@ -255,13 +261,14 @@ SCENE_OF = {
     "collections.mark_deleted.1": "waiting",
     "idempotency.begin.1": "repetitions",
     "jobs._summaries.1": "looks",
-    "jobs._before.1": "looks",
+    "job_lists._place.1": "looks",
     "acceptance.lock_documents.2": "versions",
     "acceptance.lock_documents.3": "waiting",
     "job_queue._check_chunks.1": "quotas",
     "jobs.view.1": "looks",
     "job_queue.finish.1": "versions",
     "jobs.cancel.1": "looks",
+    "jobs.retry.1": "looks",
     "keys.rotate.1": "looks",
     "keys.list.1": "keys",
     "keys.revoke.1": "looks",
@@ -324,15 +331,34 @@ async def _usage_beside_others(database: Database) -> None:
     async with database.session() as session:
         assert await usage.read(session, "c") == before == usage.Usage(2, len("old" + "old" + "newer") + 4)
     await store.cancel("c", (await store.accept("c", [document("3", "gone", blob="five")])).id)
+    await _retries_beside_others(database)
     await tenants.Tenants(database).ensure("e")
     kept = retention.Retention(database, RetentionConfig(jobs_days=1e-9), idempotency_s=1)
     assert not any((await kept.state("e")).waiting.values())
+
+
+async def _retries_beside_others(database: Database) -> None:
+    """Raises where another tenant's documents of the same ids decide which failed ones can be worked on again."""
+    store = jobs.Jobs(database)
+    for tenant in ("f", "g"):
+        await tenants.Tenants(database).ensure(tenant)
+    job = await store.accept("f", [document("1", "f", blob="six"), document("2", "f", blob="seven")])
+    for task in await store.queue.claim("w", lease_s=30, limit=10):
+        if task.tenant_id == "f":
+            await store.queue.fail(task, "broken_document", "broken")
+    await documents.Documents(database).delete("f", "1")
+    await store.accept("g", [document("1", "g", blob="six"), document("2", "g", blob="seven")])
+    retried = await store.retry("f", job.id)
+    assert [document_id for document_id, _ in retried.documents] == ["2"]
+    assert retried.left_out == [retries.LeftOut("1", "deleted")]
 
 
 CHECKED_HERE = (
     "acceptance.choose_ids.1",
     "jobs._check_room.2",
     "acceptance.lock_documents.1",
+    "retries._lock.1",
+    "retries._newest.1",
     "retention.state.1",
     "retention.state.2",
     "stored_blobs._are.1",

@@ -172,6 +172,7 @@ def quotas(machine: Tenancies) -> None:
         for number in (1, 2, 3):
             machine.put(tenant, "", number, ROK, "default", "hr")
         machine.look_at_the_last_job(tenant)
+    machine.retry_the_last_job("a")
 
 
 def reindexings(machine: Tenancies) -> None:

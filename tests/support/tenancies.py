@@ -61,6 +61,7 @@ _TIMED = {
     "at",
     "expires_at",
     "revoked_at",
+    "last_used_at",
     "timings",
     "request_id",
     "X-Request-ID",
@@ -268,6 +269,19 @@ class Tenancies(RuleBasedStateMachine):
             seen[name] = Seen.of(await self.worlds.named[name].call(self._id(tenant), "GET", f"/v1/jobs/{job}"))
         assert seen["all"] == seen[tenant]
 
+    @rule(tenant=st.sampled_from([tenant for tenant in TENANTS if tenant != WATCHED]))
+    def retry_the_last_job(self, tenant: str) -> None:
+        """Not the watched tenant's: without its first user's documents, its last job may be another one."""
+        self._do(self._retry_the_last_job(tenant))
+
+    async def _retry_the_last_job(self, tenant: str) -> None:
+        self.worlds.operations += 1
+        seen = {}
+        for name in ("all", tenant):
+            job = self.jobs.get((name, tenant), f"job_{'0' * 32}")
+            seen[name] = Seen.of(await self._answered(name, tenant, "POST", f"/v1/jobs/{job}/retry"))
+        assert seen["all"] == seen[tenant]
+
     @rule()
     def hold(self) -> None:
         """Documents wait from here on."""
@@ -431,6 +445,7 @@ class Tenancies(RuleBasedStateMachine):
             ("GET", f"/v1/jobs/{job}/events", f"/v1/jobs/job_{'0' * 32}/events"),
             ("POST", f"/v1/jobs/{job}/cancel", f"/v1/jobs/job_{'0' * 32}/cancel"),
             ("GET", f"/v1/queries/{query}", f"/v1/queries/{'0' * 32}"),
+            ("POST", f"/v1/jobs/{job}/retry", f"/v1/jobs/job_{'0' * 32}/retry"),
             ("DELETE", f"/v1/keys/{keys[-1]['id']}", f"/v1/keys/key_{'0' * 32}"),
             ("POST", f"/v1/keys/{keys[-1]['id']}/rotate", f"/v1/keys/key_{'0' * 32}/rotate"),
         ):

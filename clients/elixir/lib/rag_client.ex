@@ -161,6 +161,17 @@ defmodule RagClient do
     run(client, "get_job", %{"job_id" => id}, options)
   end
 
+  @doc """
+  Have a job's failed documents worked on again, in a new job: its id, and `"left_out"`.
+
+  A platform key also gives `tenant: id`.
+  """
+  @spec retry_job(client, String.t(), keyword) :: result
+  def retry_job(client, id, options \\ []) do
+    {%{}, options} = params(options, [], [:tenant | @creating])
+    run(client, "retry_job", %{"job_id" => id}, options)
+  end
+
   # -- tenants and collections
 
   @doc "Make a tenant: its id, or a map with `tenant` and, as wanted, `name` and `settings`. Needs a platform key."

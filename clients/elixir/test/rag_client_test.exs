@@ -514,6 +514,8 @@ defmodule RagClientTest do
             {&RagClient.search(&1, "t", "q", top_k: 2), "search", %{"tenant" => "t", "query" => "q", "top_k" => 2}},
             {&RagClient.job(&1, "j", tenant: "t"), "get_job", %{"tenant" => "t", "job_id" => "j"}},
             {&RagClient.job(&1, "j"), "get_job", %{"job_id" => "j"}},
+            {&RagClient.retry_job(&1, "j", tenant: "t", idempotency_key: "k"), "retry_job",
+             %{"tenant" => "t", "job_id" => "j"}},
             {&RagClient.delete_document(&1, "t", "d"), "delete_document", %{"tenant" => "t", "document_id" => "d"}},
             {&RagClient.create_tenant(&1, "t"), "create_tenant", %{"tenant" => "t"}},
             {&RagClient.create_tenant(&1, %{tenant: "t", name: "T"}), "create_tenant",

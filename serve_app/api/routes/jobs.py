@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from deployments.errors import NotFound
-from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
+from serve_app.api.dependencies import After, Caller, JobId, PageSize, ServicesDep, Writer
 from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
+from serve_app.api.routes import job_retries
 from serve_app.api.streaming import PING, EventStream, StreamEvent, event, events
 from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
@@ -22,7 +23,6 @@ from serve_app.services.access import Access
 from serve_app.services.container import Services
 
 router = APIRouter(tags=["jobs"])
-JobId = Annotated[Text, Path(max_length=64, examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"])]
 LastEventId = Annotated[
     Text | None, Header(alias="Last-Event-ID", description="the id of the last event that was received", examples=["2"])
 ]
@@ -98,6 +98,9 @@ async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
     A job that is over does not change.
     """
     return Job.model_validate(await services.jobs.cancel(caller, job_id))
+
+
+router.include_router(job_retries.router)
 
 
 @router.get(

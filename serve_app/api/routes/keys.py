@@ -25,8 +25,9 @@ _KEY = {
     "created_at": A_TIME,
     "expires_at": None,
     "revoked_at": None,
+    "last_used_at": A_TIME,
 }
-_MADE = describe_response("Location", example=_KEY | {"secret": "rag_1f2e3d4c_…"})
+_MADE = describe_response("Location", example=_KEY | {"last_used_at": None, "secret": "rag_1f2e3d4c_…"})
 
 
 @router.post("/keys", status_code=201, response_model=FreshKey, responses={201: _MADE})

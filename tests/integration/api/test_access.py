@@ -28,6 +28,7 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/reindex", {}),
     ("GET", "/v1/jobs", None),
     ("POST", "/v1/jobs/j/cancel", None),
+    ("POST", "/v1/jobs/j/retry", None),
     ("POST", "/v1/collections", {"name": "c"}),
     ("PATCH", "/v1/collections/default", {"description": "d"}),
     ("DELETE", "/v1/collections/c", None),

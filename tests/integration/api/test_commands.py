@@ -244,6 +244,7 @@ FOR_ADMINS: list[tuple[str, dict[str, Any]]] = [
     ("reindex", {}),
     ("list_jobs", {}),
     ("cancel_job", {"job_id": "none"}),
+    ("retry_job", {"job_id": "none"}),
     ("delete_document", {"document_id": "d"}),
     ("manage_collections", {"action": "create", "name": "c"}),
     ("manage_collections", {"action": "update", "name": "default", "description": "x"}),

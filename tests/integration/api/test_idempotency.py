@@ -55,6 +55,21 @@ async def test_the_second_request_does_nothing(api: Api) -> None:
     assert len(api.announced) == 1
 
 
+async def test_a_tenant_that_is_suspended_since_gets_no_answer_again(api: Api) -> None:
+    """Its own keys are refused everywhere; this is the platform's, which acts for it."""
+    headers = KEY | {"X-Tenant-ID": "t"} | await api.key("platform")
+
+    async def send() -> httpx.Response:
+        return await api.client.post("/v1/keys", json={"name": "chat"}, headers=headers)
+
+    assert (await send()).status_code == 201
+    await api.stores.tenants.patch("t", suspended=True)
+    refused = await send()
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    await api.stores.tenants.patch("t", suspended=False)
+    assert (await send()).headers["idempotent-replayed"] == "true"
+
+
 async def test_a_rotation_is_done_once(api: Api) -> None:
     key = (await api.client.post("/v1/keys", json={})).json()
     path = f"/v1/keys/{key['id']}/rotate"

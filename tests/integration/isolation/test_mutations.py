@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.errors import RateLimited
+from deployments.errors import Conflict, RateLimited
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
 from tests.support import mutations, scenario
@@ -82,5 +82,5 @@ async def test_uploads_do_not_feel_those_of_others(database: Database) -> None:
 
 @pytest.mark.parametrize("name", mutations.CHECKED_HERE)
 async def test_an_upload_without_its_filter_feels_those_of_others(database: Database, name: str) -> None:
-    with mutations.without(name), pytest.raises((AssertionError, RateLimited)):
+    with mutations.without(name), pytest.raises((AssertionError, Conflict, RateLimited)):
         await mutations.uploads_beside_others(database)

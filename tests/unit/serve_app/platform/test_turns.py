@@ -231,6 +231,43 @@ async def test_a_claim_scans_no_queue(jobs: Jobs, database: Database) -> None:
     assert not [plan for plan in plans for table in tables if plan.startswith(f"SCAN {table}")]
 
 
+async def test_a_claim_takes_the_same_number_of_statements_for_any_number_of_tenants(
+    jobs: Jobs, database: Database
+) -> None:
+    """All writers of a SQLite file wait for one claim."""
+    tenants = ["a", "b", *(f"t{number}" for number in range(6))]
+    for tenant in tenants:
+        await Tenants(database).ensure(tenant)
+        await accept(jobs, tenant, 6)
+    engine = database._engine().sync_engine
+    counts: list[int] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def count(*told: Any) -> None:
+        counts[-1] += 1
+
+    for limit in (1, 8, 16):
+        counts.append(0)
+        claimed = await claim(jobs, limit)
+        assert Counter(task.tenant_id for task in claimed).most_common(1)[0][1] <= 2
+        assert len(claimed) == limit
+    event.remove(engine, "before_cursor_execute", count)
+    assert counts[0] == counts[1] == counts[2] <= 13
+
+
+@pytest.mark.every_database
+async def test_a_claim_passes_over_documents_that_another_one_has(jobs: Jobs, database: Database) -> None:
+    """On SQLite claims come one after the other."""
+    await accept(jobs, "a", 6)
+    await accept(jobs, "b", 6)
+    others = [Jobs(Database(database.config), clock=jobs.clock) for _ in range(3)]
+    claimed = await asyncio.gather(*(claim(each, 4) for each in others))
+    for each in others:
+        await each.database.close()
+    assert [len(tasks) for tasks in claimed] == [4, 4, 4]
+    assert len({(task.tenant_id, task.document_id) for tasks in claimed for task in tasks}) == 12
+
+
 @pytest.mark.every_database
 async def test_only_so_many_documents_of_a_tenant_wait(database: Database, clock: Clock) -> None:
     jobs = Jobs(database, clock=clock, max_waiting=3)
