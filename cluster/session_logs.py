@@ -24,7 +24,8 @@ def output_of_session(data_dir: Path) -> Iterator[TextIOWrapper]:
     """The file for what Ray prints, in a new folder for the logs of this session. The oldest sessions are removed."""
     folder = data_dir / FOLDER / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in sorted(folder.parent.iterdir())[:-SESSIONS_KEPT]:
+    others = [other for other in sorted(folder.parent.iterdir()) if other != folder]  # a clock may have been set back
+    for old in others[: max(0, len(others) + 1 - SESSIONS_KEPT)]:
         shutil.rmtree(old, ignore_errors=True)
     with (folder / OUTPUT).open("w", encoding="utf-8") as output:
         yield output

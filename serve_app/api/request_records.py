@@ -7,8 +7,10 @@ import time
 from typing import Any, Final
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.errors import RagError
 from deployments.telemetry import REFUSALS, REQUEST_LOG, REQUEST_SECONDS, REQUESTS, Recorder
 from serve_app.api.authentication import PRINCIPAL
 from serve_app.api.errors import ERROR_CODE
@@ -20,6 +22,7 @@ NO_ROUTE: Final = "none"
 Their paths are the callers' own, of which there is no end."""
 HUNG_UP: Final = "499"
 """The status of a request whose caller hung up before the answer began, as nginx has it."""
+UNEXPECTED: Final = "500"
 logger = logging.getLogger(REQUEST_LOG)
 
 
@@ -45,6 +48,13 @@ class RequestRecords:
 
         try:
             await self.app(scope, receive, send_and_look)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            # The framework answers it, outside of this: that is said here, as nothing comes through again.
+            scope[ERROR_CODE] = RagError.code
+            status = UNEXPECTED if status == HUNG_UP else status
+            raise
         finally:
             seconds = time.perf_counter() - began
             self._count(scope, status, seconds)

@@ -92,9 +92,12 @@ class QueryLog:
             # A query may end after its tenant was deleted.
             existing = await lock_existing(session, {event.tenant_id for event in events})
             if known := [event for event in events if event.tenant_id in existing]:
-                logged = insert(session, QueryLogEntry).on_conflict_do_nothing()
-                await session.execute(logged, [_row(event) for event in known])
-                await daily_usage.add(session, known)
+                statement = insert(session, QueryLogEntry).on_conflict_do_nothing().returning(QueryLogEntry.query_id)
+                new = {*await session.scalars(statement, [_row(event) for event in known])}
+                # One that is there already was counted with it: the events of a batch that failed come again.
+                await daily_usage.add(
+                    session, {event.subject: event for event in known if event.subject in new}.values()
+                )
 
     async def get(self, tenant_id: str, query_id: str) -> LoggedQuery:
         """Raises NotFound unless the tenant has it. It is there within a second of the answer's end."""

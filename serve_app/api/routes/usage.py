@@ -15,9 +15,10 @@ from starlette.responses import Response
 
 from serve_app.api.dependencies import PageSize, ServicesDep, Writer
 from serve_app.api.openapi import describe_response
-from serve_app.platform.daily_usage import COUNTS, By, Period, UsageReports
+from serve_app.platform.daily_usage import COUNTS, By, Period, UsageReports, UsedBy
 from serve_app.schemas.base import Label
 from serve_app.schemas.query_log import UsageReport
+from serve_app.storage.pagination import Page
 
 router = APIRouter(tags=["usage"])
 
@@ -72,7 +73,8 @@ async def report(
     """
     period = Period(since, until)
     if format == "csv":
-        rows = _as_csv(services.usage, caller.tenant_id, by, period, after)
+        first = await services.usage.page(caller.tenant_id, by, period, after=after, limit=_ROWS)
+        rows = _as_csv(services.usage, caller.tenant_id, by, period, first)
         return StreamingResponse(rows, media_type="text/csv; charset=utf-8")
     page = await services.usage.page(caller.tenant_id, by, period, after=after, limit=limit)
     stored = await services.usage.stored(caller.tenant_id)
@@ -80,15 +82,15 @@ async def report(
     return Response(UsageReport.model_validate(found).model_dump_json(), media_type="application/json")
 
 
-async def _as_csv(reports: UsageReports, tenant_id: str, by: By, period: Period, after: str) -> AsyncIterator[str]:
-    head: tuple[object, ...] = (by, *COUNTS)
-    yield _line(head)
-    while True:
-        page = await reports.page(tenant_id, by, period, after=after, limit=_ROWS)
+async def _as_csv(
+    reports: UsageReports, tenant_id: str, by: By, period: Period, page: Page[UsedBy]
+) -> AsyncIterator[str]:
+    """`page`: the first one, which was read before the answer began, so that a failure has its status."""
+    yield _line((by, *COUNTS))
+    yield "".join(_line(astuple(row)) for row in page.rows)
+    while page.next is not None:
+        page = await reports.page(tenant_id, by, period, after=page.next, limit=_ROWS)
         yield "".join(_line(astuple(row)) for row in page.rows)
-        if page.next is None:
-            return
-        after = page.next
 
 
 def _line(cells: tuple[object, ...]) -> str:

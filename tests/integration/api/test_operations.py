@@ -84,6 +84,18 @@ async def test_unknown_routes_are_problems_too(api: Api, method: str, path: str,
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_an_unexpected_error_counts_as_such(api: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def breaks(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(type(api.stores.query_log), "page", breaks)
+    assert (await api.client.get("/v1/queries")).status_code == 500
+    assert [labels["status"] for labels, _ in api.recorder.of(REQUESTS)] == ["500"]
+    assert [labels for labels, _ in api.recorder.of(REFUSALS)] == [{"code": "internal_error"}]
+    [line] = lines.records
+    assert (line.http_status, line.error) == (500, "internal_error")  # type: ignore[attr-defined]
+
+
 class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()

@@ -83,7 +83,8 @@ async def test_usage_is_told_as_json_and_as_csv(api: Api) -> None:
     assert head[:2] == ["user", "questions"]
     assert [line[:2] for line in lines] == [["", "1"], ["ana", "1"]]
     assert (await api.client.get("/v1/usage", params={"until": today})).json()["used"] == []
-    assert (await api.client.get("/v1/usage", params={"by": "colour"})).status_code == 422
+    for wrong in ({"by": "colour"}, {"after": "x"}, {"after": "x", "format": "csv"}):
+        assert (await api.client.get("/v1/usage", params=wrong)).status_code == 422, wrong
 
 
 async def test_rows_of_usage_come_in_pages(api: Api) -> None:

@@ -54,6 +54,15 @@ def test_the_last_five_sessions_stay(tmp_path: Path) -> None:
     assert [path.name[:10] for path in sessions(tmp_path)][:4] == [f"2026-01-{day}" for day in range(16, 20)]
 
 
+def test_a_session_is_logged_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    for day in range(10, 20):
+        (tmp_path / FOLDER / f"2126-01-{day}T00-00-00Z").mkdir(parents=True)
+    with output_of_session(tmp_path) as output:
+        output.write("x")
+    assert len(sessions(tmp_path)) == session_logs.SESSIONS_KEPT
+    assert (sessions(tmp_path)[0] / OUTPUT).read_text() == "x"
+
+
 def test_of_long_logs_the_ends_are_kept_and_the_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_logs, "FILE_BYTES", 4)
     monkeypatch.setattr(session_logs, "SESSION_BYTES", 10)

@@ -124,11 +124,15 @@ async def test_queries_that_are_written_together_are_each_their_tenants(events: 
 
 
 @pytest.mark.every_database
-async def test_the_same_query_told_twice_is_one_row(events: Events, database: Database) -> None:
-    for _ in range(2):
-        events.publish(ended(1))
+async def test_the_same_query_told_twice_is_one_row_and_counts_once(
+    events: Events, database: Database, reports: UsageReports
+) -> None:
+    for n in (1, 1, 2, 1):
+        events.publish(ended(n))
     await events.drain()
-    assert len(await rows(database)) == 1
+    assert len(await rows(database)) == 2
+    [day] = await used(reports)
+    assert (day.questions, day.prompt_tokens) == (2, 200)
 
 
 async def test_nothing_is_left_of_a_tenant_that_is_deleted(
