@@ -196,6 +196,7 @@ class JobQueue:
                 await visibility.hide(session, [replaced], due=self._retired_at(now))
             await visibility.reveal(session, task.tenant_id, row.version)
             former = document.blob if document.version else row.blob
+            made_again = bool(document.version and await _reindexing_jobs(session, [row]))
             before = collections.sizes([document])
             document.take_over(row)
             document.version, document.fingerprint = row.version, row.fingerprint
@@ -207,7 +208,9 @@ class JobQueue:
             document.terms = lexical_statistics.pack(terms)
             document.embedder, document.chunking = indexed.embedder, indexed.chunking
             document.warnings = row.warnings = [*indexed.warnings]
-            document.updated_at = row.updated_at = now
+            row.updated_at = now
+            if not made_again:
+                document.updated_at = now
             row.state, row.lease_until = "indexed", None
             row.chunks = row.chunks_done = indexed.passages
             await session.flush()

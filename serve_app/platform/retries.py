@@ -127,13 +127,16 @@ async def _lock(session: AsyncSession, tenant_id: str, ids: Sequence[str]) -> di
 
 
 async def _newest(session: AsyncSession, tenant_id: str, ids: Sequence[str]) -> dict[str, int]:
-    """By document, the version of it that was accepted last and not cancelled."""
+    """By document, the version of it that was handed in last and not cancelled. A reindexing hands in none."""
     row = JobDocument
     newest: dict[str, int] = {}
     for batch in chunks(ids):
         accepted = (of_tenant(row, tenant_id), row.document_id.in_(batch), row.state != "cancelled")
         found = await session.execute(
-            select(row.document_id, func.max(row.sequence).label("sequence")).where(*accepted).group_by(row.document_id)
+            select(row.document_id, func.max(row.sequence).label("sequence"))
+            .join_from(row, Job, Job.id == row.job_id)
+            .where(*accepted, Job.reindex.is_(None))
+            .group_by(row.document_id)
         )
         newest |= {each.document_id: each.sequence for each in found}
     return newest

@@ -38,6 +38,13 @@ async def claim(jobs: Jobs) -> list[DocumentTask]:
     return await jobs.queue.claim("w", lease_s=30, limit=10)
 
 
+async def accept_and_index(jobs: Jobs, content: str) -> None:
+    """Have the document "d" live with this content."""
+    await jobs.accept("a", [document("d", content)])
+    [task] = await claim(jobs)
+    await jobs.queue.finish(task, indexed({1: 1}))
+
+
 async def removable(jobs: Jobs) -> list[str]:
     return [blob.key for blob in await jobs.queue.list_removable_blobs(10)]
 
@@ -155,6 +162,42 @@ async def test_a_deleted_collection_s_documents_are_deleted_ones(jobs: Jobs, dat
     await delete_collection(Documents(database, clock=clock), "a", "upute")
     with pytest.raises(Conflict, match="1 deleted since"):
         await jobs.retry("a", job)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_reindexing_that_began_since_is_no_change_of_a_document(
+    jobs: Jobs, database: Database, clock: Clock, is_over: bool
+) -> None:
+    """It has a row of each live document, later than the one that failed."""
+    await accept_and_index(jobs, "first")
+    job = await failed(jobs, document("d", "second"))
+    clock.advance(1)
+    reindexed = await Reindexing(database, ChunkSizes(), clock=clock).start("a", EmbedderIdentity("m", "e5", 3))
+    if is_over:
+        [task] = await claim(jobs)
+        await jobs.queue.finish(task, indexed({1: 1}, embedder="e5"))
+        await jobs.queue.switch_generations()
+    assert ((await jobs.view("a", reindexed)).state == "succeeded") is is_over
+    assert ids((await jobs.retry("a", job)).documents) == ["d"]
+
+
+async def test_a_document_that_is_made_again_in_place_is_not_changed(
+    jobs: Jobs, database: Database, clock: Clock
+) -> None:
+    await accept_and_index(jobs, "first")
+    before = await Documents(database).get("a", "d")
+    job = await failed(jobs, document("d", "second"))
+    clock.advance(1)
+    await Reindexing(database, ChunkSizes(), clock=clock).start("a", EmbedderIdentity("m", "", 3), collection="default")
+    [task] = await claim(jobs)
+    await jobs.queue.finish(task, indexed({1: 1}))
+    after = await Documents(database).get("a", "d")
+    assert (after.version, after.updated_at) == (task.version, before.updated_at)
+    assert after.version != before.version
+    assert ids((await jobs.retry("a", job)).documents) == ["d"]
+    [task] = await claim(jobs)
+    await jobs.queue.finish(task, indexed({1: 1}))
+    assert (await Documents(database).get("a", "d")).updated_at == clock.now
 
 
 async def test_a_job_that_reindexes_is_gone_on_with_by_reindexing(jobs: Jobs, database: Database, clock: Clock) -> None:
