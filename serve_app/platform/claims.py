@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -29,7 +29,7 @@ _MAX_TENANTS_WITHOUT_WORK = 50
 _MAX_PASSED = 256
 """Documents that one claim may find to be another one's by now."""
 _MAX_OFFERS = 32
-"""Tenants that are asked at once, and documents that each offers."""
+"""Tenants that are asked at once, documents that each offers, and those that are chosen of them."""
 
 
 async def of_job(session: AsyncSession, now: datetime, job_id: str, limit: int) -> list[JobDocument]:
@@ -89,7 +89,9 @@ class _Turns:
     """One claim in one lane.
 
     A round asks for the next tenants, for what each of them offers, and for the documents that were chosen of it. These
-    are a few statements for any number of documents: all writers of a SQLite file wait for one claim.
+    are a few statements for any number of documents: all writers of a SQLite file wait for one claim. Claims of the
+    same moment on PostgreSQL choose the same documents. One that gets too few has more candidates in its next round,
+    so that it needs few rounds. It locks no more than it takes, so others pass over no document that it leaves.
     """
 
     def __init__(self, session: AsyncSession, lane: int, now: datetime, limit: int) -> None:
@@ -110,32 +112,39 @@ class _Turns:
             and len(self.without_work) <= _MAX_TENANTS_WITHOUT_WORK
             and len(self.passed) <= _MAX_PASSED
         ):
-            wanted = min(self.limit - len(self.rows), _MAX_OFFERS)
+            missing = min(self.limit - len(self.rows), _MAX_OFFERS)
+            candidates = min(max(missing, 2 * (len(self.passed) + len(self.without_work))), _MAX_OFFERS)
             tenants = await turns.next_tenants(
-                self.session, self.lane, self.now, without=self.without_work, limit=wanted
+                self.session, self.lane, self.now, without=self.without_work, limit=candidates
             )
             if not tenants:
                 break
-            await self._take(tenants, wanted)
+            await self._take(tenants, missing, candidates)
         await self._settle()
         return self.rows
 
-    async def _take(self, tenants: Sequence[WaitingTenant], wanted: int) -> None:
-        """Take one document after the other, each of the tenant whose turn it is by then."""
-        offers = await self._offers([tenant.id for tenant in tenants if not tenant.is_full], wanted)
+    async def _take(self, tenants: Sequence[WaitingTenant], missing: int, candidates: int) -> None:
+        """Choose one candidate after the other, each of the tenant whose turn it is by then. Take the first `missing`
+        of them that no other claim has."""
+        offers = await self._offers([tenant.id for tenant in tenants if not tenant.is_full], candidates)
         queue = [(each.turn + self.shares.get(each.id, 0.0), each.id, each.weight) for each in tenants]
         heapq.heapify(queue)
         chosen: dict[int, float] = {}
-        while queue and len(chosen) < wanted:
+        had_all: dict[str, int] = {}
+        """Tenants without any further document, and how many were chosen by then."""
+        while queue and len(chosen) < candidates:
             turn, tenant_id, weight = heapq.heappop(queue)
             if not offers[tenant_id]:
-                self.without_work.add(tenant_id)
+                had_all[tenant_id] = len(chosen)
                 continue
             sequence, size = offers[tenant_id].popleft()
             chosen[sequence] = turns.work([size]) / weight
             heapq.heappush(queue, (turn + chosen[sequence], tenant_id, weight))
-        rows = await self._lock(chosen)
-        self.passed |= chosen.keys() - {row.sequence for row in rows}
+        rows = await self._lock(chosen, missing)
+        order = [*chosen]
+        looked_at = len(order) if len(rows) < missing else order.index(rows[-1].sequence) + 1
+        self.passed |= {*order[:looked_at]} - {row.sequence for row in rows}
+        self.without_work |= {tenant_id for tenant_id, count in had_all.items() if count <= looked_at}
         for row in rows:
             self.shares[row.tenant_id] = self.shares.get(row.tenant_id, 0.0) + chosen[row.sequence]
         self.rows += rows
@@ -164,13 +173,15 @@ class _Turns:
             offers[tenant_id].append((sequence, size))
         return offers
 
-    async def _lock(self, chosen: Mapping[int, object]) -> list[JobDocument]:
-        """Those of the chosen documents that no other claim has, in their order."""
+    async def _lock(self, chosen: Mapping[int, object], most: int) -> list[JobDocument]:
+        """The first of the chosen documents that no other claim has, in their order."""
         row = JobDocument
         waits = and_(row.state == "queued", row.lane == self.lane, row.not_before <= self.now)
         of_chosen = select(row).where(row.sequence.in_([*chosen]), or_(waits, _is_expired(self.now)))
-        locked = await self.session.scalars(_locked(of_chosen))
         place = {sequence: number for number, sequence in enumerate(chosen)}
+        if len(chosen) > most:
+            of_chosen = of_chosen.order_by(case(place, value=row.sequence)).limit(most)
+        locked = await self.session.scalars(_locked(of_chosen))
         return sorted(locked, key=lambda each: place[each.sequence])
 
     async def _settle(self) -> None:

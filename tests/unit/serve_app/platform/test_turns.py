@@ -9,18 +9,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, or_, select
 
 from deployments.errors import RateLimited
 from deployments.ingestion.base import ChunkSizes, DocumentTask
 from deployments.types import EmbedderIdentity
-from serve_app.platform import turns
+from serve_app.platform import claims, turns
 from serve_app.platform.bulk import BulkJobs
 from serve_app.platform.jobs import ROOM_RETRY_S, Jobs
 from serve_app.platform.reindexing import Reindexing
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.database import Database
-from serve_app.storage.tables import IngestionTurn
+from serve_app.storage.tables import IngestionTurn, JobDocument
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -266,6 +266,61 @@ async def test_a_claim_passes_over_documents_that_another_one_has(jobs: Jobs, da
         await each.database.close()
     assert [len(tasks) for tasks in claimed] == [4, 4, 4]
     assert len({(task.tenant_id, task.document_id) for tasks in claimed for task in tasks}) == 12
+
+
+@pytest.mark.every_database
+@pytest.mark.parametrize("limit", [1, 4])
+async def test_claims_of_the_same_moment_take_each_document_once(jobs: Jobs, database: Database, limit: int) -> None:
+    await accept(jobs, "a", 6 * limit)
+    await accept(jobs, "b", 6 * limit)
+    others = [Jobs(Database(database.config), clock=jobs.clock) for _ in range(6)]
+    claimed: list[DocumentTask] = []
+    for _ in range(2):
+        tasks = await asyncio.gather(*(claim(each, limit) for each in others))
+        assert [len(each) for each in tasks] == [limit] * 6, "none gives up while documents wait"
+        claimed += [task for each in tasks for task in each]
+    for each in others:
+        await each.database.close()
+    assert len({(task.tenant_id, task.document_id) for task in claimed}) == len(claimed) == 12 * limit
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"], indirect=True)
+async def test_a_claim_beside_many_others_takes_few_statements_and_no_more_than_it_needs(
+    jobs: Jobs, database: Database
+) -> None:
+    await accept(jobs, "a", 60)
+    await accept(jobs, "b", 60)
+    other = Database(database.config)
+    row, counts = JobDocument, [0]
+
+    @event.listens_for(database._engine().sync_engine, "before_cursor_execute")
+    def count(*told: Any) -> None:
+        counts[0] += 1
+
+    async with other.transaction() as theirs:
+        fronts = select(row).where(row.document_id.in_([f"d{number}" for number in range(50)]))
+        assert len((await theirs.scalars(fronts.with_for_update())).all()) == 100
+        async with database.transaction() as session:
+            [mine] = await claims.in_turn(session, jobs.clock(), 1)
+            left = (await theirs.scalars(select(row).with_for_update(skip_locked=True))).all()
+    await other.close()
+    assert (mine.tenant_id, mine.document_id) == ("a", "d50"), "the first in turn that is free"
+    assert len(left) == 119, "it locks what it takes"
+    assert counts[0] <= 40
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+async def test_a_tenant_whose_candidates_are_left_does_not_wait(jobs: Jobs, database: Database) -> None:
+    """The third round has all that is free for candidates, and takes one of them."""
+    await accept(jobs, "a", 3)
+    await accept(jobs, "b", 3)
+    other, row = Database(database.config), JobDocument
+    async with other.transaction() as theirs:
+        first = or_(row.document_id == "d0", (row.document_id == "d1") & (row.tenant_id == "a"))
+        assert len((await theirs.scalars(select(row).where(first).with_for_update())).all()) == 3
+        tasks = [*await claim(jobs), *await claim(jobs)]
+    await other.close()
+    assert [(task.tenant_id, task.document_id) for task in tasks] == [("a", "d2"), ("b", "d1")]
 
 
 @pytest.mark.every_database
