@@ -70,6 +70,17 @@ async def test_a_tenant_that_is_suspended_since_gets_no_answer_again(api: Api) -
     assert (await send()).headers["idempotent-replayed"] == "true"
 
 
+async def test_a_command_s_tenant_is_not_looked_at_again(api: Api) -> None:
+    """It is in the body, where a batch of calls may name several."""
+    headers = KEY | await api.key("platform")
+    command = {"id": "1", "command": "manage_collections", "params": {"tenant": "t", "action": "create", "name": "z"}}
+    first = await api.client.post("/v1/commands", json=command, headers=headers)
+    assert first.json()["type"] == "result"
+    await api.stores.tenants.patch("t", suspended=True)
+    again = await api.client.post("/v1/commands", json=command, headers=headers)
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+
+
 async def test_a_rotation_is_done_once(api: Api) -> None:
     key = (await api.client.post("/v1/keys", json={})).json()
     path = f"/v1/keys/{key['id']}/rotate"
