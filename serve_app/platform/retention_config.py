@@ -22,7 +22,7 @@ class RetentionConfig(Config):
     queries_days: Days = Field(90, gt=0, allow_inf_nan=False, description="entries of the log of queries")
     usage_days: Days = Field(400, gt=0, allow_inf_nan=False, description="counts of questions and tokens by day")
     keys_days: Days = Field(90, gt=0, allow_inf_nan=False, description="keys from their end")
-    failed_bytes_days: float = Field(
+    failed_bytes_days: Annotated[float, Unit("days")] = Field(
         1,
         gt=0,
         le=400,

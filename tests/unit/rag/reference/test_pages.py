@@ -33,7 +33,9 @@ def test_every_setting_has_a_meaning_and_a_unit(path: str, model: type[Config]) 
     for name, field in model.model_fields.items():
         if not configuration.is_group(field):
             assert field.description, f"{path}.{name} has no description"
-            assert configuration.unit(name, field), f"{path}.{name} has no unit"
+            unit = configuration.unit(name, field)
+            assert unit, f"{path}.{name} has no unit"
+            assert unit == "days" or not name.endswith("_days")
 
 
 def test_the_files_values_are_shown_where_they_are_not_the_defaults() -> None:
