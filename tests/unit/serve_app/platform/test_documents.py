@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable, UnknownCollection
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable, UnknownCollection
 from deployments.filters import parse
 from deployments.ingestion.base import DocumentCancelled, RemovedVersion
 from serve_app.platform.collections import Collections
@@ -231,7 +231,7 @@ async def test_what_is_no_collection_of_the_tenant_cannot_be_deleted(documents: 
 
 
 async def test_the_default_collection_stays(documents: Documents) -> None:
-    with pytest.raises(InvalidRequest, match="delete its documents instead"):
+    with pytest.raises(Conflict, match="delete its documents instead"):
         await delete_collection(documents, "a", "default")
 
 
