@@ -1,6 +1,7 @@
 """The form that an answer is to have: `response_format` of chats. Raw models can be held to a JSON schema.
 
-The engine makes a grammar of the schema, which takes time and memory. So what is large, or repeats much, is refused.
+The engine makes a grammar of the schema, which takes time and memory. So what is large or nested deep, or repeats much,
+is refused.
 """
 
 from __future__ import annotations
@@ -16,9 +17,20 @@ from serve_app.api.compatible.base import ForeignRequest
 from serve_app.schemas.base import Text
 
 MAX_SCHEMA_BYTES: Final = 16 * 1024
+MAX_SCHEMA_DEPTH: Final = 32
+"""Levels of objects and lists in a schema."""
 MAX_REPEATED: Final = 1_000
-"""The largest number in what says how often something repeats."""
-_REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+"""The largest sum of the numbers in a schema that say how often something repeats."""
+_REPEATS = (
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "minProperties",
+    "maxProperties",
+    "minContains",
+    "maxContains",
+)
 _ANY_OBJECT = '{"type":"object"}'
 
 
@@ -26,7 +38,8 @@ class NamedSchema(ForeignRequest):
     name: Text = Field(min_length=1, max_length=64, examples=["rok"])
     schema_: dict[str, Any] = Field(
         alias="schema",
-        description="at most 16 KiB; `pattern` and numbers over 1,000 in `maxItems` and the like are refused",
+        description="at most 16 KiB and 32 levels; `pattern` is refused, and so are numbers in `maxItems` and the like "
+        "that add up to over 1,000",
         examples=[{"type": "object", "properties": {"dana": {"type": "integer"}}, "required": ["dana"]}],
     )
     description: Annotated[Any, Field(description="has no effect")] = None
@@ -35,17 +48,21 @@ class NamedSchema(ForeignRequest):
     @field_validator("schema_")
     @classmethod
     def _bounded(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        keywords = list(_keywords(schema))  # first: what is nested too deep is not written as JSON either
         size = len(json.dumps(schema, ensure_ascii=False).encode())
         if size > MAX_SCHEMA_BYTES:
-            why = f"it has {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed"
-            raise PydanticCustomError("too_large", "{why}", {"why": why})
-        for keyword, value in _keywords(schema):
+            raise _too_large(f"it has {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed")
+        left: float = MAX_REPEATED
+        for keyword, value in keywords:
             if (keyword == "pattern" and isinstance(value, str)) or keyword == "patternProperties":
                 why = f"{keyword} is not supported; leave it out"
                 raise PydanticCustomError("unsupported", "{why}", {"why": why})
-            if keyword in _REPEATS and isinstance(value, int | float) and value > MAX_REPEATED:
-                why = f"{keyword} is {value}; at most {MAX_REPEATED} is allowed"
-                raise PydanticCustomError("too_large", "{why}", {"why": why})
+            if keyword in _REPEATS and isinstance(value, int | float):
+                if not abs(value) <= left:  # so NaN is refused too
+                    raise _too_large(
+                        f"with {keyword}, numbers of repeats add up to over {MAX_REPEATED}; send smaller ones, or fewer"
+                    )
+                left -= abs(value)
         return schema
 
 
@@ -69,12 +86,18 @@ class AnswerFormat(ForeignRequest):
         return None if self.type == "text" else _ANY_OBJECT
 
 
-def _keywords(value: Any) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, wherever they are."""
-    if isinstance(value, dict):
-        yield from value.items()
-        for inside in value.values():
-            yield from _keywords(inside)
-    elif isinstance(value, list):
-        for inside in value:
-            yield from _keywords(inside)
+def _keywords(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """All keys with their values, wherever they are. Raises PydanticCustomError where it is nested too deep."""
+    inside: list[tuple[dict[str, Any] | list[Any], int]] = [(schema, 1)]
+    while inside:
+        value, depth = inside.pop()
+        if depth > MAX_SCHEMA_DEPTH:
+            raise _too_large(f"it is nested more than {MAX_SCHEMA_DEPTH} deep; flatten it")
+        if isinstance(value, dict):
+            yield from value.items()
+        parts = value.values() if isinstance(value, dict) else value
+        inside += [(part, depth + 1) for part in parts if isinstance(part, dict | list)]
+
+
+def _too_large(why: str) -> PydanticCustomError:
+    return PydanticCustomError("too_large", "{why}", {"why": why})

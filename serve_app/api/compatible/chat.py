@@ -169,6 +169,12 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
     for field in _ONLY_WITH_DOCUMENTS:
         if getattr(body, field):
             raise InvalidRequest(f"{field}: only model {RAG} looks into documents; leave it out", field=field)
+    schema = _schema(body)
+    if body.ignore_eos and schema is not None:
+        raise InvalidRequest(
+            "ignore_eos: with response_format the answer must end where its JSON does; leave out one of the two",
+            field="ignore_eos",
+        )
     last = next((message for message in reversed(body.messages) if message.role == "user"), body.messages[-1])
     query = services.queries.validate_chat(
         caller,
@@ -182,7 +188,7 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
         query,
         model=model,
         temperature=1.0 if body.temperature is None else body.temperature,
-        sampling=replace(body.sampling(body.top_k, body.stream_options, query.max_tokens), json_schema=_schema(body)),
+        sampling=replace(body.sampling(body.top_k, body.stream_options, query.max_tokens), json_schema=schema),
         **body.of_query(),
     )
 

@@ -267,13 +267,19 @@ class ChunkChoice(ResponseModel):
     finish_reason: Literal["stop", "length"] | None
 
 
+USAGE_OF_CHUNK = (
+    "in a stream with stream_options.include_usage: null but in the last chunk, and with continuous_usage_stats "
+    "in those with text"
+)
+
+
 class ChatChunk(ResponseModel):
     id: str
     object: Literal["chat.completion.chunk"]
     created: int
     model: str
     choices: Annotated[list[ChunkChoice], Field(max_length=1)]
-    usage: ChatUsage | None = Field(None, description="with stream_options.include_usage: null but in the last chunk")
+    usage: ChatUsage | None = Field(None, description=USAGE_OF_CHUNK)
 
 
 # --- Embeddings

@@ -50,7 +50,7 @@ _StopTokens = Annotated[
 class StreamOptions(ForeignRequest):
     include_usage: bool | None = Field(None, description="a last chunk, without choices, has the usage")
     continuous_usage_stats: bool | None = Field(
-        None, description=f"{_OF_RAW}with include_usage each chunk has the usage so far"
+        None, description="of raw models; with include_usage each chunk with text has the usage so far"
     )
     include_obfuscation: Annotated[Any, Field(description="has no effect")] = None
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.api.compatible.base import ForeignRequest
-from serve_app.api.compatible.openai import ChatUsage, Ignored, supported_by
+from serve_app.api.compatible.openai import USAGE_OF_CHUNK, ChatUsage, Ignored, supported_by
 from serve_app.api.compatible.sampling import RawSamplingFields, StreamOptions, TopK
 from serve_app.schemas.base import ResponseModel, Text, Whole
 
@@ -86,6 +86,4 @@ class TextCompletion(ResponseModel):
     created: int
     model: str
     choices: Annotated[list[CompletionChoice], Field(max_length=1)]
-    usage: ChatUsage | None = Field(
-        None, description="in a stream with stream_options.include_usage: null but in the last chunk"
-    )
+    usage: ChatUsage | None = Field(None, description=USAGE_OF_CHUNK)

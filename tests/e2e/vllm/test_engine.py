@@ -253,6 +253,7 @@ def test_the_engines_arguments_come_from_our_fields() -> None:
     found = llm_config(config)
     assert found.engine_kwargs == {
         "kv_cache_dtype": "fp8",
+        "structured_outputs_config": {"backend": "xgrammar"},
         "tensor_parallel_size": 2,
         "max_model_len": 4096,
         "max_num_seqs": 7,
@@ -265,6 +266,10 @@ def test_the_engines_arguments_come_from_our_fields() -> None:
     bundles = found.get_engine_config().placement_bundles
     assert bundles == [{"GPU": 1, "accelerator_type:H100": 0.001}] * 2
     assert found.deployment_config == {"ray_actor_options": {"num_cpus": 3}}
+    for given in ({"backend": "guidance"}, {"disable_any_whitespace": True}):
+        chosen = config.model_copy(update={"engine_kwargs": {"structured_outputs_config": given}})
+        structured = llm_config(chosen).engine_kwargs["structured_outputs_config"]
+        assert structured == {"backend": "xgrammar"} | given
     with pytest.raises(ValueError, match="ray_actor_options is refused"):
         build(config, {"ray_actor_options": {"num_cpus": 1}})
 

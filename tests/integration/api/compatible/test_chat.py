@@ -216,50 +216,6 @@ async def test_what_no_raw_model_takes(api: Api, fields: dict[str, Any], field: 
     assert api.stages.requests == []
 
 
-SCHEMA = {"type": "object", "properties": {"dana": {"type": "integer"}}, "required": ["dana"]}
-
-
-def in_schema(schema: Any, **fields: Any) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": "rok", "schema": schema, **fields}}
-
-
-async def test_a_raw_model_may_be_held_to_a_json_schema(api: Api) -> None:
-    for asked_for in (in_schema(SCHEMA, strict=True, description="x"), {"type": "json_object"}, {"type": "text"}):
-        answer = await api.client.post(CHAT, json=asked(RAW, response_format=asked_for))
-        assert answer.status_code == 200, answer.text
-    given = [request.sampling.json_schema for request in api.stages.requests]
-    assert [schema and json.loads(schema) for schema in given] == [SCHEMA, {"type": "object"}, None]
-
-
-async def test_for_rag_json_is_refused_by_name(api: Api) -> None:
-    for asked_for in (in_schema(SCHEMA), {"type": "json_object"}):
-        error = openai_error(await api.client.post(CHAT, json=asked(response_format=asked_for)))
-        assert (error["param"], error["message"].startswith("response_format: only raw models")) == (
-            "response_format", True,
-        )  # fmt: skip
-    assert api.stages.asked == []
-
-
-@pytest.mark.parametrize(
-    ("schema", "told"),
-    [
-        ({"enum": ["a" * 17_000]}, "at most 16384 are allowed"),
-        ({"type": "string", "pattern": "(a+)+$"}, "pattern is not supported"),
-        ({"properties": {"a": {"patternProperties": {"a": {}}}}}, "patternProperties is not supported"),
-        ({"items": [{"maxItems": 1_001}]}, "maxItems is 1001; at most 1000"),
-        ({"minLength": 1e9}, "minLength is 1000000000.0"),
-        ("object", "should be an object"),
-    ],
-)
-async def test_a_schema_is_bounded(api: Api, schema: Any, told: str) -> None:
-    answer = await api.client.post(CHAT, json=asked(RAW, response_format=in_schema(schema)))
-    error = openai_error(answer)
-    assert (answer.status_code, error["param"]) == (400, "response_format.json_schema.schema")
-    assert told in error["message"]
-    named_so = {"properties": {"pattern": {"type": "string", "maxLength": 1_000}}}
-    assert (await api.client.post(CHAT, json=asked(RAW, response_format=in_schema(named_so)))).status_code == 200
-
-
 async def test_usage_may_come_with_each_chunk_of_a_raw_model(api: Api) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     answer = await api.client.post(CHAT, json=asked(RAW, stream=True, stream_options=options))
