@@ -63,14 +63,16 @@ _PORTS = {
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
 _CORES_A_THREAD = 4
-_HAPROXY_FILES = {
+_FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "a.sock",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "m.sock",
+    "VLLM_RPC_BASE_PATH": "",
 }
-"""By default they are left behind in a shared folder of /tmp. Serve adds a folder with the node's id."""
+"""HAProxy's files and vLLM's sockets, in the node's folder, which is removed with it. By default they are left behind
+in /tmp. Serve adds a folder with the node's id to HAProxy's."""
 _ERROR = re.compile(r"\[[^\]]* [EC] \d+ \d+\] ")
 """How a line begins that Ray's C++ processes log as an error, or as what ends them."""
 _FOREIGN_VARIABLES = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
@@ -160,7 +162,7 @@ def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
     read_or_make_secret(token_file)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temp_root()))
-    os.environ.update({name: str(folder / file) for name, file in _HAPROXY_FILES.items()})
+    os.environ.update({name: str(folder / file) for name, file in _FILES.items()})
     import ray
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 
+from cluster.node import FOLDER_PREFIX
 from deployments.types import GenerationLoad
 from tests.support.elixir import against, passed
 from tests.support.on_vllm import QUESTION, QUESTION_TOKENS, Vllm, vllm
@@ -41,6 +43,12 @@ def test_what_serves_is_said(running: Running, model: str) -> None:
     ready = running.wait_ready(10)
     assert ready["stages"]["generation"]["engine"] == "vllm"
     assert ready["stages"]["embedding"]["model"] == "multilingual-e5-small"
+
+
+def test_vllm_s_sockets_are_in_the_folder_that_is_removed_with_the_node(running: Running) -> None:
+    folder = Path(os.environ["VLLM_RPC_BASE_PATH"])
+    assert folder.name.startswith(FOLDER_PREFIX)
+    assert [path for path in folder.iterdir() if path.is_socket()]
 
 
 def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
