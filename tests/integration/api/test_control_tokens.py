@@ -18,6 +18,16 @@ async def query(api: Api, text: str) -> httpx.Response:
     return await api.client.post("/v1/query", json={"query": text, "stream": False})
 
 
+async def following(api: Api, text: str) -> httpx.Response:
+    history = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    return await api.client.post("/v1/query", json={"query": text, "history": history, "stream": False})
+
+
+async def response(api: Api, text: str) -> httpx.Response:
+    turns = [{"role": role, "content": text} for role in ("user", "assistant", "user")]
+    return await api.client.post("/v1/responses", json={"model": "rag", "instructions": text, "input": turns})
+
+
 async def command(api: Api, text: str) -> httpx.Response:
     return await api.client.post("/v1/commands", json={"id": "c", "command": "query", "params": {"query": text}})
 
@@ -45,6 +55,8 @@ def chat(model: str) -> Callable[[Api, str], Awaitable[httpx.Response]]:
 
 ROUTES = {
     "query": query,
+    "query with history": following,
+    "response": response,
     "command": command,
     "rpc": rpc,
     "chat with rag": chat("rag"),

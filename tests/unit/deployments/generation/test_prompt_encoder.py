@@ -43,6 +43,14 @@ def test_no_message_adds_or_takes_a_control_token(family: str, place: int) -> No
     assert any(fooled)
 
 
+@every_family
+def test_a_text_without_a_template_becomes_no_control_token(family: str) -> None:
+    model = chat_model(family)
+    begin = model.control_tokens(model.encoder.encode_text("Rok je 15 dana."))
+    for text in HOSTILE_TEXTS:
+        assert model.control_tokens(model.encoder.encode_text(text)) == begin, text
+
+
 @byte_level
 @pytest.mark.parametrize("text", [text for text in HOSTILE_TEXTS if "\U000fffff" not in text])
 def test_the_text_of_messages_stays_as_it_is(family: str, text: str) -> None:
