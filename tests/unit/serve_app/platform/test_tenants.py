@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from serve_app.platform.idempotency import Claim, Idempotency
 from serve_app.platform.jobs import Jobs
 from serve_app.platform.keys import Keys
 from serve_app.platform.new_document import NewDocument
-from serve_app.platform.query_log import QueryLog
+from serve_app.platform.query_log import QueryLog, QueryOutcome
 from serve_app.platform.tenant_settings import Limits, Quotas, Settings, require_open
 from serve_app.platform.tenants import Removed, Tenants, TenantView
 from serve_app.storage.blobs import Blobs
@@ -103,9 +104,8 @@ async def fill(database: Database, tenant: str) -> None:
     async with database.transaction() as session:
         session.add(StoredGeneration(tenant_id=tenant, name="g", embedder="e", dimension=4, state="filling"))
         session.add(RefilledDocument(generation="g", **of_refill))
-    outcome = {"user": "u", "language": "hr", "outcome": "stop", "engine": "vllm", "sources": 1}
-    counts = {"prompt_tokens": 1, "completion_tokens": 1, "timings": {}}
-    events.publish(Event("query.completed", tenant, f"query of {tenant}", {**outcome, **counts}))
+    outcome = QueryOutcome("u", "hr", "stop", "vllm", "tiny", 1, 1, 0, 1, (), {})
+    events.publish(Event("query.completed", tenant, f"query of {tenant}", asdict(outcome)))
     await events.drain()
     await events.close()
 
