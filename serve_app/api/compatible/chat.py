@@ -6,18 +6,17 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, replace
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Message as ChatTurn
 from deployments.types import Usage
-from serve_app.api.compatible.completions import DONE, Completion
+from serve_app.api.compatible.completions import DONE, FAILED_EXAMPLE, Completion, send
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
-from serve_app.api.streaming import PING, EventStream, data, stream
+from serve_app.api.streaming import PING, EventStream, data
 from serve_app.query.answer_events import AnswerEvent, Source
 from serve_app.query.deadline import Deadline
 from serve_app.query.request import Query
@@ -65,7 +64,6 @@ _ANSWER = {
 }
 
 
-_FAILED = {"message": "generation lost its replica; try again", "type": "server_error", "param": None}
 _STREAM = describe_data_stream(
     (ChatChunk, OpenAIError),
     {
@@ -73,7 +71,7 @@ _STREAM = describe_data_stream(
         "content": data(_SHOWN.chunk({"content": "Rok je 15 dana [1]."})),
         "annotations": data(_SHOWN.chunk({"annotations": [_CITED]})),
         "finish": data(_SHOWN.chunk({}, "stop")),
-        "error": data({"error": _FAILED | {"code": "stage_unavailable"}}),
+        "error": data(FAILED_EXAMPLE),
         "heartbeat": PING,
         "done": DONE,
     },
@@ -103,14 +101,9 @@ async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, dead
     A failure before a stream's first byte has its own status. A later one is its last event, without `[DONE]`.
     """
     admitted, answer = await begin(services, caller, body, deadline_s, _names(body))
-    completion = Completion(admitted.query.id, body.model)
-    headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
-    if not body.stream:
-        return JSONResponse(await completion.as_object(answer), headers=headers)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    chunks = completion.chunks(answer, with_usage=with_usage)
-    sent = stream(chunks, completion.last_chunk, heartbeat_s=services.config.heartbeat_s)
-    return EventStream(sent, media_type="text/event-stream", headers=headers)
+    form = Completion(admitted.query.id, body.model, with_usage=with_usage)
+    return await send(form, answer, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
 
 
 async def begin(

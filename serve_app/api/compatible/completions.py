@@ -6,17 +6,52 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
+
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
 
 from deployments.types import Usage
 from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
-from serve_app.api.streaming import data, public_error
+from serve_app.api.streaming import EventStream, data, public_error, stream
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
 from serve_app.schemas.queries import event_as_json
 
 DONE = b"data: [DONE]\n\n"
+FAILED_EXAMPLE = {
+    "error": {
+        "message": "generation lost its replica; try again",
+        "type": "server_error",
+        "param": None,
+        "code": "stage_unavailable",
+    }
+}
+
+
+class AnswerForm(Protocol):
+    """An answer as one of OpenAI's APIs has it: as one object, or in chunks."""
+
+    query_id: str
+
+    async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]: ...
+
+    def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]: ...
+
+    def last_chunk(self, error: Exception, position: int = 0, /) -> bytes:
+        """What ends a stream that failed, in place of a chunk."""
+
+
+async def send(
+    form: AnswerForm, answer: AsyncGenerator[AnswerEvent], *, in_chunks: bool, heartbeat_s: float
+) -> Response:
+    """The response with the answer: one object, or a stream."""
+    headers = {"X-Query-ID": form.query_id, "Cache-Control": "no-store"}
+    if not in_chunks:
+        return JSONResponse(await form.as_object(answer), headers=headers)
+    sent = stream(form.chunks(answer), form.last_chunk, heartbeat_s=heartbeat_s)
+    return EventStream(sent, media_type="text/event-stream", headers=headers)
 
 
 @dataclass(slots=True)
@@ -26,6 +61,8 @@ class Completion:
     query_id: str
     model: str
     created: int = field(default_factory=lambda: int(time.time()))
+    with_usage: bool = False
+    """Whether a stream ends on a chunk with the usage."""
     _sources: dict[str, Source] = field(default_factory=dict)
 
     async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
@@ -48,10 +85,10 @@ class Completion:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": usage_as_json(usage)}
 
-    async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
+    async def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
         """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
-        null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
+        null_usage: dict[str, Any] = {"usage": None} if self.with_usage else {}
         async with aclosing(answer) as events:
             async for event in events:
                 if isinstance(event, Citation) and not event.sources:
@@ -65,7 +102,7 @@ class Completion:
                         yield data(self.chunk(opening) | null_usage)
                 so_far = {"usage": usage_as_json(event.usage)} if isinstance(event, CountedChunk) else null_usage
                 yield data(self.chunk(delta, finish_reason) | so_far)
-                if isinstance(event, Complete) and with_usage:
+                if isinstance(event, Complete) and self.with_usage:
                     yield data(self._object("chat.completion.chunk", []) | {"usage": usage_as_json(event.usage)})
         yield DONE
 

@@ -37,13 +37,13 @@ class ResponseAnswer:
         response: dict[str, Any] = last["response"]
         return response
 
-    async def blocks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
+    async def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
         """The events as they are sent."""
         async with aclosing(self.events(answer)) as events:
             async for event in events:
                 yield named(event)
 
-    def last_block(self, error: Exception, _: int = 0) -> bytes:
+    def last_chunk(self, error: Exception, _: int = 0) -> bytes:
         """What ends a stream that failed."""
         failed = openai_error(self.query_id, error)["error"]
         told = {name: failed[name] for name in ("code", "message", "param")}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments import errors
 from deployments.types import Usage
 from serve_app.api.compatible import chat
+from serve_app.api.compatible.completions import send
 from serve_app.api.compatible.response_events import ResponseAnswer
 from serve_app.api.compatible.responses_schema import ResponseEvent, ResponseObject, ResponsesRequest
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
-from serve_app.api.streaming import PING, EventStream, named, stream
+from serve_app.api.streaming import PING, EventStream, named
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.services.queries import FieldNames
 
@@ -60,9 +60,5 @@ async def create(body: ResponsesRequest, services: ServicesDep, caller: Asker, d
     A later one is an event `error`, and then `response.failed`.
     """
     admitted, events = await chat.begin(services, caller, body.as_chat(), deadline_s, _NAMES)
-    answer = ResponseAnswer(admitted.query.id, body)
-    headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
-    if not body.stream:
-        return JSONResponse(await answer.as_object(events), headers=headers)
-    sent = stream(answer.blocks(events), answer.last_block, heartbeat_s=services.config.heartbeat_s)
-    return EventStream(sent, media_type="text/event-stream", headers=headers)
+    form = ResponseAnswer(admitted.query.id, body)
+    return await send(form, events, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)

@@ -9,19 +9,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments import errors
 from deployments.errors import InvalidRequest
 from deployments.types import Usage
 from serve_app.api.compatible.chat import raw_model
-from serve_app.api.compatible.completions import DONE, finish_reason_of, openai_error, usage_as_json
+from serve_app.api.compatible.completions import (
+    DONE,
+    FAILED_EXAMPLE,
+    finish_reason_of,
+    openai_error,
+    send,
+    usage_as_json,
+)
 from serve_app.api.compatible.openai import OpenAIError
 from serve_app.api.compatible.text_completion_schema import CompletionRequest, TextCompletion
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import describe_data_stream, describe_errors, describe_response
-from serve_app.api.streaming import PING, EventStream, data, stream
+from serve_app.api.streaming import PING, EventStream, data
 from serve_app.query.answer_events import AnswerEvent, Chunk, Complete, CountedChunk
 from serve_app.services.access import Access
 from serve_app.services.container import Services
@@ -39,6 +45,8 @@ class Continuation:
     query_id: str
     model: str
     created: int = field(default_factory=lambda: int(time.time()))
+    with_usage: bool = False
+    """Whether a stream ends on a chunk with the usage."""
 
     async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
         text: list[str] = []
@@ -51,9 +59,9 @@ class Continuation:
                     finish_reason, usage = finish_reason_of(event), event.usage
         return self.piece("".join(text), finish_reason) | {"usage": usage_as_json(usage)}
 
-    async def chunks(self, answer: AsyncGenerator[AnswerEvent], *, with_usage: bool) -> AsyncGenerator[bytes]:
+    async def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
         """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
-        null_usage: dict[str, Any] = {"usage": None} if with_usage else {}
+        null_usage: dict[str, Any] = {"usage": None} if self.with_usage else {}
         async with aclosing(answer) as events:
             async for event in events:
                 if isinstance(event, CountedChunk):
@@ -62,7 +70,7 @@ class Continuation:
                     yield data(self.piece(event.content) | null_usage)
                 elif isinstance(event, Complete):
                     yield data(self.piece("", finish_reason_of(event)) | null_usage)
-                    if with_usage:
+                    if self.with_usage:
                         yield data(self.piece("") | {"choices": [], "usage": usage_as_json(event.usage)})
         yield DONE
 
@@ -81,13 +89,12 @@ class Continuation:
 
 
 _SHOWN = Continuation("3f2a9c4e5b6d7f8091a2b3c4d5e6f708", "Qwen/Qwen3-0.6B", 1_795_509_000)
-_FAILED = {"message": "generation lost its replica; try again", "type": "server_error", "param": None}
 _STREAM = describe_data_stream(
     (TextCompletion, OpenAIError),
     {
         "text": data(_SHOWN.piece(" 15 dana.")),
         "finish": data(_SHOWN.piece("", "stop")),
-        "error": data({"error": _FAILED | {"code": "stage_unavailable"}}),
+        "error": data(FAILED_EXAMPLE),
         "heartbeat": PING,
         "done": DONE,
     },
@@ -123,14 +130,9 @@ async def continue_text(
     """
     admitted = await _begin(services, caller, body, deadline_s)
     answer = services.queries.complete(admitted)
-    completion = Continuation(admitted.query.id, body.model)
-    headers = {"X-Query-ID": admitted.query.id, "Cache-Control": "no-store"}
-    if not body.stream:
-        return JSONResponse(await completion.as_object(answer), headers=headers)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    chunks = completion.chunks(answer, with_usage=with_usage)
-    sent = stream(chunks, completion.last_chunk, heartbeat_s=services.config.heartbeat_s)
-    return EventStream(sent, media_type="text/event-stream", headers=headers)
+    form = Continuation(admitted.query.id, body.model, with_usage=with_usage)
+    return await send(form, answer, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
 
 
 async def _begin(services: Services, caller: Access, body: CompletionRequest, deadline_s: float) -> AdmittedQuery:

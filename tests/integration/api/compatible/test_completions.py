@@ -48,7 +48,7 @@ async def test_why_an_answer_ended_is_told_in_openai_s_words(finish: str, told: 
 @pytest.mark.parametrize("read", [1, 2])
 async def test_closing_the_chunks_closes_the_answer(read: int) -> None:
     source = answer({})
-    stream = Completion("q", "rag").chunks(source, with_usage=False)
+    stream = Completion("q", "rag").chunks(source)
     for _ in range(read):
         await anext(stream)
     await stream.aclose()
