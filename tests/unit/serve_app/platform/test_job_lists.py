@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from sqlalchemy import event
 
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import Jobs
 from serve_app.storage.database import Database
+from tests.support.query_plans import recorded
 from tests.support.storage import Clock, document, indexed
 
 
@@ -55,31 +53,16 @@ async def test_jobs_that_ended_badly_are_found_without_a_scan(jobs: Jobs, databa
     for number in range(3):
         failed = await end(jobs, f"failed {number}")
         clock.advance(1)
-    statements: list[tuple[str, Any]] = []
-    engine = database._engine().sync_engine
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def record(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        statements.append((statement, parameters))
-
-    assert len((await jobs.page("a", state="failed", after=failed)).rows) == 2
-    event.remove(engine, "before_cursor_execute", record)
-    plans = []
-    async with database.session() as session:
-        connection = await session.connection()
-        for statement, parameters in statements:
-            if statement.startswith("SELECT"):
-                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                plans += [row.detail for row in plan]
+    with recorded(database) as run:
+        assert len((await jobs.page("a", state="failed", after=failed)).rows) == 2
+    plans = await run.plans()
     of_jobs = [plan for plan in plans if " jobs " in plan]
     assert any("COVERING INDEX ix_job_documents_ended_badly" in plan and "job_created_at<?" in plan for plan in plans)
     assert any("ix_jobs_tenant_id_reindexes" in plan and "created_at<?" in plan for plan in of_jobs)
     assert not [plan for plan in plans if plan.startswith("SCAN job")]
     walks = [plan for plan in of_jobs if "ix_jobs_tenant_id_created_at_id" in plan]
     assert not walks, "no job is looked at but those that may have failed"
-    count = len(statements)
-    event.listen(engine, "before_cursor_execute", record)
-    assert (await jobs.page("b", state="failed")).rows == []
-    event.remove(engine, "before_cursor_execute", record)
-    read = [statement for statement, _ in statements[count:] if statement.startswith("SELECT")]
+    with recorded(database) as run:
+        assert (await jobs.page("b", state="failed")).rows == []
+    read = [statement for statement, _ in run.statements if statement.startswith("SELECT")]
     assert len(read) == 2, "where no job may have failed, none is read"

@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from deployments.errors import Unauthenticated, Unavailable
 from serve_app.platform import key_uses
 from serve_app.platform.key_uses import WRITE_EVERY_S, KeyUses
 from serve_app.platform.keys import Keys
 from serve_app.storage.database import Database
+from tests.support.query_plans import recorded
 from tests.support.storage import Clock
 from tests.support.waiting import BOUND_S
 
@@ -64,16 +63,10 @@ async def test_a_refused_secret_is_no_use(keys: Keys) -> None:
 async def test_keys_that_were_not_used_are_not_written(keys: Keys, database: Database) -> None:
     secret, _ = await keys.create_key("a", "used")
     await keys.authenticate(secret)
-    written: list[str] = []
-    engine = database._engine().sync_engine
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def record(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        written.append(statement)
-
-    for _ in range(3):
-        await keys.uses.write()
-    assert len([each for each in written if each.startswith("UPDATE api_keys")]) == 1
+    with recorded(database) as run:
+        for _ in range(3):
+            await keys.uses.write()
+    assert len([each for each, _ in run.statements if each.startswith("UPDATE api_keys")]) == 1
 
 
 async def test_what_could_not_be_written_waits_for_the_next_time(

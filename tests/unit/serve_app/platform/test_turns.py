@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, or_, select
+from sqlalchemy import or_, select
 
 from deployments.errors import RateLimited
 from deployments.ingestion.base import ChunkSizes, DocumentTask
@@ -21,6 +21,7 @@ from serve_app.platform.reindexing import Reindexing
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.database import Database
 from serve_app.storage.tables import IngestionTurn, JobDocument
+from tests.support.query_plans import recorded
 from tests.support.storage import Clock, document, indexed
 
 LEASE_S = 30.0
@@ -209,22 +210,9 @@ async def test_no_document_is_missed_that_comes_while_its_tenant_is_found_to_hav
 async def test_a_claim_scans_no_queue(jobs: Jobs, database: Database) -> None:
     for tenant in "ab":
         await accept(jobs, tenant, 50)
-    statements: list[tuple[str, Any]] = []
-    engine = database._engine().sync_engine
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def record(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        statements.append((statement, parameters))
-
-    assert len(await claim(jobs, 4)) == 4
-    event.remove(engine, "before_cursor_execute", record)
-    plans = []
-    async with database.session() as session:
-        connection = await session.connection()
-        for statement, parameters in statements:
-            if statement.startswith("SELECT"):
-                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                plans += [row.detail for row in plan]
+    with recorded(database) as run:
+        assert len(await claim(jobs, 4)) == 4
+    plans = await run.plans()
     assert any("ix_job_documents_tenant_id_state_lane" in plan for plan in plans)
     assert any("ix_ingestion_turns_waiting" in plan for plan in plans)
     tables = ("job_documents", "ingestion_turns", "tenants", "unseen_versions")
@@ -239,19 +227,13 @@ async def test_a_claim_takes_the_same_number_of_statements_for_any_number_of_ten
     for tenant in tenants:
         await Tenants(database).ensure(tenant)
         await accept(jobs, tenant, 6)
-    engine = database._engine().sync_engine
     counts: list[int] = []
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def count(*told: Any) -> None:
-        counts[-1] += 1
-
     for limit in (1, 8, 16):
-        counts.append(0)
-        claimed = await claim(jobs, limit)
+        with recorded(database) as run:
+            claimed = await claim(jobs, limit)
+        counts.append(len(run.statements))
         assert Counter(task.tenant_id for task in claimed).most_common(1)[0][1] <= 2
         assert len(claimed) == limit
-    event.remove(engine, "before_cursor_execute", count)
     assert counts[0] == counts[1] == counts[2] <= 13
 
 
@@ -291,22 +273,18 @@ async def test_a_claim_beside_many_others_takes_few_statements_and_no_more_than_
     await accept(jobs, "a", 60)
     await accept(jobs, "b", 60)
     other = Database(database.config)
-    row, counts = JobDocument, [0]
-
-    @event.listens_for(database._engine().sync_engine, "before_cursor_execute")
-    def count(*told: Any) -> None:
-        counts[0] += 1
-
+    row = JobDocument
     async with other.transaction() as theirs:
         fronts = select(row).where(row.document_id.in_([f"d{number}" for number in range(50)]))
         assert len((await theirs.scalars(fronts.with_for_update())).all()) == 100
         async with database.transaction() as session:
-            [mine] = await claims.in_turn(session, jobs.clock(), 1)
+            with recorded(database) as run:
+                [mine] = await claims.in_turn(session, jobs.clock(), 1)
             left = (await theirs.scalars(select(row).with_for_update(skip_locked=True))).all()
     await other.close()
     assert (mine.tenant_id, mine.document_id) == ("a", "d50"), "the first in turn that is free"
     assert len(left) == 119, "it locks what it takes"
-    assert counts[0] <= 40
+    assert len(run.statements) <= 40
 
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
