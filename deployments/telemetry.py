@@ -50,6 +50,8 @@ METRICS = (
 )  # fmt: skip
 
 
+MOMENTS = ("sources", "first_token", "total")
+"""Timings of a question that are measured from its start. Its others are those of stages."""
 REQUEST_LOG = "ray.serve.requests"
 """The logger of requests. Below Serve's own it writes to the replica's log file, in Serve's encoding."""
 LOG_FIELDS = {

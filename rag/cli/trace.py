@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments.telemetry import MOMENTS
 from rag.cli.errors import CliError
 from rag.cli.service import DATA_DIR, DataDir, Key, Service, Url, connect, plain
 
-MARKS = ("sources", "first_token", "total")
-"""Timings that are measured from the question's start; the others are stages."""
 _BAR = 30
 """Characters of the longest stage's bar."""
 
@@ -39,11 +38,12 @@ def trace(
     console = Console()
     for line in _facts(logged):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    stages = {name: took for name, took in logged["timings"].items() if name not in MARKS}
+    stages = {name: took for name, took in logged["timings"].items() if name not in MOMENTS}
     if stages:
         console.print(_table(stages))
-    if marks := ", ".join(f"{name} {logged['timings'][name]:,.1f} ms" for name in MARKS if name in logged["timings"]):
-        console.print(f"From the start: {plain(marks)}.", markup=False, highlight=False)
+    reached = [name for name in MOMENTS if name in logged["timings"]]
+    if moments := ", ".join(f"{name} {logged['timings'][name]:,.1f} ms" for name in reached):
+        console.print(f"From the start: {moments}.", markup=False, highlight=False)
 
 
 def _last(service: Service) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Final, Literal
 
@@ -21,7 +21,6 @@ from serve_app.storage.log_tables import DailyUsage
 from serve_app.storage.pagination import Page
 
 By = Literal["day", "key", "user"]
-COUNTS: Final = ("questions", "failed", "cancelled", "prompt_tokens", "cached_tokens", "completion_tokens")
 _KEY: Final = ("tenant_id", "day", "key_id", "user_id")
 _COLUMNS: Final[Mapping[By, Any]] = {"day": DailyUsage.day, "key": DailyUsage.key_id, "user": DailyUsage.user}
 
@@ -43,6 +42,10 @@ class UsedBy:
     def id(self) -> str:
         """Its place in the list. An empty name has one, too."""
         return f"={self.name}"
+
+
+COUNTS: Final = tuple(field.name for field in fields(UsedBy) if field.name != "name")
+"""What is counted: columns of the table, and fields of what is read from it."""
 
 
 @dataclass(frozen=True, slots=True)

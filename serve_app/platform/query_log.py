@@ -58,7 +58,10 @@ class LoggedQuery(QueryOutcome):
 
 @dataclass(frozen=True, slots=True)
 class ChosenQueries:
-    """Which queries a list has. None and empty texts choose all. `since` is the first moment, `until` is no longer."""
+    """Which queries a list has. None chooses all, and an empty `user` those for no user.
+
+    `since` is the first moment, and `until` the first that is too late.
+    """
 
     user: str | None = None
     key_id: str | None = None
@@ -93,11 +96,10 @@ class QueryLog:
             existing = await lock_existing(session, {event.tenant_id for event in events})
             if known := [event for event in events if event.tenant_id in existing]:
                 statement = insert(session, QueryLogEntry).on_conflict_do_nothing().returning(QueryLogEntry.query_id)
-                new = {*await session.scalars(statement, [_row(event) for event in known])}
-                # One that is there already was counted with it: the events of a batch that failed come again.
-                await daily_usage.add(
-                    session, {event.subject: event for event in known if event.subject in new}.values()
-                )
+                logged = {*await session.scalars(statement, [_row(event) for event in known])}
+                # Events of a batch that failed come again. What was logged before was counted then.
+                new = {event.subject: event for event in known if event.subject in logged}
+                await daily_usage.add(session, new.values())
 
     async def get(self, tenant_id: str, query_id: str) -> LoggedQuery:
         """Raises NotFound unless the tenant has it. It is there within a second of the answer's end."""

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from deployments.telemetry import (
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
+    MOMENTS,
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
@@ -26,8 +27,6 @@ NAMED_FROM: Final = 20
 """A tenant is named from its so manieth event on, so that rare visitors do not use up the names."""
 OTHER: Final = "other"
 _COUNTED: Final = 10_000
-_MARKS: Final = ("sources", "first_token", "total")
-"""Timings that are measured from the question's start; the others are stages."""
 
 
 class TenantLabels:
@@ -81,7 +80,7 @@ class QueryMetrics(_Metrics):
             if tokens:
                 record(TOKENS, tokens, kind=kind, tenant=tenant)
         for name, milliseconds in outcome.timings.items():
-            if name not in _MARKS:
+            if name not in MOMENTS:
                 record(STAGE_SECONDS, milliseconds / 1000, stage=name)
         for name, metric in (("total", QUESTION_SECONDS), ("first_token", FIRST_TOKEN_SECONDS)):
             if name in outcome.timings:
