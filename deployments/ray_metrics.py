@@ -12,7 +12,7 @@ import ray
 from ray.serve import metrics
 
 from deployments.errors import StageUnavailable
-from deployments.telemetry import SECONDS, Metric
+from deployments.telemetry.metrics import SECONDS, Metric
 
 NODE_TIMEOUT_S = 5.0
 """How long a node may take to answer with its metrics. One that does not is left out."""

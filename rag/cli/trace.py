@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.telemetry import MOMENTS
+from deployments.telemetry.timings import MOMENTS
 from rag.cli.errors import CliError
 from rag.cli.service import DATA_DIR, DataDir, Key, Service, Url, connect, plain
 

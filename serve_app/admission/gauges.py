@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from deployments.tasks import Background
-from deployments.telemetry import SLOTS_USED, SLOTS_WAITED_FOR, Recorder
+from deployments.telemetry.metrics import SLOTS_USED, SLOTS_WAITED_FOR, Recorder
 from serve_app.admission.replica import ReplicaAdmission
 
 EVERY_S: Final = 5.0

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from deployments.telemetry import NO_RECORDER, Recorder
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from serve_app.api import errors, web_pages
 from serve_app.api.authentication import PRINCIPAL, Authentication
 from serve_app.api.compatible import chat, embeddings, models, rerank, responses, text_completion

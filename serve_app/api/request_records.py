@@ -11,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import RagError
-from deployments.telemetry import REFUSALS, REQUEST_LOG, REQUEST_SECONDS, REQUESTS, Recorder
+from deployments.telemetry.logs import REQUEST_LOG
+from deployments.telemetry.metrics import REFUSALS, REQUEST_SECONDS, REQUESTS, Recorder
 from serve_app.api.authentication import PRINCIPAL
 from serve_app.api.errors import ERROR_CODE
 from serve_app.platform.keys import Principal

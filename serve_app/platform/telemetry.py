@@ -8,16 +8,16 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from deployments.telemetry import (
+from deployments.telemetry.metrics import (
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
-    MOMENTS,
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
     TOKENS,
     Recorder,
 )
+from deployments.telemetry.timings import MOMENTS
 from serve_app.platform.events import Event
 from serve_app.platform.query_log import QUERY_EVENTS, QueryOutcome
 

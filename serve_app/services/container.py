@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.ingestion.base import ChunkSizes
-from deployments.telemetry import NO_RECORDER, Recorder
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
 from serve_app.outbound.sources import Sources

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deployments.telemetry import METRICS, Metric
+from deployments.telemetry.metrics import METRICS, Metric
 
 
 @dataclass

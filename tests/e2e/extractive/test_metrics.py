@@ -14,7 +14,7 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from deployments.telemetry import METRICS, REFUSALS
+from deployments.telemetry.metrics import METRICS, REFUSALS
 from serve_app.storage.declarative import PLATFORM
 from tests.support import configurations
 from tests.support.service import Running, make_key

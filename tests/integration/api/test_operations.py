@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from deployments import errors
-from deployments.telemetry import LOG_FIELDS, REFUSALS, REQUEST_LOG, REQUEST_SECONDS, REQUESTS
+from deployments.telemetry.logs import LOG_FIELDS, REQUEST_LOG
+from deployments.telemetry.metrics import REFUSALS, REQUEST_SECONDS, REQUESTS
 from deployments.types import StageStatus
 from serve_app.api.errors import STATUS
 from tests.integration.api.conftest import Api

@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deployments.telemetry import LOG_FIELDS, METRICS
+from deployments.telemetry.logs import LOG_FIELDS
+from deployments.telemetry.metrics import METRICS
 
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 

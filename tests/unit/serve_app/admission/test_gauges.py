@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deployments.telemetry import SLOTS_USED, SLOTS_WAITED_FOR
+from deployments.telemetry.metrics import SLOTS_USED, SLOTS_WAITED_FOR
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.gauges import AdmissionGauges
 from serve_app.admission.protocol import AdmissionLimits

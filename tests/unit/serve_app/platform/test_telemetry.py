@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from deployments.telemetry import (
+from deployments.telemetry.metrics import (
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
     QUESTION_SECONDS,
