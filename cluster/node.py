@@ -22,6 +22,7 @@ import psutil
 from cluster import session_logs
 from cluster.node_start import NODE_START_S, adapted_start
 from cluster.ports import free_ports
+from cluster.serve_imports import leave_pandas_out
 
 # `ray` is imported inside the functions: its flags are read at import, so `set_flags` must come first.
 
@@ -53,6 +54,8 @@ _FLAGS = {
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{NODE_START_S}",
     # Ray's own choice for replicas is 15, which leaves ingestion next to nothing to stand back by.
     "RAY_worker_niceness": "0",
+    # What each worker calls first.
+    "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.serve_imports.leave_pandas_out",
 }
 _FOR_LOAD = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 """HAProxy in place of Serve's own proxy, gRPC between deployments, and no separate threads for routers and replicas.
@@ -88,6 +91,7 @@ def set_flags(*, haproxy: bool = False) -> None:
     for name in _FOREIGN_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(_FLAGS)
+    leave_pandas_out()
     if haproxy:
         os.environ.update(_FOR_LOAD)
         os.environ.setdefault("RAY_SERVE_HAPROXY_NBTHREAD", str(max(1, (os.cpu_count() or 1) // _CORES_A_THREAD)))
