@@ -25,7 +25,7 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
-from deployments.generation.channel import Answer, Inbox
+from deployments.generation.channel import ANY_PORT, LOST, Answer, Inbox
 from deployments.reranking.config import RerankingConfig
 from deployments.tasks import spawn_detached
 from deployments.types import (
@@ -270,7 +270,7 @@ class GenerationHandle:
     """Streams an answer from one replica over a connection of its own (see `deployments.generation.channel`).
 
     Closing that connection also tells the replica that its answer is no longer read. Any other abort is broadcast:
-    Serve does not say which replica has the query. `host`: where the replicas reach the ingress.
+    Serve does not say which replica has the query. `host` and `ports`: where the replicas reach the ingress.
     """
 
     def __init__(
@@ -278,13 +278,14 @@ class GenerationHandle:
         handle: DeploymentHandle[Any],
         host: str,
         *,
+        ports: Sequence[int] = ANY_PORT,
         adapters: Sequence[str] = (),
         status_ttl_s: float = STATUS_TTL_S,
     ) -> None:
         self._handle = handle
         # Serve sends requests for an adapter to a replica that has it loaded.
         self._handles_by_adapter = {name: handle.options(multiplexed_model_id=name) for name in adapters}
-        self._inbox = Inbox(host)
+        self._inbox = Inbox(host, ports)
         self._status = CachedStatus("generation", handle, status_ttl_s)
         self._background_tasks: set[asyncio.Task[None]] = set()
         self._aborted: set[tuple[str, str]] = set()
@@ -335,11 +336,11 @@ class GenerationHandle:
 
 async def _fail_if_lost(call: DeploymentResponse[None], answer: Answer) -> None:
     """Fail the answer if its call fails, or ends without the answer's last delta."""
-    lost = StageUnavailable("generation lost its connection to the ingress; ask again")
+    lost = StageUnavailable(LOST)
     try:
         await call
         asyncio.get_running_loop().call_later(LAST_DELTA_GRACE_S, answer.fail, lost)
-    except (RagError, RayError, RayServeException) as error:
-        answer.fail(translate("generation", error))
     except asyncio.CancelledError:  # the call was, by Serve
         answer.fail(lost)
+    except Exception as error:  # whatever it is, the reader must not wait for its deadline
+        answer.fail(translate("generation", error))

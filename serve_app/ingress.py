@@ -177,7 +177,9 @@ def _pipeline(
         visibility=Visibility(database),
         retriever=RetrievalHandle(stages["retrieval"]),
         reranker=RerankingHandle(stages["reranking"], reranking),
-        generator=GenerationHandle(stages["generation"], host, adapters=generation.adapters),
+        generator=GenerationHandle(
+            stages["generation"], host, ports=config.ports_for_answers, adapters=generation.adapters
+        ),
         context_tokens=generation.context_tokens,
         embedding_s=config.embedding_s,
         reranking_s=config.reranking_s,

@@ -17,12 +17,13 @@ import hmac
 import json
 import secrets
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from typing import cast
 
 from deployments.errors import StageUnavailable
+from deployments.generation import peers
 from deployments.tasks import spawn_detached
 from deployments.types import CitedSpan, TextDelta, Usage
 
@@ -31,6 +32,9 @@ MAX_DELTA_BYTES = 2**20
 """Far more than a delta needs: it holds one token, or the text of a fraction of a second."""
 TICKET_BYTES = NUMBER_BYTES + MAC_BYTES
 CONNECT_S = 5.0
+ANY_PORT = (0,)
+"""The kernel chooses a free one."""
+LOST = "generation lost its connection to the ingress; ask again"
 _HEAD = struct.Struct(f">I{TICKET_BYTES}s")
 
 
@@ -48,7 +52,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._connections: dict[tuple[str, int], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
-        self._connecting = asyncio.Lock()
+        self._attempts: dict[tuple[str, int], asyncio.Task[asyncio.StreamWriter]] = {}
         self._stops: dict[bytes, Callable[[], Awaitable[object]]] = {}
         self._listeners = set[asyncio.Task[None]]()
 
@@ -72,17 +76,34 @@ class Outbox:
             del self._stops[to.ticket]
 
     async def _connection(self, host: str, port: int) -> asyncio.StreamWriter:
-        """The connection to an ingress, made anew if there is none or it has ended."""
-        async with self._connecting:
-            if (host, port) not in self._connections or _has_ended(*self._connections[host, port]):
-                async with asyncio.timeout(CONNECT_S):
-                    reader, writer = await asyncio.open_connection(host, port)
-                self._close_ended_connections()
-                self._connections[host, port] = reader, writer
-                listener = spawn_detached(self._listen(reader))
-                self._listeners.add(listener)
-                listener.add_done_callback(self._listeners.discard)
-            return self._connections[host, port][1]
+        """The connection to an ingress, made anew if there is none or it has ended.
+
+        Answers that need the same one share an attempt, and wait for no other ingress.
+        """
+        address = host, port
+        if address in self._connections and not _has_ended(*self._connections[address]):
+            return self._connections[address][1]
+        if (attempt := self._attempts.get(address)) is None:
+            # Detached: it goes on for the others when the answer that began it is cancelled.
+            attempt = self._attempts[address] = spawn_detached(self._connect(host, port))
+            attempt.add_done_callback(lambda done: self._forget_attempt(address, done))
+        return await asyncio.shield(attempt)
+
+    async def _connect(self, host: str, port: int) -> asyncio.StreamWriter:
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+        peers.watch(writer.transport)
+        self._close_ended_connections()
+        self._connections[host, port] = reader, writer
+        listener = spawn_detached(self._listen(reader))
+        self._listeners.add(listener)
+        listener.add_done_callback(self._listeners.discard)
+        return writer
+
+    def _forget_attempt(self, address: tuple[str, int], done: asyncio.Task[asyncio.StreamWriter]) -> None:
+        del self._attempts[address]
+        if not done.cancelled():
+            done.exception()  # read, so that it is not logged where all answers that waited are gone
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Stop the answers whose tickets come back."""
@@ -102,8 +123,8 @@ class Outbox:
                 writer.close()
 
     def close(self) -> None:
-        for listener in self._listeners:
-            listener.cancel()
+        for task in (*self._attempts.values(), *self._listeners):
+            task.cancel()
         for _, writer in self._connections.values():
             writer.close()
 
@@ -125,10 +146,11 @@ def _ingress_errors(to: Address) -> Iterator[None]:
 
 
 class Inbox:
-    """An ingress' side: listens for answers, from the first `open` on."""
+    """An ingress' side: listens for answers, from the first `open` on, at the first of `ports` that is free."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, ports: Sequence[int] = ANY_PORT) -> None:
         self._host = host
+        self._ports = ports
         self._server: asyncio.Server | None = None
         self._starting = asyncio.Lock()
         self._secret = secrets.token_bytes()
@@ -136,18 +158,29 @@ class Inbox:
         self._connections: set[asyncio.BaseTransport] = set()
 
     async def open(self) -> Answer:
-        """A new answer to await. The caller closes it."""
+        """A new answer to await. The caller closes it. Raises StageUnavailable if no port is free."""
         async with self._starting:
             if self._server is None:
-                loop = asyncio.get_running_loop()
-                self._server = await loop.create_server(
-                    lambda: _ReplicaConnection(self._answers, self._connections, self._is_genuine), self._host, 0
-                )
+                self._server = await self._listen()
         number = secrets.token_bytes(NUMBER_BYTES)
         ticket = number + self._mac(number)
         port: int = self._server.sockets[0].getsockname()[1]
         self._answers[ticket] = answer = Answer(Address(self._host, port, ticket), self._answers)
         return answer
+
+    async def _listen(self) -> asyncio.Server:
+        loop, reason = asyncio.get_running_loop(), ""
+        for port in self._ports:
+            try:
+                return await loop.create_server(
+                    lambda: _ReplicaConnection(self._answers, self._connections, self._is_genuine), self._host, port
+                )
+            except OSError as error:
+                reason = str(error)
+        raise StageUnavailable(
+            "the ingress cannot receive answers: no port is free for them; see api.answer_ports",
+            internal=f"{self._host}, ports {self._ports[0]} to {self._ports[-1]}: {reason}",
+        )
 
     def _mac(self, number: bytes) -> bytes:
         return hmac.digest(self._secret, number, "sha256")[:MAC_BYTES]
@@ -186,6 +219,11 @@ class Answer:
         """Have `take` raise this error once all deltas have been taken."""
         self._failure = error
         self._wake()
+
+    def lose(self, sender: asyncio.BaseTransport) -> None:
+        """The connection `sender` has ended. What came by it cannot go on."""
+        if self._sender is sender:
+            self.fail(StageUnavailable(LOST))
 
     async def take(self) -> TextDelta:
         """Wait for the next delta. Raises what `fail` was given."""
@@ -231,9 +269,12 @@ class _ReplicaConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's has its methods, but is no subclass
         self._connections.add(transport)
+        peers.watch(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self._transport)
+        for answer in self._answers.values():
+            answer.lose(self._transport)
 
     def data_received(self, data: bytes) -> None:
         unread, start = self._unread, 0

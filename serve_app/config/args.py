@@ -26,6 +26,8 @@ from serve_app.platform.unknown_keys import UNKNOWN_KEY_CACHE_S, UNKNOWN_KEYS_PE
 from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.storage.config import BlobConfig, StoreConfig
 
+MAX_PORT = 65_535
+
 
 class ApiConfig(Config):
     """Limits of the HTTP API, and the values that apply where a request names none."""
@@ -121,6 +123,12 @@ class ApiConfig(Config):
         ge=0,
         description="how long `/readyz` repeats what the stages said, as anyone may ask for it",
     )
+    answer_port: Annotated[int, Unit("port; 0: any free one")] = Field(
+        0, ge=0, le=MAX_PORT, description="first port of an ingress replica's node at which generation delivers answers"
+    )
+    answer_ports: Annotated[int, Unit("ports"), Beyond("503: the ingress replica cannot receive answers")] = Field(
+        64, ge=1, description="ports from `answer_port` on; each ingress replica of a node takes one"
+    )
     page: Annotated[int, Unit("rows")] = Field(100, ge=1, description="rows of a list's page, by default")
     max_page: Annotated[int, Unit("rows"), Beyond("422")] = Field(1_000, ge=1, description="largest page")
     max_scanned: Annotated[int, Unit("rows"), Beyond("the page ends, and `next` continues from there")] = Field(
@@ -157,7 +165,14 @@ class ApiConfig(Config):
         ):
             if getattr(self, default) > getattr(self, limit):
                 raise ValueError(f"{default} is larger than {limit}")
+        if self.ports_for_answers[-1] > MAX_PORT:
+            raise ValueError(f"answer_port + answer_ports reaches beyond port {MAX_PORT:,}; lower one of them")
         return self
+
+    @property
+    def ports_for_answers(self) -> range:
+        """The ports at which an ingress replica may listen for answers; 0 alone means any free one."""
+        return range(self.answer_port, self.answer_port + self.answer_ports) if self.answer_port else range(1)
 
 
 class AppArgs(Config):

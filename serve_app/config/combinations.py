@@ -8,13 +8,12 @@ from typing import Any
 
 from serve_app.config.args import AppArgs
 from serve_app.config.problems import Problem
+from serve_app.config.replicas import ARGS, deployment_path, max_replicas
+from serve_app.config.scaling import scaling_problems
 
 IMPORT_PATH = "serve_app.app:build_app"
 DEPLOYMENTS = ("embedding", "retrieval", "reranking", "generation", "ingestion", "ingress")
 BOUNDS = ("max_ongoing_requests", "max_queued_requests")
-_ARGS = "applications.0.args"
-_AUTO_MAX_REPLICAS = 100
-"""Serve's maximum for `num_replicas: auto` without max_replicas."""
 _PLACEMENT = (
     "ray_actor_options",
     "placement_group_bundles",
@@ -38,33 +37,30 @@ def combination_problems(raw: Mapping[str, Any], args: AppArgs) -> Iterator[Prob
     for deployment in application.get("deployments") or []:
         name = deployment["name"]
         if name in deployments:
-            yield _deployment_path(name), "is listed twice; keep one"
+            yield deployment_path(name), "is listed twice; keep one"
         elif name not in DEPLOYMENTS:
             close = difflib.get_close_matches(name, DEPLOYMENTS, n=1)
             remedy = f"did you mean {close[0]}?" if close else f"there are {', '.join(DEPLOYMENTS)}"
-            yield _deployment_path(name), f"no such deployment; {remedy}"
+            yield deployment_path(name), f"no such deployment; {remedy}"
         deployments[name] = deployment
     for name in DEPLOYMENTS:
         yield from _missing_bounds(name, deployments.get(name))
     yield from _ingress_queue(args, deployments.get("ingress", {}))
     yield from _request_timeout(raw.get("http_options") or {}, args)
     yield from _shared_stores(args, deployments)
+    yield from scaling_problems(args, deployments)
     yield from _devices(args, deployments)
     yield from _generation(args, deployments.get("generation", {}))
 
 
-def _deployment_path(name: str) -> str:
-    return f"applications.0.deployments.{name}"
-
-
 def _missing_bounds(name: str, deployment: Mapping[str, Any] | None) -> Iterator[Problem]:
     if deployment is None:
-        yield _deployment_path(name), f"is missing; list it with its bounds, {' and '.join(BOUNDS)}"
+        yield deployment_path(name), f"is missing; list it with its bounds, {' and '.join(BOUNDS)}"
         return
     for bound in BOUNDS:
         if deployment.get(bound, -1) == -1:
             yield (
-                f"{_deployment_path(name)}.{bound}",
+                f"{deployment_path(name)}.{bound}",
                 "is missing, and Serve's default does not fit; set a number above 0",
             )
 
@@ -74,8 +70,8 @@ def _ingress_queue(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Proble
     ongoing, waiting = ingress.get("max_ongoing_requests", 0), args.admission.max_waiting_in_all
     if 0 < ongoing <= waiting:
         yield (
-            f"{_deployment_path('ingress')}.max_ongoing_requests",
-            f"is {ongoing}, and {_ARGS}.admission.max_waiting_in_all lets {waiting} questions wait in it; "
+            f"{deployment_path('ingress')}.max_ongoing_requests",
+            f"is {ongoing}, and {ARGS}.admission.max_waiting_in_all lets {waiting} questions wait in it; "
             "set it well above",
         )
 
@@ -88,44 +84,35 @@ def _request_timeout(options: Mapping[str, Any], args: AppArgs) -> Iterator[Prob
         yield (
             "http_options.request_timeout_s",
             f"{'is missing' if given is None else f'is {given:g}'}, and an answer may take {longest_s:g} s "
-            f"({_ARGS}.api.max_deadline_s, max_job_events_s); set more than that",
+            f"({ARGS}.api.max_deadline_s, max_job_events_s); set more than that",
         )
 
 
 def _shared_stores(args: AppArgs, deployments: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
     """An embedded store has one owner, which build_app puts on the head node."""
     for store, owners in args.local_stores().items():
-        remedy = f"or point {_ARGS}.{store} at a server"
+        remedy = f"or point {ARGS}.{store} at a server"
         for owner in owners:
             deployment = deployments.get(owner, {})
             replicas = max_replicas(deployment)
             if replicas > 1:
                 field = "autoscaling_config.max_replicas" if deployment.get("autoscaling_config") else "num_replicas"
                 yield (
-                    f"{_deployment_path(owner)}.{field}",
-                    f"allows {replicas} replicas, but {_ARGS}.{store} is a local store with one owner; "
+                    f"{deployment_path(owner)}.{field}",
+                    f"allows {replicas} replicas, but {ARGS}.{store} is a local store with one owner; "
                     f"allow 1 replica, {remedy}",
                 )
             if deployment.get("max_surge_percent"):
                 yield (
-                    f"{_deployment_path(owner)}.max_surge_percent",
-                    f"lets a replacement start beside the one owner of the local store {_ARGS}.{store}; "
+                    f"{deployment_path(owner)}.max_surge_percent",
+                    f"lets a replacement start beside the one owner of the local store {ARGS}.{store}; "
                     f"remove it, {remedy}",
                 )
             if deployment.get("ray_actor_options"):
                 yield (
-                    f"{_deployment_path(owner)}.ray_actor_options",
-                    f"would move the owner of the local store {_ARGS}.{store} off the head node; remove it, {remedy}",
+                    f"{deployment_path(owner)}.ray_actor_options",
+                    f"would move the owner of the local store {ARGS}.{store} off the head node; remove it, {remedy}",
                 )
-
-
-def max_replicas(deployment: Mapping[str, Any]) -> int:
-    """The number of replicas that a deployment may grow to."""
-    scaling = deployment.get("autoscaling_config") or {}
-    replicas = deployment.get("num_replicas")
-    if replicas == "auto":
-        return int(scaling.get("max_replicas") or _AUTO_MAX_REPLICAS)
-    return int(scaling.get("max_replicas") or replicas or 1)
 
 
 def _devices(args: AppArgs, deployments: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
@@ -133,11 +120,11 @@ def _devices(args: AppArgs, deployments: Mapping[str, Mapping[str, Any]]) -> Ite
         if stage.backend == "fake":
             continue
         gpus = (deployments.get(name, {}).get("ray_actor_options") or {}).get("num_gpus") or 0
-        field = f"{_deployment_path(name)}.ray_actor_options.num_gpus"
+        field = f"{deployment_path(name)}.ray_actor_options.num_gpus"
         if stage.device == "cuda" and gpus <= 0:
-            yield field, f"is missing, but {_ARGS}.{name}.device is cuda; set a share of a GPU, e.g. 0.25"
+            yield field, f"is missing, but {ARGS}.{name}.device is cuda; set a share of a GPU, e.g. 0.25"
         if stage.device == "cpu" and gpus > 0:
-            yield field, f"reserves a GPU that {_ARGS}.{name}.device: cpu leaves idle; set device: cuda, or remove it"
+            yield field, f"reserves a GPU that {ARGS}.{name}.device: cpu leaves idle; set device: cuda, or remove it"
 
 
 def _generation(args: AppArgs, deployment: Mapping[str, Any]) -> Iterator[Problem]:
@@ -146,7 +133,7 @@ def _generation(args: AppArgs, deployment: Mapping[str, Any]) -> Iterator[Proble
     for field in _PLACEMENT:
         if deployment.get(field):
             yield (
-                f"{_deployment_path('generation')}.{field}",
+                f"{deployment_path('generation')}.{field}",
                 "would replace what ray.serve.llm sets for vLLM; remove it and set "
-                f"{_ARGS}.generation.cpus, accelerator_type or tensor_parallel_size",
+                f"{ARGS}.generation.cpus, accelerator_type or tensor_parallel_size",
             )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
-from deployments.errors import InvalidRequest
+from deployments.errors import InvalidRequest, RagError
 from deployments.generation.channel import Address
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
@@ -120,6 +120,29 @@ async def test_a_query_that_somebody_reads_is_ended_by_its_id(serve: Serve, hand
         assert [delta.finish_reason async for delta in answer][-1] == "cancelled"
     await serve.emptied()
     assert not serve.calls[0].cancelled
+
+
+class Broken:
+    """A handle whose calls end in an error that neither Ray nor a stage raises."""
+
+    def __init__(self) -> None:
+        self.send = self
+
+    def remote(self, request: GenerationRequest, to: Address) -> Call:
+        async def fail() -> None:
+            raise ConnectionResetError("10.0.0.7: reset")
+
+        return Call(asyncio.create_task(fail()))
+
+
+async def test_any_error_of_its_call_ends_an_answer() -> None:
+    handle: GenerationHandle = GenerationHandle(Broken(), "127.0.0.1")
+    answer = handle.generate(REQUEST)
+    async with asyncio.timeout(10):
+        with pytest.raises(RagError, match="generation failed unexpectedly") as told:
+            await anext(answer)
+    assert "10.0.0.7" not in str(told.value)
+    handle._inbox.close()
 
 
 def test_a_replica_s_error_arrives_with_its_field() -> None:

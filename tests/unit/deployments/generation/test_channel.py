@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 import pytest
 
+from cluster.ports import free_ports
 from deployments.errors import StageUnavailable
-from deployments.generation import channel
-from deployments.generation.channel import Answer, Inbox, Outbox
+from deployments.generation import channel, peers
+from deployments.generation.channel import Address, Answer, Inbox, Outbox
 from deployments.types import CitedSpan, TextDelta, Usage
 from tests.support.waiting import until
 
@@ -269,10 +271,10 @@ async def test_an_ingress_that_is_gone_stops_the_engine_and_the_next_is_connecte
     with pytest.raises(StageUnavailable):
         await sending
     assert stream.closed
-    again = Stream(LAST)
+    next_answer, again = await inbox.open(), Stream(LAST)
     again.release(1)
-    await outbox.send(again.deltas(), answer.address, again.stop)
-    assert (await taken(answer)) == LAST
+    await outbox.send(again.deltas(), next_answer.address, again.stop)
+    assert (await taken(next_answer)) == LAST
 
 
 async def test_an_answer_whose_reader_left_first_leaves_the_connection_to_the_next(
@@ -298,3 +300,103 @@ async def test_an_ingress_that_ended_is_connected_to_anew(inbox: Inbox, outbox: 
             connection.close()
         await until(lambda: all(channel._has_ended(*ends) for ends in outbox._connections.values()))
     assert len(outbox._connections) == 1
+
+
+async def test_an_ingress_that_does_not_answer_holds_up_no_other(
+    inbox: Inbox, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, attempts = asyncio.open_connection, list[str]()
+
+    async def dead_host_hangs(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        attempts.append(host)
+        if host == HOST:
+            return await connect(host, port)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio, "open_connection", dead_host_hangs)
+    monkeypatch.setattr(channel, "CONNECT_S", 2.0)
+    answer, stream, dead = await inbox.open(), Stream(LAST), Stream(LAST)
+    unreachable = [replace((await inbox.open()).address, host="dead") for _ in range(4)]
+    hung = [asyncio.create_task(outbox.send(dead.deltas(), address, dead.stop)) for address in unreachable]
+    await until(lambda: "dead" in attempts)
+    stream.release(1)
+    await outbox.send(stream.deltas(), answer.address, stream.stop)
+    assert await taken(answer) == LAST
+    assert not any(task.done() for task in hung)
+    hung[0].cancel()  # it began the attempt, which goes on for the others
+    failed = await asyncio.gather(*hung[1:], return_exceptions=True)
+    assert [type(error) for error in failed] == [StageUnavailable] * 3
+    assert attempts == ["dead", HOST]
+    assert not outbox._attempts
+
+
+async def test_an_ingress_that_takes_nothing_is_given_up(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "LOST_AFTER_S", 1)
+    held = list[asyncio.StreamWriter]()
+
+    async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async with await asyncio.start_server(never_read, HOST) as server:
+        address = Address(HOST, server.sockets[0].getsockname()[1], b"t" * channel.TICKET_BYTES)
+        stream = Stream(*[TextDelta("a" * 2**19)] * 100)
+        stream.release(100)
+        async with asyncio.timeout(30):
+            with pytest.raises(StageUnavailable, match="cannot send to the ingress"):
+                await outbox.send(stream.deltas(), address, stream.stop)
+        for writer in held:
+            writer.transport.abort()
+    assert stream.closed
+
+
+async def test_both_ends_notice_that_the_other_s_node_is_gone(inbox: Inbox, outbox: Outbox) -> None:
+    answer, stream = await inbox.open(), Stream(LAST)
+    stream.release(1)
+    await outbox.send(stream.deltas(), answer.address, stream.stop)
+    await taken(answer)
+    (((_, writer),), (accepted,)) = [*outbox._connections.values()], [*inbox._connections]
+    for transport in (writer.transport, accepted):
+        end = transport.get_extra_info("socket")
+        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * peers.LOST_AFTER_S
+        idle, every, probes = (
+            end.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + every * probes == peers.LOST_AFTER_S
+
+
+async def test_an_answer_fails_at_once_when_its_connection_ends(inbox: Inbox, outbox: Outbox) -> None:
+    cut, unsent = await inbox.open(), await inbox.open()
+    stream = Stream(TextDelta("a"), LAST)
+    sending = asyncio.create_task(outbox.send(stream.deltas(), cut.address, stream.stop))
+    stream.release(1)
+    await taken(cut)
+    waiting = asyncio.create_task(unsent.take())  # it may still come by another connection
+    (((_, writer),),) = [outbox._connections.values()]
+    writer.transport.abort()
+    with pytest.raises(StageUnavailable, match="lost its connection"):
+        await taken(cut)
+    assert not waiting.done()
+    waiting.cancel()
+    stream.release(1)
+    with pytest.raises(StageUnavailable):
+        await sending
+
+
+async def test_an_ingress_listens_at_the_first_free_port_of_its_range(outbox: Outbox) -> None:
+    (first, second) = sorted(free_ports(2))
+    inboxes = [Inbox(HOST, (first, second)) for _ in range(3)]
+    for inbox, port in zip(inboxes, (first, second), strict=False):
+        answer, stream = await inbox.open(), Stream(LAST)
+        assert answer.address.port == port
+        stream.release(1)
+        await outbox.send(stream.deltas(), answer.address, stream.stop)
+        assert await taken(answer) == LAST
+    with pytest.raises(StageUnavailable, match=rf"no port is free.*api\.answer_ports.*{first} to {second}: .*in use"):
+        await inboxes[2].open()
+    for inbox in inboxes:
+        inbox.close()
+    await until(lambda: not any(inbox._connections for inbox in inboxes))

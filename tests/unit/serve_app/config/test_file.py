@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,58 +8,13 @@ import pytest
 import yaml
 
 from serve_app.api.errors import RETRY_AFTER_S
-from serve_app.config.combinations import DEPLOYMENTS, max_replicas
+from serve_app.config.combinations import DEPLOYMENTS
 from serve_app.config.file import load
 from serve_app.config.problems import ConfigError
+from serve_app.config.replicas import max_replicas
+from tests.support.config_files import ROOT, Raw, Refused, args, deployment, only
 
-ROOT = Path(__file__).parents[4]
 SHIPPED = ("cluster/local.yaml", "cluster/single_host.yaml", "serve_config.yaml")
-Raw = dict[str, Any]
-Refused = Callable[[Raw], list[str]]
-
-
-@pytest.fixture(scope="module", name="shipped")
-def _shipped() -> dict[str, Raw]:
-    return {name: load(ROOT / name).raw for name in ("cluster/local.yaml", "serve_config.yaml")}
-
-
-@pytest.fixture(name="local")
-def _local(shipped: dict[str, Raw]) -> Raw:
-    return copy.deepcopy(shipped["cluster/local.yaml"])
-
-
-@pytest.fixture(name="production")
-def _production(shipped: dict[str, Raw]) -> Raw:
-    return copy.deepcopy(shipped["serve_config.yaml"])
-
-
-@pytest.fixture(name="refused")
-def _refused(tmp_path: Path) -> Refused:
-    """The problems of a config; fails the test if there are none."""
-
-    def check(raw: Raw) -> list[str]:
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(raw, allow_unicode=True))
-        with pytest.raises(ConfigError) as error:
-            load(path)
-        assert str(error.value) == "\n".join(error.value.problems)
-        return error.value.problems
-
-    return check
-
-
-def args(raw: Raw) -> Raw:
-    found: Raw = raw["applications"][0]["args"]
-    return found
-
-
-def deployment(raw: Raw, name: str) -> Raw:
-    return next(each for each in raw["applications"][0]["deployments"] if each["name"] == name)
-
-
-def only(problems: list[str]) -> str:
-    assert len(problems) == 1, problems
-    return problems[0]
 
 
 # --- The files that ship.
