@@ -12,7 +12,7 @@ import ray
 from ray.serve import metrics
 
 from deployments.errors import StageUnavailable
-from deployments.telemetry.metrics import SECONDS, Metric
+from deployments.telemetry.metrics import Metric
 
 NODE_TIMEOUT_S = 5.0
 """How long a node may take to answer with its metrics. One that does not is left out."""
@@ -33,7 +33,7 @@ def _instrument(metric: Metric) -> Any:
     if metric.kind == "counter":
         return metrics.Counter(metric.name, metric.description, metric.labels).inc
     if metric.kind == "histogram":
-        return metrics.Histogram(metric.name, metric.description, list(SECONDS), metric.labels).observe
+        return metrics.Histogram(metric.name, metric.description, list(metric.buckets), metric.labels).observe
     return metrics.Gauge(metric.name, metric.description, metric.labels).set
 
 

@@ -19,6 +19,7 @@ from deployments.ingestion.deployment import Ingestion
 from deployments.ray_metrics import RayRecorder
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
+from deployments.telemetry.metrics import Recorder
 from serve_app.admission.limiter import LimiterActor
 from serve_app.config.args import AppArgs
 from serve_app.handles import EmbeddingHandle, RetrievalHandle
@@ -54,21 +55,21 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         needed = {"ray_actor_options": ON_THE_HEAD_NODE} if owned(name) else {}
         return {"name": name, **needed, **scale.get(name, {})}
 
-    database, blobs = Database(args.store), Blobs(args.blobs)
+    database, blobs, recorder = Database(args.store), Blobs(args.blobs), RayRecorder()
     queue = JobQueue(
         database,
-        Events((AuditLog(database), DocumentMetrics(RayRecorder()))),
+        Events((AuditLog(database), DocumentMetrics(recorder))),
         retire_after_s=args.api.max_deadline_s,
         keep_failed_s=args.retention.failed_bytes_s,
         metadata_bytes=args.api.max_metadata_bytes,
     )
     embedding = serve.deployment(Embedding, **options("embedding")).bind(
-        args.embedding, args.retrieval.uses_token_vectors
+        args.embedding, args.retrieval.uses_token_vectors, recorder
     )
-    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"))
-    reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking)
+    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"), recorder)
+    reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking, recorder)
     engine = availability.resolve(args.generation)
-    generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}))
+    generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}), recorder)
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
         EmbeddingHandle(embedding),
@@ -114,10 +115,12 @@ def _limiter(args: AppArgs) -> DeploymentActorConfig:
     )
 
 
-def _generation(config: GenerationConfig, embedding: EmbeddingHandle, scale: Mapping[str, Any]) -> Application:
+def _generation(
+    config: GenerationConfig, embedding: EmbeddingHandle, scale: Mapping[str, Any], recorder: Recorder
+) -> Application:
     if config.engine == "vllm":
         from deployments.generation import vllm  # imports ray.serve.llm, seconds that other engines need not wait
 
-        return vllm.build(config, scale)
-    scorer = (embedding,) if config.engine == "extractive" else ()
-    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config, *scorer)
+        return vllm.build(config, scale, recorder)
+    scorer = embedding if config.engine == "extractive" else None
+    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config, scorer, recorder)

@@ -26,8 +26,11 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
 from deployments.generation.channel import ANY_PORT, LOST, Answer, Inbox
+from deployments.ray_metrics import RayRecorder
 from deployments.reranking.config import RerankingConfig
+from deployments.stage_times import FIRST_TEXT
 from deployments.tasks import spawn_detached
+from deployments.telemetry.metrics import CALL_SECONDS, Recorder
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -53,6 +56,7 @@ T = TypeVar("T")
 STATUS_TTL_S = 10.0
 LAST_DELTA_GRACE_S = 2.0
 """How much later than the end of its call an answer's last delta may come: it comes over another connection."""
+RECORDER: Recorder = RayRecorder()
 logger = logging.getLogger(__name__)
 
 
@@ -81,12 +85,19 @@ def with_pickle(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
     return handle.options(request_serialization="pickle", response_serialization="pickle")
 
 
-async def call(stage: str, response: Awaitable[T]) -> T:
-    """Await a handle's response; an error of the stage arrives as a RagError."""
+async def call(stage: str, response: Awaitable[T], work: str = "") -> T:
+    """Await a handle's response; an error of the stage arrives as a RagError.
+
+    `work`: what the stage's replica records the call as (see `StageTimes`); empty for what it does not record.
+    """
+    began = time.perf_counter()
     try:
-        return await response
+        answer = await response
     except (RagError, RayError, RayServeException) as error:
         raise translate(stage, error) from None
+    if work:
+        RECORDER.record(CALL_SECONDS, time.perf_counter() - began, stage=stage, work=work)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +107,14 @@ class EmbeddingHandle:
     handle: DeploymentHandle[Any]
 
     async def embed_query(self, text: str) -> Embeddings:
-        return await call("embedding", self.handle.embed.remote([text], "query", with_tokens=True))
+        return await call("embedding", self.handle.embed.remote([text], "query", with_tokens=True), "query")
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
-        return await call("embedding", self.handle.embed.remote(list(texts), "passage", with_tokens=True))
+        embedding = self.handle.embed.remote(list(texts), "passage", with_tokens=True)
+        return await call("embedding", embedding, "passage")
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
-        return await call("embedding", self.handle.similarities.remote(question, list(sentences)))
+        return await call("embedding", self.handle.similarities.remote(question, list(sentences)), "sentence")
 
     async def describe(self) -> EmbedderInfo:
         return await call("embedding", self.handle.describe.remote())
@@ -115,16 +127,16 @@ class RetrievalHandle:
     handle: DeploymentHandle[Any]
 
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
-        return await call("retrieval", self.handle.search.remote(request))
+        return await call("retrieval", self.handle.search.remote(request), "search")
 
     async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
-        await call("retrieval", self.handle.upsert.remote(generation, list(entries)))
+        await call("retrieval", self.handle.upsert.remote(generation, list(entries)), "upsert")
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
         reading = self.handle.read.remote(tenant_id, document_id, version, generation, after, limit)
-        return await call("retrieval", reading)
+        return await call("retrieval", reading, "read")
 
     async def copy(
         self, tenant_id: str, copy: VersionCopy, *, generation: str = "", after: int = -1, limit: int
@@ -154,7 +166,7 @@ class RerankingHandle:
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         if not self.config.weight_for(language):
             return list(candidates)
-        return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)))
+        return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)), "text")
 
 
 class SharedLimiter:
@@ -248,7 +260,7 @@ class InferenceHandle:
         self._reranker = CachedStatus("reranking", reranking, STATUS_TTL_S)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        return await call("embedding", self._embedding.embed.remote(list(texts), kind))
+        return await call("embedding", self._embedding.embed.remote(list(texts), kind), kind)
 
     async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         return await call("embedding", self._embedding.count_tokens.remote(list(texts), kind))
@@ -257,7 +269,7 @@ class InferenceHandle:
         return await call("embedding", self._embedding.identify.remote())
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        return await call("reranking", self._reranking.score.remote(query, list(texts)))
+        return await call("reranking", self._reranking.score.remote(query, list(texts)), "text")
 
     async def embedder(self) -> str:
         return await self._embedder.model()
@@ -291,6 +303,7 @@ class GenerationHandle:
         self._aborted: set[tuple[str, str]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TextDelta]:
+        began = time.perf_counter()
         answer = await self._inbox.open()
         call = self._handles_by_adapter.get(request.model, self._handle).send.remote(request, answer.address)
         self._keep(watcher := asyncio.create_task(_fail_if_lost(call, answer)))
@@ -298,6 +311,9 @@ class GenerationHandle:
         try:
             while not finished:
                 delta = await answer.take()
+                if began:
+                    RECORDER.record(CALL_SECONDS, time.perf_counter() - began, stage="generation", work=FIRST_TEXT)
+                    began = 0.0
                 finished = delta.finish_reason is not None
                 yield delta
         finally:

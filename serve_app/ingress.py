@@ -49,6 +49,7 @@ from serve_app.query.pipeline import Pipeline
 from serve_app.query.prefix_cache import PromptPrefixCache
 from serve_app.schemas.jobs import job_as_json
 from serve_app.services.container import build_services, build_stores
+from serve_app.services.gauges import BacklogGauges
 from serve_app.services.repeated import Repeated
 from serve_app.services.sweeper import Sweeper
 from serve_app.storage.blobs import Blobs
@@ -133,6 +134,7 @@ class _Ingress:
         self._key_uses = stores.keys.uses
         self._sender = WebhookSender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)
         self._gauges = AdmissionGauges(replica_admission, RECORDER)
+        self._backlog = BacklogGauges(database, RECORDER)
         name = uuid.uuid4().hex
         self._sweeper = Sweeper(stores.retention, blobs, name)
         # Where a store has one owner there is one ingress replica, and nobody to share a limiter with.
@@ -145,6 +147,7 @@ class _Ingress:
         await self._database.migrate()
         self._sender.start()
         self._gauges.start()
+        self._backlog.start()
         self._key_uses.start()
         self._sweeper.start()
         self._limiter_sync.start()
@@ -155,7 +158,7 @@ class _Ingress:
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica; a failed constructor leaves none of them.
-        for name in ("_sender", "_gauges", "_key_uses", "_sweeper", "_limiter_sync"):
+        for name in ("_sender", "_gauges", "_backlog", "_key_uses", "_sweeper", "_limiter_sync"):
             if (background := getattr(self, name, None)) is not None:
                 background.stop()
 

@@ -23,7 +23,9 @@ from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.late_interaction import MAX_QUESTION_TOKENS, ForeignShift, nearest_tokens, pack
 from deployments.lexical import known_language
+from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.types import (
     EmbedderIdentity,
     EmbedderInfo,
@@ -65,16 +67,22 @@ class Embedding:
     Passages' threads have a lower priority: during heavy ingestion a question is embedded about as fast as alone.
     """
 
-    def __init__(self, config: EmbeddingConfig, token_vectors: bool = True) -> None:
+    def __init__(self, config: EmbeddingConfig, token_vectors: bool = True, recorder: Recorder = NO_RECORDER) -> None:
         """`token_vectors`: whether the index has a use for them."""
+        self._times = StageTimes("embedding", recorder)
         self._config = config
         self._token_vectors = token_vectors
         with gc_paused():
             self._embedder = embedder = create(config)
             self._batches: dict[TextKind, _KindBatcher] = {
-                "query": _KindBatcher(embedder, config, "query", workers=1),
+                "query": _KindBatcher(embedder, config, "query", recorder, workers=1),
                 "passage": _KindBatcher(
-                    embedder, config, "passage", workers=embedder.concurrent_passes, initializer=_lower_priority
+                    embedder,
+                    config,
+                    "passage",
+                    recorder,
+                    workers=embedder.concurrent_passes,
+                    initializer=_lower_priority,
                 ),
             }
             for batches in self._batches.values():
@@ -82,7 +90,7 @@ class Embedding:
             is_model = config.backend != "fake"
             self._shifts = LanguageShifts(embedder) if is_model and knows_both(config.known_languages) else None
             # Sentences have a batcher of their own: questions must not wait for them, nor they for passages.
-            self._sentences = _KindBatcher(embedder, config, "passage", workers=1)
+            self._sentences = _KindBatcher(embedder, config, "passage", recorder, workers=1, work="sentence")
 
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
         """The texts' unit vectors, shape (texts, dimension), in order.
@@ -93,7 +101,8 @@ class Embedding:
         A text longer than the model reads is embedded in windows, never silently cut off. Raises InvalidRequest for too
         many texts or one too long, Overloaded if too many texts wait already, StageUnavailable if the model fails.
         """
-        encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens and self._token_vectors)
+        with self._times.call(kind):
+            encoded = await self._encoded(self._batches[kind], texts, with_tokens=with_tokens and self._token_vectors)
         info = self._embedder.info
         of_question, of_passages = (encoded.tokens, ()) if kind == "query" else ((), encoded.tokens)
         is_for_search = kind == "query" and with_tokens and len(texts) == 1
@@ -108,12 +117,13 @@ class Embedding:
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
         """How near each sentence is to the question. Raises what `embed` raises."""
-        of_question, of_sentences = await asyncio.gather(
-            self._encoded(self._batches["query"], [question], with_tokens=True),
-            self._encoded(self._sentences, sentences, with_tokens=True),
-        )
-        shift = self._shifts.of(question) if self._shifts is not None else None
-        return await asyncio.to_thread(self._similarities, of_question, of_sentences, sentences, shift)
+        with self._times.call("sentence"):
+            of_question, of_sentences = await asyncio.gather(
+                self._encoded(self._batches["query"], [question], with_tokens=True),
+                self._encoded(self._sentences, sentences, with_tokens=True),
+            )
+            shift = self._shifts.of(question) if self._shifts is not None else None
+            return await asyncio.to_thread(self._similarities, of_question, of_sentences, sentences, shift)
 
     def _similarities(
         self, question: _EncodedTexts, sentences: _EncodedTexts, texts: Sequence[str], shift: LanguageShift | None
@@ -203,8 +213,10 @@ class _KindBatcher:
         embedder: Embedder,
         config: EmbeddingConfig,
         kind: TextKind,
+        recorder: Recorder,
         *,
         workers: int,
+        work: str = "",
         initializer: Callable[[], None] | None = None,
     ) -> None:
         self._split = partial(embedder.split, kind=kind)
@@ -220,6 +232,8 @@ class _KindBatcher:
             workers=workers,
             limits=PassLimits(config.batch_size, config.batch_tokens),
             max_waiting=config.max_waiting,
+            work=work or kind,
+            recorder=recorder,
         )
 
     @property

@@ -10,14 +10,19 @@ from deployments.generation import base
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import coalesced, pause_s
 from deployments.generation.config import GenerationConfig
+from deployments.stage_times import StageTimes
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
 
 
 class Generation:
     """One engine. Errors are those of `base.Engine`."""
 
-    def __init__(self, config: GenerationConfig, scorer: base.SentenceScorer | None = None) -> None:
+    def __init__(
+        self, config: GenerationConfig, scorer: base.SentenceScorer | None = None, recorder: Recorder = NO_RECORDER
+    ) -> None:
         self._config = config
+        self._times = StageTimes("generation", recorder)
         self._engine = base.create(config, scorer)
         self._active_answers = 0
         self._outbox = Outbox()
@@ -34,7 +39,8 @@ class Generation:
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
-        await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
+        with self._times.first_text(self.generate(request)) as answer:
+            await self._outbox.send(answer, to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         return await self._engine.abort(tenant_id, query_id)

@@ -19,7 +19,9 @@ from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
 from deployments.generation.finish_reasons import finish_reason
 from deployments.generation.prompts import Prompts
+from deployments.stage_times import StageTimes, note_wait
 from deployments.startup import gc_paused
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.types import GenerationLoad, GenerationRequest, Message, Sampling, StageStatus, TextDelta, Usage
 
 with gc_paused():  # saves a fifth of the time that these imports take
@@ -56,7 +58,7 @@ On CPU it compiles once for two or more. On GPUs it compiles for eight or more, 
 """
 
 
-def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Application:
+def build(config: GenerationConfig, serve_options: Mapping[str, Any], recorder: Recorder = NO_RECORDER) -> Application:
     """The generation deployment, ready to bind. Needs an initialised Ray.
 
     `serve_options` are Serve's options that scale it (num_replicas, autoscaling_config, max_ongoing_requests, …).
@@ -73,7 +75,7 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any]) -> Applica
     return build_llm_deployment(
         llm_config(config),
         deployment_cls=VllmGeneration,
-        bind_kwargs={"config": config},
+        bind_kwargs={"config": config, "recorder": recorder},
         override_serve_options=options,
     )
 
@@ -149,8 +151,11 @@ class VllmGeneration(LLMServer):
     """The generation stage on vLLM. Same methods as `deployment.Generation`."""
 
     # LLMServer's constructor is a coroutine, and Serve awaits it.
-    async def __init__(self, llm_config: LLMConfig, config: GenerationConfig, **kwargs: Any) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, llm_config: LLMConfig, config: GenerationConfig, recorder: Recorder = NO_RECORDER, **kwargs: Any
+    ) -> None:
         self._config = config
+        self._times = StageTimes("generation", recorder)
         self._queries = ActiveQueries(config)
         self._scheduler = SchedulerReport()
         self._outbox = Outbox()
@@ -198,6 +203,8 @@ class VllmGeneration(LLMServer):
                 )
                 async with aclosing(outputs):
                     async for output in outputs:
+                        if not completion_tokens:
+                            note_wait(_scheduled_after_s(output), shared=False)
                         answer = output.outputs[0]
                         completion_tokens += len(answer.token_ids)
                         cached_tokens = max(cached_tokens, output.num_cached_tokens or 0)
@@ -226,7 +233,8 @@ class VllmGeneration(LLMServer):
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
-        await self._outbox.send(self.generate(request), to, lambda: self.abort(request.tenant_id, request.query_id))
+        with self._times.first_text(self.generate(request)) as answer:
+            await self._outbox.send(answer, to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:
         is_here = self._queries.abort(tenant_id, query_id)
@@ -295,6 +303,12 @@ class VllmGeneration(LLMServer):
     async def _abort(self, tenant_id: str, query_id: str) -> None:
         """End the query in the engine, even if the caller is cancelled meanwhile."""
         await asyncio.shield(self._client.abort(_engine_id(tenant_id, query_id)))
+
+
+def _scheduled_after_s(output: Any) -> float:
+    """How long a request waited in the engine. 0 where the engine keeps no times."""
+    times = output.metrics
+    return max(0.0, times.scheduled_ts - times.queued_ts) if times is not None else 0.0
 
 
 def _structure(chosen: Sampling) -> StructuredOutputsParams | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from deployments.errors import Overloaded
 from deployments.inference.packing import PassLimits, PassQueue, Sized
+from deployments.stage_times import note_wait
+from deployments.telemetry.metrics import BATCH_FILL, NO_RECORDER, Recorder
 
 S = TypeVar("S", bound=Sized)
 R = TypeVar("R")
@@ -31,9 +34,12 @@ class Batcher(Generic[S, R]):
         workers: int,
         limits: PassLimits,
         max_waiting: int,
+        work: str = "",
+        recorder: Recorder = NO_RECORDER,
     ) -> None:
         """`forward` computes one pass on one of `threads`; at most `workers` passes run at once. A call that finds more
-        than `max_waiting` items in the queue is refused, with `name` in the error."""
+        than `max_waiting` items in the queue is refused, with `name` in the error. `name` and `work` are the labels of
+        what is recorded."""
         self.failed = False
         """Whether the last pass failed."""
         self._name = name
@@ -43,6 +49,9 @@ class Batcher(Generic[S, R]):
         self._workers = set[asyncio.Task[None]]()
         self._open_workers = 0
         self._queue = PassQueue[_Item[S, R]](limits)
+        self._limits = limits
+        self._work_name = work
+        self._recorder = recorder
         self._max_waiting = max_waiting
 
     def __len__(self) -> int:
@@ -68,6 +77,7 @@ class Batcher(Generic[S, R]):
             return await call.done
         finally:
             self._queue.remove(items)
+            note_wait(call.waited_s, shared=call.is_shared)
 
     def _start_worker(self) -> None:
         self._open_workers += 1
@@ -81,6 +91,7 @@ class Batcher(Generic[S, R]):
             # Idle workers share what waits, so that the passes of one large call end at about the same time.
             while batch := self._queue.take(shares=self._idle_workers):
                 self._idle_workers -= 1
+                self._note_pass(batch)
                 try:
                     await self._run_pass(batch)
                 finally:
@@ -88,6 +99,15 @@ class Batcher(Generic[S, R]):
         finally:
             # Not in the task's callback: until that runs, a new call would count on this worker, which has ended.
             self._open_workers -= 1
+
+    def _note_pass(self, batch: Sequence[_Item[S, R]]) -> None:
+        now, calls = time.perf_counter(), {item.call for item in batch}
+        for call in calls:
+            call.first_pass_at = call.first_pass_at or now
+            call.is_shared |= len(calls) > 1
+        padded = len(batch) * max(item.tokens for item in batch)
+        fill = max(len(batch) / self._limits.items, min(1.0, padded / self._limits.tokens))
+        self._recorder.record(BATCH_FILL, fill, stage=self._name, work=self._work_name)
 
     async def _run_pass(self, batch: list[_Item[S, R]]) -> None:
         loop = asyncio.get_running_loop()
@@ -109,11 +129,20 @@ class Batcher(Generic[S, R]):
 
 @dataclass(eq=False, slots=True)
 class _Call(Generic[R]):
-    """One caller's results. `done` is set with all of them once `remaining` is 0."""
+    """One caller's results. `done` is set with all of them once `remaining` is 0. `is_shared`: another call's items
+    were in one of its passes."""
 
     results: list[Any]
     remaining: int
     done: asyncio.Future[list[R]]
+    made_at: float = field(default_factory=time.perf_counter)
+    first_pass_at: float = 0.0
+    is_shared: bool = False
+
+    @property
+    def waited_s(self) -> float:
+        """Until its first pass, or until now."""
+        return (self.first_pass_at or time.perf_counter()) - self.made_at
 
     def put(self, position: int, result: R) -> None:
         self.results[position] = result

@@ -14,8 +14,13 @@ from deployments.inference.packing import PassLimits
 from deployments.reranking.base import create
 from deployments.reranking.blend import blend
 from deployments.reranking.config import RerankingConfig
+from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.types import Candidate, Language, Passage, StageStatus
+
+WORK = "text"
+"""What the stage's calls are about, in metrics."""
 
 
 class Reranking:
@@ -24,8 +29,9 @@ class Reranking:
     A question whose caller has gone takes part in no further pass.
     """
 
-    def __init__(self, config: RerankingConfig) -> None:
+    def __init__(self, config: RerankingConfig, recorder: Recorder = NO_RECORDER) -> None:
         self._config = config
+        self._times = StageTimes("reranking", recorder)
         with gc_paused():
             self._reranker = reranker = create(config)
             threads = ThreadPoolExecutor(reranker.concurrent_passes, thread_name_prefix="rerank")
@@ -40,6 +46,8 @@ class Reranking:
             workers=reranker.concurrent_passes,
             limits=PassLimits(config.batch_size, config.batch_tokens),
             max_waiting=config.max_waiting,
+            work=WORK,
+            recorder=recorder,
         )
 
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -55,7 +63,8 @@ class Reranking:
         texts = [_text_with_title(candidate.passage) for candidate in scored]
         check_text("query", query, self._config.max_query_characters)
         check_texts("candidates", texts, self._config.max_text_characters)
-        return [*blend(scored, await self._scores(query, texts), weight), *rest]
+        with self._times.call(WORK):
+            return [*blend(scored, await self._scores(query, texts), weight), *rest]
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """The reranker's own score of each text for the query, in [0, 1], in the order of the texts.
@@ -65,7 +74,8 @@ class Reranking:
         """
         check_text("query", query, self._config.max_query_characters)
         check_texts("texts", texts, self._config.max_text_characters)
-        return await self._scores(query, texts)
+        with self._times.call(WORK):
+            return await self._scores(query, texts)
 
     async def status(self) -> StageStatus:
         return StageStatus(

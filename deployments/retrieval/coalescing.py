@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from deployments.stage_times import note_wait
 from deployments.tasks import spawn_detached
 
 K = TypeVar("K", bound=Hashable)
@@ -28,22 +31,24 @@ class Coalescing(Generic[K, Q, A]):
         self._call = call
         self._max_questions = max_questions
         self._free_calls = max_calls
-        self._waiting: dict[K, list[tuple[Q, asyncio.Future[A]]]] = {}
+        self._waiting: dict[K, list[_Asked[Q, A]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: K, question: Q) -> A:
         """The question's answer. A caller that is cancelled while it waits is left out of the call."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[A] = loop.create_future()
-        self._waiting.setdefault(key, []).append((question, answer))
+        asked: _Asked[Q, A] = _Asked(question, loop.create_future())
+        self._waiting.setdefault(key, []).append(asked)
         # Not at once: questions of the same turn of the loop are to share the call.
         loop.call_soon(self._start_calls)
-        return await answer
+        answer = await asked.answer
+        note_wait(asked.waited_s, shared=asked.is_shared)
+        return answer
 
     def _start_calls(self) -> None:
         while self._free_calls and self._waiting:
             key = next(iter(self._waiting))
-            asked = [(question, answer) for question, answer in self._waiting.pop(key) if not answer.done()]
+            asked = [each for each in self._waiting.pop(key) if not each.answer.done()]
             batch, later = asked[: self._max_questions], asked[self._max_questions :]
             if later:
                 self._waiting[key] = later
@@ -54,18 +59,35 @@ class Coalescing(Generic[K, Q, A]):
                 self._running.add(task)
                 task.add_done_callback(self._call_ended)
 
-    async def _answer(self, key: K, asked: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+    async def _answer(self, key: K, asked: Sequence[_Asked[Q, A]]) -> None:
+        for each in asked:
+            each.begin(shared=len(asked) > 1)
         try:
-            results = await self._call(key, [question for question, _ in asked])
-            for (_, answer), result in zip(asked, results, strict=True):
-                if not answer.done():
-                    answer.set_result(result)
+            results = await self._call(key, [each.question for each in asked])
+            for each, result in zip(asked, results, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(result)
         except Exception as error:
-            for _, answer in asked:
-                if not answer.done():
-                    answer.set_exception(error)
+            for each in asked:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._free_calls += 1
         self._start_calls()
+
+
+@dataclass(slots=True)
+class _Asked(Generic[Q, A]):
+    """A question, its answer to come, and how long it waited for its call."""
+
+    question: Q
+    answer: asyncio.Future[A]
+    asked_at: float = field(default_factory=time.perf_counter)
+    waited_s: float = 0.0
+    is_shared: bool = False
+
+    def begin(self, *, shared: bool) -> None:
+        self.waited_s = time.perf_counter() - self.asked_at
+        self.is_shared = shared

@@ -10,8 +10,10 @@ from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
 from deployments.single_replica import require_single_replica
+from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
 from deployments.tasks import spawn_detached
+from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -34,9 +36,10 @@ class Retrieval:
     which lives on until its requests are done. Errors are those of `base.Index`.
     """
 
-    def __init__(self, config: RetrievalConfig, owned: str = "") -> None:
+    def __init__(self, config: RetrievalConfig, owned: str = "", recorder: Recorder = NO_RECORDER) -> None:
         """`owned`: the fields of embedded stores; see `require_single_replica`."""
         require_single_replica(owned)
+        self._times = StageTimes("retrieval", recorder)
         self._config = config
         with gc_paused():
             self._index = create(config)
@@ -44,7 +47,8 @@ class Retrieval:
         self._failure: StageUnavailable | None = None
 
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
-        return await (await self._opened()).search(request)
+        with self._times.call("search"):
+            return await (await self._opened()).search(request)
 
     async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         if len(entries) > self._config.max_entries:
@@ -52,14 +56,16 @@ class Retrieval:
                 f"entries: {len(entries)} passages in one call, at most {self._config.max_entries} "
                 "(retrieval.max_entries); send them in several"
             )
-        await (await self._opened()).upsert(generation, entries)
+        with self._times.call("upsert"):
+            await (await self._opened()).upsert(generation, entries)
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, generation: str, after: int, limit: int
     ) -> list[Passage]:
         self._check_limit(limit)
-        index = await self._opened()
-        return await index.read(tenant_id, document_id, version, generation=generation, after=after, limit=limit)
+        with self._times.call("read"):
+            index = await self._opened()
+            return await index.read(tenant_id, document_id, version, generation=generation, after=after, limit=limit)
 
     async def copy(self, tenant_id: str, copy: VersionCopy, generation: str, after: int, limit: int) -> int:
         self._check_limit(limit)

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of a histogram's buckets."""
+"""Upper bounds of a histogram's buckets, unless it has its own."""
+SHORT_SECONDS = (0.001, 0.0025, 0.005, *SECONDS[:-2])
+"""Of what may take a few milliseconds."""
+SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Metric:
     kind: Literal["counter", "histogram", "gauge"]
     description: str
     labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = SECONDS
 
     @property
     def exported_name(self) -> str:
@@ -38,15 +42,42 @@ QUESTION_SECONDS = Metric("rag_question_seconds", "histogram", "Time until the e
 FIRST_TOKEN_SECONDS = Metric(
     "rag_first_token_seconds", "histogram", "Time until the first text of an answer", ("engine",)
 )
+TOKEN_SECONDS = Metric(
+    "rag_token_seconds", "histogram", "Mean time between the tokens of an answer", ("engine",), SHORT_SECONDS
+)
 STAGE_SECONDS = Metric("rag_stage_seconds", "histogram", "Time that a question spent in a stage", ("stage",))
 TOKENS = Metric("rag_tokens", "counter", "Tokens of prompts and of answers", ("kind", "tenant"))
+DEGRADED = Metric("rag_degraded", "counter", "Answers that went without a stage", ("stage",))
+_OF_CALL = ("stage", "work")
+CALL_SECONDS = Metric(
+    "rag_stage_call_seconds", "histogram", "Time of a call to a stage, as its caller sees it", _OF_CALL, SHORT_SECONDS
+)
+QUEUE_SECONDS = Metric(
+    "rag_stage_queue_seconds", "histogram", "Time that a call waited in the stage's replica", _OF_CALL, SHORT_SECONDS
+)
+SERVICE_SECONDS = Metric(
+    "rag_stage_service_seconds", "histogram", "Time that the stage's replica worked on a call", _OF_CALL, SHORT_SECONDS
+)
+BATCH_FILL = Metric(
+    "rag_batch_fill", "histogram", "How full a model's pass was, as a share of the largest one", _OF_CALL, SHARES
+)
+SHARED_CALLS = Metric("rag_shared_calls", "counter", "Calls that shared a pass or a search with others", _OF_CALL)
+SLOTS = Metric("rag_slots", "gauge", "Slots in generation that the ingress replica may hand out")
 SLOTS_USED = Metric("rag_slots_used", "gauge", "Slots in generation that answers hold now")
 SLOTS_WAITED_FOR = Metric("rag_slots_waited_for", "gauge", "Questions that wait for a slot in generation now")
 DOCUMENTS = Metric("rag_documents", "counter", "Documents that were indexed, or failed", ("outcome", "tenant"))
+DOCUMENTS_WAITING = Metric("rag_documents_waiting", "gauge", "Documents that wait to be indexed", ("tenant_class",))
+INGESTION_LAG = Metric("rag_ingestion_lag_seconds", "gauge", "How long the oldest waiting document has waited")
+DOCUMENTS_STORED = Metric("rag_documents_stored", "gauge", "Documents that tenants have")
+INDEX_PASSAGES = Metric("rag_index_passages", "gauge", "Passages that searches may find")
+BLOB_BYTES = Metric("rag_blob_bytes", "gauge", "Bytes in the blob store")
+WEBHOOKS_WAITING = Metric("rag_webhooks_waiting", "gauge", "Messages to webhooks that wait to be sent")
 
 METRICS = (
-    REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, QUESTION_SECONDS, FIRST_TOKEN_SECONDS, STAGE_SECONDS, TOKENS,
-    SLOTS_USED, SLOTS_WAITED_FOR, DOCUMENTS,
+    REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, QUESTION_SECONDS, FIRST_TOKEN_SECONDS, TOKEN_SECONDS, STAGE_SECONDS,
+    TOKENS, DEGRADED, CALL_SECONDS, QUEUE_SECONDS, SERVICE_SECONDS, BATCH_FILL, SHARED_CALLS, SLOTS, SLOTS_USED,
+    SLOTS_WAITED_FOR, DOCUMENTS, DOCUMENTS_WAITING, INGESTION_LAG, DOCUMENTS_STORED, INDEX_PASSAGES, BLOB_BYTES,
+    WEBHOOKS_WAITING,
 )  # fmt: skip
 
 

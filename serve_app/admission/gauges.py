@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from deployments.tasks import Background
-from deployments.telemetry.metrics import SLOTS_USED, SLOTS_WAITED_FOR, Recorder
+from deployments.telemetry.metrics import SLOTS, SLOTS_USED, SLOTS_WAITED_FOR, Recorder
 from serve_app.admission.replica import ReplicaAdmission
 
 EVERY_S: Final = 5.0
@@ -20,6 +20,7 @@ class AdmissionGauges(Background):
         self._recorder = recorder
 
     def record(self) -> None:
+        self._recorder.record(SLOTS, self._admission.slots)
         self._recorder.record(SLOTS_USED, self._admission.running)
         self._recorder.record(SLOTS_WAITED_FOR, self._admission.waiting)
 

@@ -43,6 +43,11 @@ class ReplicaAdmission:
         return await self._slots.acquire(tenant_id, limits, deadline)
 
     @property
+    def slots(self) -> int:
+        """Those that may be in use at once."""
+        return self._slots.count
+
+    @property
     def running(self) -> int:
         return self._slots.running
 

@@ -50,7 +50,7 @@ class Slots:
         self, config: AdmissionConfig, count: int, changed: asyncio.Event, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._config = config
-        self._count = count
+        self.count = count
         self._changed = changed
         self._clock = clock
         self._tenants: dict[str, _TenantQueue] = {}
@@ -66,7 +66,7 @@ class Slots:
         """
         tenant = self._tenants.setdefault(tenant_id, _TenantQueue(limits))
         tenant.limits = limits
-        if tenant.waiters or self.running >= self._count or not tenant.may_run_more():
+        if tenant.waiters or self.running >= self.count or not tenant.may_run_more():
             await self._wait(tenant, deadline)
         else:
             self._occupy(tenant)
@@ -90,7 +90,7 @@ class Slots:
 
     def apply(self, count: int, grants: Mapping[str, TenantGrant]) -> None:
         """Use the limiter's division from now on. Slots in use beyond it are kept, and not handed out again."""
-        self._count = count
+        self.count = count
         for tenant_id, tenant in self._tenants.items():
             grant = grants.get(tenant_id)
             tenant.share, tenant.max_running = (grant.share, grant.max_running) if grant else (0.0, None)
@@ -137,7 +137,7 @@ class Slots:
 
     def _hand_out(self) -> None:
         """Give free slots to waiting questions."""
-        while self.running < self._count:
+        while self.running < self.count:
             candidates = [tenant for tenant in self._tenants.values() if tenant.waiters and tenant.may_run_more()]
             if not candidates:
                 return
@@ -152,7 +152,7 @@ class Slots:
         """The granted share; before the first grant, the share by weight."""
         if tenant.share > 0:
             return tenant.share
-        return self._count * tenant.limits.weight / sum(other.limits.weight for other in self._tenants.values())
+        return self.count * tenant.limits.weight / sum(other.limits.weight for other in self._tenants.values())
 
     def _expected_wait_s(self, tenant: _TenantQueue) -> float:
         """The wait of a question that joins the tenant's queue now."""

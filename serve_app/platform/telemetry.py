@@ -9,11 +9,13 @@ from typing import Final
 from cachetools import LRUCache
 
 from deployments.telemetry.metrics import (
+    DEGRADED,
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
+    TOKEN_SECONDS,
     TOKENS,
     Recorder,
 )
@@ -76,15 +78,25 @@ class QueryMetrics(_Metrics):
         outcome, record = QueryOutcome(**event.details), self._recorder.record
         engine = outcome.engine or "none"
         record(QUESTIONS, 1, outcome=outcome.outcome, engine=engine, tenant=tenant)
-        for kind, tokens in (("prompt", outcome.prompt_tokens), ("completion", outcome.completion_tokens)):
+        counts = {
+            "prompt": outcome.prompt_tokens,
+            "cached": outcome.cached_tokens,
+            "completion": outcome.completion_tokens,
+        }
+        for kind, tokens in counts.items():
             if tokens:
                 record(TOKENS, tokens, kind=kind, tenant=tenant)
+        for stage in outcome.degraded:
+            record(DEGRADED, 1, stage=stage)
         for name, milliseconds in outcome.timings.items():
             if name not in MOMENTS:
                 record(STAGE_SECONDS, milliseconds / 1000, stage=name)
         for name, metric in (("total", QUESTION_SECONDS), ("first_token", FIRST_TOKEN_SECONDS)):
             if name in outcome.timings:
                 record(metric, outcome.timings[name] / 1000, engine=engine)
+        if outcome.completion_tokens > 1 and {"first_token", "total"} <= outcome.timings.keys():
+            generating_s = (outcome.timings["total"] - outcome.timings["first_token"]) / 1000
+            record(TOKEN_SECONDS, generating_s / (outcome.completion_tokens - 1), engine=engine)
 
 
 class DocumentMetrics(_Metrics):

@@ -95,7 +95,8 @@ class Complete:
     query_id: str
     usage: Usage
     timings: Mapping[str, float]
-    """Also `sources`, `first_token` and `total`: milliseconds from the start of the query to these moments."""
+    """Also `sources`, `first_token` and `total`: milliseconds until these moments, from when the query began to wait
+    for its slot in generation. That wait is the stage `slot`."""
     finish_reason: str
     """`stop`: the answer is complete. `length`: it reached `max_tokens`. `cancelled`: the query was cancelled.
     `no_answer`: the passages hold no answer, none that is sure, or too little of it; its text then says so."""

@@ -76,9 +76,10 @@ async def gather_three(first: Awaitable[T], second: Awaitable[U], third: Awaitab
 class Stopwatch:
     """Milliseconds by stage, in the order in which the stages ran."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.timings: dict[str, float] = {}
+    def __init__(self, waited_s: float = 0.0) -> None:
+        """`waited_s`: how long the query has waited for its slot. That is its first stage."""
+        self._start = time.perf_counter() - waited_s
+        self.timings: dict[str, float] = {"slot": round(1000 * waited_s, 2)} if waited_s else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ class Query:
     """One question, authenticated, validated and admitted.
 
     `preamble` goes before the system part of the prompt, `history` after it. An empty `model` means the deployment's
-    own. The answer ends before the first of the strings in `stop`.
+    own. The answer ends before the first of the strings in `stop`. `waited_s`: for its slot in generation.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Query:
     max_tokens: int
     deadline_s: float
     first_token_s: float
+    waited_s: float = 0.0
     temperature: float = 0.0
     seed: int | None = None
     preamble: str = ""

@@ -18,7 +18,7 @@ class QueryRun:
     def __init__(self, query: Query) -> None:
         self.query = query
         self.deadline = Deadline(query.deadline_s)
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(query.waited_s)
         self.degraded = Degraded()
         self.is_complete = False
 

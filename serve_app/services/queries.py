@@ -171,7 +171,9 @@ class QueryService:
             if self.pipeline.fallback is None or not from_documents:
                 raise
             overloaded = error
-        return AdmittedQuery(replace(query, deadline_s=deadline.remaining()), slot, overloaded)
+        remaining_s = deadline.remaining()
+        admitted = replace(query, deadline_s=remaining_s, waited_s=query.deadline_s - remaining_s)
+        return AdmittedQuery(admitted, slot, overloaded)
 
     def answer(self, admitted: AdmittedQuery) -> AsyncGenerator[AnswerEvent]:
         """Answer from documents: Sources, then Chunks and Citations, then Complete. Raises RagError at any point.

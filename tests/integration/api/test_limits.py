@@ -218,3 +218,15 @@ async def test_a_refused_command_refuses_neither_other_tenants_nor_cancels_and_d
         for command in (others, cancel, delete):
             answer = await client.post("/v1/commands", json=command)
             assert answer.status_code == 200, (command, answer.text)
+
+
+async def test_the_wait_for_a_slot_is_a_stage_and_counts_in_the_times_of_the_answer(api: Api) -> None:
+    slots = await fill(api)
+    asking = asyncio.create_task(api.client.post("/v1/query", json=ASK))
+    await until_waiting(api)
+    await asyncio.sleep(0.05)
+    for slot in slots:
+        slot.release(answered=False)
+    timings = (await asking).json()["timings"]
+    assert next(iter(timings)) == "slot"
+    assert 50 <= timings["slot"] <= timings["sources"] <= timings["first_token"] <= timings["total"]

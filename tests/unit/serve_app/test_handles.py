@@ -15,9 +15,12 @@ from deployments.generation.channel import Address
 from deployments.generation.config import GenerationConfig
 from deployments.generation.deployment import Generation
 from deployments.reranking.config import RerankingConfig
+from deployments.telemetry.metrics import CALL_SECONDS
 from deployments.types import Candidate, GenerationLoad, GenerationRequest, Scores
+from serve_app import handles
 from serve_app.handles import GenerationHandle, RerankingHandle, translate
 from tests.support.pipeline import passage
+from tests.support.recorder import RecordedMetrics
 from tests.support.waiting import BOUND_S, until
 
 QUERY = ("t", "q")
@@ -163,3 +166,38 @@ async def test_a_reranker_without_weight_is_not_called() -> None:
     assert await handle.rerank("Koji je rok?", "hr", candidates) == candidates
     with pytest.raises(AssertionError, match="rerank is called"):
         await handle.rerank("What is the deadline?", "en", candidates)
+
+
+async def test_calls_are_timed_as_their_callers_see_them(
+    serve: Serve, handle: GenerationHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = RecordedMetrics()
+    monkeypatch.setattr(handles, "RECORDER", recorder)
+
+    async def response() -> str:
+        await asyncio.sleep(0.01)
+        return "found"
+
+    assert await handles.call("retrieval", response(), "search") == "found"
+    assert await handles.call("retrieval", response()) == "found"  # the replica does not record it either
+    async with aclosing(handle.generate(REQUEST)) as answer:
+        for _ in range(2):
+            await anext(answer)
+    await serve.emptied()
+    [(search, search_s), (first_text, first_text_s)] = recorder.of(CALL_SECONDS)
+    assert search == {"stage": "retrieval", "work": "search"}
+    assert search_s >= 0.008
+    assert first_text == {"stage": "generation", "work": "first_text"}
+    assert first_text_s >= 0.1
+
+
+async def test_a_call_that_fails_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = RecordedMetrics()
+    monkeypatch.setattr(handles, "RECORDER", recorder)
+
+    async def response() -> None:
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest):
+        await handles.call("retrieval", response(), "search")
+    assert not recorder.values

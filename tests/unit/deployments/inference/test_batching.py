@@ -11,6 +11,9 @@ import pytest
 from deployments.errors import Overloaded
 from deployments.inference.batching import Batcher
 from deployments.inference.packing import PassLimits
+from deployments.stage_times import StageTimes
+from deployments.telemetry.metrics import BATCH_FILL, QUEUE_SECONDS, SERVICE_SECONDS, SHARED_CALLS
+from tests.support.recorder import RecordedMetrics
 from tests.support.waiting import BOUND_S, until
 
 
@@ -151,3 +154,38 @@ async def test_what_comes_as_a_worker_ends_is_not_forgotten(model: Model) -> Non
     for _ in range(200):
         async with asyncio.timeout(BOUND_S):
             await batcher.results(words("one"))
+
+
+async def test_what_a_call_waited_for_and_shared_is_recorded(model: Model) -> None:
+    recorder = RecordedMetrics()
+    limits = PassLimits(4, 1_000)
+    batcher = Batcher[Word, str](
+        "words",
+        model.forward,
+        ThreadPoolExecutor(2),
+        workers=1,
+        limits=limits,
+        max_waiting=9,
+        work="w",
+        recorder=recorder,
+    )
+    times = StageTimes("words", recorder)
+
+    async def call(*texts: str) -> None:
+        with times.call("w"):
+            await batcher.results(words(*texts))
+
+    model.may_go.clear()
+    calls = [asyncio.create_task(call("one"))]
+    await until(lambda: len(model.passes) == 1)
+    calls += [asyncio.create_task(call("two")), asyncio.create_task(call("six", "ten"))]
+    await until_waiting(batcher, 3)
+    await asyncio.sleep(0.02)
+    model.may_go.set()
+    await asyncio.gather(*calls)
+    assert [fill for _, fill in recorder.of(BATCH_FILL)] == [0.25, 0.75]
+    waits = [seconds for _, seconds in recorder.of(QUEUE_SECONDS)]
+    assert waits[0] < 0.02 <= min(waits[1:])
+    assert len(recorder.of(SERVICE_SECONDS)) == 3
+    assert recorder.of(SERVICE_SECONDS)[0][1] >= 0.02  # the first one held the model
+    assert recorder.of(SHARED_CALLS) == [({"stage": "words", "work": "w"}, 1)] * 2

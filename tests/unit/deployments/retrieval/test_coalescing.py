@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from deployments.retrieval.coalescing import Coalescing
+from deployments.stage_times import StageTimes
+from deployments.telemetry.metrics import QUEUE_SECONDS, SHARED_CALLS
+from tests.support.recorder import RecordedMetrics
 
 
 class Store:
@@ -133,3 +136,24 @@ async def test_too_few_answers_are_an_error() -> None:
     coalescing: Coalescing[str, str, str] = Coalescing(forgetful, max_questions=1, max_calls=1)
     with pytest.raises(ValueError, match="zip"):
         await coalescing.ask("a", "1")
+
+
+async def test_what_a_question_waited_and_whether_it_shared_its_call_is_recorded() -> None:
+    store, recorder = Store(), RecordedMetrics()
+    times = StageTimes("retrieval", recorder)
+
+    async def search(question: str) -> str:
+        with times.call("search"):
+            return await store.coalescing.ask("a", question)
+
+    asked = []
+    for question in ("1", "2", "3"):
+        asked.append(asyncio.create_task(search(question)))
+        await settle()
+    await asyncio.sleep(0.02)
+    await store.end()
+    await store.end()
+    await answers(asked)
+    waits = [seconds for _, seconds in recorder.of(QUEUE_SECONDS)]
+    assert waits[0] < 0.02 <= min(waits[1:])
+    assert recorder.of(SHARED_CALLS) == [({"stage": "retrieval", "work": "search"}, 1)] * 2

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deployments.telemetry.metrics import SLOTS_USED, SLOTS_WAITED_FOR
+from deployments.telemetry.metrics import SLOTS, SLOTS_USED, SLOTS_WAITED_FOR
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.gauges import AdmissionGauges
 from serve_app.admission.protocol import AdmissionLimits
@@ -16,5 +16,6 @@ async def test_slots_are_counted_while_they_are_held() -> None:
     gauges.record()
     slot.release(answered=True)
     gauges.record()
+    assert [value for _, value in recorder.of(SLOTS)] == [2, 2]
     assert [value for _, value in recorder.of(SLOTS_USED)] == [1, 0]
     assert [value for _, value in recorder.of(SLOTS_WAITED_FOR)] == [0, 0]

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+
+import pytest
 
 from deployments.telemetry.metrics import (
+    DEGRADED,
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
+    TOKEN_SECONDS,
     TOKENS,
 )
 from serve_app.platform import telemetry
@@ -24,9 +28,9 @@ ANSWERED = QueryOutcome(
     model="tiny",
     sources=3,
     prompt_tokens=100,
-    cached_tokens=0,
-    completion_tokens=20,
-    degraded=(),
+    cached_tokens=60,
+    completion_tokens=21,
+    degraded=("reranking",),
     timings={"embedding": 5.0, "retrieval": 7.0, "sources": 15.0, "first_token": 120.0, "total": 900.0},
 )
 FAILED = QueryOutcome(
@@ -41,11 +45,23 @@ async def test_an_answer_moves_the_metrics_of_its_stages_tokens_and_times() -> N
     assert recorder.of(QUESTIONS) == [({"outcome": "stop", "engine": "vllm", "tenant": "other"}, 1)]
     assert recorder.of(TOKENS) == [
         ({"kind": "prompt", "tenant": "other"}, 100),
-        ({"kind": "completion", "tenant": "other"}, 20),
+        ({"kind": "cached", "tenant": "other"}, 60),
+        ({"kind": "completion", "tenant": "other"}, 21),
     ]
     assert recorder.of(STAGE_SECONDS) == [({"stage": "embedding"}, 0.005), ({"stage": "retrieval"}, 0.007)]
     assert recorder.of(QUESTION_SECONDS) == [({"engine": "vllm"}, 0.9)]
     assert recorder.of(FIRST_TOKEN_SECONDS) == [({"engine": "vllm"}, 0.12)]
+    [(labels, between)] = recorder.of(TOKEN_SECONDS)
+    assert labels == {"engine": "vllm"}
+    assert between == pytest.approx(0.039)
+    assert recorder.of(DEGRADED) == [({"stage": "reranking"}, 1)]
+
+
+async def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:
+    recorder = RecordedMetrics()
+    outcome = asdict(replace(ANSWERED, completion_tokens=1))
+    await QueryMetrics(recorder).handle([Event("query.completed", "t", "q", outcome)])
+    assert not recorder.of(TOKEN_SECONDS)
 
 
 async def test_a_question_that_failed_has_no_times() -> None:
