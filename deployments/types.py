@@ -299,6 +299,7 @@ class GenerationRequest:
     `model` names one of the deployment's adapters; empty means its own model. The answer ends before the first of the
     `stop` sequences. `top_p`, the penalties and `sampling` are for engines that sample tokens; their defaults change
     nothing. `continued`, unless it is empty, is a text that the model continues; there are no messages then.
+    `trace`: the headers of the span that waits for the answer (`deployments.telemetry.tracing`), empty for none.
     """
 
     query_id: str
@@ -317,6 +318,7 @@ class GenerationRequest:
     frequency_penalty: float = 0.0
     sampling: Sampling = Sampling()
     continued: str = ""
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

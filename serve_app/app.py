@@ -92,6 +92,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         args.prompt,
         args.query,
         args.reranking,
+        args.telemetry,
         {
             "embedding": embedding,
             "retrieval": retrieval,

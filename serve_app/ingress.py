@@ -16,9 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.generation.config import GenerationConfig
 from deployments.ingestion.base import ChunkSizes
 from deployments.ray_metrics import RayRecorder, read_all_nodes
+from deployments.replica import replica_id
 from deployments.reranking.config import RerankingConfig
 from deployments.single_replica import require_single_replica
 from deployments.startup import gc_paused
+from deployments.telemetry import tracing
+from deployments.telemetry.config import TelemetryConfig
 from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.gauges import AdmissionGauges
 from serve_app.admission.limiter import LocalLimiter
@@ -97,12 +100,14 @@ class _Ingress:
         prompt: PromptConfig,
         query: QueryConfig,
         reranking: RerankingConfig,
+        telemetry: TelemetryConfig,
         handles: Mapping[str, DeploymentHandle[Any]],
         settle_s: float,
         chunk_sizes: ChunkSizes,
         owned: str = "",
     ) -> None:
         require_single_replica(owned)
+        tracing.start(telemetry, "ingress", replica=replica_id())
         stages = StageHandles(handles, config.status_timeout_s)
         models, http = (generation.model, *generation.adapters), Http(webhooks.web)
         replica_admission = ReplicaAdmission(admission, generation.max_num_seqs)

@@ -21,6 +21,7 @@ import asyncio
 import math
 import socket
 import sys
+import time
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -34,7 +35,7 @@ from cluster.edge.incoming import Incoming
 from cluster.edge.origins import AllowedOrigins
 from cluster.edge.refusal_cache import RefusalCache
 from deployments.errors import DeadlineExceeded, Overloaded, RagError, Unavailable
-from serve_app.api import answer_flow
+from serve_app.api import answer_flow, trace_context
 from serve_app.api.body_flow import EXTENSION, UNREQUESTED_BYTES, may_be_held_back
 from serve_app.api.errors import problem_of
 from serve_app.api.middleware import REQUEST_ID_HEADER, SERVE_HEADERS
@@ -131,7 +132,12 @@ class HttpEdge:
             return await self.app(scope, receive, send)
         origin = Headers(scope=scope).get("origin")
         headers = [(name, value) for name, value in scope["headers"] if _normalized(name) not in SERVE_CONTROL_HEADERS]
-        extensions = {**scope.get("extensions", {}), EXTENSION: {}, answer_flow.EXTENSION: {}}
+        extensions = {
+            **scope.get("extensions", {}),
+            EXTENSION: {},
+            answer_flow.EXTENSION: {},
+            trace_context.ARRIVAL: {"at_ns": time.time_ns()},
+        }
         scope = {**scope, "headers": headers, "extensions": extensions}
         incoming, tells_what_was_sent = Incoming(receive), False
         body_wanted = asyncio.Event()
@@ -171,6 +177,7 @@ class HttpEdge:
             incoming.close()
         if not has_started:
             scope["request_id"] = request_id = Headers(scope=scope).get(REQUEST_ID_HEADER)
+            trace_context.begin(scope)
             problem = problem_of(Request(scope), serve_error or Unavailable(REPLICA_LOST))
             if request_id:
                 problem.headers[REQUEST_ID_HEADER] = request_id

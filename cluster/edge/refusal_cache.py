@@ -16,6 +16,7 @@ from cachetools import TTLCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api import trace_context
 from serve_app.api.middleware import REQUEST_ID_HEADER, request_id
 from serve_app.api.refusals import CALLER_HEADERS, EXTENSION, HEADER, OF_CALLER
 
@@ -53,7 +54,7 @@ class RefusalCache:
         scope = {**scope, "extensions": {**scope.get("extensions", {}), EXTENSION: {}}}
         caller = (scope["method"], scope["path"], *(headers.get(name, "") for name in CALLER_HEADERS))
         if (refusal := self._refusals.get(caller)) is not None:
-            return await _repeat(refusal, request_id(scope), send)
+            return await _repeat(refusal, scope, send)
         refusal_start: Message | None = None
 
         async def send_and_cache(message: Message) -> None:
@@ -85,15 +86,17 @@ def _is_refusal(start: Message) -> bool:
     return start["status"] == 429 and "retry-after" in headers and "json" in headers.get("content-type", "")
 
 
-async def _repeat(refusal: _Refusal, request_id: str, send: Send) -> None:
-    """Send the cached refusal under this request's own id."""
+async def _repeat(refusal: _Refusal, scope: Scope, send: Send) -> None:
+    """Send the cached refusal under this request's own ids."""
+    trace_context.begin(scope)
+    ids = {"request_id": request_id(scope), "trace_id": trace_context.trace_id_of(scope)}
     body: Any = json.loads(refusal.body)
-    if isinstance(body, dict) and "request_id" in body:
-        body["request_id"] = request_id
+    if isinstance(body, dict):
+        body.update({name: id_ for name, id_ in ids.items() if name in body})
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     start = {**refusal.start, "headers": list(refusal.start["headers"])}
     headers = MutableHeaders(scope=start)
-    headers[REQUEST_ID_HEADER] = request_id
+    headers.update({REQUEST_ID_HEADER: ids["request_id"], **trace_context.headers_of(scope)})
     headers["content-length"] = str(len(content))
     await send(start)
     await send({"type": "http.response.body", "body": content})

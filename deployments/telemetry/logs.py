@@ -11,6 +11,7 @@ LOG_FIELDS = {
     "milliseconds": "time until the last byte of the answer",
     "rag_request_id": "`X-Request-ID`",
     "query_id": "`X-Query-ID`, where the request asked a question",
+    "trace_id": "the trace's id, which `traceparent` of the answer has too",
     "tenant": "the tenant of the key, or the one that a platform key names in `X-Tenant-ID`",
     "key_id": "the key's id",
     "error": "the error's code, where the request was refused or failed",

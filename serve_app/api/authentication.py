@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import RagError, Unauthenticated
+from deployments.telemetry import spans, tracing
 from serve_app.api.errors import problem_of
 from serve_app.api.routing import has_route
 from serve_app.services.container import Services
@@ -42,7 +43,8 @@ class Authentication:
                 raise Unauthenticated(NO_KEY)
             address, _ = scope.get("client") or ("", 0)
             request_id = scope.get("request_id", "")
-            scope[PRINCIPAL] = await self.services.access.authenticate(secret, request_id, address=address)
+            with tracing.span(spans.AUTHENTICATION):
+                scope[PRINCIPAL] = await self.services.access.authenticate(secret, request_id, address=address)
         except RagError as error:
             return await problem_of(Request(scope), error)(scope, receive, send)
         return await self.app(scope, receive, send)

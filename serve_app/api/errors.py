@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from deployments import errors
+from serve_app.api import trace_context
 from serve_app.api.error_formats import error_format_of
 from serve_app.schemas.base import invalid_request
 
@@ -80,7 +81,7 @@ def problem(
 ) -> JSONResponse:
     """The error's answer in the format of the request's path. `field` is what was wrong, where that is known."""
     request.scope[ERROR_CODE] = code
-    headers = {}
+    headers = trace_context.headers_of(request.scope)
     if retryable and status in WITH_RETRY_AFTER:
         headers["Retry-After"] = str(RETRY_AFTER_S if retry_after_s is None else max(1, math.ceil(retry_after_s)))
     if status == 401:
@@ -93,6 +94,7 @@ def problem(
         "code": code,
         "retryable": retryable,
         "request_id": request.scope.get("request_id"),
+        "trace_id": trace_context.trace_id_of(request.scope),
     }
     error_format = error_format_of(request.url.path, has_route=has_route)
     return JSONResponse(error_format.body(body, field), error_format.status(status), headers, error_format.media_type)

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
 from deployments import errors
-from serve_app.api import dependencies
+from serve_app.api import dependencies, trace_context
 from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, error_formats
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
 from serve_app.api.idempotency import KEY_HEADER, MAX_KEY_CHARACTERS, REPLAYED_HEADER, CreatingRoute
@@ -40,6 +40,8 @@ QUESTION_ERRORS: Sequence[type[errors.RagError]] = (
 )
 """What may go wrong with any question, and with any search."""
 _EXAMPLE_REQUEST_ID = "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c"
+_EXAMPLE_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+_EXAMPLE_TRACEPARENT = f"00-{_EXAMPLE_TRACE_ID}-00f067aa0ba902b7-01"
 
 _EXAMPLES = (
     errors.RagError("an unexpected error; the service's log has the details"),
@@ -104,6 +106,12 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": _EXAMPLE_REQUEST_ID,
     },
+    trace_context.HEADER: {
+        "description": "W3C trace context of the request: in the caller's trace, if it sent one, else in a new one",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"},
+        "example": _EXAMPLE_TRACEPARENT,
+    },
     "X-Query-ID": {
         "description": "what DELETE /v1/query/{query_id} cancels",
         "required": True,
@@ -155,6 +163,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "the caller's own id of the request, if it is 1 to 128 of A-Z, a-z, 0-9, _ . : -",
         "schema": {"type": "string"},
         "example": _EXAMPLE_REQUEST_ID,
+    },
+    trace_context.HEADER: {
+        "name": trace_context.HEADER,
+        "in": "header",
+        "description": "W3C trace context of the caller, which the request's trace continues; `tracestate` is kept too",
+        "schema": {"type": "string"},
+        "example": _EXAMPLE_TRACEPARENT,
     },
     KEY_HEADER: {
         "name": KEY_HEADER,
@@ -293,7 +308,7 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
     for error_status, group in _group_by_status(raised, error_format).items():
         responses[str(error_status)] = _error_response(error_format, error_status, group)
     for status, response in responses.items():
-        header_names = [REQUEST_ID_HEADER, *response.get("headers", ())]
+        header_names = [REQUEST_ID_HEADER, trace_context.HEADER, *response.get("headers", ())]
         if is_idempotent and int(status) < 300:
             header_names.append(REPLAYED_HEADER)
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
@@ -304,7 +319,7 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
     operation["responses"] = dict(sorted(responses.items()))
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _remove_null(parameter["schema"])
-    shared_parameters = [REQUEST_ID_HEADER, KEY_HEADER] if is_idempotent else [REQUEST_ID_HEADER]
+    shared_parameters = [REQUEST_ID_HEADER, trace_context.HEADER, *([KEY_HEADER] if is_idempotent else [])]
     operation.setdefault("parameters", []).extend(
         {"$ref": f"#/components/parameters/{name}"} for name in shared_parameters
     )
@@ -384,6 +399,7 @@ def _example_problem(error: errors.RagError) -> dict[str, Any]:
         "code": error.code,
         "retryable": error.retryable,
         "request_id": _EXAMPLE_REQUEST_ID,
+        "trace_id": _EXAMPLE_TRACE_ID,
     }
 
 

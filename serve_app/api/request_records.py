@@ -1,4 +1,4 @@
-"""Counts, times and logs HTTP requests."""
+"""Counts, times, logs and traces HTTP requests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import logging
 import time
 from typing import Any, Final
 
-from starlette.datastructures import Headers
+from opentelemetry.trace import Span, StatusCode
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import RagError
+from deployments.telemetry import spans, tracing
 from deployments.telemetry.logs import REQUEST_LOG
 from deployments.telemetry.metrics import REFUSALS, REQUEST_SECONDS, REQUESTS, Recorder
+from serve_app.api import trace_context
 from serve_app.api.authentication import PRINCIPAL
 from serve_app.api.errors import ERROR_CODE
 from serve_app.platform.keys import Principal
@@ -24,6 +27,8 @@ Their paths are the callers' own, of which there is no end."""
 HUNG_UP: Final = "499"
 """The status of a request whose caller hung up before the answer began, as nginx has it."""
 UNEXPECTED: Final = "500"
+UNEXPECTED_FROM: Final = 500
+"""From this status on a request's span has failed. Below it, the caller has."""
 logger = logging.getLogger(REQUEST_LOG)
 
 
@@ -37,14 +42,22 @@ class RequestRecords:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        with tracing.CurrentSpan(trace_context.begin(scope), kept=True) as span:
+            if (arrived := trace_context.arrival_ns(scope)) is not None:
+                tracing.end(tracing.begin(spans.EDGE, at_ns=arrived))
+            await self._record(scope, receive, send, span)
+        return None
+
+    async def _record(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         began = time.perf_counter()
-        status, query_id = HUNG_UP, ""
+        status, query_id, traceparent = HUNG_UP, "", tracing.traceparent(span)
 
         async def send_and_look(message: Message) -> None:
             nonlocal status, query_id
             if message["type"] == "http.response.start":
                 status = str(message["status"])
                 query_id = Headers(raw=message["headers"]).get("X-Query-ID", "")
+                MutableHeaders(scope=message)[trace_context.HEADER] = traceparent
             await send(message)
 
         try:
@@ -59,8 +72,10 @@ class RequestRecords:
         finally:
             seconds = time.perf_counter() - began
             self._count(scope, status, seconds)
-            if logger.isEnabledFor(logging.INFO):
-                _log(scope, status, query_id, seconds)
+            if logger.isEnabledFor(logging.INFO) or span.is_recording():
+                facts = _facts(scope, status, query_id, seconds)
+                _log(facts)
+                _trace(span, facts)
 
     def _count(self, scope: Scope, status: str, seconds: float) -> None:
         route = _route(scope)
@@ -77,8 +92,8 @@ def _route(scope: Scope) -> str:
     return route
 
 
-def _log(scope: Scope, status: str, query_id: str, seconds: float) -> None:
-    """One line of a request, with the fields that it has of LOG_FIELDS."""
+def _facts(scope: Scope, status: str, query_id: str, seconds: float) -> dict[str, Any]:
+    """What is known of the request, by the names of LOG_FIELDS."""
     principal: Principal | None = scope.get(PRINCIPAL)
     fields: dict[str, Any] = {
         "http_route": _route(scope),
@@ -87,13 +102,27 @@ def _log(scope: Scope, status: str, query_id: str, seconds: float) -> None:
         "milliseconds": round(seconds * 1_000, 1),
         "rag_request_id": scope.get("request_id", ""),
         "query_id": query_id,
+        "trace_id": trace_context.trace_id_of(scope),
         "tenant": _tenant(scope, principal),
         "key_id": principal.key_id if principal is not None else "",
         "error": scope.get(ERROR_CODE) or "",
     }
-    told = {name: value for name, value in fields.items() if value != ""}
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def _log(told: dict[str, Any]) -> None:
+    """One line of a request."""
     # Serve prints what it logs on the terminal too, unless it is told not to.
     logger.info(" ".join(f"{name}={value}" for name, value in told.items()), extra={**told, "log_to_stderr": False})
+
+
+def _trace(span: Span, told: dict[str, Any]) -> None:
+    """Tell the span of the request what its line in the log says."""
+    if span.is_recording():
+        span.update_name(f"{told['http_method']} {told['http_route']}")
+        span.set_attributes({spans.OF_REQUEST[name]: value for name, value in told.items() if name in spans.OF_REQUEST})
+        if told["http_status"] >= UNEXPECTED_FROM:
+            span.set_status(StatusCode.ERROR)
 
 
 def _tenant(scope: Scope, principal: Principal | None) -> str:

@@ -17,6 +17,7 @@ from deployments.ingestion.base import METADATA_BYTES
 from deployments.ingestion.config import IngestionConfig
 from deployments.reranking.config import RerankingConfig
 from deployments.retrieval.config import RetrievalConfig
+from deployments.telemetry.config import TelemetryConfig
 from deployments.types import Language
 from serve_app.admission.config import AdmissionConfig
 from serve_app.config.paths import HOME
@@ -195,6 +196,7 @@ class AppArgs(Config):
     admission: AdmissionConfig = AdmissionConfig()
     prompt: PromptConfig = PromptConfig()
     query: QueryConfig = QueryConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -235,5 +237,6 @@ class AppArgs(Config):
                 "store": self.store.resolved(self.data_path),
                 "blobs": self.blobs.resolved(self.data_path),
                 "retrieval": self.retrieval.resolved(self.data_path),
+                "telemetry": self.telemetry.resolved(self.data_path),
             }
         )

@@ -39,11 +39,13 @@ class QueryOutcome:
     completion_tokens: int
     degraded: Sequence[str]
     timings: dict[str, float]
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedQuery(QueryOutcome):
-    """`at` is when its answer ended. `key_id` and `request_id` say who asked; they are empty in old entries."""
+    """`at` is when its answer ended. `key_id` and `request_id` say who asked, and `trace_id` names its trace; they are
+    empty in old entries."""
 
     query_id: str
     at: datetime

@@ -7,9 +7,11 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from deployments.errors import StageUnavailable, Unavailable
+from deployments.telemetry.tracing import TraceHeaders
 from deployments.types import Candidate, GenerationRequest, Language, StageStatus, TextDelta, Usage
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
 from serve_app.query.config import QueryConfig
+from serve_app.query.generation_trace import GenerationTrace
 from serve_app.query.grounding import AnswerCheck, AnswerReader
 from serve_app.query.ports import Generator
 from serve_app.query.prompt import Prompt
@@ -121,7 +123,7 @@ async def _generate(
     for generator in generators:
         try:
             status = await run.deadline.wait("generation", generator.status())
-            async with aclosing(_deltas(run, prompt, generator)) as deltas:
+            async with aclosing(_deltas(run, prompt, generator, status)) as deltas:
                 async for delta in deltas:
                     has_begun = True
                     yield delta, status
@@ -133,17 +135,27 @@ async def _generate(
             run.degraded.record("generation", error)
 
 
-async def _deltas(run: QueryRun, prompt: Prompt, generator: Generator) -> AsyncGenerator[TextDelta]:
+async def _deltas(
+    run: QueryRun, prompt: Prompt, generator: Generator, status: StageStatus
+) -> AsyncGenerator[TextDelta]:
     """One generator's deltas. The last one has a finish reason; raises StageUnavailable if there is none."""
-    async with aclosing(generator.generate(_request(run, prompt))) as stream:
-        async for delta in run.deadline.iterate("generation", stream, first_within=run.query.first_token_s):
-            yield delta
-            if delta.finish_reason is not None:
-                return
-    raise StageUnavailable("generation ended before it finished the answer; ask again")
+    trace = GenerationTrace(run.query, prompt, status)
+    try:
+        async with aclosing(generator.generate(_request(run, prompt, trace.headers))) as stream:
+            async for delta in run.deadline.iterate("generation", stream, first_within=run.query.first_token_s):
+                trace.add(delta)
+                yield delta
+                if delta.finish_reason is not None:
+                    return
+        raise StageUnavailable("generation ended before it finished the answer; ask again")
+    except BaseException as error:
+        trace.error = error
+        raise
+    finally:
+        trace.end()
 
 
-def _request(run: QueryRun, prompt: Prompt) -> GenerationRequest:
+def _request(run: QueryRun, prompt: Prompt, trace: TraceHeaders) -> GenerationRequest:
     query = run.query
     return GenerationRequest(
         query_id=query.id,
@@ -162,6 +174,7 @@ def _request(run: QueryRun, prompt: Prompt) -> GenerationRequest:
         frequency_penalty=query.frequency_penalty,
         sampling=query.sampling,
         continued=prompt.continued,
+        trace=trace,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from deployments import diacritics
 from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
 from deployments.filters import Filter, matches
+from deployments.telemetry import spans, tracing
 from deployments.types import Candidate, Embeddings, IndexGeneration, Message, Passage, RetrievalRequest
 from serve_app.query.answer_events import AnswerEvent
 from serve_app.query.answering import sources_event, stream_answer
@@ -109,7 +110,7 @@ class Pipeline:
             dense, lexical, visible = await gather_three(
                 run.wait_or("embedding", vector, fallback=None, at_most=self.embedding_s),
                 run.wait_or("lexical", weights, fallback={}, at_most=self.embedding_s),
-                run.deadline.wait("visibility", visible_versions),
+                run.wait("visibility", visible_versions),
             )
         if dense is None and (visible.generation is None or not lexical):
             raise run.degraded.errors["embedding"]
@@ -124,7 +125,7 @@ class Pipeline:
         """The candidates. Those of a Croatian question without diacritics tell how it is written, and it is searched
         for once more by the vector of that."""
         with run.stopwatch.stage("retrieval"):
-            candidates = await run.deadline.wait("retrieval", self.retriever.retrieve(request))
+            candidates = await run.wait("retrieval", self.retriever.retrieve(request))
             restored = await self._with_diacritics(run.query, request, candidates)
             if restored == run.query.text:
                 return candidates
@@ -132,7 +133,7 @@ class Pipeline:
             dense = await run.wait_or("embedding", vector, fallback=None, at_most=self.embedding_s)
             if dense is None or dense.fingerprint != request.dense.fingerprint:
                 return candidates
-            return await run.deadline.wait("retrieval", self.retriever.retrieve(replace(request, dense=dense)))
+            return await run.wait("retrieval", self.retriever.retrieve(replace(request, dense=dense)))
 
     async def _with_diacritics(self, query: Query, request: RetrievalRequest, candidates: Sequence[Candidate]) -> str:
         """The question as the first candidates write its words; as it is where the embedder would make no use of it."""
@@ -177,7 +178,7 @@ class Pipeline:
 
     async def _build_prompt(self, run: QueryRun, candidates: Sequence[Candidate]) -> Prompt:
         query = run.query
-        with run.stopwatch.stage("prompt"):
+        with run.stopwatch.stage("prompt"), tracing.span(spans.PROMPT):
             return await build_prompt(
                 query.text,
                 query.language,

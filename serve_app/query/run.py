@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from deployments.telemetry import tracing
 from serve_app.query.deadline import Deadline, Stopwatch
 from serve_app.query.degradation import Degraded
 from serve_app.query.request import Query
@@ -27,5 +28,15 @@ class QueryRun:
 
         It is late after `at_most` seconds, or after half of the remaining deadline if that is less.
         """
-        waiting = self.deadline.wait(stage, work, at_most=at_most, share=0.5)
+        waiting = _traced(stage, self.deadline.wait(stage, work, at_most=at_most, share=0.5))
         return await self.degraded.or_fallback(stage, waiting, fallback)
+
+    async def wait(self, stage: str, work: Awaitable[T]) -> T:
+        """The result of `work`, which has until the deadline."""
+        return await _traced(stage, self.deadline.wait(stage, work))
+
+
+async def _traced(stage: str, work: Awaitable[T]) -> T:
+    """The result of `work`, with a span of the stage's name, which is current while `work` runs."""
+    with tracing.span(stage):
+        return await work

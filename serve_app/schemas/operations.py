@@ -58,6 +58,7 @@ class Problem(ResponseModel):
     code: str = Field(description="to decide by")
     retryable: bool = Field(description="whether the same request may succeed later")
     request_id: str
+    trace_id: str = Field(description="what its trace, its line in the log and the query log know it by")
 
 
 class DescribedError(ResponseModel):

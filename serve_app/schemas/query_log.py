@@ -18,6 +18,7 @@ class LoggedQuery(ResponseModel):
     user: str = Field(description="empty: for no user")
     key_id: str = Field(description="the key that asked; empty in entries of before it was kept")
     request_id: str = Field(description="X-Request-ID of the request; empty in entries of before it was kept")
+    trace_id: str = Field(description="the trace of the request; empty in entries of before it was kept")
     language: str
     engine: str | None = Field(description="what generated the answer; null: nothing did")
     model: str | None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from deployments.errors import InvalidRequest, Overloaded, RagError
 from deployments.lexical import detect_language
+from deployments.telemetry import spans, tracing
 from deployments.types import Message as ChatMessage
 from deployments.types import Scope, Usage
 from serve_app.admission.protocol import AdmissionLimits
@@ -166,7 +167,8 @@ class QueryService:
         slot: Slot | None = None
         overloaded: Overloaded | None = None
         try:
-            slot = await self.admission.acquire_slot(caller.tenant_id, self._admission_limits(caller), deadline)
+            with tracing.span(spans.ADMISSION):
+                slot = await self.admission.acquire_slot(caller.tenant_id, self._admission_limits(caller), deadline)
         except Overloaded as error:
             if self.pipeline.fallback is None or not from_documents:
                 raise
@@ -271,6 +273,7 @@ class QueryService:
             completion_tokens=usage.completion_tokens,
             degraded=complete.degraded if complete else (),
             timings=dict(complete.timings) if complete else {},
+            trace_id=tracing.trace_id(),
         )
         event_type: EventType
         if outcome == "cancelled":

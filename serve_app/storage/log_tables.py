@@ -31,8 +31,8 @@ class AuditEntry(TenantOwned):
 
 
 class QueryLogEntry(TenantOwned):
-    """What an answered query took. Neither the question nor the answer. `key_id` and `request_id` are empty for what
-    was logged before they were kept."""
+    """What an answered query took. Neither the question nor the answer. `key_id`, `request_id` and `trace_id` are empty
+    for what was logged before they were kept."""
 
     __tablename__ = "query_log"
     __table_args__ = (Index(None, "tenant_id", "at"),)
@@ -41,6 +41,7 @@ class QueryLogEntry(TenantOwned):
     at: Mapped[datetime]
     key_id: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str]
+    trace_id: Mapped[str] = mapped_column(String(32))
     user: Mapped[str] = mapped_column("user_id", String(256))
     language: Mapped[str] = mapped_column(String(8))
     outcome: Mapped[str] = mapped_column(String(64))

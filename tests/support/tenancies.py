@@ -64,6 +64,8 @@ _TIMED = {
     "last_used_at",
     "timings",
     "request_id",
+    "trace_id",
+    "traceparent",
     "X-Request-ID",
 }
 

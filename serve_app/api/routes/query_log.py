@@ -23,6 +23,7 @@ _LOGGED = {
     "user": "u1",
     "key_id": "key_0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
     "request_id": "0b3f6a5c9d7e4f1c8a2b6d5e4f3a2b1c",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "language": "hr",
     "engine": "vllm",
     "model": "Qwen/Qwen3-8B",

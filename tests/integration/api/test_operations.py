@@ -127,6 +127,7 @@ async def test_each_request_is_one_line_with_its_ids(api: Api, lines: Lines) -> 
     )
     assert answered.pop("milliseconds") > 0
     assert answered.pop("key_id").startswith("key_")
+    assert answered.pop("trace_id") == asked.headers["traceparent"].split("-")[1]
     assert answered == {
         "http_route": "/v1/query",
         "http_method": "POST",
@@ -136,7 +137,8 @@ async def test_each_request_is_one_line_with_its_ids(api: Api, lines: Lines) -> 
         "tenant": "t",
     }
     assert (missing["http_status"], missing["tenant"], missing["error"]) == (404, "t", "not_found")
-    assert refused.keys() == {"http_route", "http_method", "http_status", "milliseconds", "rag_request_id", "error"}
+    of_all = {"http_route", "http_method", "http_status", "milliseconds", "rag_request_id", "trace_id"}
+    assert refused.keys() == {*of_all, "error"}
     assert all(record.levelno == logging.INFO and not record.log_to_stderr for record in lines.records)  # type: ignore[attr-defined]
     text = "\n".join(record.getMessage() for record in lines.records)
     assert f"http_status=200 milliseconds={lines.records[0].milliseconds}" in text  # type: ignore[attr-defined]

@@ -163,7 +163,7 @@ async def test_bad_input_is_refused_before_any_stage_works(
     assert (answer.status_code, problem["code"]) == (status, code), problem
     assert answer.headers["content-type"] == "application/problem+json"
     assert names in problem["detail"]
-    assert set(problem) == {"type", "title", "status", "detail", "code", "retryable", "request_id"}
+    assert set(problem) == {"type", "title", "status", "detail", "code", "retryable", "request_id", "trace_id"}
     assert api.stages.asked == []
 
 

@@ -33,6 +33,7 @@ async def test_an_answer_is_found_in_the_log_by_its_id(api: Api, stream: bool) -
     logged = found.json()
     assert (logged["query_id"], logged["outcome"], logged["user"]) == (query_id, "stop", "ana")
     assert logged["request_id"] == "mine"
+    assert logged["trace_id"] == answer.headers["traceparent"].split("-")[1]
     keys = (await api.client.get("/v1/keys")).json()["keys"]
     assert logged["key_id"] in {each["id"] for each in keys if each["role"] == "query"}
     assert {"embedding", "retrieval", "first_token", "total"} <= logged["timings"].keys()

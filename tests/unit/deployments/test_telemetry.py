@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from deployments.telemetry import spans
 from deployments.telemetry.logs import LOG_FIELDS
 from deployments.telemetry.metrics import METRICS
 
@@ -26,3 +27,12 @@ def test_the_documents_list_every_field_of_a_request_s_line() -> None:
     [_, logs] = OPERATIONS.read_text("utf-8").split("| field | what it is |")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", logs.split("\n\n")[0], re.MULTILINE)
     assert dict(rows) == LOG_FIELDS
+
+
+def test_the_documents_list_every_span_and_attribute() -> None:
+    text = OPERATIONS.read_text("utf-8")
+    for heading, declared in (("span", spans.SPANS), ("attribute", spans.ATTRIBUTES)):
+        [_, found] = text.split(f"| {heading} | what it is |")
+        assert dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", found.split("\n\n")[0], re.MULTILINE)) == declared
+    assert {*spans.OF_REQUEST} <= {*LOG_FIELDS}
+    assert {*spans.OF_REQUEST.values()} <= {*spans.ATTRIBUTES}

@@ -362,8 +362,10 @@ async def test_what_serve_answers_becomes_a_problem(status: int, headers: dict[s
         await PlainTextResponse("Serve's own words", status, headers)(scope, receive, send)
 
     async with served(serve) as port:
-        got, answered, body = await answer_of(port, "X-Request-ID: mine")
+        sent = f"X-Request-ID: mine\r\ntraceparent: 00-{'a' * 32}-{'b' * 16}-01"
+        got, answered, body = await answer_of(port, sent)
     problem = json.loads(body)
+    assert (answered["traceparent"].split("-")[1], problem["trace_id"]) == ("a" * 32, "a" * 32)
     assert (got, problem["status"], problem["code"], problem["retryable"]) == (told, told, code, True)
     assert answered["content-type"] == "application/problem+json"
     assert answered.get("retry-after") == ("2" if told == 503 else None)

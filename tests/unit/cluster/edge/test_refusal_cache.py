@@ -129,3 +129,13 @@ async def test_the_services_mark_is_removed(status: int) -> None:
     for answer in (await service.ask(), await service.ask()):
         assert answer.status_code == status
         assert HEADER.lower() not in answer.headers
+
+
+async def test_each_refusal_is_in_the_trace_of_its_own_request() -> None:
+    service = Service(refusal(trace_id="first"))
+    await service.ask()
+    second = await service.ask(traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    third = await service.ask()
+    assert second.headers["traceparent"].startswith(f"00-{'a' * 32}-")
+    assert second.json()["trace_id"] == "a" * 32
+    assert third.json()["trace_id"] == third.headers["traceparent"].split("-")[1] not in ("first", "a" * 32)

@@ -37,6 +37,7 @@ OUTCOME = QueryOutcome(
     completion_tokens=20,
     degraded=["reranking"],
     timings={"embedding": 1.5, "generation": 200.0},
+    trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
 )
 ASKER = Actor("key_7", "query", "request-1")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

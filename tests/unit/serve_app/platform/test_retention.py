@@ -66,7 +66,7 @@ async def index_all(jobs: Jobs) -> None:
             await jobs.queue.finish(task, indexed({}))
 
 
-OUTCOME = asdict(QueryOutcome("", "hr", "ok", None, None, 1, 1, 0, 1, (), {}))
+OUTCOME = asdict(QueryOutcome("", "hr", "ok", None, None, 1, 1, 0, 1, (), {}, ""))
 
 
 @pytest.mark.every_database

@@ -32,10 +32,11 @@ ANSWERED = QueryOutcome(
     completion_tokens=21,
     degraded=("reranking",),
     timings={"embedding": 5.0, "retrieval": 7.0, "sources": 15.0, "first_token": 120.0, "total": 900.0},
+    trace_id="",
 )
 FAILED = QueryOutcome(
     user="", language="hr", outcome="stage_unavailable", engine=None, model=None, sources=0, prompt_tokens=0,
-    cached_tokens=0, completion_tokens=0, degraded=(), timings={},
+    cached_tokens=0, completion_tokens=0, degraded=(), timings={}, trace_id="",
 )  # fmt: skip
 
 

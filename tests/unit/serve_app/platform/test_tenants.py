@@ -104,7 +104,7 @@ async def fill(database: Database, tenant: str) -> None:
     async with database.transaction() as session:
         session.add(StoredGeneration(tenant_id=tenant, name="g", embedder="e", dimension=4, state="filling"))
         session.add(RefilledDocument(generation="g", **of_refill))
-    outcome = QueryOutcome("u", "hr", "stop", "vllm", "tiny", 1, 1, 0, 1, (), {})
+    outcome = QueryOutcome("u", "hr", "stop", "vllm", "tiny", 1, 1, 0, 1, (), {}, "")
     events.publish(Event("query.completed", tenant, f"query of {tenant}", asdict(outcome)))
     await events.drain()
     await events.close()

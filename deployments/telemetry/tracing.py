@@ -1,0 +1,244 @@
+"""Spans of this process: a stage's or the ingress's. OpenTelemetry makes them; here they are started and joined.
+
+The current span is OpenTelemetry's, and so follows the request's tasks. What a request starts in a context of its own
+(`deployments.tasks.spawn_detached`) is not of its trace. Between processes the context travels as plain data, the
+headers of W3C, beside a call's other arguments: Serve's own tracing is not used (decision 56).
+
+Only a trace that is sampled costs more than its ids: below a span that does not record, no span is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Literal
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    format_span_id,
+    format_trace_id,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import Attributes
+
+from deployments.errors import RagError
+from deployments.telemetry import exporters
+from deployments.telemetry.config import TelemetryConfig
+
+TraceHeaders = Mapping[str, str]
+"""W3C's `traceparent` and `tracestate`: how a span's context travels to another process."""
+_PROPAGATOR = TraceContextTextMapPropagator()
+_EXPORT_EVERY_MS = 1_000
+_SCOPE = "rag"
+_UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer(_SCOPE)
+_provider: TracerProvider | None = None
+_tracer = _UNSAMPLED
+_content = False
+
+
+class _RootSampler(Sampler):
+    """A root that is linked to other spans is sampled if one of them is; others by the ratio."""
+
+    def __init__(self, ratio: float) -> None:
+        self._by_ratio = TraceIdRatioBased(ratio)
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        if links:
+            is_sampled = any(link.context.trace_flags.sampled for link in links)
+            sampler = TraceIdRatioBased(1.0 if is_sampled else 0.0)
+            return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links)
+        return self._by_ratio.should_sample(parent_context, trace_id, name, kind, attributes, links)
+
+    def get_description(self) -> str:
+        return f"RootSampler({self._by_ratio.get_description()})"
+
+
+def start(config: TelemetryConfig, service: str, *, replica: str = "") -> None:
+    """Trace from here on in this process. `service` is the deployment's name. Does nothing the second time."""
+    if _provider is not None or (exporter := exporters.create(config)) is None:
+        return
+    use(
+        BatchSpanProcessor(exporter, config.max_waiting, _EXPORT_EVERY_MS),
+        service,
+        replica=replica,
+        ratio=config.sampling_ratio,
+        content=config.content,
+    )
+
+
+def use(
+    processor: SpanProcessor, service: str, *, replica: str = "", ratio: float = 1.0, content: bool = False
+) -> None:
+    """Hand spans to the processor. What `start` does with the one that is configured, and tests with their own."""
+    global _provider, _tracer, _content
+    resource = Resource.create(
+        {
+            "service.name": f"rag-{service}",
+            "service.instance.id": replica or str(os.getpid()),
+            "host.name": socket.gethostname(),
+        }
+    )
+    sampler = ParentBased(_RootSampler(ratio))
+    _provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    _provider.add_span_processor(processor)
+    _tracer, _content = _provider.get_tracer(_SCOPE), content
+    atexit.register(stop)
+
+
+def stop() -> None:
+    """Export what waits, and trace no more."""
+    global _provider, _tracer, _content
+    provider, _provider, _tracer, _content = _provider, None, _UNSAMPLED, False
+    if provider is not None:
+        atexit.unregister(stop)
+        provider.shutdown()
+
+
+def keeps_content() -> bool:
+    """Whether spans may hold questions, passages and answers."""
+    return _content
+
+
+def current() -> Span:
+    return trace.get_current_span()
+
+
+def headers(of: Span | None = None) -> TraceHeaders:
+    """The context of a span, by default the current one, for another process. Empty unless the span records."""
+    span = of if of is not None else trace.get_current_span()
+    carrier: dict[str, str] = {}
+    if span.is_recording():
+        _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
+    return carrier
+
+
+def trace_id(of: Span | None = None) -> str:
+    """32 hexadecimal digits; empty outside of a request."""
+    context = (of if of is not None else trace.get_current_span()).get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else ""
+
+
+def traceparent(span: Span) -> str:
+    """The header that names the span, whether it records or not."""
+    context = span.get_span_context()
+    flags = context.trace_flags & 0x01
+    return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{flags:02x}"
+
+
+def remote_context(sent: TraceHeaders) -> SpanContext | None:
+    """What another process sent of its span; None if it sent nothing that can be read."""
+    context = trace.get_current_span(_PROPAGATOR.extract(sent, Context())).get_span_context()
+    return context if context.is_valid else None
+
+
+def begin(
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Span | SpanContext | None = None,
+    links: Sequence[SpanContext | None] = (),
+    at_ns: int | None = None,
+) -> Span:
+    """A span that is not made current: for what goes on in several tasks. The caller ends it, by `end`.
+
+    `parent`: by default the current span. One that does not record has no children that do.
+    """
+    found = parent if parent is not None else trace.get_current_span()
+    if isinstance(found, SpanContext):
+        found = trace.NonRecordingSpan(found)
+        if not found.get_span_context().trace_flags.sampled:
+            return INVALID_SPAN
+    elif not found.is_recording():
+        return INVALID_SPAN
+    return _tracer.start_span(
+        name,
+        trace.set_span_in_context(found, Context()),
+        kind,
+        links=[Link(each) for each in links if each is not None],
+        start_time=at_ns,
+    )
+
+
+def begin_trace(
+    name: str,
+    sent: TraceHeaders,
+    *,
+    links: Sequence[SpanContext] = (),
+    may_record: bool = True,
+    at_ns: int | None = None,
+) -> Span:
+    """The first span of a trace here: below the caller's, if `sent` names one. It has ids, whether it records or not.
+
+    `may_record`: false for what is not worth a trace, whatever the caller wants.
+    """
+    tracer = _tracer if may_record else _UNSAMPLED
+    context = _PROPAGATOR.extract(sent, Context())
+    linked = [Link(each) for each in links]
+    return tracer.start_span(name, context, SpanKind.SERVER, links=linked, start_time=at_ns)
+
+
+def end(span: Span, error: BaseException | None = None, *, at_ns: int | None = None) -> None:
+    """End a span. An error gives it a status and a code. Its text stays out: it may quote what the caller sent."""
+    if error is not None and span.is_recording():
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            span.set_attribute("rag.cancelled", True)
+        else:
+            span.set_status(Status(StatusCode.ERROR))
+            span.set_attribute("error.type", error.code if isinstance(error, RagError) else type(error).__name__)
+    span.end(at_ns)
+
+
+class CurrentSpan:
+    """Makes a span the current one within the block, and ends it after. One that does not record is left out, unless
+    it is to be `kept`, for its ids."""
+
+    __slots__ = ("_is_current", "_span", "_token")
+
+    def __init__(self, span: Span, *, kept: bool = False) -> None:
+        self._span = span
+        self._is_current = kept or span.is_recording()
+
+    def __enter__(self) -> Span:
+        if self._is_current:
+            self._token = contexts.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> Literal[False]:
+        if self._is_current:
+            contexts.detach(self._token)
+            end(self._span, error)
+        return False
+
+
+def span(name: str, *, kind: SpanKind = SpanKind.INTERNAL) -> CurrentSpan:
+    """`with span(NAME):` a child of the current span, current within the block, which is to be in one task."""
+    return CurrentSpan(begin(name, kind=kind))
