@@ -19,6 +19,7 @@ from deployments.ingestion.deployment import Ingestion
 from deployments.ray_metrics import RayRecorder
 from deployments.reranking.deployment import Reranking
 from deployments.retrieval.deployment import Retrieval
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import Recorder
 from serve_app.admission.limiter import LimiterActor
 from serve_app.config.args import AppArgs
@@ -64,12 +65,14 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         metadata_bytes=args.api.max_metadata_bytes,
     )
     embedding = serve.deployment(Embedding, **options("embedding")).bind(
-        args.embedding, args.retrieval.uses_token_vectors, recorder
+        args.embedding, args.retrieval.uses_token_vectors, recorder, args.telemetry
     )
-    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(args.retrieval, owned("retrieval"), recorder)
-    reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking, recorder)
+    retrieval = serve.deployment(Retrieval, **options("retrieval")).bind(
+        args.retrieval, owned("retrieval"), recorder, args.telemetry
+    )
+    reranking = serve.deployment(Reranking, **options("reranking")).bind(args.reranking, recorder, args.telemetry)
     engine = availability.resolve(args.generation)
-    generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}), recorder)
+    generation = _generation(engine, EmbeddingHandle(embedding), scale.get("generation", {}), recorder, args.telemetry)
     ingestion = serve.deployment(Ingestion, **options("ingestion")).bind(
         args.ingestion,
         EmbeddingHandle(embedding),
@@ -78,6 +81,7 @@ def compose(args: AppArgs, scale: Mapping[str, Mapping[str, Any]]) -> Applicatio
         BulkJobs(queue),
         blobs,
         owned("ingestion"),
+        telemetry=args.telemetry,
     )
     shared = {} if owned("ingress") else {"deployment_actors": [_limiter(args)]}
     return serve.deployment(Ingress, **options("ingress"), **shared).bind(
@@ -117,11 +121,15 @@ def _limiter(args: AppArgs) -> DeploymentActorConfig:
 
 
 def _generation(
-    config: GenerationConfig, embedding: EmbeddingHandle, scale: Mapping[str, Any], recorder: Recorder
+    config: GenerationConfig,
+    embedding: EmbeddingHandle,
+    scale: Mapping[str, Any],
+    recorder: Recorder,
+    telemetry: TelemetryConfig,
 ) -> Application:
     if config.engine == "vllm":
         from deployments.generation import vllm  # imports ray.serve.llm, seconds that other engines need not wait
 
-        return vllm.build(config, scale, recorder)
+        return vllm.build(config, scale, recorder, telemetry)
     scorer = embedding if config.engine == "extractive" else None
-    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config, scorer, recorder)
+    return serve.deployment(Generation, **{"name": "generation", **scale}).bind(config, scorer, recorder, telemetry)

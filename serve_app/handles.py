@@ -31,6 +31,7 @@ from deployments.reranking.config import RerankingConfig
 from deployments.stage_times import FIRST_TEXT
 from deployments.tasks import spawn_detached
 from deployments.telemetry.metrics import CALL_SECONDS, Recorder
+from deployments.telemetry.stage_spans import brought
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -107,14 +108,18 @@ class EmbeddingHandle:
     handle: DeploymentHandle[Any]
 
     async def embed_query(self, text: str) -> Embeddings:
-        return await call("embedding", self.handle.embed.remote([text], "query", with_tokens=True), "query")
+        return await call(
+            "embedding", self.handle.embed.remote([text], "query", with_tokens=True, **brought()), "query"
+        )
 
     async def embed_passages(self, texts: Sequence[str]) -> Embeddings:
-        embedding = self.handle.embed.remote(list(texts), "passage", with_tokens=True)
+        embedding = self.handle.embed.remote(list(texts), "passage", with_tokens=True, **brought())
         return await call("embedding", embedding, "passage")
 
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
-        return await call("embedding", self.handle.similarities.remote(question, list(sentences)), "sentence")
+        return await call(
+            "embedding", self.handle.similarities.remote(question, list(sentences), **brought()), "sentence"
+        )
 
     async def describe(self) -> EmbedderInfo:
         return await call("embedding", self.handle.describe.remote())
@@ -127,15 +132,15 @@ class RetrievalHandle:
     handle: DeploymentHandle[Any]
 
     async def retrieve(self, request: RetrievalRequest) -> list[Candidate]:
-        return await call("retrieval", self.handle.search.remote(request), "search")
+        return await call("retrieval", self.handle.search.remote(request, **brought()), "search")
 
     async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
-        await call("retrieval", self.handle.upsert.remote(generation, list(entries)), "upsert")
+        await call("retrieval", self.handle.upsert.remote(generation, list(entries), **brought()), "upsert")
 
     async def read(
         self, tenant_id: str, document_id: str, version: str, *, generation: str = "", after: int = -1, limit: int
     ) -> list[Passage]:
-        reading = self.handle.read.remote(tenant_id, document_id, version, generation, after, limit)
+        reading = self.handle.read.remote(tenant_id, document_id, version, generation, after, limit, **brought())
         return await call("retrieval", reading, "read")
 
     async def copy(
@@ -166,7 +171,9 @@ class RerankingHandle:
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         if not self.config.weight_for(language):
             return list(candidates)
-        return await call("reranking", self.handle.rerank.remote(query, language, list(candidates)), "text")
+        return await call(
+            "reranking", self.handle.rerank.remote(query, language, list(candidates), **brought()), "text"
+        )
 
 
 class SharedLimiter:
@@ -260,7 +267,7 @@ class InferenceHandle:
         self._reranker = CachedStatus("reranking", reranking, STATUS_TTL_S)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        return await call("embedding", self._embedding.embed.remote(list(texts), kind), kind)
+        return await call("embedding", self._embedding.embed.remote(list(texts), kind, **brought()), kind)
 
     async def embedding_tokens(self, texts: Sequence[str], kind: TextKind) -> list[int]:
         return await call("embedding", self._embedding.count_tokens.remote(list(texts), kind))
@@ -269,7 +276,7 @@ class InferenceHandle:
         return await call("embedding", self._embedding.identify.remote())
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        return await call("reranking", self._reranking.score.remote(query, list(texts)), "text")
+        return await call("reranking", self._reranking.score.remote(query, list(texts), **brought()), "text")
 
     async def embedder(self) -> str:
         return await self._embedder.model()

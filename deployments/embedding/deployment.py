@@ -23,9 +23,13 @@ from deployments.inference.packing import PassLimits
 from deployments.inference.windows import Window
 from deployments.late_interaction import MAX_QUESTION_TOKENS, ForeignShift, nearest_tokens, pack
 from deployments.lexical import known_language
+from deployments.replica import replica_id
 from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import traced
 from deployments.types import (
     EmbedderIdentity,
     EmbedderInfo,
@@ -67,8 +71,15 @@ class Embedding:
     Passages' threads have a lower priority: during heavy ingestion a question is embedded about as fast as alone.
     """
 
-    def __init__(self, config: EmbeddingConfig, token_vectors: bool = True, recorder: Recorder = NO_RECORDER) -> None:
+    def __init__(
+        self,
+        config: EmbeddingConfig,
+        token_vectors: bool = True,
+        recorder: Recorder = NO_RECORDER,
+        telemetry: TelemetryConfig | None = None,
+    ) -> None:
         """`token_vectors`: whether the index has a use for them."""
+        tracing.start(telemetry, "embedding", replica=replica_id())
         self._times = StageTimes("embedding", recorder)
         self._config = config
         self._token_vectors = token_vectors
@@ -92,6 +103,7 @@ class Embedding:
             # Sentences have a batcher of their own: questions must not wait for them, nor they for passages.
             self._sentences = _KindBatcher(embedder, config, "passage", recorder, workers=1, work="sentence")
 
+    @traced(spans.EMBEDDINGS)
     async def embed(self, texts: Sequence[str], kind: TextKind, with_tokens: bool = False) -> Embeddings:
         """The texts' unit vectors, shape (texts, dimension), in order.
 
@@ -115,6 +127,7 @@ class Embedding:
             shift=self._shifts.of(texts[0]) if self._shifts is not None and is_for_search else None,
         )
 
+    @traced(spans.SIMILARITIES)
     async def similarities(self, question: str, sentences: Sequence[str]) -> Similarities:
         """How near each sentence is to the question. Raises what `embed` raises."""
         with self._times.call("sentence"):

@@ -10,8 +10,12 @@ from deployments.generation import base
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import coalesced, pause_s
 from deployments.generation.config import GenerationConfig
+from deployments.replica import replica_id
 from deployments.stage_times import StageTimes
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import begin_call
 from deployments.types import GenerationLoad, GenerationRequest, StageStatus, TextDelta
 
 
@@ -19,8 +23,13 @@ class Generation:
     """One engine. Errors are those of `base.Engine`."""
 
     def __init__(
-        self, config: GenerationConfig, scorer: base.SentenceScorer | None = None, recorder: Recorder = NO_RECORDER
+        self,
+        config: GenerationConfig,
+        scorer: base.SentenceScorer | None = None,
+        recorder: Recorder = NO_RECORDER,
+        telemetry: TelemetryConfig | None = None,
     ) -> None:
+        tracing.start(telemetry, "generation", replica=replica_id())
         self._config = config
         self._times = StageTimes("generation", recorder)
         self._engine = base.create(config, scorer)
@@ -39,7 +48,8 @@ class Generation:
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
-        with self._times.first_text(self.generate(request)) as answer:
+        span = begin_call(spans.CHAT, request.trace)
+        with tracing.CurrentSpan(span), self._times.first_text(self.generate(request)) as answer:
             await self._outbox.send(answer, to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:

@@ -17,11 +17,16 @@ from deployments.generation.active_queries import ActiveQueries
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
+from deployments.generation.engine_times import trace_engine_times
 from deployments.generation.finish_reasons import finish_reason
 from deployments.generation.prompts import Prompts
+from deployments.replica import replica_id
 from deployments.stage_times import StageTimes, note_wait
 from deployments.startup import gc_paused
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import begin_call
 from deployments.types import GenerationLoad, GenerationRequest, Message, Sampling, StageStatus, TextDelta, Usage
 
 with gc_paused():  # saves a fifth of the time that these imports take
@@ -58,7 +63,12 @@ On CPU it compiles once for two or more. On GPUs it compiles for eight or more, 
 """
 
 
-def build(config: GenerationConfig, serve_options: Mapping[str, Any], recorder: Recorder = NO_RECORDER) -> Application:
+def build(
+    config: GenerationConfig,
+    serve_options: Mapping[str, Any],
+    recorder: Recorder = NO_RECORDER,
+    telemetry: TelemetryConfig | None = None,
+) -> Application:
     """The generation deployment, ready to bind. Needs an initialised Ray.
 
     `serve_options` are Serve's options that scale it (num_replicas, autoscaling_config, max_ongoing_requests, …).
@@ -75,7 +85,7 @@ def build(config: GenerationConfig, serve_options: Mapping[str, Any], recorder: 
     return build_llm_deployment(
         llm_config(config),
         deployment_cls=VllmGeneration,
-        bind_kwargs={"config": config, "recorder": recorder},
+        bind_kwargs={"config": config, "recorder": recorder, "telemetry": telemetry},
         override_serve_options=options,
     )
 
@@ -152,8 +162,14 @@ class VllmGeneration(LLMServer):
 
     # LLMServer's constructor is a coroutine, and Serve awaits it.
     async def __init__(  # type: ignore[misc]
-        self, llm_config: LLMConfig, config: GenerationConfig, recorder: Recorder = NO_RECORDER, **kwargs: Any
+        self,
+        llm_config: LLMConfig,
+        config: GenerationConfig,
+        recorder: Recorder = NO_RECORDER,
+        telemetry: TelemetryConfig | None = None,
+        **kwargs: Any,
     ) -> None:
+        tracing.start(telemetry, "generation", replica=replica_id())
         self._config = config
         self._times = StageTimes("generation", recorder)
         self._queries = ActiveQueries(config)
@@ -200,6 +216,7 @@ class VllmGeneration(LLMServer):
                     self._sampling(request, len(prompt)),
                     _engine_id(request.tenant_id, request.query_id),
                     lora_request=await self._lora(),
+                    trace_headers=tracing.headers() or None,
                 )
                 async with aclosing(outputs):
                     async for output in outputs:
@@ -211,6 +228,7 @@ class VllmGeneration(LLMServer):
                         finished = output.finished
                         usage = Usage(len(prompt), completion_tokens, cached_tokens)
                         if finished or query.cancelled:
+                            trace_engine_times(output.metrics)
                             reason = "abort" if query.cancelled else answer.finish_reason
                             yield TextDelta(answer.text, finish_reason(reason), usage)
                             return
@@ -233,7 +251,8 @@ class VllmGeneration(LLMServer):
 
     async def send(self, request: GenerationRequest, to: Address) -> None:
         """`generate`, with the deltas sent to the ingress at `to`. Returns when the answer has ended."""
-        with self._times.first_text(self.generate(request)) as answer:
+        span = begin_call(spans.CHAT, request.trace)
+        with tracing.CurrentSpan(span), self._times.first_text(self.generate(request)) as answer:
             await self._outbox.send(answer, to, lambda: self.abort(request.tenant_id, request.query_id))
 
     async def abort(self, tenant_id: str, query_id: str) -> bool:

@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 from deployments.errors import Overloaded
 from deployments.inference.packing import PassLimits, PassQueue, Sized
 from deployments.stage_times import note_wait
+from deployments.telemetry import spans, tracing
 from deployments.telemetry.metrics import BATCH_FILL, NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import Caller, begin_shared
 
 S = TypeVar("S", bound=Sized)
 R = TypeVar("R")
@@ -68,7 +70,8 @@ class Batcher(Generic[S, R]):
             return []
         if len(self._queue) > self._max_waiting:
             raise Overloaded(f"{self._name} has {len(self._queue):,} texts waiting, more than it keeps; try again")
-        call = _Call[R]([None] * len(inputs), len(inputs), asyncio.get_running_loop().create_future())
+        done = asyncio.get_running_loop().create_future()
+        call = _Call[R]([None] * len(inputs), len(inputs), done, Caller.current())
         items = [_Item(item, item.tokens, call, position) for position, item in enumerate(inputs)]
         self._queue.add(items)
         for _ in range(min(self._max_workers - self._open_workers, len(items))):
@@ -110,21 +113,32 @@ class Batcher(Generic[S, R]):
         self._recorder.record(BATCH_FILL, fill, stage=self._name, work=self._work_name)
 
     async def _run_pass(self, batch: list[_Item[S, R]]) -> None:
+        calls = dict.fromkeys(item.call for item in batch)
+        with tracing.CurrentSpan(begin_shared(spans.PASS, [call.caller for call in calls], len(batch))) as span:
+            for call in calls:
+                call.caller = call.caller.served()
+            failed = await self._compute(batch)
+            tracing.mark(span, failed)
+        if failed is None:
+            return
+        if len(calls) == 1:
+            batch[0].call.fail(failed)
+            return
+        for call in calls:
+            await self._run_pass([item for item in batch if item.call is call])
+
+    async def _compute(self, batch: list[_Item[S, R]]) -> Exception | None:
+        """Give each item of a pass its result, or return why the pass failed."""
         loop = asyncio.get_running_loop()
         try:
             results = await loop.run_in_executor(self._threads, self._forward, [item.input for item in batch])
         except Exception as error:
             self.failed = True
-            calls = {item.call for item in batch}
-            if len(calls) == 1:
-                calls.pop().fail(error)
-                return
-            for call in calls:
-                await self._run_pass([item for item in batch if item.call is call])
-        else:
-            self.failed = False
-            for item, result in zip(batch, results, strict=True):
-                item.call.put(item.position, result)
+            return error
+        self.failed = False
+        for item, result in zip(batch, results, strict=True):
+            item.call.put(item.position, result)
+        return None
 
 
 @dataclass(eq=False, slots=True)
@@ -135,6 +149,7 @@ class _Call(Generic[R]):
     results: list[Any]
     remaining: int
     done: asyncio.Future[list[R]]
+    caller: Caller
     made_at: float = field(default_factory=time.perf_counter)
     first_pass_at: float = 0.0
     is_shared: bool = False

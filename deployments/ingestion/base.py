@@ -79,6 +79,8 @@ class DocumentTask:
 
     The fields that stand in the document itself are added to its `metadata` up to `metadata_bytes`. 0: none is added,
     because the metadata are those that the document has already.
+
+    `trace`: the headers of the request that handed it in (`deployments.telemetry.tracing`), empty if it has none.
     """
 
     job_id: str
@@ -98,6 +100,7 @@ class DocumentTask:
     chunk_sizes: ChunkSizes = ChunkSizes()
     generation: str = ""
     metadata_bytes: int = 0
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
 from deployments.ingestion.bulk.dispatch import Dispatcher, submit
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
+from deployments.replica import replica_id
 from deployments.single_replica import require_single_replica
+from deployments.telemetry import tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.types import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -31,9 +34,12 @@ class Ingestion:
         bulk: BulkJobs,
         blobs: BlobStore,
         owned: str = "",
+        *,
+        telemetry: TelemetryConfig | None = None,
     ) -> None:
         require_single_replica(owned)
-        self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned))
+        tracing.start(telemetry, "ingestion", replica=replica_id())
+        self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned), telemetry=telemetry)
         self._dispatcher = Dispatcher(config, bulk, submit)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 

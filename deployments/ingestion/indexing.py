@@ -25,6 +25,7 @@ from deployments.ingestion.passages import (
     entries_without_vectors,
     index_entries,
 )
+from deployments.telemetry import spans, tracing
 from deployments.types import EmbedderIdentity, IndexEntry, IndexGeneration
 
 
@@ -56,10 +57,14 @@ class DocumentIndexer:
         the passages' ids are the same. Raises DocumentCancelled, LeaseLost, BadInput, Unavailable.
         """
         await self._jobs.progress(task, "parsing")
-        document = await self._parser.parse(await self._blobs.read(task.blob), task.filename, task.media_type)
+        with tracing.span(spans.FETCH):
+            data = await self._blobs.read(task.blob)
+        with tracing.span(spans.PARSE):
+            document = await self._parser.parse(data, task.filename, task.media_type)
         await self._jobs.progress(task, "embedding")
         embedder = await self._embedder.describe()
-        prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
+        with tracing.span(spans.CHUNK):
+            prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
         generation = await generation_to_write(task, embedder.identity, self._jobs, self._index)
         document_frequency = await self._write(prepared, embedder.fingerprint, generation)
         return IndexedDocument(
@@ -92,7 +97,9 @@ class DocumentIndexer:
                 if progress.done <= chunks_written:
                     continue
                 if generation.embedder == fingerprint:
-                    embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
+                    with tracing.span(spans.EMBED) as span:
+                        span.set_attribute("rag.batch.size", len(texts))
+                        embeddings = await self._embedder.embed_passages([embeddable.text for embeddable in texts])
                     entries = index_entries(texts, lexical, embeddings, fingerprint)
                 else:
                     entries = entries_without_vectors(texts, lexical, generation)
@@ -110,7 +117,9 @@ class DocumentIndexer:
     async def _store(
         self, task: DocumentTask, generation: IndexGeneration, entries: Sequence[IndexEntry], progress: Progress
     ) -> None:
-        await self._index.upsert(generation, entries)
+        with tracing.span(spans.INDEX) as span:
+            span.set_attribute("rag.batch.size", len(entries))
+            await self._index.upsert(generation, entries)
         await self._jobs.progress(task, "embedding", progress)
 
 

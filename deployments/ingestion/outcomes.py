@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from deployments.errors import BadInput, StageUnavailable, Unavailable
 from deployments.ingestion.base import DocumentCancelled, DocumentTask, IndexedDocument, JobStore, LeaseLost
 from deployments.ingestion.config import IngestionConfig
+from deployments.telemetry import spans, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ class OutcomeRecorder:
         try:
             if task.attempts > self._config.max_attempts:
                 raise StageUnavailable("its worker ended each time before it was done")
-            await self._jobs.finish(task, await index())
+            indexed = await index()
+            with tracing.span(spans.PUBLISH):
+                await self._jobs.finish(task, indexed)
         except LeaseLost:
             logger.warning("document %s is another worker's by now", task.document_id)
         except DocumentCancelled as error:
@@ -41,7 +44,8 @@ class OutcomeRecorder:
     async def record(self, task: DocumentTask, recording: Awaitable[None]) -> None:
         """Await a write to the job store. If it fails, the document's lease runs out and a worker takes it again."""
         try:
-            await recording
+            with tracing.span(spans.PUBLISH):
+                await recording
         except Exception:
             logger.exception("the state of document %s was not recorded; its lease will run out", task.document_id)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from deployments.errors import StageUnavailable
 from deployments.ingestion.base import BlobStore, DocumentTask, EmbedderPort, IndexPort, JobStore
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.document_trace import document_span
 from deployments.ingestion.indexing import DocumentIndexer
 from deployments.ingestion.outcomes import OutcomeRecorder
 from deployments.ingestion.parsing import DocumentParser
@@ -170,4 +171,5 @@ class Worker(Background):
                     await self._refilled.wait()
 
     async def _index_document(self, task: DocumentTask) -> None:
-        await self._outcomes.index_and_record(task, lambda: self._indexer.index(task))
+        with document_span(task):
+            await self._outcomes.index_and_record(task, lambda: self._indexer.index(task))

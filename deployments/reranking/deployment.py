@@ -11,12 +11,16 @@ from deployments.errors import RagError, StageUnavailable
 from deployments.inference.batching import Batcher
 from deployments.inference.input_checks import check_text, check_texts
 from deployments.inference.packing import PassLimits
+from deployments.replica import replica_id
 from deployments.reranking.base import create
 from deployments.reranking.blend import blend
 from deployments.reranking.config import RerankingConfig
 from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import traced
 from deployments.types import Candidate, Language, Passage, StageStatus
 
 WORK = "text"
@@ -29,7 +33,10 @@ class Reranking:
     A question whose caller has gone takes part in no further pass.
     """
 
-    def __init__(self, config: RerankingConfig, recorder: Recorder = NO_RECORDER) -> None:
+    def __init__(
+        self, config: RerankingConfig, recorder: Recorder = NO_RECORDER, telemetry: TelemetryConfig | None = None
+    ) -> None:
+        tracing.start(telemetry, "reranking", replica=replica_id())
         self._config = config
         self._times = StageTimes("reranking", recorder)
         with gc_paused():
@@ -50,6 +57,7 @@ class Reranking:
             recorder=recorder,
         )
 
+    @traced(spans.RERANK)
     async def rerank(self, query: str, language: Language, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates, best first. The first `max_candidates` get `scores.rerank` (see `blend`); the rest follow
         in their old order, without it. Where the reranker has no weight, all of them keep their order.
@@ -66,6 +74,7 @@ class Reranking:
         with self._times.call(WORK):
             return [*blend(scored, await self._scores(query, texts), weight), *rest]
 
+    @traced(spans.RERANK)
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """The reranker's own score of each text for the query, in [0, 1], in the order of the texts.
 

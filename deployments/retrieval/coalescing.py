@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from deployments.stage_times import note_wait
 from deployments.tasks import spawn_detached
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.stage_spans import Caller, begin_shared
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -37,7 +39,7 @@ class Coalescing(Generic[K, Q, A]):
     async def ask(self, key: K, question: Q) -> A:
         """The question's answer. A caller that is cancelled while it waits is left out of the call."""
         loop = asyncio.get_running_loop()
-        asked: _Asked[Q, A] = _Asked(question, loop.create_future())
+        asked: _Asked[Q, A] = _Asked(question, loop.create_future(), Caller.current())
         self._waiting.setdefault(key, []).append(asked)
         # Not at once: questions of the same turn of the loop are to share the call.
         loop.call_soon(self._start_calls)
@@ -63,7 +65,8 @@ class Coalescing(Generic[K, Q, A]):
         for each in asked:
             each.begin(shared=len(asked) > 1)
         try:
-            results = await self._call(key, [each.question for each in asked])
+            with tracing.CurrentSpan(begin_shared(spans.INDEX_CALL, [each.caller for each in asked], len(asked))):
+                results = await self._call(key, [each.question for each in asked])
             for each, result in zip(asked, results, strict=True):
                 if not each.answer.done():
                     each.answer.set_result(result)
@@ -80,10 +83,11 @@ class Coalescing(Generic[K, Q, A]):
 
 @dataclass(slots=True)
 class _Asked(Generic[Q, A]):
-    """A question, its answer to come, and how long it waited for its call."""
+    """A question, its answer to come, the call that asks it, and how long it waited."""
 
     question: Q
     answer: asyncio.Future[A]
+    caller: Caller
     asked_at: float = field(default_factory=time.perf_counter)
     waited_s: float = 0.0
     is_shared: bool = False

@@ -7,13 +7,17 @@ import logging
 from collections.abc import Sequence
 
 from deployments.errors import InvalidRequest, StageUnavailable
+from deployments.replica import replica_id
 from deployments.retrieval.base import Index, create
 from deployments.retrieval.config import RetrievalConfig
 from deployments.single_replica import require_single_replica
 from deployments.stage_times import StageTimes
 from deployments.startup import gc_paused
 from deployments.tasks import spawn_detached
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
+from deployments.telemetry.stage_spans import traced
 from deployments.types import (
     Candidate,
     DocumentVersion,
@@ -36,9 +40,16 @@ class Retrieval:
     which lives on until its requests are done. Errors are those of `base.Index`.
     """
 
-    def __init__(self, config: RetrievalConfig, owned: str = "", recorder: Recorder = NO_RECORDER) -> None:
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        owned: str = "",
+        recorder: Recorder = NO_RECORDER,
+        telemetry: TelemetryConfig | None = None,
+    ) -> None:
         """`owned`: the fields of embedded stores; see `require_single_replica`."""
         require_single_replica(owned)
+        tracing.start(telemetry, "retrieval", replica=replica_id())
         self._times = StageTimes("retrieval", recorder)
         self._config = config
         with gc_paused():
@@ -46,10 +57,12 @@ class Retrieval:
         self._opening: asyncio.Task[None] | None = None
         self._failure: StageUnavailable | None = None
 
+    @traced(spans.SEARCH)
     async def search(self, request: RetrievalRequest) -> list[Candidate]:
         with self._times.call("search"):
             return await (await self._opened()).search(request)
 
+    @traced(spans.INDEX)
     async def upsert(self, generation: IndexGeneration, entries: Sequence[IndexEntry]) -> None:
         if len(entries) > self._config.max_entries:
             raise InvalidRequest(
@@ -59,6 +72,7 @@ class Retrieval:
         with self._times.call("upsert"):
             await (await self._opened()).upsert(generation, entries)
 
+    @traced(spans.READ)
     async def read(
         self, tenant_id: str, document_id: str, version: str, generation: str, after: int, limit: int
     ) -> list[Passage]:

@@ -32,7 +32,53 @@ REQUEST_SPANS = {
     GENERATION: "the answer, from the request to the engine until its last text",
 }
 """Spans of the ingress, below that of the request."""
-SPANS = REQUEST_SPANS
+
+EMBEDDINGS = "embeddings"
+SIMILARITIES = "similarities"
+SEARCH = "search"
+READ = "read"
+RERANK = "rerank"
+CHAT = "chat"
+QUEUE = "queue"
+PASS = "pass"
+INDEX_CALL = "index_call"
+PREFILL = "prefill"
+DECODE = "decode"
+STAGE_SPANS = {
+    EMBEDDINGS: "texts become vectors, in a replica of embedding",
+    SIMILARITIES: "the extractive engine's sentences are compared with the question, in a replica of embedding",
+    SEARCH: "a search in a replica of retrieval",
+    READ: "passages of a section are read, in a replica of retrieval",
+    RERANK: "candidates are scored, in a replica of reranking",
+    CHAT: "an answer is generated, in a replica of generation",
+    QUEUE: "the wait for the next pass or index call, or in vLLM for its scheduler",
+    PASS: "one pass of a model, linked to each call whose texts were in it",
+    INDEX_CALL: "one call to the index, linked to each search that it answered",
+    PREFILL: "vLLM: from the scheduler until the first token",
+    DECODE: "vLLM: from the first token until the last",
+}
+"""Spans of the stages' replicas, below those of the ingress."""
+OPERATIONS = {SEARCH: "retrieval", READ: "retrieval"}
+"""What the conventions call the operation of a span, where that is not its name."""
+
+DOCUMENT = "document"
+FETCH = "fetch"
+PARSE = "parse"
+CHUNK = "chunk"
+EMBED = "embed"
+INDEX = "index"
+PUBLISH = "publish"
+DOCUMENT_SPANS = {
+    DOCUMENT: "one attempt to index a document, in a trace of its own that is linked to the request's; in a bulk job "
+    "until it is cut into chunks",
+    FETCH: "its bytes are read from the blob store",
+    PARSE: "it becomes text, in a process of its own",
+    CHUNK: "it is cut into chunks",
+    EMBED: "a batch of chunks gets its vectors",
+    INDEX: "a batch of chunks is written to the index",
+    PUBLISH: "it goes live, or its failure is recorded",
+}
+SPANS = REQUEST_SPANS | STAGE_SPANS | DOCUMENT_SPANS
 
 ATTRIBUTES = {
     "http.request.method": "the method",
@@ -43,8 +89,13 @@ ATTRIBUTES = {
     "rag.query_id": "`X-Query-ID`",
     "rag.tenant": "the tenant",
     "rag.key_id": "the key's id",
+    "rag.document_id": "the document",
+    "rag.job_id": "its job",
+    "rag.attempt": "how many times it was claimed, this one included",
+    "rag.batch.size": "texts in a pass, questions in a call to the index, or chunks",
+    "rag.batch.calls": "calls that shared it",
     "rag.cancelled": "true: what was waited for was no longer wanted",
-    "gen_ai.operation.name": "`chat`, `embeddings`, `retrieval`",
+    "gen_ai.operation.name": "`chat`, `embeddings`, `retrieval`, or the span's own name",
     "gen_ai.provider.name": "the stage's engine",
     "gen_ai.request.model": "the model",
     "gen_ai.usage.input_tokens": "tokens of the prompt",

@@ -80,9 +80,9 @@ class _RootSampler(Sampler):
         return f"RootSampler({self._by_ratio.get_description()})"
 
 
-def start(config: TelemetryConfig, service: str, *, replica: str = "") -> None:
+def start(config: TelemetryConfig | None, service: str, *, replica: str = "") -> None:
     """Trace from here on in this process. `service` is the deployment's name. Does nothing the second time."""
-    if _provider is not None or (exporter := exporters.create(config)) is None:
+    if config is None or _provider is not None or (exporter := exporters.create(config)) is None:
         return
     use(
         BatchSpanProcessor(exporter, config.max_waiting, _EXPORT_EVERY_MS),
@@ -152,30 +152,25 @@ def traceparent(span: Span) -> str:
     return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{flags:02x}"
 
 
-def remote_context(sent: TraceHeaders) -> SpanContext | None:
-    """What another process sent of its span; None if it sent nothing that can be read."""
-    context = trace.get_current_span(_PROPAGATOR.extract(sent, Context())).get_span_context()
-    return context if context.is_valid else None
+def remote(sent: TraceHeaders) -> Span:
+    """Another process's span, to be a parent. INVALID_SPAN if it sent nothing that can be read."""
+    return trace.get_current_span(_PROPAGATOR.extract(sent, Context())) if sent else INVALID_SPAN
 
 
 def begin(
     name: str,
     *,
     kind: SpanKind = SpanKind.INTERNAL,
-    parent: Span | SpanContext | None = None,
+    parent: Span | None = None,
     links: Sequence[SpanContext | None] = (),
     at_ns: int | None = None,
 ) -> Span:
     """A span that is not made current: for what goes on in several tasks. The caller ends it, by `end`.
 
-    `parent`: by default the current span. One that does not record has no children that do.
+    `parent`: by default the current span. One that is not sampled has no children.
     """
     found = parent if parent is not None else trace.get_current_span()
-    if isinstance(found, SpanContext):
-        found = trace.NonRecordingSpan(found)
-        if not found.get_span_context().trace_flags.sampled:
-            return INVALID_SPAN
-    elif not found.is_recording():
+    if not found.get_span_context().trace_flags.sampled:
         return INVALID_SPAN
     return _tracer.start_span(
         name,
@@ -206,13 +201,18 @@ def begin_trace(
 
 def end(span: Span, error: BaseException | None = None, *, at_ns: int | None = None) -> None:
     """End a span. An error gives it a status and a code. Its text stays out: it may quote what the caller sent."""
+    mark(span, error)
+    span.end(at_ns)
+
+
+def mark(span: Span, error: BaseException | None) -> None:
+    """Tell a span's error without ending it; None for none."""
     if error is not None and span.is_recording():
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             span.set_attribute("rag.cancelled", True)
         else:
             span.set_status(Status(StatusCode.ERROR))
             span.set_attribute("error.type", error.code if isinstance(error, RagError) else type(error).__name__)
-    span.end(at_ns)
 
 
 class CurrentSpan:

@@ -12,10 +12,10 @@ Which versions searches find is in visibility.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -108,8 +108,8 @@ class JobQueue:
                 if row.given_up and row.generation:
                     await self._hide_unless_live(session, row)
             await session.flush()
-            made_again = await _reindexing_jobs(session, claimed)
-            return [_task(row, 0 if row.job_id in made_again else self.metadata_bytes) for row in claimed]
+            jobs = await _jobs_of(session, claimed)
+            return [_task(row, jobs[row.job_id], self.metadata_bytes) for row in claimed]
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
         lease_until = self.clock() + timedelta(seconds=lease_s)
@@ -196,7 +196,7 @@ class JobQueue:
                 await visibility.hide(session, [replaced], due=self._retired_at(now))
             await visibility.reveal(session, task.tenant_id, row.version)
             former = document.blob if document.version else row.blob
-            made_again = bool(document.version and await _reindexing_jobs(session, [row]))
+            made_again = bool(document.version) and (await _jobs_of(session, [row]))[row.job_id].makes_again
             before = collections.sizes([document])
             document.take_over(row)
             document.version, document.fingerprint = row.version, row.fingerprint
@@ -374,10 +374,19 @@ async def _name_versions(session: AsyncSession, rows: Sequence[JobDocument]) -> 
         row.version = versions[row.tenant_id].pop(0)
 
 
-async def _reindexing_jobs(session: AsyncSession, rows: Sequence[JobDocument]) -> set[str]:
-    """The rows' jobs that make documents again. These keep the metadata that they have, changed ones too."""
+class _JobOfTask(NamedTuple):
+    """What a task takes of its job. One that `makes_again` keeps the metadata that its documents have, changed ones
+    too."""
+
+    makes_again: bool
+    trace: Mapping[str, str]
+
+
+async def _jobs_of(session: AsyncSession, rows: Sequence[JobDocument]) -> Mapping[str, _JobOfTask]:
+    """The rows' jobs by their ids."""
     ids = {row.job_id for row in rows}
-    return set(await session.scalars(select(Job.id).where(Job.id.in_(ids), Job.reindex.is_not(None))))
+    found = await session.execute(select(Job.id, Job.reindex, Job.trace).where(Job.id.in_(ids)))
+    return {id: _JobOfTask(reindex is not None, trace) for id, reindex, trace in found}
 
 
 async def _check_generation(session: AsyncSession, tenant_id: str, written_to: str) -> None:
@@ -418,13 +427,14 @@ def _removed_version(row: JobDocument) -> RemovedVersion:
     return RemovedVersion(row.tenant_id, row.document_id, row.version)
 
 
-def _task(row: JobDocument, metadata_bytes: int) -> DocumentTask:
+def _task(row: JobDocument, job: _JobOfTask, metadata_bytes: int) -> DocumentTask:
     return DocumentTask(
         **{name: getattr(row, name) for name in _TASK_COLUMNS},
         metadata=row.metadata_,
         progress=Progress(row.written_to, row.chunks, row.chunks_done),
         chunk_sizes=ChunkSizes(row.chunk_tokens, row.chunk_overlap),
-        metadata_bytes=metadata_bytes,
+        metadata_bytes=0 if job.makes_again else metadata_bytes,
+        trace=job.trace,
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.errors import InvalidRequest, NotFound, RateLimited
 from deployments.ingestion.base import METADATA_BYTES, DocumentState, RemovedBlob
 from deployments.ingestion.bulk.base import ray_job
+from deployments.telemetry import tracing
 from serve_app.platform import (
     acceptance,
     collections,
@@ -177,7 +178,7 @@ class Jobs:
             settled, added = await acceptance.lock_documents(session, tenant_id, wanted, now)
             found_in = await generations.in_state(session, tenant_id, "live")
             generation = found_in and found_in.embedder
-            job = Job(tenant_id=tenant_id, id=job_id, created_at=now)
+            job = Job(tenant_id=tenant_id, id=job_id, created_at=now, trace=dict(tracing.headers()))
             session.add(job)
             await session.flush()
             rows = []
@@ -244,7 +245,7 @@ class Jobs:
                 raise _missing(job_id)
             chosen = await retries.choose(session, failed, now)
             await self._check_room(session, tenant_id, len(chosen.rows))
-            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now)
+            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.headers()))
             session.add(job)
             await session.flush()
             await retries.add_rows(session, job, chosen.rows, now)

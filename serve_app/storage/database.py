@@ -23,7 +23,7 @@ from deployments.errors import InvalidRequest, Unavailable
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.declarative import Base
 
-SCHEMA: Final = "0020"
+SCHEMA: Final = "0021"
 """The revision of the newest migration. This code works with this revision of the schema only."""
 _MIGRATION_LOCK: Final = 0x7261675F73657276
 """The key of the PostgreSQL advisory lock that a migration holds. Any number that no other application uses will do."""

@@ -143,7 +143,8 @@ class Document(DocumentFields, TenantOwned):
 class Job(TenantOwned):
     """`bulk`: waiting, running or ended (see bulk.py), None for a job that was not asked for in bulk. `bulk_until`: how
     long its Ray Job is believed to be running without a sign of it. `reindex`: filling, switched, given_up or in_place
-    (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none."""
+    (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none.
+    `trace`: the headers of the request that made it, empty if that was not traced."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -166,6 +167,7 @@ class Job(TenantOwned):
     bulk_detail: Mapped[str] = mapped_column(default="")
     reindex: Mapped[str | None] = mapped_column(String(16))
     generation: Mapped[str] = mapped_column(String(160), default="")
+    trace: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from deployments.ingestion.base import BlobStore, EmbedderPort, IndexPort, JobStore
 from deployments.ingestion.config import IngestionConfig
+from deployments.telemetry.config import TelemetryConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,4 @@ class BulkPorts:
     bulk: BulkJobs
     blobs: BlobStore
     pinned: bool
+    telemetry: TelemetryConfig | None = None

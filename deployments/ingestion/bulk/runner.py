@@ -18,6 +18,7 @@ from deployments.ingestion.base import IndexedDocument, Progress
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.stages import ChunkBatch
 from deployments.ingestion.outcomes import OutcomeRecorder
+from deployments.telemetry import tracing
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Runner:
 
         Raises BulkJobLost, and what the pipeline raises. However it ends, the workers index the remaining documents.
         """
+        tracing.start(self._ports.telemetry, "ingestion")
         with _event_loop() as call:
             detail = "it was stopped"
             renewing: Future[None] | None = None
@@ -139,7 +141,8 @@ class Runner:
         if not result.is_complete:
             await self._record_progress(batch, result)
         else:
-            await self._outcomes.index_and_record(task, lambda: _indexed(batch, result))
+            with tracing.CurrentSpan(tracing.remote(batch.trace), kept=True):
+                await self._outcomes.index_and_record(task, lambda: _indexed(batch, result))
             result.document_frequency.clear()
 
     async def _record_progress(self, batch: ChunkBatch, result: _DocumentResult) -> None:

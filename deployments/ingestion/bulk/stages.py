@@ -18,14 +18,18 @@ from deployments.errors import RagError, Unavailable
 from deployments.ingestion.base import DocumentTask, EmbedderPort
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.document_trace import document_span
 from deployments.ingestion.indexing import generation_to_write
 from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.passages import (
     DocumentPreparer,
     EmbeddableText,
+    PreparedDocument,
     entries_without_vectors,
     index_entries,
 )
+from deployments.telemetry import spans, tracing
+from deployments.telemetry.tracing import TraceHeaders
 from deployments.types import EmbedderInfo, IndexEntry, IndexGeneration, Language, SparseVector
 
 logger = logging.getLogger(__name__)
@@ -47,7 +51,7 @@ class ChunkBatch:
     empty if an earlier attempt has inserted them. `fingerprint` is that of the embedder that runs. `passages` counts
     those of the whole document. `document_frequency`: term id → passages of this batch that hold the term. A batch with
     an `error` goes through the rest of the pipeline unchanged. If its `total` is smaller than that of the batches
-    before it, it is the document's last: the rest could not be read.
+    before it, it is the document's last: the rest could not be read. `trace`: the headers of the document's span.
     """
 
     task: DocumentTask
@@ -66,6 +70,7 @@ class ChunkBatch:
     lexical: Sequence[SparseVector] = ()
     entries: Sequence[IndexEntry] = ()
     error: RagError | None = None
+    trace: TraceHeaders = field(default_factory=dict)
 
     @property
     def has_vectors(self) -> bool:
@@ -86,6 +91,7 @@ class Parse:
     """For each ticket claims the job's next free document, if there is one, and gives its batches of texts."""
 
     def __init__(self, ports: BulkPorts, job: BulkJob) -> None:
+        tracing.start(ports.telemetry, "ingestion")
         self._ports = ports
         self._job = job
         self._parser = DocumentParser(ports.config)
@@ -100,19 +106,30 @@ class Parse:
 
         for task in await with_retries(config, claim):
             given = 0
+            trace: TraceHeaders = {}
             try:
-                async for batch in self._batches(task):
-                    yield to_rows(batch)
+                with document_span(task) as span:
+                    trace = tracing.headers(span)
+                    prepared, embedder = await self._prepare(task)
+                async for batch in self._batches(prepared, embedder):
+                    yield to_rows(replace(batch, trace=trace))
                     given += 1
             except Exception as error:
-                yield to_rows(ChunkBatch(task, number=given, total=given + 1, error=_picklable(task, error)))
+                failed = ChunkBatch(task, number=given, total=given + 1, error=_picklable(task, error), trace=trace)
+                yield to_rows(failed)
 
-    async def _batches(self, task: DocumentTask) -> AsyncIterator[ChunkBatch]:
+    async def _prepare(self, task: DocumentTask) -> tuple[PreparedDocument, EmbedderInfo]:
         ports = self._ports
-        data = await with_retries(ports.config, lambda: ports.blobs.read(task.blob))
-        document = await self._parser.parse(data, task.filename, task.media_type)
+        with tracing.span(spans.FETCH):
+            data = await with_retries(ports.config, lambda: ports.blobs.read(task.blob))
+        with tracing.span(spans.PARSE):
+            document = await self._parser.parse(data, task.filename, task.media_type)
         embedder = await self._embedder.describe()
-        prepared = await asyncio.to_thread(self._preparer.prepare, task, document, embedder)
+        with tracing.span(spans.CHUNK):
+            return await asyncio.to_thread(self._preparer.prepare, task, document, embedder), embedder
+
+    async def _batches(self, prepared: PreparedDocument, embedder: EmbedderInfo) -> AsyncIterator[ChunkBatch]:
+        ports, task = self._ports, prepared.task
         chunk_batches = prepared.batches(ports.config.embed_batch)
         generation = await with_retries(
             ports.config, lambda: generation_to_write(task, embedder.identity, ports.jobs, ports.index)
@@ -142,6 +159,7 @@ class Embed:
     """Replaces each batch's texts by index entries."""
 
     def __init__(self, ports: BulkPorts) -> None:
+        tracing.start(ports.telemetry, "ingestion")
         self._ports = ports
 
     async def __call__(self, rows: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
@@ -155,7 +173,8 @@ class Embed:
             entries = entries_without_vectors(batch.texts, batch.lexical, batch.generation)
             return replace(batch, texts=(), lexical=(), entries=entries)
         ports, texts = self._ports, [embeddable.text for embeddable in batch.texts]
-        embeddings = await with_retries(ports.config, lambda: ports.embedder.embed_passages(texts))
+        with _span(spans.EMBED, batch):
+            embeddings = await with_retries(ports.config, lambda: ports.embedder.embed_passages(texts))
         entries = index_entries(batch.texts, batch.lexical, embeddings, batch.fingerprint)
         return replace(batch, texts=(), lexical=(), entries=entries)
 
@@ -164,6 +183,7 @@ class Insert:
     """Writes each batch's entries to the index."""
 
     def __init__(self, ports: BulkPorts) -> None:
+        tracing.start(ports.telemetry, "ingestion")
         self._ports = ports
 
     async def __call__(self, rows: Rows) -> AsyncIterator[dict[str, list[bytes]]]:
@@ -174,8 +194,15 @@ class Insert:
         if not batch.entries:
             return batch
         ports = self._ports
-        await with_retries(ports.config, lambda: ports.index.upsert(batch.generation, batch.entries))
+        with _span(spans.INDEX, batch):
+            await with_retries(ports.config, lambda: ports.index.upsert(batch.generation, batch.entries))
         return replace(batch, entries=())
+
+
+def _span(name: str, batch: ChunkBatch) -> tracing.CurrentSpan:
+    span = tracing.begin(name, parent=tracing.remote(batch.trace))
+    span.set_attribute("rag.batch.size", batch.chunks)
+    return tracing.CurrentSpan(span)
 
 
 class _Embedder:

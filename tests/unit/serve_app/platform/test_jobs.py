@@ -19,6 +19,7 @@ from deployments.ingestion.base import (
     RemovedBlob,
     RemovedVersion,
 )
+from deployments.telemetry import tracing
 from deployments.types import EmbedderIdentity, VisibleVersions
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents
@@ -29,6 +30,7 @@ from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
+from tests.support.traces import kept_spans
 
 LEASE_S = 30.0
 
@@ -70,6 +72,20 @@ async def test_a_task_carries_what_was_accepted(jobs: Jobs) -> None:
     assert (task.job_id, task.tenant_id, task.document_id, task.attempts) == (job.id, "a", "d", 1)
     for name in ("owner", "collection", "language", "title", "filename", "media_type", "blob", "metadata"):
         assert getattr(task, name) == new.columns()[name]
+
+
+async def test_a_task_carries_the_trace_of_the_request_that_made_its_job(jobs: Jobs) -> None:
+    with kept_spans():
+        with tracing.CurrentSpan(tracing.begin_trace("request", {})) as request:
+            await jobs.accept("a", [document("d")])
+        context = tracing.remote((await claim_one(jobs)).trace).get_span_context()
+        assert (context.trace_id, context.span_id) == (
+            request.get_span_context().trace_id,
+            request.get_span_context().span_id,
+        )
+        assert context.trace_flags.sampled
+    await jobs.accept("a", [document("e")])
+    assert (await claim_one(jobs)).trace == {}
 
 
 async def test_a_job_in_all_its_states(jobs: Jobs, clock: Clock) -> None:
