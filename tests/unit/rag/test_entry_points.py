@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.bridge import RAG
 
-SLOW = ("sqlalchemy", "fastapi", "numpy", "ray", "torch", "pymilvus", "alembic")
+SLOW = ("sqlalchemy", "fastapi", "pydantic", "numpy", "ray", "torch", "pymilvus", "alembic")
 
 
 def test_the_version_is_shown() -> None:
