@@ -19,7 +19,12 @@ TERMINAL_TYPES = frozenset({"result", "complete", "error"})
 RETRYABLE = frozenset({"overloaded", "unreachable", "connection_lost", "timeout"})
 """Codes of the bridge's own errors that are worth a retry."""
 
-_HEADERS = {"deadline_ms": "X-Deadline-Ms", "idempotency_key": "Idempotency-Key", "request_id": "X-Request-ID"}
+_HEADERS = {
+    "deadline_ms": "X-Deadline-Ms",
+    "idempotency_key": "Idempotency-Key",
+    "request_id": "X-Request-ID",
+    "traceparent": "traceparent",
+}
 _KEYS = ("id", "command", "params", *_HEADERS)
 
 

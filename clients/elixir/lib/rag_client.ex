@@ -9,8 +9,9 @@ defmodule RagClient do
       {:ok, answer} = RagClient.query(MyApp.Rag, "acme", "Koji je rok za žalbu?", user: "u1")
       answer.text
 
-  Every call names the client, and those that act within a tenant the tenant: a platform key speaks for the one named; a
-  tenant's own key takes `nil`. `RagClient.Config` lists what a client can be told.
+  Every call names the client, then the tenant: a platform key speaks for the one named; a tenant's own key takes `nil`.
+  Three belong to no tenant: `cancel/1`, `health/2` and `list_tenants/2`. `RagClient.Config` lists what a client can be
+  told.
 
   ## Ways to ask
 
@@ -29,14 +30,26 @@ defmodule RagClient do
 
   `:language`, `:user`, `:collections`, `:filter`, `:top_k`, `:max_tokens`, `:temperature`, `:seed` and `:history` are
   the service's own. `:history` is the conversation so far, the oldest turn first: maps with `role`, which is `"user"`
-  or `"assistant"`, and `content`. Searches have none. Every call also takes `:deadline_ms`, `:request_id` and `:timeout`
-  (ms until this client gives up; a stream has none unless it is given, only `idle_timeout`), and what creates something
-  takes `:idempotency_key`.
+  or `"assistant"`, and `content`. Searches have none.
+
+  ## Options of every call
+
+    * `:deadline_ms`: after so many milliseconds the service gives up, in whichever stage it is.
+    * `:timeout`: after so many this client gives up. A stream has none unless it is given, only `idle_timeout`.
+    * `:request_id`: the service logs it, and errors name it; else one is made.
+    * `:traceparent`: the trace that the call belongs to, as W3C Trace Context writes it. Left out, it is that of the
+      calling process, where the application has OpenTelemetry.
+    * `:idempotency_key`, of what creates something: the same call again with the same key has no further effect.
+
+  ## Lists
+
+  A page is `{:ok, map}` with the list, and with `"next"`, which is the `:after` of the next page, or nil. `:limit` is the
+  most of a page. The options of `list_documents/3` and `list_jobs/3` also select.
   """
 
   use Supervisor
 
-  alias RagClient.{Answer, Call, Config, Error, Exchange}
+  alias RagClient.{Answer, Calls, Config, Error, Exchange, Upload}
 
   @type client :: atom
   @type tenant :: String.t() | nil
@@ -44,8 +57,10 @@ defmodule RagClient do
 
   @asking [:language, :user, :collections, :filter, :top_k, :max_tokens, :temperature, :seed, :history]
   @finding [:language, :user, :collections, :filter, :top_k]
-  @sending [:deadline_ms, :request_id, :timeout]
-  @creating [:idempotency_key | @sending]
+  @selecting [:collection, :user, :live, :filter]
+  @page [:after, :limit]
+  @form [:id, :title, :collection, :language, :user, :metadata, :bulk]
+  @sizes [:description, :chunk_tokens, :chunk_overlap]
 
   # -- the client as a child of a supervisor
 
@@ -90,7 +105,7 @@ defmodule RagClient do
   @spec stream(client, tenant, String.t(), keyword) :: Enumerable.t()
   def stream(client, tenant, text, options \\ []) do
     call = question(tenant, text, options)
-    Stream.resource(fn -> begin(client, call, options) end, &next/1, &leave/1)
+    Calls.stream(client, call, options)
   end
 
   @doc """
@@ -111,7 +126,7 @@ defmodule RagClient do
 
     how = how |> Keyword.put(:mode, :push) |> Keyword.put(:timeout, options[:timeout] || :infinity)
 
-    with {:ok, ref, _pid} <- Exchange.start(config(client), call, how[:owner] || self(), how), do: {:ok, ref}
+    with {:ok, ref, _pid} <- Exchange.start(Calls.config(client), call, how[:owner] || self(), how), do: {:ok, ref}
   end
 
   @doc """
@@ -122,203 +137,219 @@ defmodule RagClient do
   """
   @spec cancel(reference) :: :ok
   def cancel(ref) when is_reference(ref) do
-    Exchange.cancel(ref)
-    flush(ref)
+    Calls.cancel(ref)
   end
+
+  @doc "Stop a query of the tenant by the service's own id, whoever asked it. Its stream ends as cancelled."
+  @spec cancel_query(client, tenant, String.t(), keyword) :: result
+  def cancel_query(client, tenant, query_id, options \\ []),
+    do: Calls.run(client, tenant, "cancel_query", %{"query_id" => query_id}, options)
 
   @doc "Find passages without generating: best first, with each stage's score."
   @spec search(client, tenant, String.t(), keyword) :: result
   def search(client, tenant, text, options \\ []) do
-    {params, options} = params(options, @finding, @sending)
-    run(client, "search", Map.put(params, "query", text), [{:tenant, tenant} | options])
+    Calls.run(client, tenant, "search", %{"query" => text}, options, own: @finding)
   end
 
-  # -- documents and jobs
+  # -- documents
 
   @doc """
-  Hand in documents as text: maps with `text` and, as wanted, `id`, `title`, `collection`, `language`, `user`, `metadata`.
+  Hand in documents: maps with `text` or `uri` and, as wanted, `id`, `title`, `collection`, `language`, `user`,
+  `metadata`.
 
   All are accepted, or none. The service has them on disk when this returns, and the result names the job to follow
-  (`job/3`). With `async: false` it is the finished job, so give a `:timeout` that suits.
+  (`get_job/4`, `job_events/4`). With `async: false` it is the finished job, so give a `:timeout` that suits. With
+  `bulk: true` the whole cluster works on them.
   """
   @spec process_documents(client, tenant, [map], keyword) :: result
   def process_documents(client, tenant, documents, options \\ []) do
-    {params, options} = params(options, [:async], @creating)
-    run(client, "process_documents", Map.put(params, "documents", documents), [{:tenant, tenant} | options])
+    params = %{"documents" => documents}
+    Calls.run(client, tenant, "process_documents", params, options, own: [:async, :bulk], creates?: true)
+  end
+
+  @doc """
+  Hand in files from disk: paths, or `{path, name}` for another name than the file's. They are read as they are sent.
+
+  Options are those of the documents, for all of them: `:collection`, `:language`, `:user`, `:metadata`, `:bulk`, and for
+  a single file `:id` and `:title`. The result is that of `process_documents/4`. A large upload needs a `:timeout` that
+  suits. Files go over HTTP only, not through `RagClient.Transport.Port`.
+  """
+  @spec upload_documents(client, tenant, [Path.t() | {Path.t(), String.t()}], keyword) :: result
+  def upload_documents(client, tenant, files, options \\ []) do
+    {fields, options} = Calls.split(options, @form, true)
+
+    with {:ok, upload} <- Upload.new(files, fields, Calls.config(client).json),
+         do: Calls.send_upload(client, tenant, upload, options)
+  end
+
+  @doc "A page of the tenant's documents. Options: `:collection`, `:user`, `:live`, `:filter`, `:after`, `:limit`."
+  @spec list_documents(client, tenant, keyword) :: result
+  def list_documents(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "list_documents", %{}, options, own: @selecting ++ @page)
+
+  @doc "A document as searches see it."
+  @spec get_document(client, tenant, String.t(), keyword) :: result
+  def get_document(client, tenant, id, options \\ []),
+    do: Calls.run(client, tenant, "get_document", %{"document_id" => id}, options)
+
+  @doc "Change a document's metadata by a map to merge, in which nil removes a key. Nothing is embedded again."
+  @spec update_document(client, tenant, String.t(), map, keyword) :: result
+  def update_document(client, tenant, id, metadata, options \\ []) do
+    Calls.run(client, tenant, "update_document", %{"document_id" => id, "metadata" => metadata}, options)
   end
 
   @doc "Remove a document and all that was made of it."
   @spec delete_document(client, tenant, String.t(), keyword) :: result
-  def delete_document(client, tenant, id, options \\ []) do
-    {%{}, options} = params(options, [], @sending)
-    run(client, "delete_document", %{"document_id" => id}, [{:tenant, tenant} | options])
-  end
-
-  @doc "A job's state, counts, and each document's error. A platform key also gives `tenant: id`."
-  @spec job(client, String.t(), keyword) :: result
-  def job(client, id, options \\ []) do
-    {%{}, options} = params(options, [], [:tenant | @sending])
-    run(client, "get_job", %{"job_id" => id}, options)
-  end
+  def delete_document(client, tenant, id, options \\ []),
+    do: Calls.run(client, tenant, "delete_document", %{"document_id" => id}, options)
 
   @doc """
-  Have a job's failed documents worked on again, in a new job: its id, and `"left_out"`.
+  Remove all documents that match `:collection`, `:user`, `:live` and `:filter`. What would be all of them needs
+  `all: true`.
 
-  A platform key also gives `tenant: id`.
+  `"more"` in the result says that the deadline came first: call again.
   """
-  @spec retry_job(client, String.t(), keyword) :: result
-  def retry_job(client, id, options \\ []) do
-    {%{}, options} = params(options, [], [:tenant | @creating])
-    run(client, "retry_job", %{"job_id" => id}, options)
+  @spec delete_documents(client, tenant, keyword) :: result
+  def delete_documents(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "delete_documents", %{}, options, own: [:all | @selecting])
+
+  @doc "How many of the tenant's documents were made by another embedder, or cut otherwise, than they would be now."
+  @spec get_index(client, tenant, keyword) :: result
+  def get_index(client, tenant, options \\ []), do: Calls.run(client, tenant, "get_index", %{}, options)
+
+  @doc "Make all documents' passages again; the result names the job. Options: `:collection`, `:bulk`."
+  @spec reindex(client, tenant, keyword) :: result
+  def reindex(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "reindex", %{}, options, own: [:collection, :bulk], creates?: true)
+
+  # -- jobs
+
+  @doc "A page of the tenant's jobs, the newest first. Options: `:state`, `:after`, `:limit`."
+  @spec list_jobs(client, tenant, keyword) :: result
+  def list_jobs(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "list_jobs", %{}, options, own: [:state | @page])
+
+  @doc "A job's state, counts, and each document's error."
+  @spec get_job(client, tenant, String.t(), keyword) :: result
+  def get_job(client, tenant, id, options \\ []), do: Calls.run(client, tenant, "get_job", %{"job_id" => id}, options)
+
+  @doc """
+  A job's events as a stream: the job now and with each change as `{:progress, map}`, last `{:complete, map}` or
+  `{:error, error}`.
+
+  The service ends a stream after a quarter of an hour. It then ends with a `retryable?` error: follow the job again.
+  Events come over HTTP only, not through `RagClient.Transport.Port`.
+  """
+  @spec job_events(client, tenant, String.t(), keyword) :: Enumerable.t()
+  def job_events(client, tenant, id, options \\ []) do
+    {%{}, options} = Calls.split(options, [])
+    call = Calls.call(tenant, "job_events", %{"job_id" => id}, [{:streams?, true} | options])
+    Calls.stream(client, call, options)
   end
 
-  # -- tenants and collections
+  @doc "End a job: what waits is cancelled at once, what is being worked on within seconds. What is indexed stays."
+  @spec cancel_job(client, tenant, String.t(), keyword) :: result
+  def cancel_job(client, tenant, id, options \\ []),
+    do: Calls.run(client, tenant, "cancel_job", %{"job_id" => id}, options)
 
-  @doc "Make a tenant: its id, or a map with `tenant` and, as wanted, `name` and `settings`. Needs a platform key."
-  @spec create_tenant(client, String.t() | map, keyword) :: result
-  def create_tenant(client, tenant, options \\ []) do
-    {%{}, options} = params(options, [], @creating)
-    run(client, "create_tenant", if(is_binary(tenant), do: %{"tenant" => tenant}, else: Map.new(tenant)), options)
-  end
+  @doc "Have a job's failed documents worked on again, in a new job: its id, and `\"left_out\"`."
+  @spec retry_job(client, tenant, String.t(), keyword) :: result
+  def retry_job(client, tenant, id, options \\ []),
+    do: Calls.run(client, tenant, "retry_job", %{"job_id" => id}, options, creates?: true)
 
-  @doc "Make an empty collection. Options: `:description`."
+  # -- collections
+
+  @doc "Make an empty collection. Options: `:description`, `:chunk_tokens`, `:chunk_overlap`."
   @spec create_collection(client, tenant, String.t(), keyword) :: result
   def create_collection(client, tenant, name, options \\ []),
-    do: collections(client, tenant, "create", %{"name" => name}, options, [:description], @creating)
+    do: collections(client, tenant, "create", %{"name" => name}, options, own: @sizes, creates?: true)
 
-  @doc "A page of the tenant's collections: `{:ok, %{\"collections\" => […], \"next\" => …}}`. Options: `:after`, `:limit`."
+  @doc "A page of the tenant's collections. Options: `:after`, `:limit`."
   @spec list_collections(client, tenant, keyword) :: result
   def list_collections(client, tenant, options \\ []),
-    do: collections(client, tenant, "list", %{}, options, [:after, :limit])
+    do: collections(client, tenant, "list", %{}, options, own: @page)
 
   @doc "A collection, and how many documents and passages it holds."
   @spec get_collection(client, tenant, String.t(), keyword) :: result
   def get_collection(client, tenant, name, options \\ []),
-    do: collections(client, tenant, "get", %{"name" => name}, options, [])
+    do: collections(client, tenant, "get", %{"name" => name}, options)
 
-  @doc "Change a collection's description."
-  @spec update_collection(client, tenant, String.t(), String.t(), keyword) :: result
-  def update_collection(client, tenant, name, description, options \\ []),
-    do: collections(client, tenant, "update", %{"name" => name, "description" => description}, options, [])
+  @doc "Change a collection. Options: `:description`, `:chunk_tokens`, `:chunk_overlap`."
+  @spec update_collection(client, tenant, String.t(), keyword) :: result
+  def update_collection(client, tenant, name, options),
+    do: collections(client, tenant, "update", %{"name" => name}, options, own: @sizes)
 
   @doc "Remove a collection with all its documents."
   @spec delete_collection(client, tenant, String.t(), keyword) :: result
   def delete_collection(client, tenant, name, options \\ []),
-    do: collections(client, tenant, "delete", %{"name" => name}, options, [])
+    do: collections(client, tenant, "delete", %{"name" => name}, options)
+
+  # -- keys
+
+  @doc "Make a key of the tenant; its `\"secret\"` is shown this once. Options: `:name`, `:role`, `:expires_at`."
+  @spec create_key(client, tenant, keyword) :: result
+  def create_key(client, tenant, options \\ []),
+    do: keys(client, tenant, "create", %{}, options, own: [:name, :role, :expires_at], creates?: true)
+
+  @doc "The tenant's keys, the oldest first, those that have ended too."
+  @spec list_keys(client, tenant, keyword) :: result
+  def list_keys(client, tenant, options \\ []), do: keys(client, tenant, "list", %{}, options)
+
+  @doc "A successor of a key. Both work for `:overlap_s` seconds more."
+  @spec rotate_key(client, tenant, String.t(), keyword) :: result
+  def rotate_key(client, tenant, id, options \\ []),
+    do: keys(client, tenant, "rotate", %{"key_id" => id}, options, own: [:overlap_s], creates?: true)
+
+  @doc "End a key: within five seconds it is refused."
+  @spec revoke_key(client, tenant, String.t(), keyword) :: result
+  def revoke_key(client, tenant, id, options \\ []), do: keys(client, tenant, "revoke", %{"key_id" => id}, options)
+
+  # -- tenants, with a platform key
+
+  @doc "Make a tenant. Options: `:name`, `:settings`."
+  @spec create_tenant(client, String.t(), keyword) :: result
+  def create_tenant(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "create_tenant", %{}, options, own: [:name, :settings], creates?: true)
+
+  @doc "A page of all tenants. Options: `:after`, `:limit`."
+  @spec list_tenants(client, keyword) :: result
+  def list_tenants(client, options \\ []), do: Calls.run(client, nil, "list_tenants", %{}, options, own: @page)
+
+  @doc "A tenant's state and settings."
+  @spec get_tenant(client, String.t(), keyword) :: result
+  def get_tenant(client, tenant, options \\ []), do: Calls.run(client, tenant, "get_tenant", %{}, options)
+
+  @doc "Change a tenant. Options: `:name`, `:settings` (a map to merge, in which nil resets), `:suspended`."
+  @spec update_tenant(client, String.t(), keyword) :: result
+  def update_tenant(client, tenant, options),
+    do: Calls.run(client, tenant, "update_tenant", %{}, options, own: [:name, :settings, :suspended])
+
+  @doc "Remove a tenant with all that belongs to it. What fails halfway is taken up by the same call again."
+  @spec delete_tenant(client, String.t(), keyword) :: result
+  def delete_tenant(client, tenant, options \\ []), do: Calls.run(client, tenant, "delete_tenant", %{}, options)
 
   # -- everything else
 
   @doc "Whether the service is ready (`\"ready\"`), and each stage's state. A service that is not ready is no error."
   @spec health(client, keyword) :: result
-  def health(client, options \\ []) do
-    {%{}, options} = params(options, [], @sending)
-    run(client, "health", %{}, options)
-  end
+  def health(client, options \\ []), do: Calls.run(client, nil, "health", %{}, options)
 
   @doc "Any command of the service by its name, for those that have no function here."
-  @spec command(client, String.t(), map, keyword) :: result
-  def command(client, command, params, options \\ []) do
-    {%{}, options} = params(options, [], [:tenant | @creating])
-    run(client, command, Map.new(params), options)
-  end
+  @spec command(client, tenant, String.t(), map, keyword) :: result
+  def command(client, tenant, command, params, options \\ []),
+    do: Calls.run(client, tenant, command, Map.new(params), options, creates?: true)
 
   # -- how
 
-  defp collections(client, tenant, action, fixed, options, own, sending \\ @sending) do
-    {params, options} = params(options, own, sending)
+  defp collections(client, tenant, action, params, options, rules \\ []),
+    do: Calls.run(client, tenant, "manage_collections", Map.put(params, "action", action), options, rules)
 
-    run(client, "manage_collections", params |> Map.merge(fixed) |> Map.put("action", action), [
-      {:tenant, tenant} | options
-    ])
-  end
+  defp keys(client, tenant, action, params, options, rules \\ []),
+    do: Calls.run(client, tenant, "manage_keys", Map.put(params, "action", action), options, rules)
 
   defp question(tenant, text, options) do
-    {params, options} = params(options, @asking, @sending)
+    {params, options} = Calls.split(options, @asking)
     params = params |> Map.put("query", text) |> Map.put("stream", true)
-    Call.new("query", params, [{:tenant, tenant}, {:streams?, true} | options])
-  end
-
-  defp run(client, command, params, options) do
-    config = config(client)
-    started = begin(client, Call.new(command, params, options), Keyword.put_new(options, :timeout, config.timeout))
-
-    case next(started) do
-      {[{:result, %{"data" => data}} | _], done} -> leave(done, {:ok, data})
-      {[{:error, error} | _], done} -> leave(done, {:error, error})
-      {[_ | _], going} -> leave(going, {:error, Error.protocol("the service answered something else than a result")})
-    end
-  end
-
-  # A call that is read by demand is {ref, pid, monitor}, and :ended once its last event was given.
-  defp begin(client, call, options) do
-    case Exchange.start(config(client), call, self(), mode: :pull, timeout: options[:timeout] || :infinity) do
-      {:ok, ref, pid} -> {ref, pid, Process.monitor(pid)}
-      {:error, error} -> {:error, error}
-    end
-  end
-
-  defp next(:ended), do: {:halt, :ended}
-  defp next({:error, error}), do: {[{:error, error}], :ended}
-
-  defp next({ref, pid, monitor} = going) do
-    send(pid, :demand)
-
-    receive do
-      {:rag_client, ^ref, {:batch, events}} ->
-        if last?(events), do: {events, ended(going)}, else: {events, going}
-
-      {:DOWN, ^monitor, :process, _, reason} ->
-        {[{:error, Error.transport("the call was ended", reason)}], :ended}
-    end
-  end
-
-  defp last?(events) do
-    {type, _} = List.last(events)
-    type in [:complete, :result, :error]
-  end
-
-  defp ended({_ref, _pid, monitor}) do
-    Process.demonitor(monitor, [:flush])
-    :ended
-  end
-
-  defp leave(:ended), do: :ok
-  defp leave({:error, _}), do: :ok
-
-  defp leave({ref, _pid, _monitor} = going) do
-    ended(going)
-    cancel(ref)
-  end
-
-  defp leave(call, result) do
-    leave(call)
-    result
-  end
-
-  defp flush(ref) do
-    receive do
-      {:rag_client, ^ref, _} -> flush(ref)
-    after
-      0 -> :ok
-    end
-  end
-
-  defp config(client) do
-    case Registry.lookup(RagClient.Registry, {:client, client}) do
-      [{_, config}] -> config
-      [] -> raise ArgumentError, "no RagClient is running under the name #{inspect(client)}"
-    end
-  end
-
-  # The service's own params, as they go on the wire; the rest is the client's. An option nobody knows is a mistake.
-  defp params(options, own, sending) do
-    {params, rest} = Keyword.split(options, own)
-
-    for {option, _} <- rest, option not in sending do
-      raise ArgumentError,
-            "unknown option #{inspect(option)}; there is #{Enum.map_join(own ++ sending, ", ", &inspect/1)}"
-    end
-
-    {for({name, value} <- params, value != nil, into: %{}, do: {Atom.to_string(name), value}), rest}
+    Calls.call(tenant, "query", params, [{:streams?, true} | options])
   end
 end

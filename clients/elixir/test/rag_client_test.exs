@@ -512,25 +512,66 @@ defmodule RagClientTest do
 
       for {call, command, params} <- [
             {&RagClient.search(&1, "t", "q", top_k: 2), "search", %{"tenant" => "t", "query" => "q", "top_k" => 2}},
-            {&RagClient.job(&1, "j", tenant: "t"), "get_job", %{"tenant" => "t", "job_id" => "j"}},
-            {&RagClient.job(&1, "j"), "get_job", %{"job_id" => "j"}},
-            {&RagClient.retry_job(&1, "j", tenant: "t", idempotency_key: "k"), "retry_job",
-             %{"tenant" => "t", "job_id" => "j"}},
+            {&RagClient.cancel_query(&1, "t", "q"), "cancel_query", %{"tenant" => "t", "query_id" => "q"}},
+            {&RagClient.list_documents(&1, "t",
+               collection: "c",
+               user: "",
+               live: false,
+               filter: "f",
+               after: "a",
+               limit: 2
+             ), "list_documents",
+             %{
+               "tenant" => "t",
+               "collection" => "c",
+               "user" => "",
+               "live" => false,
+               "filter" => "f",
+               "after" => "a",
+               "limit" => 2
+             }},
+            {&RagClient.get_document(&1, "t", "d"), "get_document", %{"tenant" => "t", "document_id" => "d"}},
+            {&RagClient.update_document(&1, "t", "d", %{"draft" => nil}), "update_document",
+             %{"tenant" => "t", "document_id" => "d", "metadata" => %{"draft" => nil}}},
             {&RagClient.delete_document(&1, "t", "d"), "delete_document", %{"tenant" => "t", "document_id" => "d"}},
-            {&RagClient.create_tenant(&1, "t"), "create_tenant", %{"tenant" => "t"}},
-            {&RagClient.create_tenant(&1, %{tenant: "t", name: "T"}), "create_tenant",
-             %{"tenant" => "t", "name" => "T"}},
-            {&RagClient.create_collection(&1, "t", "c", description: "d"), "manage_collections",
-             %{"tenant" => "t", "action" => "create", "name" => "c", "description" => "d"}},
+            {&RagClient.delete_documents(&1, "t", all: true), "delete_documents", %{"tenant" => "t", "all" => true}},
+            {&RagClient.get_index(&1, "t"), "get_index", %{"tenant" => "t"}},
+            {&RagClient.reindex(&1, "t", collection: "c", bulk: true), "reindex",
+             %{"tenant" => "t", "collection" => "c", "bulk" => true}},
+            {&RagClient.list_jobs(&1, "t", state: "failed", limit: 1), "list_jobs",
+             %{"tenant" => "t", "state" => "failed", "limit" => 1}},
+            {&RagClient.get_job(&1, "t", "j"), "get_job", %{"tenant" => "t", "job_id" => "j"}},
+            {&RagClient.get_job(&1, nil, "j"), "get_job", %{"job_id" => "j"}},
+            {&RagClient.cancel_job(&1, "t", "j"), "cancel_job", %{"tenant" => "t", "job_id" => "j"}},
+            {&RagClient.retry_job(&1, "t", "j", idempotency_key: "k"), "retry_job",
+             %{"tenant" => "t", "job_id" => "j"}},
+            {&RagClient.create_collection(&1, "t", "c", description: "d", chunk_tokens: 100), "manage_collections",
+             %{"tenant" => "t", "action" => "create", "name" => "c", "description" => "d", "chunk_tokens" => 100}},
             {&RagClient.list_collections(&1, "t", limit: 2), "manage_collections",
              %{"tenant" => "t", "action" => "list", "limit" => 2}},
             {&RagClient.get_collection(&1, "t", "c"), "manage_collections",
              %{"tenant" => "t", "action" => "get", "name" => "c"}},
-            {&RagClient.update_collection(&1, "t", "c", "d"), "manage_collections",
+            {&RagClient.update_collection(&1, "t", "c", description: "d"), "manage_collections",
              %{"tenant" => "t", "action" => "update", "name" => "c", "description" => "d"}},
             {&RagClient.delete_collection(&1, "t", "c"), "manage_collections",
              %{"tenant" => "t", "action" => "delete", "name" => "c"}},
-            {&RagClient.command(&1, "list_tenants", %{limit: 1}), "list_tenants", %{"limit" => 1}}
+            {&RagClient.create_key(&1, "t", name: "n", role: "admin"), "manage_keys",
+             %{"tenant" => "t", "action" => "create", "name" => "n", "role" => "admin"}},
+            {&RagClient.list_keys(&1, "t"), "manage_keys", %{"tenant" => "t", "action" => "list"}},
+            {&RagClient.rotate_key(&1, "t", "k", overlap_s: 0), "manage_keys",
+             %{"tenant" => "t", "action" => "rotate", "key_id" => "k", "overlap_s" => 0}},
+            {&RagClient.revoke_key(&1, "t", "k"), "manage_keys",
+             %{"tenant" => "t", "action" => "revoke", "key_id" => "k"}},
+            {&RagClient.create_tenant(&1, "t"), "create_tenant", %{"tenant" => "t"}},
+            {&RagClient.create_tenant(&1, "t", name: "T", settings: %{}), "create_tenant",
+             %{"tenant" => "t", "name" => "T", "settings" => %{}}},
+            {&RagClient.list_tenants(&1, after: "a"), "list_tenants", %{"after" => "a"}},
+            {&RagClient.get_tenant(&1, "t"), "get_tenant", %{"tenant" => "t"}},
+            {&RagClient.update_tenant(&1, "t", suspended: false), "update_tenant",
+             %{"tenant" => "t", "suspended" => false}},
+            {&RagClient.delete_tenant(&1, "t"), "delete_tenant", %{"tenant" => "t"}},
+            {&RagClient.command(&1, "t", "get_index", %{}), "get_index", %{"tenant" => "t"}},
+            {&RagClient.command(&1, nil, "list_tenants", %{limit: 1}), "list_tenants", %{"limit" => 1}}
           ] do
         assert call.(client) == {:ok, %{}}
         assert_received {:request, %{body: body}}
@@ -552,7 +593,7 @@ defmodule RagClientTest do
 
     test "an answer that does not come" do
       client = client(ScriptedServer.start([:until_closed]), timeout: 100)
-      assert {:error, %Error{kind: :timeout, message: "no answer within 100 ms"}} = RagClient.job(client, "j")
+      assert {:error, %Error{kind: :timeout, message: "no answer within 100 ms"}} = RagClient.get_job(client, nil, "j")
       assert_receive :client_closed
     end
 
@@ -563,7 +604,7 @@ defmodule RagClientTest do
         )
 
       assert {:error, %Error{kind: :protocol, message: "the answer is larger than max_body_bytes"}} =
-               RagClient.job(client, "j")
+               RagClient.get_job(client, nil, "j")
     end
 
     test "health is an answer whether ready or not" do
@@ -584,11 +625,81 @@ defmodule RagClientTest do
     end
   end
 
+  describe "a job's events" do
+    test "are the job with each change, and its end" do
+      job = %{"id" => "job_1", "state" => "running"}
+      progress = event(Map.put(job, "type", "progress"), 2)
+      complete = event(%{"type" => "complete", "id" => "job_1", "state" => "succeeded"}, 3)
+      steps = [{:send, head()}, {:send, chunk(": ping\n\n" <> progress)}, {:send, chunk(complete)}, :until_closed]
+      client = client(ScriptedServer.start(steps), key: "rag_k")
+
+      assert [{:progress, %{"state" => "running"}}, {:complete, %{"state" => "succeeded"}}] =
+               Enum.to_list(RagClient.job_events(client, "acme", "job_1"))
+
+      assert_received {:request, %{head: head, body: ""}}
+      assert head =~ "GET /v1/jobs/job_1/events HTTP/1.1\r\n"
+      assert head =~ "\r\nx-tenant-id: acme"
+      refute head =~ "content-length"
+    end
+
+    test "an id is one part of the path" do
+      client =
+        client(ScriptedServer.start([{:send, whole(404, "application/problem+json", json(%{"code" => "not_found"}))}]))
+
+      assert [{:error, %Error{code: "not_found"}}] = Enum.to_list(RagClient.job_events(client, nil, "../a b\r\nx: y?"))
+      assert_received {:request, %{head: "GET /v1/jobs/..%2Fa%20b%0D%0Ax%3A%20y%3F/events HTTP/1.1" <> _}}
+    end
+
+    test "a stream that the service ended is worth another one" do
+      client = client(ScriptedServer.start([{:send, head() <> last_chunk()}]))
+
+      assert [{:error, %Error{kind: :transport, retryable?: true}}] =
+               Enum.to_list(RagClient.job_events(client, nil, "j"))
+    end
+  end
+
+  describe "a call's trace" do
+    @trace "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    test "is handed on, named or the process's own" do
+      client = client(ScriptedServer.start(answer()))
+      {:ok, _} = RagClient.query(client, nil, "?", traceparent: @trace)
+      assert_received {:request, %{head: head}}
+      assert head =~ "\r\ntraceparent: #{@trace}\r\n"
+
+      :otel_propagator_text_map.put_current("00-#{String.duplicate("a", 32)}-00f067aa0ba902b7-00")
+      {:ok, _} = RagClient.query(client, nil, "?")
+      assert_received {:request, %{head: head}}
+      assert head =~ "\r\ntraceparent: 00-aaaaaaaa"
+
+      :otel_propagator_text_map.put_current(nil)
+      {:ok, _} = RagClient.query(client, nil, "?")
+      assert_received {:request, %{head: head}}
+      refute head =~ "traceparent"
+    end
+
+    test "is one that there can be" do
+      client = client("http://127.0.0.1:1")
+
+      for wrong <- [
+            "",
+            "x",
+            @trace <> "\r\na: b",
+            String.replace(@trace, "4bf92f3577b34da6a3ce929d0e0e4736", String.duplicate("0", 32)),
+            7
+          ],
+          do:
+            assert_raise(ArgumentError, ~r/traceparent must be/, fn ->
+              RagClient.query(client, nil, "?", traceparent: wrong)
+            end)
+    end
+  end
+
   describe "mistakes" do
     test "an option nobody knows" do
       client = client("http://127.0.0.1:1")
       assert_raise ArgumentError, ~r/unknown option :topk/, fn -> RagClient.query(client, nil, "?", topk: 1) end
-      assert_raise ArgumentError, ~r/unknown option :top_k/, fn -> RagClient.job(client, "j", top_k: 1) end
+      assert_raise ArgumentError, ~r/unknown option :top_k/, fn -> RagClient.get_job(client, nil, "j", top_k: 1) end
     end
 
     test "a client that is not there" do

@@ -35,8 +35,7 @@ defmodule RagClient.ServiceTest do
   defp tenant(client) do
     tenant = "t-#{System.unique_integer([:positive])}-#{System.system_time()}"
 
-    assert {:ok, %{"id" => ^tenant, "status" => "active"}} =
-             RagClient.create_tenant(client, %{tenant: tenant, name: "Ž d.o.o."})
+    assert {:ok, %{"id" => ^tenant, "status" => "active"}} = RagClient.create_tenant(client, tenant, name: "Ž d.o.o.")
 
     tenant
   end
@@ -119,11 +118,11 @@ defmodule RagClient.ServiceTest do
         assert RagClient.process_documents(client, tenant, @documents, options) == {:ok, accepted}
 
         eventually(
-          fn -> match?({:ok, %{"state" => "succeeded"}}, RagClient.job(client, id, tenant: tenant)) end,
+          fn -> match?({:ok, %{"state" => "succeeded"}}, RagClient.get_job(client, tenant, id)) end,
           60_000
         )
 
-        assert {:ok, %{"counts" => %{"indexed" => 2}}} = RagClient.job(client, id, tenant: tenant)
+        assert {:ok, %{"counts" => %{"indexed" => 2}}} = RagClient.get_job(client, tenant, id)
         assert {:ok, %{"deleted" => true}} = RagClient.delete_document(client, tenant, "zup")
         assert {:ok, %{"results" => []}} = RagClient.search(client, tenant, "rok za žalbu", collections: ["zakoni"])
       end
@@ -135,13 +134,73 @@ defmodule RagClient.ServiceTest do
                  RagClient.create_collection(client, tenant, "ugovori", description: "Ž")
 
         assert {:ok, %{"documents" => 0}} = RagClient.get_collection(client, tenant, "ugovori")
-        assert {:ok, %{"description" => "novo"}} = RagClient.update_collection(client, tenant, "ugovori", "novo")
+
+        assert {:ok, %{"description" => "novo"}} =
+                 RagClient.update_collection(client, tenant, "ugovori", description: "novo")
+
         assert {:ok, %{"collections" => collections}} = RagClient.list_collections(client, tenant)
         assert Enum.map(collections, & &1["name"]) == ["default", "ugovori"]
         assert {:ok, %{"name" => "ugovori"}} = RagClient.delete_collection(client, tenant, "ugovori")
 
         assert {:error, %Error{code: "unknown_collection", retryable?: false}} =
                  RagClient.get_collection(client, tenant, "ugovori")
+      end
+
+      test "documents are listed, looked at, changed and removed", %{client: client} do
+        tenant = with_documents(client)
+
+        assert {:ok, %{"documents" => [%{"id" => "tuđi"}, %{"id" => "zup"}], "next" => nil}} =
+                 RagClient.list_documents(client, tenant)
+
+        assert {:ok, %{"documents" => [%{"id" => "zup"}]}} =
+                 RagClient.list_documents(client, tenant, collection: "zakoni", live: true, limit: 1)
+
+        assert {:ok, %{"metadata" => %{"year" => 2009}, "version" => _}} = RagClient.get_document(client, tenant, "zup")
+
+        assert {:ok, %{"metadata" => %{"odjel" => "pravni"} = metadata}} =
+                 RagClient.update_document(client, tenant, "zup", %{odjel: "pravni", year: nil})
+
+        refute Map.has_key?(metadata, "year")
+        assert {:error, %Error{}} = RagClient.delete_documents(client, tenant)
+        assert {:ok, %{"deleted" => 1, "more" => false}} = RagClient.delete_documents(client, tenant, user: "u2")
+        assert {:error, %Error{code: "not_found"}} = RagClient.get_document(client, tenant, "tuđi")
+        assert {:ok, %{"documents" => 1}} = RagClient.get_index(client, tenant)
+      end
+
+      test "jobs are listed, ended and tried again", %{client: client} do
+        tenant = tenant(client)
+        broken = %{"id" => "b", "uri" => "file:///nothing/is/here.txt"}
+        assert {:error, %Error{}} = RagClient.process_documents(client, tenant, [broken])
+        assert {:ok, %{"id" => id}} = RagClient.process_documents(client, tenant, @documents, async: false)
+        assert {:ok, %{"jobs" => [%{"id" => ^id}]}} = RagClient.list_jobs(client, tenant, state: "succeeded")
+        assert {:ok, %{"jobs" => []}} = RagClient.list_jobs(client, tenant, state: "failed")
+        # What is over stays as it is.
+        assert {:ok, %{"state" => "succeeded"}} = RagClient.cancel_job(client, tenant, id)
+        assert {:error, %Error{code: "conflict"}} = RagClient.retry_job(client, tenant, id)
+        assert {:ok, %{"job_id" => again}} = RagClient.reindex(client, tenant)
+        eventually(fn -> match?({:ok, %{"state" => "succeeded"}}, RagClient.get_job(client, tenant, again)) end, 60_000)
+      end
+
+      test "keys and tenants", %{client: client, url: url} do
+        tenant = tenant(client)
+
+        assert {:ok, %{"secret" => secret, "id" => key}} =
+                 RagClient.create_key(client, tenant, name: "n", role: "admin")
+
+        own = client(url, key: secret)
+        assert {:ok, %{"id" => ^tenant}} = RagClient.get_tenant(own, tenant)
+        assert {:ok, %{"results" => []}} = RagClient.search(own, nil, "?")
+        assert {:ok, %{"secret" => next, "id" => successor}} = RagClient.rotate_key(client, tenant, key, overlap_s: 0)
+        assert {:ok, %{"keys" => keys}} = RagClient.list_keys(client, tenant)
+        assert Enum.map(keys, & &1["id"]) == [key, successor]
+        assert {:ok, _} = RagClient.search(client(url, key: next), nil, "?")
+        assert {:ok, %{"revoked" => true}} = RagClient.revoke_key(client, tenant, successor)
+
+        assert {:ok, %{"name" => "Drugi"}} = RagClient.update_tenant(client, tenant, name: "Drugi", suspended: true)
+        assert {:ok, %{"tenants" => [_ | _]}} = RagClient.list_tenants(client, limit: 5)
+        assert {:ok, %{"id" => ^tenant, "status" => "suspended"}} = RagClient.get_tenant(client, tenant)
+        assert {:ok, %{"id" => ^tenant}} = RagClient.delete_tenant(client, tenant)
+        assert {:error, %Error{code: "not_found"}} = RagClient.get_tenant(client, tenant)
       end
 
       test "refusals say why", %{client: client} do
@@ -172,6 +231,38 @@ defmodule RagClient.ServiceTest do
         client = client(url, key: "rag_00000000_nobody", transport: transport)
         assert {:error, %Error{kind: :http, status: 401, code: "unauthenticated"}} = RagClient.query(client, nil, "?")
       end
+    end
+  end
+
+  describe "files and events, over HTTP alone" do
+    setup :folder
+
+    setup %{url: url, key: key} do
+      client = client(url, key: key)
+      %{client: client, tenant: tenant(client)}
+    end
+
+    test "are uploaded from disk and followed to their end", %{client: client, tenant: tenant, folder: folder} do
+      act = Path.join(folder, "zakon.md")
+      File.write!(act, "# Članak 1.\n\nRok za žalbu je 15 dana.")
+      broken = Path.join(folder, "scan.pdf")
+      File.write!(broken, "%PDF-1.7 and nothing else")
+      files = [act, {broken, "skenirano \"1\".pdf"}]
+      options = [collection: "upload", language: "hr", metadata: %{year: 2009}, idempotency_key: "u-#{tenant}"]
+      assert {:ok, %{"job_id" => job} = accepted} = RagClient.upload_documents(client, tenant, files, options)
+      assert Enum.map(accepted["documents"], & &1["filename"]) == ["zakon.md", "skenirano \"1\".pdf"]
+
+      events = client |> RagClient.job_events(tenant, job) |> Enum.to_list()
+      assert {:complete, %{"state" => "partial"}} = List.last(events)
+      assert Enum.all?(Enum.drop(events, -1), &match?({:progress, %{"id" => ^job}}, &1))
+      assert [{:complete, _}] = Enum.to_list(RagClient.job_events(client, tenant, job))
+
+      assert {:ok, %{"results" => [%{"document_id" => "upload/zakon.md", "metadata" => %{"year" => 2009}} | _]}} =
+               RagClient.search(client, tenant, "rok za žalbu")
+
+      assert {:ok, %{"job_id" => again, "left_out" => []}} = RagClient.retry_job(client, tenant, job)
+      assert again != job
+      assert {:error, %Error{status: 404}} = RagClient.upload_documents(client, "nobody", [act])
     end
   end
 
@@ -207,8 +298,7 @@ defmodule RagClient.ServiceTest do
       {:ok, ref} = RagClient.query_async(client, tenant, "U kojem roku?", max_tokens: 4_000)
       assert_receive {:rag_client, ^ref, {:chunk, %{"query_id" => id}}}, 30_000
 
-      assert {:ok, %{"state" => "cancelling"}} =
-               RagClient.command(client, "cancel_query", %{query_id: id}, tenant: tenant)
+      assert {:ok, %{"state" => "cancelling"}} = RagClient.cancel_query(client, tenant, id)
 
       assert_receive {:rag_client, ^ref, {:complete, %{"finish_reason" => "cancelled"}}}, 10_000
     end

@@ -6,7 +6,7 @@ defmodule RagClient.Application do
 
   @impl true
   def start(_type, _args) do
-    _ = Code.ensure_loaded(:telemetry)
+    for module <- [:telemetry, :otel_propagator_text_map], do: Code.ensure_loaded(module)
 
     Supervisor.start_link([{Registry, keys: :unique, name: RagClient.Registry}],
       strategy: :one_for_one,

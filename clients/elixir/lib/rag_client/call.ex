@@ -1,6 +1,8 @@
 defmodule RagClient.Call do
   @moduledoc "One thing asked of the service: a command with its params, and how it is to be sent."
 
+  alias RagClient.TraceContext
+
   @type t :: %__MODULE__{
           command: String.t(),
           params: map,
@@ -8,16 +10,29 @@ defmodule RagClient.Call do
           request_id: String.t(),
           deadline_ms: pos_integer | nil,
           idempotency_key: String.t() | nil,
+          traceparent: String.t() | nil,
+          upload: RagClient.Upload.t() | nil,
           streams?: boolean
         }
 
   @enforce_keys [:command, :params, :request_id]
-  defstruct [:command, :params, :tenant, :request_id, :deadline_ms, :idempotency_key, streams?: false]
+  defstruct [
+    :command,
+    :params,
+    :tenant,
+    :request_id,
+    :deadline_ms,
+    :idempotency_key,
+    :traceparent,
+    :upload,
+    streams?: false
+  ]
 
-  @sent_with [:tenant, :request_id, :deadline_ms, :idempotency_key]
+  @sent_with [:tenant, :request_id, :deadline_ms, :idempotency_key, :traceparent]
 
   @doc """
-  `options` may hold `:tenant`, `:request_id` (else one is made), `:deadline_ms` and `:idempotency_key`.
+  `options` may hold `:tenant`, `:request_id` (else one is made), `:deadline_ms`, `:idempotency_key`, `:traceparent`
+  (else that of the calling process's trace) and `:upload`, the files of the request.
 
   Raises ArgumentError for what cannot be a header's value.
   """
@@ -29,13 +44,19 @@ defmodule RagClient.Call do
       command: command,
       params: params,
       streams?: Keyword.get(options, :streams?, false),
-      request_id: request_id()
+      upload: options[:upload],
+      request_id: request_id(),
+      traceparent: TraceContext.current()
     ]
 
     struct!(__MODULE__, Keyword.merge(made, sent_with))
   end
 
   defp checked(:deadline_ms, value) when is_integer(value) and value > 0, do: value
+
+  defp checked(:traceparent, value) do
+    if TraceContext.valid?(value), do: value, else: wrong(:traceparent, value)
+  end
 
   defp checked(name, value) when is_binary(value) and name != :deadline_ms do
     if value =~ ~r/\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\z/, do: value, else: wrong(name, value)
@@ -45,6 +66,9 @@ defmodule RagClient.Call do
 
   defp wrong(:deadline_ms, value),
     do: raise(ArgumentError, "deadline_ms must be a whole number of milliseconds above 0, not #{inspect(value)}")
+
+  defp wrong(:traceparent, value),
+    do: raise(ArgumentError, "traceparent must be as W3C Trace Context writes it, not #{inspect(value)}")
 
   defp wrong(name, value),
     do: raise(ArgumentError, "#{name} must be a string of printable ASCII characters, not #{inspect(value)}")

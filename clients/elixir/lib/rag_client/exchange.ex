@@ -12,7 +12,7 @@ defmodule RagClient.Exchange do
   alias RagClient.{Call, Config, Error, Telemetry}
 
   @type event ::
-          {:sources | :chunk | :citation | :complete | :result, map} | {:error, Error.t()}
+          {:sources | :chunk | :citation | :progress | :complete | :result, map} | {:error, Error.t()}
 
   @look_again_ms 10
 
@@ -31,6 +31,7 @@ defmodule RagClient.Exchange do
     :batch_ms,
     :held,
     :next_chunk_at,
+    :query_id,
     sent: 0,
     demanded?: false,
     waiting?: false,
@@ -163,7 +164,7 @@ defmodule RagClient.Exchange do
       messages |> Enum.reject(&(&1 == :alive)) |> Enum.split_while(fn {type, _} -> type not in [:complete, :result] end)
 
     events = before ++ Enum.take(last, 1)
-    state = count(state, events)
+    state = state |> name(events) |> count(events)
 
     cond do
       last != [] -> finish(state, events)
@@ -278,6 +279,12 @@ defmodule RagClient.Exchange do
 
   # -- telemetry
 
+  # The service names its query in each message of an answer. A command's result has the command's own id there.
+  defp name(%{query_id: nil, call: %{command: "query"}} = state, [{_, %{"query_id" => id}} | _]),
+    do: %{state | query_id: id}
+
+  defp name(state, _events), do: state
+
   defp count(%{call: %{streams?: true}} = state, events) do
     chunks = Enum.count(events, &match?({:chunk, _}, &1))
 
@@ -296,7 +303,9 @@ defmodule RagClient.Exchange do
       client: state.config.name,
       command: state.call.command,
       tenant: state.call.tenant,
-      request_id: state.call.request_id
+      request_id: state.call.request_id,
+      query_id: state.query_id,
+      traceparent: state.call.traceparent
     }
 
     Telemetry.execute([kind, event], measurements, Map.merge(about, metadata))

@@ -10,8 +10,9 @@ defmodule RagClient.Telemetry do
   | `[:rag_client, :stream, :first_chunk]` | `duration`                                          |
   | `[:rag_client, :stream, :stop]`        | `duration`, `chunks`                                |
 
-  Durations are in native time units. Metadata: `client`, `command`, `tenant`, `request_id`; on `:stop` also `outcome`
-  (`:ok`, or the kind of the error) and `error` (`RagClient.Error` or nil).
+  Durations are in native time units. Metadata: `client`, `command`, `tenant`, `request_id`, `traceparent` (nil outside a
+  trace) and `query_id`, the service's own name of a question, from its first message on (nil before, and of what is no
+  question); on `:stop` also `outcome` (`:ok`, or the kind of the error) and `error` (`RagClient.Error` or nil).
   """
 
   @spec execute([atom], map, map) :: :ok

@@ -3,14 +3,14 @@ defmodule RagClient.Transport do
   How a call travels to the service. Its functions run in the call's own process, which owns what they open, so that
   the connection ends when that process does.
 
-  A message of the service is `{type, map}`: `:sources`, `:chunk`, `:citation`, `:complete` and `:result` with the
-  decoded object. `:alive` is a sign of life that says nothing. A type that this client does not know counts as that.
+  A message of the service is `{type, map}`: `:sources`, `:chunk`, `:citation`, `:progress`, `:complete` and `:result`
+  with the decoded object. `:alive` is a sign of life that says nothing. A type that this client does not know counts as that.
   """
 
   alias RagClient.{Call, Config, Error}
 
   @type state :: term
-  @type message :: {:sources | :chunk | :citation | :complete | :result, map} | :alive
+  @type message :: {:sources | :chunk | :citation | :progress | :complete | :result, map} | :alive
 
   @doc "Processes that the transport needs beside the calls."
   @callback children(Config.t()) :: [Supervisor.child_spec() | {module, term}]
@@ -34,6 +34,7 @@ defmodule RagClient.Transport do
     "sources" => :sources,
     "chunk" => :chunk,
     "citation" => :citation,
+    "progress" => :progress,
     "complete" => :complete,
     "result" => :result
   }

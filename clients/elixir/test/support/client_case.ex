@@ -18,6 +18,14 @@ defmodule RagClient.ClientCase do
     name
   end
 
+  @doc "A folder of the test's own, for `setup`."
+  def folder(_context) do
+    path = Path.join(System.tmp_dir!(), "rag-client-#{System.system_time()}-#{System.unique_integer([:positive])}")
+    File.mkdir!(path)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(path) end)
+    %{folder: path}
+  end
+
   @doc "The calls of a client that are still going on."
   def calls(client),
     do: client |> RagClient.Exchange.supervisor() |> DynamicSupervisor.count_children() |> Map.get(:active)

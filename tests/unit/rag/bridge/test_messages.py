@@ -28,8 +28,11 @@ def test_a_request() -> None:
 
 
 def test_what_stands_beside_the_command_becomes_headers() -> None:
-    given = body(deadline_ms=1500, idempotency_key="k 1", request_id="r-1")
-    assert parse(given).headers == {"X-Deadline-Ms": "1500", "Idempotency-Key": "k 1", "X-Request-ID": "r-1"}
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    given = body(deadline_ms=1500, idempotency_key="k 1", request_id="r-1", traceparent=trace)
+    assert parse(given).headers == {
+        "X-Deadline-Ms": "1500", "Idempotency-Key": "k 1", "X-Request-ID": "r-1", "traceparent": trace,
+    }  # fmt: skip
     assert parse(body(deadline_ms=None, idempotency_key=None, request_id=None)).headers == {}
 
 

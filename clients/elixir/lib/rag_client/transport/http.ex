@@ -6,20 +6,20 @@ defmodule RagClient.Transport.HTTP do
   (`active: :once`), and never meets a kept connection that the server has just closed. Within a data centre it costs
   one round trip.
 
-  A streamed `query` goes to `/v1/query` and comes as server-sent events; `health` asks `/readyz`; everything else is
-  a command, sent to `/v1/commands`.
+  A streamed `query` goes to `/v1/query` and comes as server-sent events, as a job's events do; `health` asks `/readyz`;
+  files are a form for `/v1/documents`; everything else is a command, sent to `/v1/commands`.
   """
 
   @behaviour RagClient.Transport
 
-  alias RagClient.{Config, Error, JSON, SSE, Transport}
+  alias RagClient.{Config, Error, JSON, SSE, Transport, Upload}
   alias RagClient.HTTP.Response
 
   @version Mix.Project.config()[:version]
   @send_timeout 30_000
   @refusal_bytes 1024 * 1024
 
-  defstruct [:config, :module, :socket, :call, response: Response.new(), reader: nil, status: nil, headers: []]
+  defstruct [:config, :module, :socket, :call, :sender, response: Response.new(), reader: nil, status: nil, headers: []]
 
   @impl true
   def children(_config), do: []
@@ -30,8 +30,17 @@ defmodule RagClient.Transport.HTTP do
          {:ok, module, socket} <- connect(config) do
       # A server that refuses early may close before it has read everything; what it said is read all the same.
       _ = module.send(socket, request)
-      {:ok, %__MODULE__{config: config, module: module, socket: socket, call: call}}
+      sender = if call.upload, do: send_files(module, socket, call.upload)
+      {:ok, %__MODULE__{config: config, module: module, socket: socket, call: call, sender: sender}}
     end
+  end
+
+  # In a process of its own, so that the call can be ended, and an early refusal read, while files are on their way.
+  defp send_files(module, socket, upload) do
+    spawn_link(fn ->
+      with {:error, {path, why}} <- Upload.send_to(upload, &module.send(socket, &1)),
+           do: exit({:shutdown, "#{path} cannot be sent: #{why}"})
+    end)
   end
 
   @impl true
@@ -60,6 +69,8 @@ defmodule RagClient.Transport.HTTP do
   def handle(%{socket: socket} = state, {tag, socket, reason}) when tag in [:tcp_error, :ssl_error],
     do: {:error, [], broken(state, reason)}
 
+  def handle(%{sender: sender}, {:EXIT, sender, {:shutdown, why}}), do: {:error, [], Error.protocol(why)}
+
   def handle(_state, _message), do: :unknown
 
   @impl true
@@ -73,7 +84,7 @@ defmodule RagClient.Transport.HTTP do
   defp request(config, call) do
     {method, path, accept, body} = route(call)
 
-    with {:ok, encoded} <- encode(config, body) do
+    with {:ok, type, bytes, encoded} <- encode(config, body) do
       key = Config.current_key(config)
 
       headers = [
@@ -83,11 +94,12 @@ defmodule RagClient.Transport.HTTP do
         {"accept", accept},
         {"x-request-id", call.request_id},
         key && {"authorization", "Bearer #{key}"},
-        call.streams? && call.tenant && {"x-tenant-id", call.tenant},
+        call.traceparent && {"traceparent", call.traceparent},
+        (call.streams? || call.upload) && call.tenant && {"x-tenant-id", call.tenant},
         call.deadline_ms && {"x-deadline-ms", Integer.to_string(call.deadline_ms)},
         call.idempotency_key && {"idempotency-key", call.idempotency_key},
-        body && {"content-type", "application/json"},
-        body && {"content-length", Integer.to_string(byte_size(encoded))}
+        type && {"content-type", type},
+        type && {"content-length", Integer.to_string(bytes)}
       ]
 
       lines = for {name, value} <- headers, do: [name, ": ", value, "\r\n"]
@@ -95,17 +107,24 @@ defmodule RagClient.Transport.HTTP do
     end
   end
 
-  defp encode(_config, nil), do: {:ok, ""}
+  defp encode(_config, nil), do: {:ok, nil, 0, ""}
+
+  defp encode(_config, %Upload{} = upload),
+    do: {:ok, "multipart/form-data; boundary=#{upload.boundary}", upload.bytes, ""}
 
   defp encode(config, body) do
     case JSON.encode(config.json, body) do
-      {:ok, text} -> {:ok, text}
+      {:ok, text} -> {:ok, "application/json", byte_size(text), text}
       {:error, reason} -> {:error, Error.protocol("the request cannot be written as JSON: #{reason}")}
     end
   end
 
   defp route(%{command: "query", streams?: true} = call), do: {"POST", "/v1/query", "text/event-stream", call.params}
   defp route(%{command: "health"}), do: {"GET", "/readyz", "application/json", nil}
+  defp route(%{command: "upload_documents"} = call), do: {"POST", "/v1/documents", "application/json", call.upload}
+
+  defp route(%{command: "job_events", params: %{"job_id" => id}}),
+    do: {"GET", "/v1/jobs/#{URI.encode(id, &URI.char_unreserved?/1)}/events", "text/event-stream", nil}
 
   defp route(call) do
     params = if call.tenant, do: Map.put(call.params, "tenant", call.tenant), else: call.params
@@ -197,7 +216,7 @@ defmodule RagClient.Transport.HTTP do
       status == 200 and kind == "text/event-stream" ->
         read(parts, %{state | reader: {:events, SSE.new(max_bytes: state.config.max_event_bytes)}}, [:alive | messages])
 
-      status == 200 or (status == 503 and state.call.command == "health") ->
+      status in [200, 202] or (status == 503 and state.call.command == "health") ->
         read(parts, %{state | reader: {:body, [], state.config.max_body_bytes}}, [:alive | messages])
 
       true ->
@@ -254,7 +273,9 @@ defmodule RagClient.Transport.HTTP do
     end
   end
 
-  defp result(%{command: "health"}, body) when is_map(body), do: {:ok, {:result, %{"type" => "result", "data" => body}}}
+  defp result(%{command: command}, body) when is_map(body) and command in ["health", "upload_documents"],
+    do: {:ok, {:result, %{"type" => "result", "data" => body}}}
+
   defp result(_call, body), do: Transport.message(body)
 
   defp add([], _state, messages), do: {:ok, messages}

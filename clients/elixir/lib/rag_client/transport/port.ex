@@ -11,6 +11,8 @@ defmodule RagClient.Transport.Port do
   One Port serves all calls of the client, side by side. The bridge ends with the Port, and so with the BEAM. If it
   ends by itself, its calls end with an error of the kind `:transport`, and it is started again.
 
+  The bridge carries commands. Uploads from disk and the events of a job go over HTTP only, and are refused here.
+
   What an Erlang Port sends cannot be held back, so a slow reader's events wait in its call's mailbox: at most one
   answer.
   """
@@ -62,11 +64,15 @@ defmodule RagClient.Transport.Port do
     Bridge.close_call(state.bridge, state.id)
   end
 
+  defp frame(_config, %Call{command: command}) when command in ["upload_documents", "job_events"],
+    do: {:error, Error.protocol("#{command} goes over HTTP, not through rag bridge; use a client with transport HTTP")}
+
   defp frame(config, %Call{} = call) do
     params = if call.tenant, do: Map.put(call.params, "tenant", call.tenant), else: call.params
     request = %{"id" => call.request_id, "command" => call.command, "params" => params, "request_id" => call.request_id}
     request = if call.deadline_ms, do: Map.put(request, "deadline_ms", call.deadline_ms), else: request
     request = if call.idempotency_key, do: Map.put(request, "idempotency_key", call.idempotency_key), else: request
+    request = if call.traceparent, do: Map.put(request, "traceparent", call.traceparent), else: request
     most = Keyword.get(config.transport_options, :max_frame_bytes, @max_frame_bytes)
 
     case JSON.encode(config.json, request) do

@@ -24,8 +24,15 @@ defmodule RagClient.Transport.PortTest do
       client = bridged("http://127.0.0.1:1", bridge: script("exit 3"))
       assert {:error, %Error{kind: :transport, retryable?: true}} = RagClient.query(client, nil, "?")
       Process.sleep(500)
-      assert {:error, %Error{kind: :transport, message: message}} = RagClient.job(client, "j")
+      assert {:error, %Error{kind: :transport, message: message}} = RagClient.get_job(client, nil, "j")
       assert message =~ "the bridge is not running"
+    end
+
+    test "one that has stopped reading fails its calls" do
+      client = bridged("http://127.0.0.1:1", bridge: script("exec 0<&-; sleep 60"))
+      Process.sleep(200)
+      assert {:error, %Error{kind: :transport, message: message}} = RagClient.get_job(client, nil, "j", timeout: 10_000)
+      assert message =~ "the bridge is not running: it does not read: :epipe"
     end
 
     test "one that is not installed" do
@@ -38,7 +45,7 @@ defmodule RagClient.Transport.PortTest do
       client =
         bridged("http://127.0.0.1:1", bridge: script("head -c 4 >/dev/null; printf '\\0\\0\\0\\5hello'; sleep 60"))
 
-      assert {:error, %Error{kind: :transport, message: message}} = RagClient.job(client, "j")
+      assert {:error, %Error{kind: :transport, message: message}} = RagClient.get_job(client, nil, "j")
       assert message =~ "no message"
     end
 
@@ -52,7 +59,7 @@ defmodule RagClient.Transport.PortTest do
     test "one that is silent" do
       client = bridged("http://127.0.0.1:1", bridge: script("cat >/dev/null"), idle_timeout: 200, timeout: 200)
       assert {:error, %Error{kind: :timeout}} = RagClient.query(client, nil, "?")
-      assert {:error, %Error{kind: :timeout}} = RagClient.job(client, "j")
+      assert {:error, %Error{kind: :timeout}} = RagClient.get_job(client, nil, "j")
     end
 
     test "a request that is larger than a frame is refused here" do
@@ -62,6 +69,18 @@ defmodule RagClient.Transport.PortTest do
                RagClient.query(client, nil, String.duplicate("x", 2_000))
 
       assert message =~ "a frame holds 1000"
+    end
+
+    test "what is no command is refused here, with the way that it goes" do
+      client = bridged("http://127.0.0.1:1", bridge: script("cat >/dev/null"))
+
+      assert {:error, %Error{kind: :protocol, message: message}} =
+               RagClient.upload_documents(client, nil, [__ENV__.file])
+
+      assert message =~ "upload_documents goes over HTTP"
+
+      assert [{:error, %Error{message: "job_events goes over HTTP" <> _}}] =
+               Enum.to_list(RagClient.job_events(client, nil, "j"))
     end
   end
 
@@ -127,7 +146,7 @@ defmodule RagClient.Transport.PortTest do
 
       assert {:error,
               %Error{kind: :http, status: 503, code: "overloaded", retry_after: 2, request_id: "r9", retryable?: true}} =
-               RagClient.job(client, "j")
+               RagClient.get_job(client, nil, "j")
     end
 
     test "a service that is not there, and one that breaks off" do
@@ -198,7 +217,7 @@ defmodule RagClient.Transport.PortTest do
       System.cmd("kill", ["-9", "#{first}"])
       assert_receive {:rag_client, ^ref, {:error, %Error{kind: :transport, retryable?: true}}}
       assert_receive :client_closed
-      eventually(fn -> match?({:ok, _}, RagClient.job(client, "j")) end, 10_000)
+      eventually(fn -> match?({:ok, _}, RagClient.get_job(client, nil, "j")) end, 10_000)
       assert Bridge.os_pid(client) != first
     end
 
@@ -210,7 +229,7 @@ defmodule RagClient.Transport.PortTest do
           transport: {RagClient.Transport.Port, command: real()}
         )
 
-      {:error, %Error{code: "unreachable"}} = RagClient.job(:bridged_and_stopped, "j")
+      {:error, %Error{code: "unreachable"}} = RagClient.get_job(:bridged_and_stopped, nil, "j")
       os_pid = Bridge.os_pid(:bridged_and_stopped)
       assert alive?(os_pid)
       Supervisor.stop(supervisor)

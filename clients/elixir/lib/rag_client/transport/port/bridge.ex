@@ -94,6 +94,12 @@ defmodule RagClient.Transport.Port.Bridge do
     {:noreply, ended(state, "it ended with status #{status}")}
   end
 
+  # Without an exit status: a frame was written when nobody read any more.
+  def handle_info({:EXIT, port, reason}, %{port: port} = state) do
+    Logger.warning("RagClient: the bridge cannot be written to (#{inspect(reason)}); starting it again")
+    {:noreply, ended(state, "it does not read: #{inspect(reason)}")}
+  end
+
   def handle_info(:open, %{port: nil} = state), do: {:noreply, open(state)}
 
   def handle_info({:DOWN, monitor, :process, _, _}, state) when is_map_key(state.monitors, monitor),
