@@ -7,7 +7,7 @@ defmodule RagClient.ExamplesTest do
   defp rag(steps), do: start_supervised!({RagClient, name: MyApp.Rag, url: ScriptedServer.start(steps), key: "rag_k"})
 
   # A LiveView's process: it is asked, gets messages, and renders.
-  defp tab(module, params \\ %{}, session \\ %{"tenant" => "acme", "user" => "u1"}, socket \\ %Socket{}) do
+  defp tab(module, params, session \\ %{"tenant" => "acme", "user" => "u1"}, socket \\ %Socket{}) do
     {:ok, socket} = module.mount(params, session, socket)
     render(module, socket)
   end
@@ -22,7 +22,7 @@ defmodule RagClient.ExamplesTest do
       socket
     else
       receive do
-        {kind, _, _} = message when kind in [:rag_client, :room] ->
+        {kind, _, _} = message when kind in [:chat, :room] ->
           {:noreply, socket} = module.handle_info(message, socket)
           settle(module, render(module, socket), until)
       after
@@ -36,46 +36,137 @@ defmodule RagClient.ExamplesTest do
     socket
   end
 
-  defp messages, do: self() |> Process.info(:messages) |> elem(1) |> Enum.filter(&match?({:rag_client, _, _}, &1))
-
   describe "a chat of one user" do
-    test "shows the answer as it comes, and its sources" do
+    @session %{"tenant" => "acme", "user" => "u1", "chat" => "c1"}
+
+    setup do
+      start_supervised!({Registry, keys: :unique, name: MyApp.Chats})
+      start_supervised!({DynamicSupervisor, name: MyApp.ChatSupervisor})
+      :ok
+    end
+
+    defp chat_tab(session \\ @session), do: tab(MyAppWeb.ChatLive, %{}, session)
+    defp ask(socket, question), do: press(MyAppWeb.ChatLive, socket, "ask", %{"question" => question})
+    defp until(socket, fun), do: settle(MyAppWeb.ChatLive, socket, &fun.(List.last(&1.turns)))
+    defp done?(turn), do: turn != nil and turn.state == :done
+
+    test "shows the answer as it comes, its sources, and which statement cites which" do
       rag(answer())
-      socket = tab(MyAppWeb.ChatLive)
-      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "Što je žalba?"})
-      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
-      assert %{text: "Žalba", sources: [%{"title" => "Zakon"}], error: nil} = socket.assigns
+      socket = chat_tab() |> ask("Što je žalba?") |> until(&done?/1)
+      assert [%{text: "Žalba", sources: [%{"title" => "Zakon"}], error: nil} = turn] = socket.assigns.turns
+      assert MyApp.Chat.pieces(turn) == [{"Žalb", "supported", [1]}, {"a", nil, []}]
       assert_received {:request, %{body: body}}
       assert body =~ ~s("user":"u1")
     end
 
-    test "a new question stops the answer before, of which nothing is shown any more" do
+    test "statements are cut by code points, whatever their order" do
+      turn = %{
+        # The first letter is two code points.
+        text: "C\u030ca ima. Da! Ne",
+        sources: [%{"id" => "a"}, %{"id" => "b"}],
+        citations: [
+          %{"start" => 9, "end" => 12, "sources" => ["b", "gone"], "status" => "unsupported"},
+          %{"start" => 0, "end" => 8, "sources" => ["a", "b"], "status" => "supported"}
+        ]
+      }
+
+      assert MyApp.Chat.pieces(turn) == [
+               {"C\u030ca ima.", "supported", [1, 2]},
+               {" ", nil, []},
+               {"Da!", "unsupported", [2]},
+               {" Ne", nil, []}
+             ]
+    end
+
+    test "a further question goes with the turns before it" do
+      rag(answer())
+      socket = chat_tab() |> ask("Što je žalba?") |> until(&done?/1)
+      assert_received {:request, %{body: first}}
+      assert {:ok, %{"history" => []}} = RagClient.JSON.decode(:jiffy, first)
+      socket = socket |> ask("A rok?") |> until(&(&1.question == "A rok?" and done?(&1)))
+      assert [%{question: "Što je žalba?"}, %{question: "A rok?"}] = socket.assigns.turns
+      assert_received {:request, %{body: second}}
+
+      assert {:ok, %{"query" => "A rok?", "history" => history}} = RagClient.JSON.decode(:jiffy, second)
+
+      assert history == [
+               %{"role" => "user", "content" => "Što je žalba?"},
+               %{"role" => "assistant", "content" => "Žalba"}
+             ]
+    end
+
+    test "a new question stops the answer before, of which nothing more is shown" do
       endless = for number <- 1..200, do: {:send, chunk(event(piece("stari#{number} ")))}
 
       rag(fn %{body: body} -> if body =~ "prvo", do: [{:send, head()}] ++ endless ++ [:until_closed], else: answer() end)
 
-      socket = tab(MyAppWeb.ChatLive)
-      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "prvo"})
-      socket = settle(MyAppWeb.ChatLive, socket, &(&1.text =~ "stari1"))
-      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "drugo"})
+      socket = chat_tab() |> ask("prvo") |> until(&(&1 != nil and &1.text =~ "stari1"))
+      socket = ask(socket, "drugo")
       assert_receive :client_closed
-      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
-      assert socket.assigns.text == "Žalba"
+      socket = until(socket, &(&1.question == "drugo" and done?(&1)))
+      assert [%{state: :stopped}, %{text: "Žalba"}] = socket.assigns.turns
+      # A question whose answer was stopped is none of the history.
+      assert_received {:request, %{body: _}}
+      assert_received {:request, %{body: body}}
+      assert body =~ ~s("history":[])
     end
 
     test "stop, and an error" do
       rag([{:send, head()}, :until_closed])
-      socket = tab(MyAppWeb.ChatLive)
-      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "?"})
-      socket = press(MyAppWeb.ChatLive, socket, "stop")
-      assert socket.assigns.ref == nil
+      socket = chat_tab() |> ask("?")
+      socket = press(MyAppWeb.ChatLive, socket, "stop") |> until(&(&1 != nil and &1.state == :stopped))
       assert_receive :client_closed
-      assert messages() == []
       stop_supervised!({RagClient, MyApp.Rag})
       rag([:close])
-      socket = press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "?"})
-      socket = settle(MyAppWeb.ChatLive, socket, &(&1.ref == nil))
-      assert socket.assigns.error =~ "gave no answer"
+      socket = socket |> ask("?") |> until(&(&1.state == :failed))
+      assert List.last(socket.assigns.turns).error =~ "gave no answer"
+      assert press(MyAppWeb.ChatLive, socket, "ask", %{"question" => "  "}).assigns.turns == socket.assigns.turns
+    end
+
+    test "a tab that connects again is given what has come, and what comes; another user's is not" do
+      rag(
+        [{:send, head()}, {:send, chunk(event(sources()))}, {:send, chunk(event(piece("Žal")))}, {:await, :on}] ++
+          Enum.drop(answer(), 3)
+      )
+
+      test = self()
+
+      first =
+        spawn(fn ->
+          chat_tab() |> ask("Što je žalba?") |> until(&(&1 != nil and &1.text == "Žal"))
+          send(test, :seen)
+        end)
+
+      monitor = Process.monitor(first)
+      assert_receive :seen
+      assert_receive {:DOWN, ^monitor, _, _, :normal}
+      socket = chat_tab()
+      assert [%{question: "Što je žalba?", text: "Žal", state: :answering}] = socket.assigns.turns
+      assert chat_tab(%{@session | "user" => "u2"}).assigns.turns == []
+      refute_received :client_closed
+      assert_receive {:at, server}
+      send(server, :on)
+      assert [%{text: "Žalba"}] = until(socket, &done?/1).assigns.turns
+    end
+
+    test "an answer that nobody waits for is stopped, and a conversation that nobody comes back to is forgotten" do
+      rag([{:send, head()}, {:send, chunk(event(sources()))}, :until_closed])
+      {chat, []} = MyApp.Chat.join("acme", "u1", "c2")
+      :ok = MyApp.Chat.ask(chat, "?")
+      assert_receive {:request, _}
+      # While a tab is there, the time that it was away counts for nothing.
+      send(chat, :away)
+      assert %{ref: ref} = :sys.get_state(chat)
+      assert ref != nil
+      leaving = Task.async(fn -> MyApp.Chat.join("acme", "u1", "c3") end)
+      {away, []} = Task.await(leaving)
+      assert eventually(fn -> :sys.get_state(away).away end)
+      :sys.replace_state(chat, &%{&1 | tabs: %{}})
+      send(chat, :away)
+      assert_receive :client_closed
+      monitor = Process.monitor(chat)
+      send(chat, :forgotten)
+      assert_receive {:DOWN, ^monitor, _, _, :normal}
     end
   end
 

@@ -1,64 +1,54 @@
 defmodule MyAppWeb.ChatLive do
   @moduledoc """
-  A chat of one user. The LiveView itself asks: when the tab is closed its process ends, and with it the answer, down to
-  the engine. A new question stops the answer to the one before.
+  A tab of a conversation. It holds no state of its own: what it shows it is given by `MyApp.Chat`, also when it connects
+  again.
   """
 
   use Phoenix.LiveView
 
-  @batch_ms 50
+  alias MyApp.Chat
 
   @impl true
-  def mount(_params, %{"tenant" => tenant, "user" => user}, socket) do
-    {:ok, assign(socket, tenant: tenant, user: user, ref: nil, question: nil, text: "", sources: [], error: nil)}
+  def mount(_params, %{"tenant" => tenant, "user" => user, "chat" => id}, socket) do
+    # The first, static render only shows the page: joining is for the tab that stays.
+    {chat, turns} = if connected?(socket), do: Chat.join(tenant, user, id), else: {nil, []}
+    {:ok, assign(socket, chat: chat, turns: turns)}
   end
 
   @impl true
   def handle_event("ask", %{"question" => question}, socket) do
-    socket = stop(socket)
-    %{tenant: tenant, user: user} = socket.assigns
-    socket = assign(socket, question: question, text: "", sources: [], error: nil)
-
-    # One render every 50 ms instead of one a token.
-    case RagClient.query_async(MyApp.Rag, tenant, question, user: user, batch_ms: @batch_ms) do
-      {:ok, ref} -> {:noreply, assign(socket, ref: ref)}
-      {:error, error} -> {:noreply, assign(socket, error: Exception.message(error))}
-    end
+    if String.trim(question) != "", do: Chat.ask(socket.assigns.chat, question)
+    {:noreply, socket}
   end
 
-  def handle_event("stop", _params, socket), do: {:noreply, stop(socket)}
+  def handle_event("stop", _params, socket) do
+    Chat.stop_answer(socket.assigns.chat)
+    {:noreply, socket}
+  end
 
-  # After cancel/1 no event of the old answer can come, so whatever comes belongs to `ref`.
   @impl true
-  def handle_info({:rag_client, ref, event}, %{assigns: %{ref: ref}} = socket), do: {:noreply, show(event, socket)}
-
-  defp show({:sources, %{"sources" => sources}}, socket), do: assign(socket, sources: sources)
-  defp show({:chunk, %{"content" => content}}, socket), do: assign(socket, text: socket.assigns.text <> content)
-  defp show({:citation, _}, socket), do: socket
-  defp show({:complete, _}, socket), do: assign(socket, ref: nil)
-  defp show({:error, error}, socket), do: assign(socket, ref: nil, error: Exception.message(error))
-
-  defp stop(%{assigns: %{ref: nil}} = socket), do: socket
-
-  defp stop(socket) do
-    RagClient.cancel(socket.assigns.ref)
-    assign(socket, ref: nil)
+  def handle_info({:chat, number, turn}, socket) do
+    turns = Enum.take(socket.assigns.turns, number) ++ [turn]
+    {:noreply, assign(socket, turns: turns)}
   end
 
   @impl true
   def render(assigns) do
     ~H"""
+    <article :for={{turn, number} <- Enum.with_index(@turns)}>
+      <h2><%= turn.question %></h2>
+      <p style="white-space: pre-wrap"><span :for={{text, status, cited} <- Chat.pieces(turn)} class={status}><%= text %><sup :for={source <- cited}><a href={"#source-#{number}-#{source}"}><%= source %></a></sup></span></p>
+      <p :if={turn.state == :stopped}>Zaustavljeno.</p>
+      <p :if={turn.error} role="alert"><%= turn.error %></p>
+      <ol>
+        <li :for={{source, place} <- Enum.with_index(turn.sources, 1)} id={"source-#{number}-#{place}"}><%= source["title"] %></li>
+      </ol>
+    </article>
     <form phx-submit="ask">
       <input name="question" autocomplete="off" placeholder="Pitajte …" />
       <button>Pitaj</button>
-      <button type="button" phx-click="stop" disabled={is_nil(@ref)}>Stani</button>
+      <button type="button" phx-click="stop" disabled={not Enum.any?(@turns, & &1.state == :answering)}>Stani</button>
     </form>
-    <h2 :if={@question}><%= @question %></h2>
-    <p style="white-space: pre-wrap"><%= @text %></p>
-    <p :if={@error} role="alert"><%= @error %></p>
-    <ol>
-      <li :for={source <- @sources}><%= source["title"] %></li>
-    </ol>
     """
   end
 end
