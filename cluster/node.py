@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -65,7 +66,11 @@ _PORTS = {
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
+DISCONNECT_S = 4.0
+"""How long Ray may take to say good-bye to its node before the node's processes are ended, and after."""
 _CORES_A_THREAD = 4
+_KILLS = 3
+"""How often `kill` looks for processes: one may have started another meanwhile."""
 _FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "a.sock",
@@ -78,6 +83,8 @@ _FILES = {
 in /tmp. Serve adds a folder with the node's id to HAProxy's."""
 _ERROR = re.compile(r"\[[^\]]* [EC] \d+ \d+\] ")
 """How a line begins that Ray's C++ processes log as an error, or as what ends them."""
+_folders: set[Path] = set()
+"""Of the nodes that this process owns."""
 _FOREIGN_VARIABLES = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """They would connect to another cluster, or use another cluster's token."""
 
@@ -115,10 +122,13 @@ def read_or_make_secret(path: Path) -> str:
 def write_secret(path: Path, secret: str) -> None:
     """Replace a file whole with one that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secret)
-    Path(temporary).replace(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # named before it is made: see `owned_node`
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secret)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +173,17 @@ def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
 
     Its logs are kept in `data_dir`, as far as `session_logs` says.
     """
-    read_or_make_secret(token_file)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temp_root()))
-    os.environ.update({name: str(folder / file) for name, file in _FILES.items()})
     import ray
 
+    read_or_make_secret(token_file)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
+    # Named before it is made, so that an interrupt between the two leaves nothing.
+    folder = Path(_temp_root()) / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
     try:
-        with adapted_start():
+        _folders.add(folder)
+        folder.mkdir(mode=0o700)
+        os.environ.update({name: str(folder / file) for name, file in _FILES.items()})
+        with _temporary_files_in(folder), adapted_start():
             ray.init(
                 address="local",
                 num_cpus=max(LOGICAL_CPUS, os.cpu_count() or 1),
@@ -188,15 +201,42 @@ def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
         yield OwnedNode(folder, processes)
     finally:
         descendants = psutil.Process().children(recursive=True)
-        ray.shutdown()
+        leaving = threading.Thread(target=ray.shutdown, daemon=True, name="ray shutdown")
+        leaving.start()
+        leaving.join(DISCONNECT_S)
         _end(descendants)
+        leaving.join(DISCONNECT_S)
         session_logs.keep(folder, data_dir)
+        shutil.rmtree(folder, ignore_errors=True)
+        _folders.discard(folder)
+
+
+def kill() -> None:
+    """End every process below this one at once, and remove the folders of its nodes."""
+    for _ in range(_KILLS):
+        if not (children := psutil.Process().children(recursive=True)):
+            break
+        _end(children, grace_s=0)
+    for folder in _folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill_children() -> None:
-    """End every process below this one at once."""
-    _end(psutil.Process().children(recursive=True), grace_s=0)
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """A node that is started in here has its processes' temporary files in its own folder, which is removed with it.
+
+    A process that is killed, as most are at the end, leaves its files behind. If the temporary folder's name was too
+    long for the node, the files still go there: somebody has chosen that folder, perhaps for its size.
+    """
+    former = os.environ.get("TMPDIR")
+    if folder.parent == Path(tempfile.gettempdir()):
+        os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR", None)
+        if former is not None:
+            os.environ["TMPDIR"] = former
 
 
 def _temp_root() -> str:

@@ -69,14 +69,15 @@ def owned(data_dir: Path) -> Iterator[None]:
             f"{data_dir} cannot be used as the data folder: {error.strerror}; name another --data-dir"
         ) from None
     try:
-        _remove_leftovers(data_dir)
+        remove_leftovers(data_dir)
         yield
     finally:
-        _remove_leftovers(data_dir)
+        remove_leftovers(data_dir)
         lock.release()
 
 
-def _remove_leftovers(data_dir: Path) -> None:
+def remove_leftovers(data_dir: Path) -> None:
+    """Of a service that has ended: its file, and its Ray node's folder, of whose logs session_logs keeps some."""
     left = RunningService.read(data_dir)
     if left is not None and Path(left.ray_folder).name.startswith("rag-"):
         session_logs.keep(Path(left.ray_folder), data_dir)

@@ -18,10 +18,11 @@ class Signals:
     """`force` ends the processes that this one has started. `stop_s` is how long an ordinary stop may take."""
 
     def __init__(self, force: Callable[[], None], stop_s: float = STOP_S) -> None:
-        self._force = force
+        self._forced = [force]
         self._stop_s = stop_s
         self._number: int | None = None
         self._stopping = False
+        self._repeats = False
         self.install()
 
     def install(self) -> None:
@@ -41,8 +42,14 @@ class Signals:
         """The stop has begun: a further signal kills at once."""
         self._stopping = True
 
+    def when_killed(self, remove: Callable[[], None]) -> None:
+        """Call this, too, before a kill ends this process."""
+        self._forced.append(remove)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
+        repeats, self._repeats = self._repeats, False
+        # The first may still be on its way: what it has met, as the start of a node, ends before `stopping` is called.
+        if self._stopping or (self._number is not None and not repeats):
             self._kill(number)
         if self._number is None:
             self._number = number
@@ -53,6 +60,7 @@ class Signals:
 
     def _signal_again(self, number: int) -> None:
         if not self._stopping:
+            self._repeats = True
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     def _kill_late(self, number: int) -> None:
@@ -61,7 +69,8 @@ class Signals:
         self._kill(number)
 
     def _kill(self, number: int) -> None:
-        self._force()
+        for forced in self._forced:
+            forced()
         os._exit(128 + number)
 
 

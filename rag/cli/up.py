@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import httpx
 import typer
@@ -27,7 +28,7 @@ from cluster.ports import family_of, free_ports
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
 from rag.cli.node_watch import NodeWatch
-from rag.cli.service_file import KEY, RAY_TOKEN, RunningService, owned
+from rag.cli.service_file import KEY, RAY_TOKEN, RunningService, owned, remove_leftovers
 from rag.cli.signals import STOP_S, Signals
 from rag.cli.stages import Stage, stage
 
@@ -63,7 +64,7 @@ def up(
     from cluster import node as ray_node
 
     ray_node.set_flags(haproxy=haproxy)  # before anything imports ray
-    console, signals = Console(file=sys.stdout), Signals(ray_node.kill_children, STOP_S + drain)
+    console, signals = Console(file=sys.stdout), Signals(ray_node.kill, STOP_S + drain)
     watch, serving = NodeWatch(), False
 
     def begin(title: str) -> AbstractContextManager[Stage]:
@@ -77,6 +78,7 @@ def up(
                 current_stage.result = str(config)
             folder = file.args.data_path
             resources.enter_context(owned(folder))
+            signals.when_killed(partial(remove_leftovers, folder))
             raw, url = _on_free_port(file.raw, port, console)
             with begin("Models") as current_stage:
                 current_stage.result = _check_models(file.args)
@@ -88,7 +90,7 @@ def up(
             stopped = threading.Event()
             resources.callback(stopped.set)  # else leaving the executor would wait for the documents
             keys = background.submit(_prepare_database, file.args)
-            background.submit(importlib.import_module, "cluster.application")  # the whole graph, while Ray starts
+            threading.Thread(target=_import_graph, args=[keys], name="import of the graph").start()
             with begin("Ray node") as current_stage:
                 importlib.import_module("ray")
                 signals.check()
@@ -101,12 +103,12 @@ def up(
                 current_stage.result = str(key_file or file.args.store.url)
             documents: Future[tuple[int, list[Failed]]] | None = None
             with begin("Deployments") as current_stage:
-                for name in _deploy(raw, current_stage, resources, start_timeout, drain):
+                for name in _deploy(raw, current_stage, signals, resources, start_timeout, drain):
                     # Documents are parsed while the embedder still loads; the job waits for it.
                     if name == "ingress" and corpus and key_file:
                         documents = background.submit(_ingest_corpus, url, key_file, start_timeout, stopped)
             with begin("HTTP") as current_stage:
-                ready = _ready(url, current_stage, start_timeout)
+                ready = _ready(url, current_stage, signals, start_timeout)
                 current_stage.result = url
             if documents is not None:
                 with begin("Documents about this service") as current_stage:
@@ -132,8 +134,24 @@ def up(
         finally:
             signals.stopping()
     console.print("Stopped.")
-    if not serving:
-        raise typer.Exit(130)
+    _leave(0 if serving else 130)
+
+
+def _import_graph(after: Future[Any]) -> None:
+    """Import the whole graph, which takes seconds, while the Ray node starts."""
+    with suppress(Exception):  # the deployment imports it again, and is told
+        wait([after])
+        importlib.import_module("cluster.application")
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process now that all it had started has ended.
+
+    Python itself would wait for an import that is under way, and Ray for a node that is gone.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) -> tuple[dict[str, Any], str]:
@@ -235,7 +253,12 @@ def _prepare_database(args: AppArgs) -> Path | None:
 
 
 def _deploy(
-    raw: Mapping[str, Any], current_stage: Stage, resources: ExitStack, timeout_s: float, drain_s: float
+    raw: Mapping[str, Any],
+    current_stage: Stage,
+    signals: Signals,
+    resources: ExitStack,
+    timeout_s: float,
+    drain_s: float,
 ) -> Iterator[str]:
     """Start the application; yields the name of each deployment as it comes up. Raises CliError with Serve's reason."""
     from cluster.application import STARTED, Application
@@ -246,6 +269,7 @@ def _deploy(
     give_up_at = time.monotonic() + timeout_s
     started: set[str] = set()
     while True:
+        signals.check()
         progress = application.progress()
         if progress.failure:
             raise CliError(f"the deployments failed to start:\n{progress.failure.strip()}")
@@ -264,12 +288,13 @@ def _deploy(
         time.sleep(POLL_S)
 
 
-def _ready(url: str, current_stage: Stage, timeout_s: float) -> dict[str, Any]:
+def _ready(url: str, current_stage: Stage, signals: Signals, timeout_s: float) -> dict[str, Any]:
     """The answer of /readyz once every stage is ready. Raises CliError after `timeout_s`."""
     give_up_at = time.monotonic() + timeout_s
     reason = "no answer"
     with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
         while True:
+            signals.check()
             try:
                 response = http.get("/readyz")
                 view: dict[str, Any] = response.json()

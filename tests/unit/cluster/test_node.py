@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster import node
@@ -52,6 +55,49 @@ def test_a_secret_that_is_replaced_is_for_its_owner_alone(tmp_path: Path) -> Non
     node.write_secret(path, "new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_whose_writing_is_interrupted_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        node.write_secret(tmp_path / "key", "new")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_kill_ends_what_runs_below_and_removes_the_node_s_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    script = f"""
+import os, subprocess, time
+from pathlib import Path
+from cluster import node
+Path({str(folder)!r}).mkdir()
+node._folders.add(Path({str(folder)!r}))
+child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+print(child.pid, child.stdout.readline(), end="", flush=True)
+node.kill()
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    ended = [int(pid) for pid in done.stdout.split()]
+    assert len(ended) == 2
+    assert not any(psutil.pid_exists(pid) for pid in ended)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("in_use", ["/tmp", "/elsewhere"])
+def test_temporary_files_of_a_node_go_where_it_is(monkeypatch: pytest.MonkeyPatch, in_use: str) -> None:
+    """Unless the temporary folder is not where the node's folder is, as one with a long name is not."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: in_use)
+    for former in (None, "/former"):
+        monkeypatch.delenv("TMPDIR", raising=False)
+        if former:
+            monkeypatch.setenv("TMPDIR", former)
+        with node._temporary_files_in(Path("/tmp/rag-x")):
+            assert os.environ.get("TMPDIR") == ("/tmp/rag-x" if in_use == "/tmp" else former)
+        assert os.environ.get("TMPDIR") == former
 
 
 @pytest.mark.parametrize(("configured", "used"), [("/tmp/x", "/tmp/x"), ("/" + "long" * 20, "/tmp")])

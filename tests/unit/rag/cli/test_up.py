@@ -240,6 +240,16 @@ def test_the_first_signal_interrupts_and_one_while_stopping_ends_at_once(
     assert forced == ["children", 128 + number]
 
 
+def test_a_second_signal_ends_at_once_although_the_stop_has_not_begun(signals: Signals, forced: list[Any]) -> None:
+    """The first one may have met the start of a node, which first ends what it has started."""
+    signals.when_killed(lambda: forced.append("files"))
+    with pytest.raises(KeyboardInterrupt):
+        handle(signal.SIGINT)
+    with suppress(KeyboardInterrupt):  # only here, where the process does not end
+        handle(signal.SIGINT)
+    assert forced == ["children", "files", 128 + signal.SIGINT]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_is_raised_at_the_next_check(signals: Signals) -> None:
     class Interrupted:
