@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from fastapi import Request
@@ -28,6 +28,11 @@ class NotStored(Response):
 
 
 class CreatingRoute(APIRoute):
+    async def named_tenants(self, request: Request) -> Iterable[str]:
+        """The tenants that a request names, for which a platform key acts."""
+        named = request.headers.get("x-tenant-id")
+        return () if named is None else (named,)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
@@ -43,8 +48,8 @@ class CreatingRoute(APIRoute):
                 principal.tenant_id, key, await _fingerprint(request, principal), bearer(request.scope)
             )
             if isinstance(claim, Answer):
-                if (named := request.headers.get("x-tenant-id")) is not None:
-                    await services.access.resolve(principal, named)  # it may be suspended or gone by now
+                for tenant in await self.named_tenants(request):
+                    await services.access.resolve(principal, tenant)  # it may be suspended or gone by now
                 return Response(claim.body, claim.status, {**claim.headers, REPLAYED_HEADER: "true"})
             return await _handle_first(request, handle, claim)
 

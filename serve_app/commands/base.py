@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial, reduce
 from operator import or_
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Discriminator, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import from_json
 
 from deployments.errors import InvalidFilter, InvalidRequest
 from serve_app.platform.keys import Principal
@@ -113,6 +115,22 @@ def parse(verb: str, params: Mapping[str, Any]) -> Command:
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False)) from None
     return parsed
+
+
+def tenants_of(body: bytes) -> set[str]:
+    """The tenants that a body's commands name to act for them: one command, or one or many calls of JSON-RPC.
+
+    What was refused when the body was first sent is passed over. So are commands on tenants, such as one that resumes
+    a suspended tenant.
+    """
+    given = from_json(body, allow_inf_nan=False)
+    tenants = set()
+    for each in given if isinstance(given, list) else [given]:
+        with suppress(InvalidRequest, KeyError, TypeError):
+            command = parse(each["command"] if "command" in each else each["method"], each.get("params", {}))
+            if isinstance(command, TenantCommand) and command.tenant is not None:
+                tenants.add(command.tenant)
+    return tenants
 
 
 class Envelope(Wire):

@@ -63,7 +63,8 @@ class Webhooks:
     async def claim(self, *, lease_s: float, limit: int) -> Sequence[Delivery]:
         """Messages that are due: at most one of each tenant, and none of a tenant to which a message is being sent.
 
-        So a slow receiver delays its own tenant's messages only.
+        So a slow receiver delays its own tenant's messages only. The messages of a suspended tenant wait until it is
+        resumed.
         """
         now = self.clock()
         row, other = WebhookDelivery, aliased(WebhookDelivery)
@@ -87,7 +88,7 @@ class Webhooks:
             select(row, Tenant.settings)
             .join(Tenant, Tenant.id == row.tenant_id)
             .where(row.state.in_(("waiting", "sending")), row.due <= now, row.id == first, ~being_sent)
-            .where(Tenant.status != "deleting")
+            .where(Tenant.status == "active")
             .order_by(row.due)
             .limit(limit)
             .with_for_update(of=row, skip_locked=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
@@ -23,7 +24,7 @@ from serve_app.api.errors import STATUS, log_internal
 from serve_app.api.idempotency import CreatingRoute, NotStored
 from serve_app.api.openapi import describe_errors
 from serve_app.api.streaming import EventStream, line, lines
-from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes
+from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes, tenants_of
 from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
 from serve_app.query.answer_events import Failure
 from serve_app.query.deadline import Deadline
@@ -36,7 +37,16 @@ else:
 
 NDJSON = "application/x-ndjson"
 _REFUSED = (Forbidden, TenantSuspended, NotFound, UnknownCollection, InvalidFilter)
-router = APIRouter(tags=["commands"], route_class=CreatingRoute)
+
+
+class CommandRoute(CreatingRoute):
+    """A route whose commands name the tenants that they act for in the body."""
+
+    async def named_tenants(self, request: Request) -> Iterable[str]:
+        return {*await super().named_tenants(request), *tenants_of(await request.body())}
+
+
+router = APIRouter(tags=["commands"], route_class=CommandRoute)
 _EXAMPLES: dict[str, Any] = {
     "query": {"tenant": "acme", "user": "u1", "query": "Koji je rok za žalbu?", "language": "hr"},
     "process_documents": {"documents": [{"id": "nn-30-18", "text": "Članak 1. Rok je 15 dana."}], "async": True},

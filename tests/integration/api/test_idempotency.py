@@ -14,6 +14,7 @@ from deployments.errors import StageUnavailable
 from tests.integration.api.conftest import Api
 
 KEY = {"Idempotency-Key": "k1"}
+CREATE = {"action": "create", "name": "z"}
 
 
 async def create(api: Api, path: str = "/v1/keys", **body: Any) -> httpx.Response:
@@ -70,14 +71,40 @@ async def test_a_tenant_that_is_suspended_since_gets_no_answer_again(api: Api) -
     assert (await send()).headers["idempotent-replayed"] == "true"
 
 
-async def test_a_command_s_tenant_is_not_looked_at_again(api: Api) -> None:
-    """It is in the body, where a batch of calls may name several."""
+def rpc_call(number: int, method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/commands", {"id": "1", "command": "manage_collections", "params": {"tenant": "t", **CREATE}}),
+        ("/v1/rpc", rpc_call(1, "manage_collections", tenant="t", **CREATE)),
+        ("/v1/rpc", [rpc_call(1, "list_tenants"), rpc_call(2, "manage_collections", tenant="t", **CREATE)]),
+        ("/v1/rpc", [{"no": "call"}, 7, rpc_call(3, "none"), rpc_call(2, "list_documents", tenant="t")]),
+    ],
+)
+async def test_a_tenant_that_commands_name_and_that_is_suspended_since_gets_no_answer_again(
+    api: Api, path: str, body: Any
+) -> None:
     headers = KEY | await api.key("platform")
-    command = {"id": "1", "command": "manage_collections", "params": {"tenant": "t", "action": "create", "name": "z"}}
-    first = await api.client.post("/v1/commands", json=command, headers=headers)
-    assert first.json()["type"] == "result"
+    first = await api.client.post(path, json=body, headers=headers)
+    assert first.status_code == 200
     await api.stores.tenants.patch("t", suspended=True)
-    again = await api.client.post("/v1/commands", json=command, headers=headers)
+    refused = await api.client.post(path, json=body, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    await api.stores.tenants.patch("t", suspended=False)
+    again = await api.client.post(path, json=body, headers=headers)
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+
+
+async def test_a_command_on_a_suspended_tenant_is_answered_again(api: Api) -> None:
+    """The one that suspends it is the platform's own business."""
+    headers = KEY | await api.key("platform")
+    body = {"id": "1", "command": "update_tenant", "params": {"tenant": "t", "suspended": True}}
+    first = await api.client.post("/v1/commands", json=body, headers=headers)
+    assert first.json()["data"]["status"] == "suspended"
+    again = await api.client.post("/v1/commands", json=body, headers=headers)
     assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
 

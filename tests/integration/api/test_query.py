@@ -12,6 +12,7 @@ from deployments.errors import StageUnavailable
 from deployments.types import Message
 from serve_app.api.app import create_app
 from tests.integration.api.conftest import LIMITS, Api
+from tests.support.waiting import until
 
 
 def events(body: str) -> list[dict[str, Any]]:
@@ -278,6 +279,22 @@ async def test_a_heartbeat_is_a_byte_so_what_fails_after_it_is_an_event(api: Api
         stream = await other.post("/v1/query", json={"query": "q"}, headers=api.client.headers)
     assert stream.status_code == 200
     assert [(sent["type"], sent["event_id"]) for sent in events(stream.text)] == [("error", "1")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_under_way_is_finished_when_its_tenant_is_suspended(api: Api, stream: bool) -> None:
+    """It was admitted before, and has a deadline. The next question is refused."""
+    api.stages.gates["token"] = asyncio.Semaphore(1)
+    asked = asyncio.create_task(api.client.post("/v1/query", json={"query": "q", "stream": stream}))
+    await until(lambda: api.stages.gates["token"].locked())
+    await api.stores.tenants.patch("t", suspended=True)
+    refused = await api.client.post("/v1/query", json={"query": "q"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    for _ in range(10):
+        api.stages.gates["token"].release()
+    answer = await asked
+    assert answer.status_code == 200
+    assert (events(answer.text)[-1]["type"] == "complete") if stream else ("15 dana" in answer.json()["answer"])
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -74,6 +74,21 @@ async def rows(database: Database) -> list[tuple[str, str, int]]:
         return [(each.tenant_id, each.state, each.attempts) for each in found]
 
 
+async def test_messages_of_a_suspended_tenant_wait_until_it_is_resumed(
+    webhooks: Webhooks, jobs: Jobs, database: Database, clock: Clock
+) -> None:
+    await ended(jobs, "a")
+    [sent] = await claim(webhooks)
+    await webhooks.retry(sent, "its receiver answered 500", after_s=1)
+    await ended(jobs, "b")
+    await Tenants(database).patch("a", suspended=True)
+    clock.advance(86_400)
+    assert [message.tenant_id for message in await claim(webhooks)] == ["b"]
+    await Tenants(database).patch("a", suspended=False)
+    [again] = await claim(webhooks)
+    assert (again.id, again.attempts) == (sent.id, 2), "the time of the suspension is no try"
+
+
 @pytest.mark.every_database
 async def test_a_job_is_told_of_once_all_its_documents_are_done_with(webhooks: Webhooks, jobs: Jobs) -> None:
     job = await jobs.accept("a", [document("d1"), document("d2", "other")])
