@@ -135,7 +135,15 @@ class ApiConfig(Config):
     max_scanned: Annotated[int, Unit("rows"), Beyond("the page ends, and `next` continues from there")] = Field(
         10_000, ge=1, description="rows that one page of a filtered list examines"
     )
-    job_poll_s: float = Field(1, gt=0, description="interval at which a stream of a job's events reads its progress")
+    job_poll_s: float = Field(
+        1,
+        gt=0,
+        description="interval at which a job that is followed is read while changes of other replicas are not heard "
+        "(see `store.listen_url`)",
+    )
+    max_job_streams: Annotated[int, Unit("streams"), Beyond("429")] = Field(
+        100, ge=1, description="streams of jobs' events that one tenant may have open at one replica"
+    )
     max_job_events_s: Annotated[float, Beyond("the stream ends; open it again")] = Field(
         900, gt=0, description="duration of a stream of a job's events"
     )

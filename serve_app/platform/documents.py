@@ -24,7 +24,7 @@ from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.new_document import canonical, check_metadata
 from serve_app.platform.tenant_settings import require_open
-from serve_app.storage import pagination
+from serve_app.storage import changes, pagination
 from serve_app.storage.batches import Pace
 from serve_app.storage.database import Database, chunks
 from serve_app.storage.declarative import of_tenant, utc_now
@@ -337,9 +337,11 @@ async def cancel_versions(session: AsyncSession, *versions: ColumnElement[bool],
         update(JobDocument)
         .where(*versions, JobDocument.state == "queued")
         .values(state="cancelled")
-        .returning(JobDocument.tenant_id, JobDocument.version, JobDocument.blob)
+        .returning(JobDocument.tenant_id, JobDocument.job_id, JobDocument.version, JobDocument.blob)
     )
     rows = cancelled.all()
+    for job_id in {row.job_id for row in rows}:
+        changes.mark(session, job_id)
     for tenant_id in {row.tenant_id for row in rows}:
         versions_of = [row.version for row in rows if row.tenant_id == tenant_id and row.version]
         await visibility.schedule_removal(session, tenant_id, versions_of, due)

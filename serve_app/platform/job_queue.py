@@ -49,6 +49,7 @@ from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import IN_WORK, job_state
 from serve_app.platform.tenant_settings import Quotas, require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
+from serve_app.storage import changes
 from serve_app.storage.database import Database, insert
 from serve_app.storage.declarative import of_tenant, utc_now
 from serve_app.storage.tables import Document, Job, JobDocument, LexicalTotal, RefilledDocument
@@ -135,6 +136,7 @@ class JobQueue:
         async with self.database.transaction() as session:
             change = update(JobDocument).where(*_held(task)).values(**values).returning(JobDocument.given_up)
             given_up = await session.scalar(change)
+            changes.mark(session, task.job_id)
         if given_up is None:
             raise LeaseLost(f"document {task.document_id!r} is another worker's by now")
         if given_up:

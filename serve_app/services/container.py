@@ -32,6 +32,7 @@ from serve_app.query.pipeline import Pipeline
 from serve_app.services.access import AccessService
 from serve_app.services.deletion import DeletionService
 from serve_app.services.documents import DocumentService
+from serve_app.services.job_progress import JobProgress
 from serve_app.services.jobs import JobService
 from serve_app.services.limits import RequestLimits
 from serve_app.services.models import ModelCatalogue
@@ -181,7 +182,17 @@ def build_services(
             limits=limits,
             settle_s=settle_s,
         ),
-        jobs=JobService(stores.jobs, config, announce_job),
+        jobs=JobService(
+            stores.jobs,
+            config,
+            announce_job,
+            JobProgress(
+                stores.jobs,
+                stores.tenants.active,
+                poll_s=config.job_poll_s,
+                max_streams=config.max_job_streams,
+            ),
+        ),
         reindexing=ReindexService(
             store=stores.reindexing,
             collections=stores.collections,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from deployments.errors import TenantSuspended
 from serve_app.config.args import ApiConfig
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import Jobs, JobSummary, JobView
 from serve_app.platform.retries import Retried
 from serve_app.services.access import Access
+from serve_app.services.job_progress import JobProgress
 from serve_app.services.ports import AnnounceJob
 from serve_app.storage.pagination import Page
-
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,7 @@ class JobService:
     store: Jobs
     config: ApiConfig
     announce_job: AnnounceJob
+    progress: JobProgress
 
     async def get(self, caller: Access, job_id: str) -> JobView:
         """The job with each of its documents. Raises NotFound."""
@@ -39,14 +39,15 @@ class JobService:
         )
 
     async def wait(self, caller: Access, job_id: str, timeout_s: float) -> JobView:
-        """The job once it is over, or as it stands after `timeout_s` seconds. Raises NotFound."""
-        end = time.monotonic() + timeout_s
-        while True:
-            job = await self.get(caller, job_id)
-            remaining_s = end - time.monotonic()
-            if job.over or remaining_s <= 0:
-                return job
-            await asyncio.sleep(min(_POLL_S, remaining_s))  # the worker that ends it may be on another node
+        """The job once it is over, or as it stands after `timeout_s` seconds, or once its tenant is suspended.
+
+        Raises NotFound.
+        """
+        with suppress(TenantSuspended):  # its documents wait from then on
+            async with aclosing(self.progress.states(caller.tenant_id, job_id, timeout_s)) as states:
+                async for _ in states:
+                    pass
+        return await self.get(caller, job_id)
 
     async def cancel(self, caller: Access, job_id: str) -> JobView:
         """The job as it stands after it was ended. Raises NotFound."""
@@ -59,16 +60,21 @@ class JobService:
         self.announce_job()
         return retried
 
+    def check_room_to_follow(self, caller: Access) -> None:
+        """Raises RateLimited if the tenant follows as many jobs as it may."""
+        self.progress.check_room(caller.tenant_id)
+
     async def follow(self, caller: Access, job: JobSummary) -> AsyncGenerator[JobSummary]:
         """The job as it stands, and again after each change, until it is over or `api.max_job_events_s` have passed.
 
-        Raises NotFound.
+        Raises NotFound, RateLimited, and TenantSuspended once the tenant is suspended.
         """
-        end = time.monotonic() + self.config.max_job_events_s
-        yield job
-        while not job.over and (remaining_s := end - time.monotonic()) > 0:
-            await asyncio.sleep(min(self.config.job_poll_s, remaining_s))
-            current = await self.store.summary(caller.tenant_id, job.id)
-            if current != job:
-                job = current
-                yield job
+        with self.progress.streaming(caller.tenant_id):
+            yield job
+            if job.over:
+                return
+            async with aclosing(self.progress.states(caller.tenant_id, job.id, self.config.max_job_events_s)) as states:
+                async for current in states:
+                    if current != job:
+                        job = current
+                        yield job

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from deployments.config import Beyond, Config, Unit
 
@@ -18,6 +18,11 @@ class StoreConfig(Config):
         "sqlite:///rag.db",
         description="`sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; the password is the environment variable "
         "`RAG_DATABASE_PASSWORD`",
+    )
+    listen_url: str = Field(
+        "",
+        description="the PostgreSQL server itself, if `url` leads to a pooler such as PgBouncer: where replicas listen "
+        "for changes that others make; the password is the same",
     )
     pool_size: Annotated[int, Unit("connections"), Beyond("a request waits for a connection")] = Field(
         5, ge=1, le=100, description="connections of one replica"
@@ -34,9 +39,20 @@ class StoreConfig(Config):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         if parts.scheme == "sqlite" and url.removeprefix(_SQLITE) in (url, "", ":memory:"):
             raise ValueError("must name a file: sqlite:///PATH")
-        if parts.password is not None:
-            raise ValueError("must not hold a password; set RAG_DATABASE_PASSWORD in the environment")
-        return url
+        return _without_password(url)
+
+    @field_validator("listen_url")
+    @classmethod
+    def _is_a_server(cls, url: str) -> str:
+        if url and urlsplit(url).scheme != "postgresql":
+            raise ValueError("must begin with postgresql://")
+        return _without_password(url)
+
+    @model_validator(mode="after")
+    def _listens_to_its_server(self) -> Self:
+        if self.listen_url and self.embedded:
+            raise ValueError("listen_url: is for PostgreSQL, and url names a SQLite file; leave it out")
+        return self
 
     @property
     def embedded(self) -> bool:
@@ -51,6 +67,12 @@ class StoreConfig(Config):
     def resolved(self, folder: Path) -> StoreConfig:
         """The same with a SQLite path made absolute, relative ones lying in `folder`."""
         return self.model_copy(update={"url": f"{_SQLITE}{folder / self.path}"}) if self.embedded else self
+
+
+def _without_password(url: str) -> str:
+    if urlsplit(url).password is not None:
+        raise ValueError("must not hold a password; set RAG_DATABASE_PASSWORD in the environment")
+    return url
 
 
 class BlobConfig(Config):

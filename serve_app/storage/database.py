@@ -20,8 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import NullPool
 
 from deployments.errors import InvalidRequest, Unavailable
+from serve_app.storage import job_changes  # noqa: F401 - rows mark their jobs as changed
+from serve_app.storage.changes import Changes, OtherProcesses, Tell, marked
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.declarative import Base
+from serve_app.storage.postgresql_changes import CHANNEL, PostgresqlNotices
+from serve_app.storage.sqlite_changes import SqliteFile
 
 SCHEMA: Final = "0021"
 """The revision of the newest migration. This code works with this revision of the schema only."""
@@ -37,6 +41,15 @@ _LOCK_NOT_AVAILABLE: Final = "55P03"
 _INVALID_TEXT: Final = "22021"
 """The SQLSTATE code for a text that cannot be encoded."""
 _INVALID_TEXT_DETAIL: Final = "a text holds a NUL or an unpaired surrogate, which the database knows not; remove it"
+_NOTIFY: Final = text(
+    # PostgreSQL lets one transaction with a notification commit at a time. This one need not wait for the disk.
+    "SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, payload) "
+    "FROM unnest(CAST(:payloads AS text[])) AS payload"
+)
+_LISTEN_REMEDY: Final = (
+    "if store.url leads to a pooler in transaction mode, such as PgBouncer, set store.listen_url to an address of the "
+    "server itself"
+)
 _T = TypeVar("_T")
 
 
@@ -45,12 +58,15 @@ class Database:
 
     It can be pickled because it creates its engines later: each event loop gets its own, on first use.
 
+    `changes`: what its transactions marked as changed, told to those who wait, in other processes too.
+
     Its methods raise Unavailable if the database cannot be reached, takes longer than the timeout, or rolls a
     transaction back because of a deadlock. They raise InvalidRequest for a text that the database cannot store.
     """
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
+        self.changes = Changes(self._other_processes)
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Database], tuple[StoreConfig]]:
@@ -80,6 +96,8 @@ class Database:
         async with self._begin("IMMEDIATE") as session:
             yield session
             await session.commit()
+            changed = marked(session)
+        self.changes.tell(changed)
 
     @asynccontextmanager
     async def _begin(self, sqlite_mode: str) -> AsyncIterator[AsyncSession]:
@@ -149,9 +167,19 @@ class Database:
 
     async def close(self) -> None:
         """Close the connections of the running event loop. Idempotent. The next use opens new ones."""
+        await self.changes.close()
         engine = self._engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
             await engine.dispose()
+
+    def _other_processes(self, wake: Tell, is_watched: asyncio.Event) -> OtherProcesses:
+        if self.config.embedded:
+            return SqliteFile(lambda: create_engine(self.config, migrating=True), wake, is_watched)
+        direct = self.config.model_copy(update={"url": self.config.listen_url or self.config.url})
+        return PostgresqlNotices(lambda: create_engine(direct, migrating=True), self._notify, wake, _LISTEN_REMEDY)
+
+    async def _notify(self, payloads: Sequence[str]) -> None:
+        await self.rows(_NOTIFY.bindparams(channel=CHANNEL, payloads=payloads))
 
     def _engine(self) -> AsyncEngine:
         loop = asyncio.get_running_loop()

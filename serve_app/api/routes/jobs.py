@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from deployments.errors import NotFound
+from deployments.errors import NotFound, RateLimited
 from serve_app.api.dependencies import After, Caller, JobId, PageSize, ServicesDep, Writer
 from serve_app.api.openapi import describe_errors, describe_event, describe_event_stream, describe_response
 from serve_app.api.routes import job_retries
@@ -117,14 +117,15 @@ async def get(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
     responses={
         200: describe_response(content=_EVENTS, description="server-sent events"),
         204: {"description": "`complete` was received: there is nothing more to read"},
-        **describe_errors(NotFound),
+        **describe_errors(NotFound, RateLimited),
     },
 )
 async def follow(services: ServicesDep, caller: Caller, job_id: JobId, last_event_id: LastEventId = None) -> Response:
     """The job now, and again with each change, as `progress`. The last event is `complete`, when the job is over.
 
     A job that is over has that event alone. A stream ends without it after a quarter of an hour: open it again. If the
-    job can no longer be read, the last event is `error`, with the job's id as `query_id`.
+    job can no longer be read, or its tenant is suspended, the last event is `error`, with the job's id as `query_id`. A
+    tenant may have `api.max_job_streams` streams open at one replica.
 
     Ids go on from `Last-Event-ID`, which a browser's EventSource sends when it opens the stream again. Once it has
     received `complete`, it is answered 204, and ends.
@@ -133,6 +134,7 @@ async def follow(services: ServicesDep, caller: Caller, job_id: JobId, last_even
     first = await services.jobs.summary(caller, job_id)
     if first.over and _is_id_of_complete(last):
         return Response(status_code=204)
+    services.jobs.check_room_to_follow(caller)
     stream = events(
         job_id,
         _progress(services, caller, first),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from serve_app.api.routes import jobs as jobs_api
 from serve_app.api.streaming import PING
 from serve_app.api.streaming import event as encoded_event
 from serve_app.api.streaming import events as encoded
+from serve_app.services import job_progress
 from serve_app.services.access import Access
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_query import events
@@ -168,10 +170,62 @@ async def test_a_stream_of_events_ends_although_the_job_does_not_and_asks_no_mor
         return await summary(tenant_id, job_id)
 
     monkeypatch.setattr(api.stores.jobs, "summary", counted)
-    async with following(api, job_poll_s=0.1, max_job_events_s=0.35) as client:
+    async with following(api, max_job_events_s=0.35) as client:
         answer = await client.get(f"/v1/jobs/{job}/events")
     assert [event["type"] for event in events(answer.text)] == ["progress"]
-    assert 2 <= asked <= 5
+    assert asked <= 3, "the route, the reader, and what the first look at the file found"
+
+
+async def test_streams_of_a_tenant_are_bounded(api: Api) -> None:
+    job = await accept(api, "a")
+    await api.stores.tenants.ensure("other")
+    theirs = await api.key("admin", "other")
+    path = f"/v1/jobs/{job}/events"
+    async with following(api, max_job_streams=1, max_job_events_s=0.5) as client:
+        open_one = asyncio.create_task(client.get(path))
+        await asyncio.sleep(0.1)
+        refused = await client.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert "api.max_job_streams" in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await client.get(path, headers=theirs)).status_code == 404
+        assert (await open_one).status_code == 200
+        assert (await client.get(path)).status_code == 200, "the place is free again"
+
+
+async def test_a_suspended_tenant_s_stream_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_progress, "SAFETY_S", 0.05)
+    job = await accept(api, "a")
+    stream = await follow(api, job)
+    assert b"progress" in await anext(stream)
+    await api.stores.tenants.patch("t", suspended=True)
+    told = events(b"".join([block async for block in stream]).decode())
+    assert [(event["type"], event["code"]) for event in told] == [("error", "tenant_suspended")]
+
+
+async def test_a_synchronous_upload_is_answered_as_soon_as_it_is_indexed(api: Api) -> None:
+    body = {"id": "1", "command": "process_documents", "params": {"documents": [{"text": "a"}], "async": False}}
+    waiting = asyncio.create_task(api.client.post("/v1/commands", json=body))
+    while not (tasks := await claim(api)):  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.02)
+    await api.stores.jobs.queue.finish(tasks[0], INDEXED)
+    async with asyncio.timeout(5):
+        answer = await waiting
+    assert answer.json()["data"]["state"] == "succeeded"
+
+
+async def test_a_synchronous_upload_of_a_tenant_that_is_suspended_meanwhile_is_answered_as_it_stands(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_progress, "SAFETY_S", 0.05)
+    body = {"id": "1", "command": "process_documents", "params": {"documents": [{"text": "a"}], "async": False}}
+    waiting = asyncio.create_task(api.client.post("/v1/commands", json=body))
+    while not (await api.client.get("/v1/jobs")).json()["jobs"]:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.02)
+    await api.stores.tenants.patch("t", suspended=True)
+    async with asyncio.timeout(5):
+        answer = await waiting
+    assert answer.json()["data"]["state"] == "queued"
 
 
 async def test_a_database_that_goes_away_is_the_last_event(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +243,9 @@ async def test_a_database_that_goes_away_is_the_last_event(api: Api, monkeypatch
 
 async def test_a_reader_that_goes_away_ends_the_asking(api: Api) -> None:
     job = await accept(api, "a")
+    async with aclosing(await follow(api, job)) as first:  # starts what looks at the database's file, which stays
+        while await anext(first) != PING:
+            pass
     before = asyncio.all_tasks()
     stream = await follow(api, job)
     assert b"progress" in await anext(stream)

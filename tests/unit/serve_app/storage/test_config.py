@@ -39,3 +39,16 @@ def test_servers_are_left_as_they_are(tmp_path: Path) -> None:
 def test_a_url_that_cannot_work_is_refused(url: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         StoreConfig(url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "listen_url", "says"),
+    [
+        ("postgresql://rag@pooler/rag", "db:5432", "listen_url\n.*must begin with postgresql://"),
+        ("postgresql://rag@pooler/rag", "postgresql://rag:secret@db/rag", "listen_url\n.*must not hold a password"),
+        ("sqlite:///rag.db", "postgresql://rag@db/rag", "listen_url: is for PostgreSQL"),
+    ],
+)
+def test_only_a_postgresql_server_can_be_listened_to(url: str, listen_url: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        StoreConfig(url=url, listen_url=listen_url)
