@@ -31,8 +31,8 @@ ended between two requests: it closes the client's connection without an error p
 told to close, because the HTTP edge lingers until a refusal is read."""
 CLIENT_ADDRESS = """    option forwardfor
 """
-"""Tells a replica the client's address, by which unknown keys are limited. What the client itself says of it is
-overruled, since a replica believes the last such header."""
+"""Tells a replica the client's address, by which unknown keys are limited. It comes last, and a replica believes the
+last address that is no load balancer's (FORWARDED_ALLOW_IPS). So what the client says of itself does not matter."""
 FRONTEND_BIND = re.compile(r"^frontend http_frontend\n    bind \S+", re.MULTILINE)
 DRAIN_MARGIN_S = 30
 """Each change of replicas starts a new HAProxy. The old one stays this much longer than the longest request may last.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from ray.serve._private import controller, haproxy
 from ray.serve.config import HTTPOptions
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from cluster.edge.haproxy import (
     CLIENT_ADDRESS,
@@ -25,6 +29,9 @@ from cluster.edge.haproxy import (
     install,
 )
 from tests.support.service import free_port
+from tests.support.waiting import until
+
+CLIENT = "127.0.0.2"
 
 
 def haproxy_api(
@@ -76,13 +83,70 @@ class Replica:
 @asynccontextmanager
 async def running(folder: Path, replica: Replica) -> AsyncIterator[tuple[EdgeHAProxyApi, str]]:
     """HAProxy in front of one replica: Serve's control of it, and its URL."""
-    async with await asyncio.start_server(replica, "127.0.0.1", 0) as listening:
-        api = haproxy_api(folder, haproxy.ServerConfig("one", *listening.sockets[0].getsockname()))
-        await api.start()
+    async with (
+        await asyncio.start_server(replica, "127.0.0.1", 0) as listening,
+        in_front_of(folder, *listening.sockets[0].getsockname()) as started,
+    ):
+        yield started
+
+
+@asynccontextmanager
+async def in_front_of(folder: Path, host: str, port: int) -> AsyncIterator[tuple[EdgeHAProxyApi, str]]:
+    api = haproxy_api(folder, haproxy.ServerConfig("one", host, port))
+    await api.start()
+    try:
+        yield api, f"http://127.0.0.1:{api.cfg.http_options.port}"
+    finally:
+        await api.stop()
+
+
+@asynccontextmanager
+async def uvicorn_replica() -> AsyncIterator[int]:
+    """A replica's HTTP server with the settings that Serve gives it: its port. It answers with the client's address,
+    by which unknown keys are limited."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        config = uvicorn.Config(app, lifespan="off", access_log=False, log_level=None, log_config=None)
+        server = uvicorn.Server(config)
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            yield api, f"http://127.0.0.1:{api.cfg.http_options.port}"
+            await until(lambda: server.started)
+            yield listening.getsockname()[1]
         finally:
-            await api.stop()
+            server.should_exit = True
+            await serving
+
+
+@pytest.mark.parametrize(
+    ("trusted", "seen"),
+    [
+        (None, CLIENT),  # HAProxy and replica on one machine
+        ("127.0.0.0/30,10.0.0.0/8", "8.8.8.8"),  # CLIENT is a load balancer before HAProxy, too
+        ("10.0.0.0/8", "127.0.0.1"),  # HAProxy of another machine that is not named: all of its clients are one
+        ("10.0.0.0/8,127.0.0.1", CLIENT),
+    ],
+)
+async def test_a_replica_counts_the_client_and_not_haproxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: str | None, seen: str
+) -> None:
+    """What a client says of itself is not believed, unless it is a load balancer that is named."""
+    if trusted is None:
+        monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    else:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    transport = httpx.AsyncHTTPTransport(local_address=CLIENT)
+    async with (
+        uvicorn_replica() as port,
+        in_front_of(tmp_path, "127.0.0.1", port) as (_, url),
+        httpx.AsyncClient(base_url=url, trust_env=False, transport=transport) as client,
+    ):
+        assert (await client.get("/", headers={"X-Forwarded-For": "8.8.8.8"})).text == seen
 
 
 @pytest.fixture(name="config")
