@@ -131,7 +131,8 @@ async def _generate(
         except Unavailable as error:
             if has_begun or generator is generators[-1]:
                 raise
-            generator.abort(run.query.scope.tenant_id, run.query.id)
+            if run.asked is generator:
+                generator.abort(run.query.scope.tenant_id, run.query.id)
             run.degraded.record("generation", error)
 
 
@@ -139,6 +140,7 @@ async def _deltas(
     run: QueryRun, prompt: Prompt, generator: Generator, status: StageStatus
 ) -> AsyncGenerator[TextDelta]:
     """One generator's deltas. The last one has a finish reason; raises StageUnavailable if there is none."""
+    run.asked = generator
     trace = GenerationTrace(run.query, prompt, status)
     try:
         async with aclosing(generator.generate(_request(run, prompt, trace.headers))) as stream:

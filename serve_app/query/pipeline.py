@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from deployments import diacritics
-from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable
+from deployments.errors import EmbedderMismatch, Overloaded, StageUnavailable, Unavailable
 from deployments.filters import Filter, matches
 from deployments.telemetry import spans, tracing
 from deployments.types import Candidate, Embeddings, IndexGeneration, Message, Passage, RetrievalRequest
@@ -65,7 +66,7 @@ class Pipeline:
             candidates = await self._retrieve(run, request)  # 6
             candidates = await self._rerank(run, candidates)  # 7: the best order, and whole sections
             candidates = await self._take_whole_sections(run, request, candidates)
-            prompt = await self._build_prompt(run, candidates)  # 8
+            prompt = await self._build_prompt(run, candidates, generators)  # 8
             yield sources_event(run, prompt, candidates)  # 9
             async with aclosing(stream_answer(run, prompt, generators, self.config)) as events:  # 10, 11
                 async for event in events:
@@ -176,7 +177,9 @@ class Pipeline:
                 "sections", whole, fallback=candidates[: query.top_k], at_most=self.config.sections_s
             )
 
-    async def _build_prompt(self, run: QueryRun, candidates: Sequence[Candidate]) -> Prompt:
+    async def _build_prompt(
+        self, run: QueryRun, candidates: Sequence[Candidate], generators: list[Generator]
+    ) -> Prompt:
         query = run.query
         with run.stopwatch.stage("prompt"), tracing.span(spans.PROMPT):
             return await build_prompt(
@@ -184,7 +187,7 @@ class Pipeline:
                 query.language,
                 [candidate.passage for candidate in candidates],
                 budget=self.context_tokens - query.max_tokens,
-                count_tokens=self.generator.count_tokens,
+                count_tokens=partial(_count_tokens, run, generators),
                 preamble=query.preamble,
                 history=query.history,
                 arrange=self._arrangement(query),
@@ -204,8 +207,32 @@ class Pipeline:
         return [self.generator] if self.fallback is None else [self.generator, self.fallback]
 
     def _abort_unless_complete(self, run: QueryRun) -> None:
-        if not run.is_complete:
-            self.generator.abort(run.query.scope.tenant_id, run.query.id)
+        """An abort may go to every replica of generation, so only a query that was sent there is aborted."""
+        if run.asked is not None and not run.is_complete:
+            run.asked.abort(run.query.scope.tenant_id, run.query.id)
+
+
+async def _count_tokens(run: QueryRun, generators: list[Generator], texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, by the generator that is to answer.
+
+    One that is down, full or late leaves its place to the next, and is not asked for the answer either.
+    """
+    while True:
+        generator, *others = generators
+        counting = run.deadline.wait(
+            "generation",
+            generator.count_tokens(texts),
+            at_most=run.query.first_token_s,
+            share=0.5 if others else 1.0,
+            setting="api.first_token_s",
+        )
+        try:
+            return await counting
+        except Unavailable as error:
+            if not others:
+                raise
+            run.degraded.record("generation", error)
+            generators.remove(generator)
 
 
 def _passes(filter: Filter | None, passage: Passage) -> bool:

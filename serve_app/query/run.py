@@ -8,6 +8,7 @@ from typing import TypeVar
 from deployments.telemetry import tracing
 from serve_app.query.deadline import Deadline, Stopwatch
 from serve_app.query.degradation import Degraded
+from serve_app.query.ports import Generator
 from serve_app.query.request import Query
 
 T = TypeVar("T")
@@ -21,6 +22,8 @@ class QueryRun:
         self.deadline = Deadline(query.deadline_s)
         self.stopwatch = Stopwatch(query.waited_s)
         self.degraded = Degraded()
+        self.asked: Generator | None = None
+        """What has been sent the query and may be working on it."""
         self.is_complete = False
 
     async def wait_or(self, stage: str, work: Awaitable[T], *, fallback: T, at_most: float) -> T:

@@ -216,6 +216,7 @@ class Stages:
         self.aborted.append((tenant_id, query_id))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        await self._enter("count")
         return [self.tokens_per_text if self.tokens_per_text is not None else len(t.split()) for t in texts]
 
     async def status(self) -> StageStatus:

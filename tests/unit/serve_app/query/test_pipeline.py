@@ -104,11 +104,11 @@ async def test_embedding_and_the_lexical_half_run_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
-async def test_a_stage_that_fails_ends_the_answer_with_its_error_and_an_abort(stage: str) -> None:
+async def test_a_stage_that_fails_ends_the_answer_and_generation_hears_of_what_it_has(stage: str) -> None:
     stages = Stages(failures={stage: StageUnavailable(f"{stage} is gone")})
     with pytest.raises(StageUnavailable, match=f"{stage} is gone"):
         await collect(stages)
-    assert stages.aborted == [("t", "0" * 32)]
+    assert stages.aborted == ([("t", "0" * 32)] if stage == "generation" else [])
 
 
 @pytest.mark.parametrize("stage", ["embedding", "retrieval", "generation"])
@@ -116,7 +116,7 @@ async def test_a_stage_that_outlasts_the_deadline_is_named(stage: str) -> None:
     stages = Stages(delays={stage: 30})
     with pytest.raises(DeadlineExceeded, match=stage):
         await collect(stages, deadline_s=0.05)
-    assert stages.aborted == [("t", "0" * 32)]
+    assert stages.aborted == ([("t", "0" * 32)] if stage == "generation" else [])
 
 
 @pytest.mark.parametrize("stage", ["lexical", "reranking"])
@@ -234,6 +234,42 @@ async def test_where_generation_does_not_begin_the_fallback_answers_from_the_pas
     assert stages.aborted == [("t", "0" * 32)]
 
 
+@pytest.mark.parametrize("failure", [StageUnavailable("gone"), Overloaded("full"), None])
+async def test_the_fallback_also_answers_where_a_long_prompt_cannot_be_counted(failure: RagError | None) -> None:
+    """None: counting does not end. The room is for a few passages, so that they must be counted."""
+    stages = Stages(
+        texts=["Rok za žalbu je 15 dana. " * 20] * 3,
+        failures={"count": failure} if failure else {},
+        delays={} if failure else {"count": 30},
+    )
+    pipeline = stages.pipeline(context_tokens=1_000, fallback=Extractive(GenerationConfig()))
+    async with aclosing(pipeline.answer(query("Koji je rok za žalbu?", first_token_s=0.5))) as messages:
+        sources, *_, complete = [message async for message in messages]
+    assert isinstance(sources, Sources)
+    assert len(sources.sources) == 3
+    assert isinstance(complete, Complete)
+    assert (complete.engine, complete.degraded) == ("extractive", ("generation",))
+    assert (stages.asked.count("generation"), stages.aborted) == (0, [])
+
+
+async def test_a_question_without_a_slot_asks_generation_for_nothing() -> None:
+    stages = Stages(texts=["Rok za žalbu je 15 dana. " * 20] * 3, failures={"count": StageUnavailable("gone")})
+    pipeline = stages.pipeline(context_tokens=1_000, fallback=Extractive(GenerationConfig()))
+    async with aclosing(pipeline.answer(query("Koji je rok?"), no_slot=Overloaded("full"))) as messages:
+        *_, complete = [message async for message in messages]
+    assert isinstance(complete, Complete)
+    assert complete.engine == "extractive"
+    assert not {"count", "generation"} & set(stages.asked)
+    assert stages.aborted == []
+
+
+async def test_a_prompt_that_cannot_be_counted_is_an_error_in_time_where_there_is_no_fallback() -> None:
+    stages = Stages(texts=["Rok za žalbu je 15 dana. " * 40] * 3, delays={"count": 30})
+    with pytest.raises(DeadlineExceeded, match=r"generation took longer than the 0.1 s .*api\.first_token_s"):
+        async with aclosing(stages.pipeline(context_tokens=1_000).answer(query(first_token_s=0.1))) as messages:
+            await anext(messages)
+
+
 async def test_the_fallback_does_not_go_on_with_what_another_began() -> None:
     stages = Stages(failures={"ending": StageUnavailable("gone")})
     async with aclosing(stages.pipeline(fallback=Extractive(GenerationConfig())).answer(query())) as messages:
@@ -276,13 +312,13 @@ async def test_a_reader_that_leaves_aborts_the_query_and_closes_the_stream(after
     for _ in range(after):
         await anext(answer)
     await answer.aclose()
-    # A generator that never started has nothing to stop.
-    assert stages.aborted == ([("t", "0" * 32)] if after else [])
+    # Generation is asked after the sources; before, it has nothing to stop.
+    assert stages.aborted == ([("t", "0" * 32)] if after > 1 else [])
     assert stages.streams_closed == (1 if after > 1 else 0)
 
 
 @pytest.mark.parametrize("stage", ["embedding", "retrieval", "reranking", "generation"])
-async def test_cancelling_in_any_stage_aborts_the_query(stage: str) -> None:
+async def test_cancelling_in_any_stage_ends_the_query_and_aborts_it_where_it_was_sent(stage: str) -> None:
     stages = Stages(delays={stage: 30})
     task = asyncio.create_task(collect(stages))
     while stage not in stages.asked:  # noqa: ASYNC110 - there is no event to wait for
@@ -290,7 +326,7 @@ async def test_cancelling_in_any_stage_aborts_the_query(stage: str) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert stages.aborted == [("t", "0" * 32)]
+    assert stages.aborted == ([("t", "0" * 32)] if stage == "generation" else [])
 
 
 async def test_passages_that_do_not_fit_the_context_are_neither_prompted_nor_shown() -> None:
