@@ -25,6 +25,7 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.errors import Overloaded, RagError, StageUnavailable
+from deployments.generation.adapters import ray_id
 from deployments.generation.channel import ANY_PORT, LOST, Answer, Inbox
 from deployments.ray_metrics import RayRecorder
 from deployments.reranking.config import RerankingConfig
@@ -303,7 +304,7 @@ class GenerationHandle:
     ) -> None:
         self._handle = handle
         # Serve sends requests for an adapter to a replica that has it loaded.
-        self._handles_by_adapter = {name: handle.options(multiplexed_model_id=name) for name in adapters}
+        self._handles_by_adapter = {name: handle.options(multiplexed_model_id=ray_id(name)) for name in adapters}
         self._inbox = Inbox(host, ports)
         self._status = CachedStatus("generation", handle, status_ttl_s)
         self._background_tasks: set[asyncio.Task[None]] = set()

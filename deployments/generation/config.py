@@ -61,8 +61,10 @@ class GenerationConfig(Config):
     lora: dict[str, Any] | None = Field(
         None, description="fields of `LoraConfig` of `ray.serve.llm`; none: LoRA is off"
     )
-    adapters: tuple[str, ...] = Field(
-        (), description="LoRA adapters that a tenant's setting `model` may choose, beside the model itself"
+    adapters: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = Field(
+        (),
+        description="LoRA adapters that a tenant's setting `model` may choose, beside the model itself: names of "
+        "folders of `lora.dynamic_lora_loading_path`. A replica loads them when it starts",
     )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=lambda: {"enable_thinking": False},
@@ -112,4 +114,10 @@ class GenerationConfig(Config):
             raise ValueError("generation.accelerator_type needs accelerator: gpu")
         if self.adapters and self.lora is None:
             raise ValueError("generation.adapters needs generation.lora, which says where they are loaded from")
+        if self.adapters and not (self.lora or {}).get("dynamic_lora_loading_path"):
+            raise ValueError(
+                "generation.adapters needs generation.lora.dynamic_lora_loading_path, such as s3://bucket/lora"
+            )
+        if self.model in self.adapters:
+            raise ValueError(f"generation.adapters: {self.model} is the model's own name; rename the adapter's folder")
         return self

@@ -14,6 +14,7 @@ from typing import Any
 
 from deployments.errors import InvalidRequest, Overloaded, StageUnavailable
 from deployments.generation.active_queries import ActiveQueries
+from deployments.generation.adapters import Adapters
 from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
@@ -184,7 +185,11 @@ class VllmGeneration(LLMServer):
         self._client.logger_manager.stat_loggers.append(self._scheduler)
         tokenizer = self._client.renderer.get_tokenizer()
         self._prompts = await asyncio.to_thread(Prompts, config, tokenizer, self._apply_template)
+        self._adapters = Adapters(self._load_adapter)
         await self._warm_up()
+        if self._llm_config.lora_config is not None:
+            fitting = self._llm_config.lora_config.max_num_adapters_per_replica
+            await self._adapters.preload(config.adapters[:fitting])
 
     async def _warm_up(self) -> None:
         """Have vLLM compile what it compiles on first use: on CPU that takes up to a minute."""
@@ -313,11 +318,14 @@ class VllmGeneration(LLMServer):
 
     async def _lora(self) -> Any:
         """The LoRA adapter that the caller named by Serve's multiplexed model id, or None."""
-        adapter = serve.get_multiplexed_model_id()
-        if not adapter:
+        adapter_id = serve.get_multiplexed_model_id()
+        if not adapter_id:
             return None
-        await self._maybe_resolve_lora_from_multiplex()
-        return self.engine._oai_models.lora_requests[adapter]
+        await self._adapters.load(adapter_id)
+        return self.engine._oai_models.lora_requests[adapter_id]
+
+    async def _load_adapter(self, adapter_id: str) -> None:
+        await self.engine.resolve_lora(await self._load_model(adapter_id))
 
     async def _abort(self, tenant_id: str, query_id: str) -> None:
         """End the query in the engine, even if the caller is cancelled meanwhile."""

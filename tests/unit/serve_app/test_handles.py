@@ -138,6 +138,20 @@ class Broken:
         return Call(asyncio.create_task(fail()))
 
 
+async def test_adapters_are_asked_for_by_the_id_that_ray_finds_their_folder_by() -> None:
+    class Options:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def options(self, *, multiplexed_model_id: str) -> Options:
+            self.asked.append(multiplexed_model_id)
+            return self
+
+    handle = Options()
+    GenerationHandle(handle, "127.0.0.1", adapters=("legal",))
+    assert handle.asked == ["lora:legal"]
+
+
 async def test_any_error_of_its_call_ends_an_answer() -> None:
     handle: GenerationHandle = GenerationHandle(Broken(), "127.0.0.1")
     answer = handle.generate(REQUEST)
