@@ -58,9 +58,13 @@ _FLAGS = {
     # What each worker calls first.
     "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.serve_imports.leave_pandas_out",
 }
-_FOR_LOAD = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+_FOR_LOAD = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_PORT_QUARANTINE_S": "1020",
+}
 """HAProxy in place of Serve's own proxy, gRPC between deployments, and no separate threads for routers and replicas.
-Dockerfile.gpu sets the same."""
+The last one is for requests of at most 960 s, see `cluster.edge.haproxy`. Dockerfile.gpu sets the same."""
 _PORTS = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,

@@ -8,11 +8,13 @@ with the class below. Answers of the service pass unchanged.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from pathlib import Path
 
 from ray.serve._private import haproxy
+from ray.serve._private.constants import RAY_SERVE_PORT_QUARANTINE_S
 
 from deployments.errors import Unavailable
 
@@ -37,9 +39,20 @@ FRONTEND_BIND = re.compile(r"^frontend http_frontend\n    bind \S+", re.MULTILIN
 DRAIN_MARGIN_S = 30
 """Each change of replicas starts a new HAProxy. The old one stays this much longer than the longest request may last.
 (Serve's default is two minutes in all.)"""
+QUARANTINE_MARGIN_S = 30
+"""How much longer than the old HAProxy a stopped replica's port must stay unused, by Ray's own margin: until its time
+runs out, the old one sends requests to that port, whichever replica then listens there."""
+QUARANTINE = "RAY_SERVE_PORT_QUARANTINE_S"
+"""Serve's variable for that time; its default fits Serve's own time for the old HAProxy, two minutes."""
 NO_APPLICATION_503 = """backend default_backend
     http-request deny deny_status 503
     # """
+logger = logging.getLogger(__name__)
+
+
+def quarantine_s(request_timeout_s: float) -> int:
+    """The least that Serve's `QUARANTINE` may be where a request may last so long."""
+    return math.ceil(request_timeout_s) + DRAIN_MARGIN_S + QUARANTINE_MARGIN_S
 
 
 def install() -> None:
@@ -60,6 +73,7 @@ class EdgeHAProxyApi(haproxy.HAProxyApi):
         request_timeout_s = self.cfg.http_options.request_timeout_s
         max_connection_s = None if request_timeout_s is None else math.ceil(request_timeout_s) + DRAIN_MARGIN_S
         self.cfg.hard_stop_after_s = max_connection_s
+        _warn_of_short_quarantine(request_timeout_s)
         # HAProxy loses track of some clients that keep sending a body after the refusal; this ends their connections.
         self.cfg.timeout_server_s = max_connection_s
 
@@ -73,6 +87,18 @@ class EdgeHAProxyApi(haproxy.HAProxyApi):
         )
         # HAProxy's own timer for a silent client starts only when the kernel's buffers are full, megabytes later.
         path.write_text(FRONTEND_BIND.sub(rf"\g<0> tcp-ut {self.cfg.timeout_client_s}s", config))
+
+
+def _warn_of_short_quarantine(request_timeout_s: float | None) -> None:
+    if request_timeout_s is None or (needed_s := quarantine_s(request_timeout_s)) <= RAY_SERVE_PORT_QUARANTINE_S:
+        return
+    logger.warning(
+        "%s is %g: after a change of replicas, requests may reach one that took over the port of another. "
+        "Set it to %d or more on every node before Ray starts, or lower http_options.request_timeout_s",
+        QUARANTINE,
+        RAY_SERVE_PORT_QUARANTINE_S,
+        needed_s,
+    )
 
 
 def error_page() -> bytes:

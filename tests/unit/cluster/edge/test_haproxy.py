@@ -19,15 +19,21 @@ from ray.serve.config import HTTPOptions
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from cluster import node
+from cluster.edge import haproxy as edge
 from cluster.edge.haproxy import (
     CLIENT_ADDRESS,
     NO_APPLICATION,
     ONE_REQUEST_PER_CONNECTION,
+    QUARANTINE,
     REUSE_CONNECTIONS,
     EdgeHAProxyApi,
     error_page,
     install,
+    quarantine_s,
 )
+from serve_app.config.file import load
+from tests.support.config_files import ROOT
 from tests.support.service import free_port
 from tests.support.waiting import until
 
@@ -177,6 +183,26 @@ def test_a_connection_ends_soon_after_the_longest_request(config: Path, tmp_path
 def test_the_old_haproxy_stays_for_longer_than_any_request_after_a_reload(config: Path, tmp_path: Path) -> None:
     assert "hard-stop-after 161s" in config.read_text()
     assert "hard-stop-after" not in written_by(haproxy_api(tmp_path, request_timeout_s=None)).read_text()
+
+
+def test_a_stopped_replica_s_port_stays_unused_for_as_long_as_the_old_haproxy_may_send_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = quarantine_s(130.5)
+    assert needed == 161 + 30  # hard-stop-after, and the margin that Serve's own default adds to it
+    for given, warned in ((needed - 1, True), (needed, False)):
+        monkeypatch.setattr(edge, "RAY_SERVE_PORT_QUARANTINE_S", float(given))
+        caplog.clear()
+        haproxy_api(tmp_path)
+        assert [QUARANTINE in record.message for record in caplog.records] == [True] * warned
+
+
+@pytest.mark.parametrize("file", ["cluster/local.yaml", "cluster/single_host.yaml", "serve_config.yaml"])
+def test_rag_up_and_the_image_keep_ports_unused_long_enough_for_the_files_that_come_with_the_project(file: str) -> None:
+    needed = quarantine_s(load(ROOT / file).raw["http_options"]["request_timeout_s"])
+    image = re.search(rf"{QUARANTINE}=(\d+)", (ROOT / "Dockerfile.gpu").read_text())
+    assert image is not None
+    assert int(image[1]) == int(node._FOR_LOAD[QUARANTINE]) >= needed
 
 
 async def test_an_answer_under_way_outlives_a_reload(tmp_path: Path) -> None:
