@@ -40,6 +40,11 @@ class GenerationConfig(Config):
     accelerator: Literal["cpu", "gpu"] = Field("cpu", description="where the engine runs")
     accelerator_type: str | None = Field(None, description="Ray's name of the GPU type, for example `H100`")
     tensor_parallel_size: Annotated[int, Unit("GPUs")] = Field(1, ge=1, le=64, description="GPUs of one replica")
+    one_node: bool = Field(
+        True,
+        description="all GPUs of a replica are on one node; `false`: on several where none has enough free ones, with "
+        "the network between them",
+    )
     context_tokens: int = Field(
         16_384, ge=512, description="length of prompt and answer together; vLLM's `max_model_len`"
     )

@@ -123,6 +123,10 @@ def llm_config(config: GenerationConfig) -> LLMConfig:
         hardware = {
             "accelerator_config": {"kind": "gpu"},
             "accelerator_type": config.accelerator_type,
+            "placement_group_config": {
+                "bundle_per_worker": {"GPU": 1},
+                "strategy": "STRICT_PACK" if config.one_node else "PACK",
+            },
             "deployment_config": {"ray_actor_options": {"num_cpus": config.cpus}},
         }
 

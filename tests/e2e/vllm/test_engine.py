@@ -263,8 +263,11 @@ def test_the_engines_arguments_come_from_our_fields() -> None:
         "enable_lora": True,
         "max_loras": 5,
     }
-    bundles = found.get_engine_config().placement_bundles
-    assert bundles == [{"GPU": 1, "accelerator_type:H100": 0.001}] * 2
+    placed = found.get_engine_config()
+    assert placed.placement_bundles == [{"GPU": 1, "accelerator_type:H100": 0.001}] * 2
+    assert placed.placement_strategy == "STRICT_PACK"
+    spread = llm_config(config.model_copy(update={"one_node": False})).get_engine_config()
+    assert spread.placement_strategy == "PACK"
     assert found.deployment_config == {"ray_actor_options": {"num_cpus": 3}}
     for given in ({"backend": "guidance"}, {"disable_any_whitespace": True}):
         chosen = config.model_copy(update={"engine_kwargs": {"structured_outputs_config": given}})
