@@ -40,8 +40,8 @@ DRAIN_MARGIN_S = 30
 """Each change of replicas starts a new HAProxy. The old one stays this much longer than the longest request may last.
 (Serve's default is two minutes in all.)"""
 QUARANTINE_MARGIN_S = 30
-"""How much longer than the old HAProxy a stopped replica's port must stay unused, by Ray's own margin: until its time
-runs out, the old one sends requests to that port, whichever replica then listens there."""
+"""A stopped replica's port must stay unused this much longer than the old HAProxy runs; Ray has the same margin.
+The old one goes on sending requests to that port, and another replica may listen there by then."""
 QUARANTINE = "RAY_SERVE_PORT_QUARANTINE_S"
 """Serve's variable for that time; its default fits Serve's own time for the old HAProxy, two minutes."""
 NO_APPLICATION_503 = """backend default_backend

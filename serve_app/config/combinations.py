@@ -135,5 +135,5 @@ def _generation(args: AppArgs, deployment: Mapping[str, Any]) -> Iterator[Proble
             yield (
                 f"{deployment_path('generation')}.{field}",
                 "would replace what ray.serve.llm sets for vLLM; remove it and set "
-                f"{ARGS}.generation.cpus, accelerator_type or tensor_parallel_size",
+                f"{ARGS}.generation.cpus, accelerator_type, tensor_parallel_size or one_node",
             )

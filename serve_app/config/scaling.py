@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ray.serve._private.constants import DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S
+
 from serve_app.config.args import AppArgs
 from serve_app.config.problems import Problem
-from serve_app.config.replicas import ARGS, max_replicas
+from serve_app.config.replicas import ARGS, deployment_path, max_replicas
 
 Deployments = Mapping[str, Mapping[str, Any]]
 
 
 def scaling_problems(args: AppArgs, deployments: Deployments) -> Iterator[Problem]:
     yield from _ports_for_answers(args, deployments.get("ingress", {}))
+    yield from _time_to_stop(args, deployments)
 
 
 def _ports_for_answers(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Problem]:
@@ -25,3 +28,18 @@ def _ports_for_answers(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Pr
             f"is {args.api.answer_ports}, and {needed} replicas of ingress may be on one node, "
             "those that stop among them; set at least that",
         )
+
+
+def _time_to_stop(args: AppArgs, deployments: Deployments) -> Iterator[Problem]:
+    """A replica that stops must finish the answers that it has begun."""
+    for name in ("generation", "ingress"):
+        given = deployments.get(name, {}).get("graceful_shutdown_timeout_s")
+        allowed_s = DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S if given is None else given
+        note = " (Serve's default)" if given is None else ""
+        if allowed_s < args.api.max_deadline_s:
+            yield (
+                f"{deployment_path(name)}.graceful_shutdown_timeout_s",
+                f"is {allowed_s:g}{note}, and an answer may take "
+                f"{args.api.max_deadline_s:g} s ({ARGS}.api.max_deadline_s): a replica that stops would break it off; "
+                "set at least that, or lower max_deadline_s",
+            )

@@ -37,7 +37,7 @@ def test_every_shipped_file_has_the_same_limits(name: str) -> None:
     drained = {
         each.get("graceful_shutdown_timeout_s") for each in (deployment(raw, "ingress"), deployment(raw, "generation"))
     }
-    assert drained == ({None} if name == "cluster/local.yaml" else {120})
+    assert drained == {300}
 
 
 def test_the_local_file_needs_no_gpu_no_server_and_no_download() -> None:
@@ -329,7 +329,8 @@ def test_a_local_store_has_one_owner_on_the_head_node(
     """Only the store in question is local; each of its owners in turn breaks the rule, the others keep it."""
     stage, name = store.split(".")
     args(production)[stage][name] = "sqlite:///rag.db" if stage == "store" else "a-folder"
-    alone = {"num_replicas": 1, "max_ongoing_requests": 256, "max_queued_requests": 128}
+    bounds = {"max_ongoing_requests": 256, "max_queued_requests": 128, "graceful_shutdown_timeout_s": 300}
+    alone = {"num_replicas": 1, **bounds}
     for broken in owners:
         for owner in owners:
             kept = {"name": owner, **alone}
