@@ -95,6 +95,9 @@ class GenerationConfig(Config):
         le=1,
         description="extractive engine: below this confidence it says that it is not sure (finish reason `no_answer`)",
     )
+    hung_s: Annotated[float, Beyond("the replica is replaced, and its answers end with 503")] = Field(
+        60.0, ge=10, description="vLLM: time in which the engine neither finishes a step nor answers a call"
+    )
     tombstone_s: float = Field(
         30.0, gt=0, description="how long an abort is remembered that arrived before its request"
     )

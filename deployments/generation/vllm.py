@@ -7,7 +7,7 @@ LLMServer's OpenAI layer and response batcher.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from deployments.generation.channel import Address, Outbox
 from deployments.generation.coalescing import pause_s
 from deployments.generation.config import GenerationConfig
 from deployments.generation.engine_times import trace_engine_times
+from deployments.generation.engine_watch import EngineWatch
 from deployments.generation.finish_reasons import finish_reason
 from deployments.generation.prompts import Prompts
 from deployments.replica import replica_id
@@ -147,10 +148,12 @@ def llm_config(config: GenerationConfig) -> LLMConfig:
 class SchedulerReport:
     """The engine's running and waiting requests. vLLM calls it as one of its stat loggers."""
 
+    on_step: Callable[[], None]
     running: int = 0
     waiting: int = 0
 
     def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
+        self.on_step()
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
@@ -178,7 +181,6 @@ class VllmGeneration(LLMServer):
         self._config = config
         self._times = StageTimes("generation", recorder)
         self._queries = ActiveQueries(config)
-        self._scheduler = SchedulerReport()
         self._outbox = Outbox()
         if config.accelerator == "cpu" and "://" not in config.model:
             # LLMServer would first find the model's files in a task on the node. That starts a process and imports
@@ -186,6 +188,8 @@ class VllmGeneration(LLMServer):
             llm_config.get_or_create_callback().ctx.run_init_node = False
         await super().__init__(llm_config, **kwargs)
         self._client = self.engine._engine_client
+        self._watch = EngineWatch(self._client.is_sleeping, config.hung_s)
+        self._scheduler = SchedulerReport(self._watch.heard)
         self._client.logger_manager.stat_loggers.append(self._scheduler)
         tokenizer = self._client.renderer.get_tokenizer()
         self._prompts = await asyncio.to_thread(Prompts, config, tokenizer, self._apply_template)
@@ -235,6 +239,8 @@ class VllmGeneration(LLMServer):
                         completion_tokens += len(answer.token_ids)
                         cached_tokens = max(cached_tokens, output.num_cached_tokens or 0)
                         finished = output.finished
+                        if finished and self._watch.is_hung:
+                            raise StageUnavailable("generation: the vLLM engine hangs; its replica is being replaced")
                         usage = Usage(len(prompt), completion_tokens, cached_tokens)
                         if finished or query.cancelled:
                             trace_engine_times(output.metrics)
@@ -282,6 +288,20 @@ class VllmGeneration(LLMServer):
 
     async def status(self) -> StageStatus:
         return StageStatus(ready=not self._client.errored, engine="vllm", model=self._config.model)
+
+    async def check_health(self) -> None:
+        """LLMServer's, which asks vLLM for a flag, and whether the engine moves on. Serve replaces the replica if not.
+
+        Answers of an engine that hangs end at once: a replica that stops waits for its answers, and its successor may
+        wait for its GPU.
+        """
+        await super().check_health()
+        try:
+            self._watch.check()
+        except StageUnavailable:
+            for query in [*self._queries]:
+                await self._abort(query.tenant_id, query.query_id)
+            raise
 
     async def _apply_template(self, messages: list[dict[str, str]], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `prompts.ApplyTemplate`. Raises InvalidRequest if the template refuses the messages."""
