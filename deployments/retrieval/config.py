@@ -9,6 +9,17 @@ from pydantic import Field, model_validator
 
 from deployments.config import Beyond, Config, Unit
 
+_OF_A_SERVER = (
+    "own_databases",
+    "consistency",
+    "index_type",
+    "index_params",
+    "search_params",
+    "replicas",
+    "partition_isolation",
+)
+"""The settings that the embedded index has no use for."""
+
 
 class RetrievalConfig(Config):
     """Where passages are kept and how they are searched. `uri` chooses the embedded index or a Milvus server."""
@@ -59,10 +70,46 @@ class RetrievalConfig(Config):
         20, ge=1, le=200, description="embedded index: best candidates that late interaction scores"
     )
 
+    consistency: Literal["strong", "bounded"] = Field(
+        "strong",
+        description="Milvus server: `strong`: a search waits until all that was written before it can be found; "
+        "`bounded`: it does not wait, and may miss what was indexed in the last seconds (Milvus' "
+        "`common.gracefulTime`, 5 s). What is deleted or replaced is never found, whichever it is",
+    )
+    index_type: Literal["AUTOINDEX", "FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "SCANN", "DISKANN"] = Field(
+        "AUTOINDEX", description="Milvus server: index of dense vectors in collections that are made from now on"
+    )
+    index_params: dict[str, float] = Field(
+        default_factory=dict,
+        description="Milvus server: parameters of that index, such as `M`, `efConstruction`, `nlist`",
+    )
+    search_params: dict[str, float] = Field(
+        default_factory=dict, description="Milvus server: parameters of dense searches, such as `ef`, `nprobe`"
+    )
+    replicas: Annotated[int, Unit("copies")] = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Milvus server: copies of each collection in memory, on as many groups of query nodes",
+    )
+    partition_isolation: bool = Field(
+        False,
+        description="Milvus server: an index for each tenant's partition key in collections that are made from now on; "
+        "needs `index_type: HNSW`",
+    )
+
     @model_validator(mode="after")
-    def _databases_need_a_server(self) -> Self:
-        if self.own_databases and (self.embedded or self.backend == "fake"):
-            raise ValueError("retrieval.own_databases needs a Milvus server: set retrieval.uri to one, or leave it out")
+    def _server_settings_need_a_server(self) -> Self:
+        if self.embedded or self.backend == "fake":
+            for field in _OF_A_SERVER:
+                if getattr(self, field) != type(self).model_fields[field].get_default(call_default_factory=True):
+                    raise ValueError(
+                        f"retrieval.{field} needs a Milvus server: set retrieval.uri to one, or leave it out"
+                    )
+        if self.partition_isolation and self.index_type != "HNSW":
+            raise ValueError(
+                "retrieval.partition_isolation needs retrieval.index_type: HNSW; Milvus has it for no other"
+            )
         return self
 
     @property

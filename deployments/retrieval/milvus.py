@@ -58,6 +58,10 @@ Half = Literal["dense", "lexical"]
 PARTITIONS = 64
 """Tenants share these partitions of a collection; milvus-lite always makes 16."""
 VERSIONS_PER_DELETION = 50
+_CONSISTENCY = {"strong": ConsistencyLevel.Strong, "bounded": ConsistencyLevel.Bounded}
+"""Of searches. SQL names the versions that a search must not find. So a search that lags behind finds nothing old; at
+most it misses what is new. Reading, copying and counting rows is always strong: ingestion goes by what they find."""
+_ISOLATED = {"partitionkey.isolation": True}
 _NOT_LOADED = 101
 """Milvus' error code for a search in a collection that is not loaded."""
 
@@ -202,14 +206,16 @@ class MilvusIndex:
                 if not self._milvus.has_collection(collection, timeout=self._config.timeout_s):
                     return False
                 self._create_indexes(collection)
-                self._milvus.load_collection(collection, timeout=self._config.timeout_s)
+                self._milvus.load_collection(
+                    collection, replica_number=self._config.replicas, timeout=self._config.timeout_s
+                )
                 self._loaded.add(collection)
         return True
 
     def _create_indexes(self, collection: str) -> None:
         if self._has_indexes(collection):
             return
-        indexes = _index_params(lite=self._connection.is_lite)
+        indexes = _index_params(self._config, lite=self._connection.is_lite)
         try:
             # Not waited for: the client polls every half second, and loading waits anyway.
             self._milvus.create_index(collection, indexes, sync=False, timeout=self._config.timeout_s)
@@ -242,8 +248,8 @@ class MilvusIndex:
             filter=call.expression,
             limit=call.limit,
             output_fields=[*PASSAGE_FIELDS, "lexical" if is_dense else "dense"],
-            search_params={"metric_type": "IP"},
-            consistency_level=ConsistencyLevel.Strong,
+            search_params={"metric_type": "IP", "params": dict(self._config.search_params) if is_dense else {}},
+            consistency_level=_CONSISTENCY[self._config.consistency],
             timeout=self._config.timeout_s,
         )
         candidates = dense_candidates if is_dense else lexical_candidates
@@ -327,6 +333,7 @@ class MilvusIndex:
                 num_partitions=PARTITIONS,
                 consistency_level=ConsistencyLevel.Strong,
                 timeout=self._config.timeout_s,
+                **({"properties": _ISOLATED} if self._config.partition_isolation else {}),
             )
         except MilvusException:
             if not self._load(collection):  # else another replica was first
@@ -334,8 +341,9 @@ class MilvusIndex:
         self._load(collection)
 
 
-def _index_params(*, lite: bool) -> IndexParams:
+def _index_params(config: RetrievalConfig, *, lite: bool) -> IndexParams:
     indexes = MilvusClient.prepare_index_params()
-    indexes.add_index("dense", index_type="FLAT" if lite else "AUTOINDEX", metric_type="IP")
+    kind, params = ("FLAT", {}) if lite else (config.index_type, dict(config.index_params))
+    indexes.add_index("dense", index_type=kind, metric_type="IP", params=params)
     indexes.add_index("lexical", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
     return indexes

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
+from pymilvus.client.types import ConsistencyLevel
 from pymilvus.exceptions import MilvusException
 
 from deployments.errors import StageUnavailable
 from deployments.filters import parse
 from deployments.retrieval.base import Index
 from deployments.retrieval.config import RetrievalConfig
-from deployments.retrieval.milvus import MilvusIndex
+from deployments.retrieval.milvus import MilvusIndex, _index_params
 from deployments.types import Candidate, IndexEntry, IndexGeneration, RetrievalRequest, VisibleVersions
 
 Entry = Callable[..., IndexEntry]
@@ -129,6 +130,65 @@ async def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.Mo
     await index.open()
     index.close()
     assert (seen["token"], seen["db_name"], seen["uri"]) == ("secret", "rag", "http://host:19530")
+
+
+SERVER_SETTINGS: dict[str, Any] = {
+    "consistency": "bounded",
+    "index_type": "HNSW",
+    "index_params": {"M": 24, "efConstruction": 200},
+    "search_params": {"ef": 96},
+    "replicas": 2,
+    "partition_isolation": True,
+    "own_databases": ("t",),
+}
+
+
+async def test_what_a_server_can_be_told_reaches_it(
+    lite_server: Any,
+    opened: Callable[[RetrievalConfig], Any],
+    generation: IndexGeneration,
+    entry: Entry,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: dict[str, list[dict[str, Any]]] = {}
+    for method in ("create_collection", "load_collection", "search", "query"):
+        call = getattr(MilvusClient, method)
+
+        def recorded(client: MilvusClient, *given: Any, method: str = method, call: Any = call, **options: Any) -> Any:
+            told.setdefault(method, []).append(dict(options))
+            options |= {"replica_number": 1} if method == "load_collection" else {}  # milvus-lite has one copy
+            return call(client, *given, **options)
+
+        monkeypatch.setattr(MilvusClient, method, recorded)
+    settings = {name: value for name, value in SERVER_SETTINGS.items() if name != "own_databases"}
+    index = await opened(RetrievalConfig(uri=lite_server.uri, collection_prefix="told", **settings))
+    await index.upsert(generation, [entry("a")])
+    assert [candidate.passage.id for candidate in await index.search(request_for(lexical={10: 1.0}))] == ["a"]
+    assert await index.read("t", "doc-a", "v1", limit=10)
+    assert told["create_collection"][0]["properties"] == {"partitionkey.isolation": True}
+    assert told["load_collection"][0]["replica_number"] == 2
+    searched = {call["anns_field"]: call for call in told["search"]}
+    assert {call["consistency_level"] for call in searched.values()} == {ConsistencyLevel.Bounded}
+    assert searched["dense"]["search_params"]["params"] == {"ef": 96}
+    assert searched["lexical"]["search_params"]["params"] == {}
+    assert {call["consistency_level"] for call in told["query"]} == {ConsistencyLevel.Strong}
+    (dense, _) = _index_params(index._config, lite=False)
+    kind = {"index_type": "HNSW", "metric_type": "IP"}
+    assert dense.get_index_configs() == {**kind, "M": 24, "efConstruction": 200}
+
+
+@pytest.mark.parametrize("field", list(SERVER_SETTINGS))
+def test_the_embedded_index_refuses_a_server_s_settings(field: str) -> None:
+    given = {field: SERVER_SETTINGS[field], **({"index_type": "HNSW"} if field == "partition_isolation" else {})}
+    with pytest.raises(ValueError, match=r"retrieval\.\w+ needs a Milvus server"):
+        RetrievalConfig(**given)
+    RetrievalConfig(uri="http://milvus:19530", **given)
+
+
+def test_isolated_partitions_need_the_index_that_milvus_has_them_for() -> None:
+    with pytest.raises(ValueError, match=r"partition_isolation needs retrieval\.index_type: HNSW"):
+        RetrievalConfig(uri="http://milvus:19530", partition_isolation=True)
 
 
 class Calls:
