@@ -193,6 +193,18 @@ class IndexedDocument:
     metadata: Mapping[str, Any] | None = None
 
 
+WAITING_DOCUMENTS, OLDEST_WAITING_S, ACTIVE_DOCUMENTS = "waiting_documents", "oldest_waiting_s", "active_documents"
+"""The names of what a replica reports for autoscaling."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDocuments:
+    """Documents that a worker could claim now, and how many seconds the oldest of them has been waiting."""
+
+    documents: int
+    oldest_s: float
+
+
 class EmbedderPort(Protocol):
     """The embedding stage."""
 
@@ -230,6 +242,10 @@ class JobStore(Protocol):
         Each is given to one worker only, and each claim counts as an attempt. With `job_id`, only that job's
         documents; without, none of a job that waits for its Ray Job or is run by it.
         """
+        ...
+
+    async def waiting_documents(self) -> WaitingDocuments:
+        """What waits for all workers together. Documents of Ray Jobs and of suspended tenants do not."""
         ...
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:

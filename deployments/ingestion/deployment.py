@@ -5,7 +5,15 @@ from __future__ import annotations
 import logging
 import uuid
 
-from deployments.ingestion.base import BlobStore, EmbedderPort, IndexPort, JobStore
+from deployments.ingestion.base import (
+    ACTIVE_DOCUMENTS,
+    OLDEST_WAITING_S,
+    WAITING_DOCUMENTS,
+    BlobStore,
+    EmbedderPort,
+    IndexPort,
+    JobStore,
+)
 from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
 from deployments.ingestion.bulk.dispatch import Dispatcher, submit
 from deployments.ingestion.config import IngestionConfig
@@ -40,6 +48,7 @@ class Ingestion:
         require_single_replica(owned)
         tracing.start(telemetry, "ingestion", replica=replica_id())
         self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned), telemetry=telemetry)
+        self._jobs = jobs
         self._dispatcher = Dispatcher(config, bulk, submit)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 
@@ -56,6 +65,16 @@ class Ingestion:
     async def status(self) -> StageStatus:
         self._start()
         return StageStatus(ready=self._worker.trouble is None, engine="jobs", detail=self._worker.trouble)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook: what a policy in `cluster/autoscaling/` goes by. Raises what the job store raises, and Serve
+        then goes by what was reported before."""
+        waiting = await self._jobs.waiting_documents()
+        return {
+            WAITING_DOCUMENTS: float(waiting.documents),
+            OLDEST_WAITING_S: waiting.oldest_s,
+            ACTIVE_DOCUMENTS: float(self._worker.active),
+        }
 
     async def check_health(self) -> None:
         """Raises StageUnavailable when the worker has ended.

@@ -21,6 +21,7 @@ from deployments.ingestion.base import (
     RemovedBlob,
     RemovedVersion,
     RetiredGeneration,
+    WaitingDocuments,
 )
 from deployments.ingestion.bulk.base import BulkJob
 from deployments.types import (
@@ -63,6 +64,7 @@ class JobRecord:
     cancelled: bool = False
     error: tuple[str, str] | None = None
     indexed: IndexedDocument | None = None
+    queued_at: float = 0.0
 
 
 class MemoryJobStore:
@@ -77,7 +79,7 @@ class MemoryJobStore:
         self.live: IndexGeneration | None = None
 
     def submit(self, task: DocumentTask) -> JobRecord:
-        record = JobRecord(task=task, state="queued", history=["queued"])
+        record = JobRecord(task=task, state="queued", history=["queued"], queued_at=self._clock())
         self.records[task.job_id, task.document_id] = record
         return record
 
@@ -89,6 +91,12 @@ class MemoryJobStore:
             record.task = replace(record.task, attempts=record.task.attempts + 1)
             record.worker, record.lease_until = worker, now + lease_s
         return [record.task for record in free]
+
+    async def waiting_documents(self) -> WaitingDocuments:
+        """The oldest has waited since it could first be claimed."""
+        now = self._clock()
+        since = [max(r.not_before, r.lease_until, r.queued_at) for r in self.records.values() if self._is_free(r, now)]
+        return WaitingDocuments(len(since), max([now - each for each in since], default=0.0))
 
     def waiting(self, job_id: str) -> int:
         now = self._clock()

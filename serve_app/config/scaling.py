@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ Deployments = Mapping[str, Mapping[str, Any]]
 def scaling_problems(args: AppArgs, deployments: Deployments) -> Iterator[Problem]:
     yield from _ports_for_answers(args, deployments.get("ingress", {}))
     yield from _time_to_stop(args, deployments)
+    yield from _policies(deployments)
 
 
 def _ports_for_answers(args: AppArgs, ingress: Mapping[str, Any]) -> Iterator[Problem]:
@@ -43,3 +46,26 @@ def _time_to_stop(args: AppArgs, deployments: Deployments) -> Iterator[Problem]:
                 f"{args.api.max_deadline_s:g} s ({ARGS}.api.max_deadline_s): a replica that stops would break it off; "
                 "set at least that, or lower max_deadline_s",
             )
+
+
+def _policies(deployments: Deployments) -> Iterator[Problem]:
+    """Serve imports a policy only when it deploys, and makes it only when it first decides."""
+    for name, deployment in deployments.items():
+        policy = (deployment.get("autoscaling_config") or {}).get("policy") or {}
+        place, field = policy.get("policy_function"), f"{deployment_path(name)}.autoscaling_config.policy"
+        if not isinstance(place, str):
+            continue
+        module, _, attribute = place.replace(":", ".").rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            yield (
+                f"{field}.policy_function",
+                f"cannot be imported: {error}; name module:attribute",
+            )
+            continue
+        if inspect.isclass(found):
+            try:
+                found(**(policy.get("policy_kwargs") or {}))
+            except (TypeError, ValueError) as error:
+                yield f"{field}.policy_kwargs", f"are refused by {place}: {error}"

@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 
 from sqlalchemy import Select, func, select
 
+from deployments.ingestion.base import WaitingDocuments
 from deployments.telemetry.metrics import (
     BLOB_BYTES,
     DOCUMENTS_STORED,
@@ -72,6 +73,14 @@ async def read(database: Database, clock: Callable[[], datetime] = utc_now) -> B
         int(stored_bytes or 0),
         int(webhooks or 0),
     )
+
+
+async def waiting_for_workers(database: Database, now: datetime) -> WaitingDocuments:
+    """Takes a time that grows with the documents that wait."""
+    async with database.session() as session:
+        queues = [*await session.execute(_of_turns())]
+    oldest_s = [(now - oldest).total_seconds() for _, _, oldest in queues]
+    return WaitingDocuments(sum(count for _, count, _ in queues), max(0.0, *oldest_s, 0.0))
 
 
 def _class_of(weight: float) -> TenantClass:

@@ -33,9 +33,11 @@ from deployments.ingestion.base import (
     RemovedBlob,
     RemovedVersion,
     RetiredGeneration,
+    WaitingDocuments,
 )
 from deployments.types import EmbedderIdentity, IndexGeneration
 from serve_app.platform import (
+    backlog,
     claims,
     collections,
     generation_switch,
@@ -111,6 +113,9 @@ class JobQueue:
             await session.flush()
             jobs = await _jobs_of(session, claimed)
             return [_task(row, jobs[row.job_id], self.metadata_bytes) for row in claimed]
+
+    async def waiting_documents(self) -> WaitingDocuments:
+        return await backlog.waiting_for_workers(self.database, self.clock())
 
     async def renew(self, worker: str, tasks: Sequence[DocumentTask], *, lease_s: float) -> None:
         lease_until = self.clock() + timedelta(seconds=lease_s)

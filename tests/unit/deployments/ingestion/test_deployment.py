@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -98,3 +99,20 @@ def test_it_can_be_made_and_dropped_without_a_loop() -> None:
     )
     del ingestion
     gc.collect()
+
+
+async def test_a_replica_reports_what_a_policy_scales_it_by(task: DocumentTask) -> None:
+    now = 100.0
+    jobs = MemoryJobStore(lambda: now)
+    ingestion = Ingestion(
+        IngestionConfig(), FakeEmbedder(), MemoryIndex(), jobs, MemoryBulkJobs(MemoryJobStore()), MemoryBlobStore()
+    )
+    empty = {"waiting_documents": 0.0, "oldest_waiting_s": 0.0, "active_documents": 0.0}
+    assert await ingestion.record_autoscaling_stats() == empty
+    jobs.submit(task)
+    now += 30
+    jobs.submit(replace(task, document_id="another"))
+    now += 5
+    assert await ingestion.record_autoscaling_stats() == empty | {"waiting_documents": 2.0, "oldest_waiting_s": 35.0}
+    assert all(type(value) is float for value in empty.values())  # Serve switches off reports of other types
+    await ingestion.close()

@@ -70,3 +70,20 @@ def test_the_gpus_of_a_replica_are_on_one_node_by_default(production: Raw, refus
     problem = only(refused(production))
     assert problem.startswith("applications.0.deployments.generation.placement_group_strategy: would replace what")
     assert "generation.cpus, accelerator_type, tensor_parallel_size or one_node" in problem
+
+
+def policy(raw: Raw) -> Raw:
+    found: Raw = deployment(raw, "ingestion")["autoscaling_config"]["policy"]
+    return found
+
+
+def test_a_policy_must_exist_and_take_what_it_is_given(production: Raw, refused: Refused) -> None:
+    field = "applications.0.deployments.ingestion.autoscaling_config.policy"
+    policy(production)["policy_kwargs"] = {"documents_per_replica": 0}
+    assert only(refused(production)).startswith(f"{field}.policy_kwargs: are refused by cluster.autoscaling.ingestion:")
+    policy(production)["policy_kwargs"] = {"documents": 40}
+    assert "unexpected keyword argument 'documents'" in only(refused(production))
+    policy(production)["policy_function"] = "cluster.autoscaling.ingestion:Policy"
+    assert only(refused(production)).startswith(f"{field}.policy_function: cannot be imported: ")
+    policy(production)["policy_function"] = "cluster.autoscaling.nowhere:Policy"
+    assert "No module named 'cluster.autoscaling.nowhere'" in refused(production)[0]

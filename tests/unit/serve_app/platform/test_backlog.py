@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
+from deployments.ingestion.base import WaitingDocuments
 from deployments.telemetry.metrics import BLOB_BYTES, DOCUMENTS_WAITING, INDEX_PASSAGES, INGESTION_LAG, WEBHOOKS_WAITING
 from serve_app.platform import backlog
 from serve_app.platform.bulk import BulkJobs
@@ -54,6 +55,23 @@ async def test_documents_of_a_ray_job_wait_too_and_those_of_a_suspended_tenant_d
     await Tenants(database).patch("a", suspended=True)
     read = await backlog.read(database, clock)
     assert (read.waiting["normal"], read.lag_s) == (0, 0)
+
+
+async def test_workers_are_told_of_what_they_may_claim_and_since_when(
+    database: Database, jobs: Jobs, clock: Clock
+) -> None:
+    assert await jobs.queue.waiting_documents() == WaitingDocuments(0, 0.0)
+    await jobs.accept("a", [document("d"), document("e")])
+    clock.advance(40)
+    await jobs.accept("b", [document("f")])
+    await jobs.accept("b", [document("g")], bulk=True)  # a Ray Job's
+    clock.advance(2)
+    assert await jobs.queue.waiting_documents() == WaitingDocuments(3, 42.0)
+    await jobs.queue.claim("w", lease_s=30, limit=1)
+    assert (await jobs.queue.waiting_documents()).documents == 2
+    await Tenants(database).patch("a", suspended=True)
+    await Tenants(database).patch("b", suspended=True)
+    assert await jobs.queue.waiting_documents() == WaitingDocuments(0, 0.0)
 
 
 async def test_messages_are_counted_until_they_are_sent(database: Database, jobs: Jobs, clock: Clock) -> None:
