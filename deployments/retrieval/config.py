@@ -36,6 +36,11 @@ class RetrievalConfig(Config):
         4096, ge=64, description="embedded index: memory for vectors and terms"
     )
     database: str = Field("default", description="Milvus database")
+    open_databases: Annotated[int, Unit("databases"), Beyond("the least recently used one is closed")] = Field(
+        32,
+        ge=1,
+        description="databases of `own_databases` that one replica keeps open, each with up to `threads` threads",
+    )
     own_databases: tuple[str, ...] = Field(
         (),
         description="tenants with a Milvus database of their own; `*`: all (Milvus allows 64 databases by default)",

@@ -146,6 +146,10 @@ class MilvusIndex:
         expression = tenant_expression(tenant_id)
         return await self._connection.run(self._measure, self._collection(generation), expression)
 
+    async def has_database(self) -> bool:
+        """Whether the database is still there."""
+        return await self._connection.run(self._connection.has_database)
+
     async def drop(self) -> None:
         """Drop every generation's collection, and the database if this index made it."""
         await self._connection.run(self._drop)

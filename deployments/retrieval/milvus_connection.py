@@ -93,6 +93,10 @@ class MilvusConnection:
                 internal=f"Milvus at {self._config.uri}",
             ) from None
 
+    def has_database(self) -> bool:
+        """Whether the database is still there. Blocks; call it through `run`."""
+        return self._config.database in self.client.list_databases(timeout=self._config.timeout_s)
+
     def drop_database(self) -> None:
         """Drop the database if this connection made it. Blocks; call it through `run`."""
         if self._makes_database:
