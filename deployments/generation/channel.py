@@ -23,7 +23,7 @@ from dataclasses import astuple, dataclass
 from typing import cast
 
 from deployments.errors import StageUnavailable
-from deployments.generation import peers
+from deployments.generation import channel_tls, peers
 from deployments.tasks import spawn_detached
 from deployments.types import CitedSpan, TextDelta, Usage
 
@@ -91,7 +91,7 @@ class Outbox:
 
     async def _connect(self, host: str, port: int) -> asyncio.StreamWriter:
         async with asyncio.timeout(CONNECT_S):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=channel_tls.client_context())
         peers.watch(writer.transport)
         self._close_ended_connections()
         self._connections[host, port] = reader, writer
@@ -169,11 +169,14 @@ class Inbox:
         return answer
 
     async def _listen(self) -> asyncio.Server:
-        loop, reason = asyncio.get_running_loop(), ""
+        loop, reason, tls = asyncio.get_running_loop(), "", channel_tls.server_context()
         for port in self._ports:
             try:
                 return await loop.create_server(
-                    lambda: _ReplicaConnection(self._answers, self._connections, self._is_genuine), self._host, port
+                    lambda: _ReplicaConnection(self._answers, self._connections, self._is_genuine),
+                    self._host,
+                    port,
+                    ssl=tls,
                 )
             except OSError as error:
                 reason = str(error)

@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trustme
 
 from cluster.ports import free_ports
 from deployments.errors import StageUnavailable
@@ -109,7 +112,7 @@ async def test_answers_share_a_connection_and_stay_apart(
     opened = []
     connect = asyncio.open_connection
 
-    async def counted(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def counted(host: str, port: int, **_: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         opened.append(port)
         return await connect(host, port)
 
@@ -307,7 +310,7 @@ async def test_an_ingress_that_does_not_answer_holds_up_no_other(
 ) -> None:
     connect, attempts = asyncio.open_connection, list[str]()
 
-    async def dead_host_hangs(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def dead_host_hangs(host: str, port: int, **_: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         attempts.append(host)
         if host == HOST:
             return await connect(host, port)
@@ -400,3 +403,71 @@ async def test_an_ingress_listens_at_the_first_free_port_of_its_range(outbox: Ou
     for inbox in inboxes:
         inbox.close()
     await until(lambda: not any(inbox._connections for inbox in inboxes))
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """Ray's authority, and this node's certificate for its address."""
+    authority = trustme.CA()
+    use_certificate(authority, HOST, tmp_path, monkeypatch)
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    return authority
+
+
+def use_certificate(authority: trustme.CA, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = authority.issue_cert(name)
+    certificate.private_key_pem.write_to_path(str(folder / "key"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert"))
+    authority.cert_pem.write_to_path(str(folder / "ca"))
+    for variable, file in (("SERVER_CERT", "cert"), ("SERVER_KEY", "key"), ("CA_CERT", "ca")):
+        monkeypatch.setenv(f"RAY_TLS_{variable}", str(folder / file))
+
+
+async def test_answers_are_encrypted_where_ray_is(authority: trustme.CA, inbox: Inbox, outbox: Outbox) -> None:
+    answer, stream = await inbox.open(), Stream(TextDelta("čšž"), LAST)
+    stream.release(2)
+    await outbox.send(stream.deltas(), answer.address, stream.stop)
+    await until(lambda: has_ended(answer))
+    assert (await taken(answer)).text == "čšžkraj"
+    (((_, writer),),) = [outbox._connections.values()]
+    assert writer.get_extra_info("cipher")
+    # In plain text nothing is taken, not even a genuine ticket.
+    plain = await inbox.open()
+    reader, plain_writer = await asyncio.open_connection(HOST, plain.address.port)
+    plain_writer.write(channel._frame(plain.address.ticket, LAST))
+    async with asyncio.timeout(60):
+        with suppress(ConnectionError):
+            await reader.read()
+    plain_writer.close()
+    assert not has_ended(plain)
+
+
+@pytest.mark.parametrize("stranger", ["authority", "address"])
+async def test_a_peer_of_another_authority_or_address_is_refused(
+    authority: trustme.CA,
+    inbox: Inbox,
+    outbox: Outbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stranger: str,
+) -> None:
+    if stranger == "address":
+        use_certificate(authority, "10.1.2.3", tmp_path, monkeypatch)
+    answer, stream = await inbox.open(), Stream(LAST)
+    if stranger == "authority":  # of the replica's own
+        use_certificate(trustme.CA(), HOST, tmp_path, monkeypatch)
+    stream.release(1)
+    with pytest.raises(StageUnavailable, match="cannot send to the ingress"):
+        await outbox.send(stream.deltas(), answer.address, stream.stop)
+    assert not has_ended(answer)
+
+
+async def test_tls_that_is_not_set_up_is_named(
+    authority: trustme.CA, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_TLS_SERVER_KEY")
+    with pytest.raises(StageUnavailable, match="RAY_USE_TLS needs 'RAY_TLS_SERVER_KEY'"):
+        await inbox.open()
+    monkeypatch.setenv("RAY_TLS_SERVER_KEY", "/nowhere")
+    with pytest.raises(StageUnavailable, match=r"RAY_TLS_\*: .*No such file"):
+        await inbox.open()
