@@ -268,9 +268,41 @@ class RetrievalRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model called in an earlier turn. `arguments`: the text of a JSON object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    role: Literal["system", "user", "assistant"]
+    """`tool_calls`: of an assistant's turn. `tool_call_id`: which of them a message of role `tool` answers."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `parameters`: the text of a JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Functions for a model, at least one. `choice`: `auto`, it calls them if it wants to; `required`, it calls one or
+    more; `named`, it calls the first, which is then the only one that counts. `max_calls`: of one answer."""
+
+    functions: tuple[Tool, ...]
+    choice: Literal["auto", "required", "named"]
+    max_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +332,7 @@ class GenerationRequest:
     `stop` sequences. `top_p`, the penalties and `sampling` are for engines that sample tokens; their defaults change
     nothing. `continued`, unless it is empty, is a text that the model continues; there are no messages then.
     `trace`: the headers of the span that waits for the answer (`deployments.telemetry.tracing`), empty for none.
+    `tools` are for engines that serve a language model.
     """
 
     query_id: str
@@ -319,6 +352,7 @@ class GenerationRequest:
     sampling: Sampling = Sampling()
     continued: str = ""
     trace: Mapping[str, str] = field(default_factory=dict)
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,13 +377,24 @@ class CitedSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """The next part of a call that an answer makes. `index` counts its calls from 0. `id` and `name` are in the first
+    part of each, and empty in the others; `arguments` is the next text of its arguments."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next text of an answer. Only the last delta of a stream has `finish_reason` and `confidence`, and `usage`
-    unless the request's sampling is `counted`.
+    """The next text of an answer, or of the calls that it makes. Only the last delta of a stream has `finish_reason`
+    and `confidence`, and `usage` unless the request's sampling is `counted`.
 
     `citations` are those that end in this text; None from an engine that only writes their markers. `confidence` is the
     probability, from 0 to 1, that the answer answers the question, None where the engine cannot tell. `degraded` names
-    the stages that the engine did without.
+    the stages that the engine did without. `tool_calls`: only where the request has tools.
     """
 
     text: str
@@ -358,11 +403,13 @@ class TextDelta:
     citations: tuple[CitedSpan, ...] | None = None
     confidence: float | None = None
     degraded: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
     def joined(self, following: TextDelta) -> TextDelta:
         """This delta and the one after it as one."""
         citations = None if following.citations is None else (*(self.citations or ()), *following.citations)
-        return replace(following, text=self.text + following.text, citations=citations)
+        calls = self.tool_calls + following.tool_calls
+        return replace(following, text=self.text + following.text, citations=citations, tool_calls=calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import cast
 from deployments.errors import StageUnavailable
 from deployments.generation import channel_tls, peers
 from deployments.tasks import spawn_detached
-from deployments.types import CitedSpan, TextDelta, Usage
+from deployments.types import CitedSpan, TextDelta, ToolCallDelta, Usage
 
 NUMBER_BYTES, MAC_BYTES = 8, 16
 MAX_DELTA_BYTES = 2**20
@@ -305,14 +305,14 @@ def _frame(ticket: bytes, delta: TextDelta) -> bytes:
 
 
 def _has_more_than_text(delta: TextDelta) -> bool:
-    return delta.finish_reason is not None or delta.citations is not None or delta.usage is not None
+    return delta != TextDelta(delta.text)
 
 
 def _decode(body: bytes | bytearray) -> TextDelta:
     text, *more = json.loads(body)
     if not more:
         return TextDelta(text)
-    finish_reason, usage, citations, confidence, degraded = more
+    finish_reason, usage, citations, confidence, degraded, tool_calls = more
     return TextDelta(
         text,
         finish_reason,
@@ -320,4 +320,5 @@ def _decode(body: bytes | bytearray) -> TextDelta:
         None if citations is None else tuple(CitedSpan(tuple(numbers), *span) for numbers, *span in citations),
         confidence,
         tuple(degraded),
+        tuple(ToolCallDelta(*call) for call in tool_calls),
     )

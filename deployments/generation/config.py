@@ -23,6 +23,7 @@ OWNED_ENGINE_ARGUMENTS = {
     "max_loras": "lora",
     "distributed_executor_backend": "accelerator",
     "device": "accelerator",
+    "tool_call_parser": "tool_call_parser",
 }
 """vLLM's name of what a field of ours decides → that field."""
 
@@ -74,6 +75,11 @@ class GenerationConfig(Config):
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=lambda: {"enable_thinking": False},
         description="variables of the model's chat template; unknown ones are ignored",
+    )
+    tool_call_parser: str | None = Field(
+        None,
+        description="vLLM's parser of the model's tool calls, for example `hermes`; without one `tool_choice` may be "
+        "`required` or name a function, but not be `auto`",
     )
     engine_kwargs: dict[str, Any] = Field(
         default_factory=dict,

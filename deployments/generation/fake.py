@@ -26,6 +26,8 @@ class FakeEngine:
         """Each delta is one word of the question. A token is a word."""
         if request.sampling.json_schema is not None:
             raise InvalidRequest("response_format: the fake engine answers in text only", field="response_format")
+        if request.tools is not None:
+            raise InvalidRequest("tools: the fake engine calls no functions; leave it out", field="tools")
         if len(self._queries) >= self._config.max_num_seqs + self._config.max_waiting:
             raise Overloaded("generation: the engine's queue is full; try again later or raise generation.max_waiting")
         with self._queries.enter(request) as query:

@@ -17,6 +17,8 @@ from tokenizers import AddedToken, Tokenizer
 _START, _END = "\U000ffffe", "\U000fffff"
 """Around a marked name. Unicode keeps them for use inside a program, so no text loses what its reader needs."""
 _MARK = re.compile(f"[{_START}{_END}]")
+ESCAPED_MARK = re.compile(r"\\udbbf\\udff[ef]|\\U000ffff[ef]", re.IGNORECASE)
+"""A mark as JSON of ASCII alone or Python's repr writes it."""
 _LINE_BREAK = "\n"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from deployments.errors import InvalidRequest, PromptTooLong
 from deployments.generation.config import GenerationConfig
-from deployments.generation.prompt_encoder import PromptEncoder
-from deployments.types import Message
+from deployments.generation.prompt_encoder import ESCAPED_MARK, PromptEncoder
+from deployments.generation.tool_calls import as_template_has_them
+from deployments.types import Message, Tools
 
-ApplyTemplate = Callable[[list[dict[str, str]], Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+ApplyTemplate = Callable[[list[dict[str, Any]], Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Messages, and arguments of the chat template → `prompt`, its text; with `tokenize` `prompt_token_ids`, their ids."""
 
 
@@ -29,18 +31,22 @@ class Prompts:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._encoder = None if backend is None else PromptEncoder(backend)
 
-    async def encode(self, messages: Sequence[Message]) -> list[int]:
+    async def encode(self, messages: Sequence[Message], tools: Tools | None = None) -> list[int]:
         """The token ids. Raises PromptTooLong if no token is left for an answer, and what the chat template does."""
         arguments = {**self._config.chat_template_kwargs, "add_generation_prompt": True}
+        if tools is not None:
+            arguments["tools"] = as_template_has_them(tools)
         if self._encoder is None:
             arguments |= {"tokenize": True, "sanitize_control_tokens": True}
-            plain = [{"role": message.role, "content": message.content} for message in messages]
-            ids: list[int] = (await self._apply_template(plain, arguments))["prompt_token_ids"]
+            ids: list[int] = (await self._apply_template([*map(_plain, messages)], arguments))["prompt_token_ids"]
         else:
             self._require_characters(self._encoder, [message.content for message in messages])
-            marked = await asyncio.to_thread(_marked, self._encoder, messages)
-            rendered = await self._apply_template(marked, arguments | {"tokenize": False})
-            ids = await asyncio.to_thread(self._encoder.encode, rendered["prompt"])
+            marked = await asyncio.to_thread(_marked_messages, self._encoder, messages)
+            if tools is not None:
+                arguments["tools"] = await asyncio.to_thread(_marked, self._encoder, arguments["tools"])
+            rendered = (await self._apply_template(marked, arguments | {"tokenize": False}))["prompt"]
+            _require_whole_marks(rendered)
+            ids = await asyncio.to_thread(self._encoder.encode, rendered)
         self._require_room(ids)
         return ids
 
@@ -83,5 +89,44 @@ class Prompts:
             )
 
 
-def _marked(encoder: PromptEncoder, messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": encoder.mark(message.content)} for message in messages]
+def _plain(message: Message) -> dict[str, Any]:
+    """The message as chat templates know it."""
+    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        shown["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        shown["tool_call_id"] = message.tool_call_id
+    return shown
+
+
+def _marked_messages(encoder: PromptEncoder, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    marked = []
+    for message in messages:
+        shown = _plain(message)
+        for call in shown.get("tool_calls", ()):
+            # Its JSON may escape a name, which the template would see in plain.
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        marked.append(_marked(encoder, shown) | {"role": message.role})
+    return marked
+
+
+def _marked(encoder: PromptEncoder, value: Any) -> Any:
+    """The value with all texts in it as a chat template is to get them, keys too."""
+    match value:
+        case str():
+            return encoder.mark(value)
+        case dict():
+            return {encoder.mark(name): _marked(encoder, each) for name, each in value.items()}
+        case list() | tuple():
+            return [_marked(encoder, each) for each in value]
+        case _:
+            return value
+
+
+def _require_whole_marks(rendered: str) -> None:
+    """Raises InvalidRequest for a template that escapes them: what they mark would be control tokens."""
+    if ESCAPED_MARK.search(rendered):
+        raise InvalidRequest("the model's chat template escapes characters of tools and their calls; leave them out")

@@ -29,7 +29,7 @@ from deployments.telemetry import spans, tracing
 from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from deployments.telemetry.stage_spans import begin_call
-from deployments.types import GenerationLoad, GenerationRequest, Message, Sampling, StageStatus, TextDelta, Usage
+from deployments.types import GenerationLoad, GenerationRequest, Message, StageStatus, TextDelta, Usage
 
 with gc_paused():  # saves a fifth of the time that these imports take
     from ray import serve
@@ -39,8 +39,10 @@ with gc_paused():  # saves a fifth of the time that these imports take
     from vllm.exceptions import VLLMClientError
     from vllm.inputs.engine import tokens_input
     from vllm.renderers.params import ChatParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    from deployments.generation.vllm_tools import PlainText, ToolCalling
 
 STRUCTURED_OUTPUTS = {"backend": "xgrammar"}
 """By default vLLM chooses by the first request's schema what holds all later answers to theirs."""
@@ -194,6 +196,7 @@ class VllmGeneration(LLMServer):
         tokenizer = self._client.renderer.get_tokenizer()
         self._prompts = await asyncio.to_thread(Prompts, config, tokenizer, self._apply_template)
         self._adapters = Adapters(self._load_adapter)
+        self._tool_calling = ToolCalling(config.tool_call_parser, tokenizer)
         await self._warm_up()
         if self._llm_config.lora_config is not None:
             fitting = self._llm_config.lora_config.max_num_adapters_per_replica
@@ -221,12 +224,13 @@ class VllmGeneration(LLMServer):
                 yield TextDelta("", "cancelled", Usage(len(prompt)))
                 return
 
+            written = self._tool_calling.answer(request.sampling, request.tools, prompt)
             completion_tokens = cached_tokens = 0
             finished = False
             try:
                 outputs = self._client.generate(
                     tokens_input(prompt, cache_salt=request.tenant_id),
-                    self._sampling(request, len(prompt)),
+                    self._sampling(request, len(prompt), written),
                     _engine_id(request.tenant_id, request.query_id),
                     lora_request=await self._lora(),
                     trace_headers=tracing.headers() or None,
@@ -242,13 +246,15 @@ class VllmGeneration(LLMServer):
                         if finished and self._watch.is_hung:
                             raise StageUnavailable("generation: the vLLM engine hangs; its replica is being replaced")
                         usage = Usage(len(prompt), completion_tokens, cached_tokens)
+                        text, calls = written.read(answer.text, answer.token_ids, finished=finished)
                         if finished or query.cancelled:
                             trace_engine_times(output.metrics)
                             reason = "abort" if query.cancelled else answer.finish_reason
-                            yield TextDelta(answer.text, finish_reason(reason), usage)
+                            yield TextDelta(text, finish_reason(reason), usage, tool_calls=calls)
                             return
-                        if answer.text:
-                            yield TextDelta(answer.text, usage=usage if request.sampling.counted else None)
+                        if text or calls:
+                            so_far = usage if request.sampling.counted else None
+                            yield TextDelta(text, usage=so_far, tool_calls=calls)
                             # vLLM's client joins what comes during the pause into one output.
                             await asyncio.sleep(pause_s(self._config, len(self._queries)))
             except EngineDeadError:
@@ -303,7 +309,7 @@ class VllmGeneration(LLMServer):
                 await self._abort(query.tenant_id, query.query_id)
             raise
 
-    async def _apply_template(self, messages: list[dict[str, str]], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _apply_template(self, messages: list[dict[str, Any]], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `prompts.ApplyTemplate`. Raises InvalidRequest if the template refuses the messages."""
         try:
             _, prompt = await self._client.renderer.render_messages_async(
@@ -317,9 +323,9 @@ class VllmGeneration(LLMServer):
     async def _encode(self, request: GenerationRequest) -> list[int]:
         if request.continued:
             return await self._prompts.encode_text(request.continued)
-        return await self._prompts.encode(request.messages)
+        return await self._prompts.encode(request.messages, request.tools)
 
-    def _sampling(self, request: GenerationRequest, prompt_tokens: int) -> SamplingParams:
+    def _sampling(self, request: GenerationRequest, prompt_tokens: int, written: PlainText) -> SamplingParams:
         chosen = request.sampling
         max_tokens = min(request.max_tokens, self._config.context_tokens - prompt_tokens)
         return SamplingParams(
@@ -336,7 +342,8 @@ class VllmGeneration(LLMServer):
             min_tokens=min(chosen.min_tokens, max_tokens),
             ignore_eos=chosen.ignore_eos,
             stop_token_ids=list(chosen.stop_token_ids),
-            structured_outputs=_structure(chosen),
+            structured_outputs=written.structure,
+            skip_special_tokens=written.skips_special_tokens,
             output_kind=RequestOutputKind.DELTA,
         )
 
@@ -360,10 +367,6 @@ def _scheduled_after_s(output: Any) -> float:
     """How long a request waited in the engine. 0 where the engine keeps no times."""
     times = output.metrics
     return max(0.0, times.scheduled_ts - times.queued_ts) if times is not None else 0.0
-
-
-def _structure(chosen: Sampling) -> StructuredOutputsParams | None:
-    return None if chosen.json_schema is None else StructuredOutputsParams(json=chosen.json_schema)
 
 
 def _engine_id(tenant_id: str, query_id: str) -> str:

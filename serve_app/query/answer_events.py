@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployments.types import Usage
+from deployments.types import ToolCallDelta, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedChunk(Chunk):
-    """A chunk with the usage so far, where the query's sampling is `counted`: of raw models only."""
+class RawChunk(Chunk):
+    """A chunk of a raw model's answer: with the usage so far, where the query's sampling is `counted`, and the next
+    parts of the calls that it makes, where the query has tools."""
 
-    usage: Usage
+    usage: Usage | None
+    tool_calls: tuple[ToolCallDelta, ...]
 
 
 GroundingStatus = Literal["supported", "unsupported", "uncited", "unchecked"]

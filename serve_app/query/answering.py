@@ -9,7 +9,7 @@ from dataclasses import replace
 from deployments.errors import StageUnavailable, Unavailable
 from deployments.telemetry.tracing import TraceHeaders
 from deployments.types import Candidate, GenerationRequest, Language, StageStatus, TextDelta, Usage
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, RawChunk, Source, Sources
 from serve_app.query.config import QueryConfig
 from serve_app.query.generation_trace import GenerationTrace
 from serve_app.query.grounding import AnswerCheck, AnswerReader
@@ -53,7 +53,7 @@ async def _answer(
     """The events as they come. Text does not wait for the check of its statements."""
     async with aclosing(_statements(run, prompt, generators)) as generated:
         async for delta, status, statements in generated:
-            if delta.text:
+            if delta.text or delta.tool_calls:
                 run.stopwatch.mark_once("first_token")
                 yield _chunk(run, delta)
             for statement in statements:
@@ -177,12 +177,14 @@ def _request(run: QueryRun, prompt: Prompt, trace: TraceHeaders) -> GenerationRe
         sampling=query.sampling,
         continued=prompt.continued,
         trace=trace,
+        tools=query.tools,
     )
 
 
 def _chunk(run: QueryRun, delta: TextDelta) -> Chunk:
-    if run.query.sampling.counted and delta.usage is not None:
-        return CountedChunk(run.query.id, delta.text, delta.usage)
+    usage = delta.usage if run.query.sampling.counted else None
+    if usage is not None or delta.tool_calls:
+        return RawChunk(run.query.id, delta.text, usage, delta.tool_calls)
     return Chunk(run.query.id, delta.text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deployments.types import Candidate, Language, Message, Sampling, Scope
+from deployments.types import Candidate, Language, Message, Sampling, Scope, Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,8 @@ class Query:
     """One question, authenticated, validated and admitted.
 
     `preamble` goes before the system part of the prompt, `history` after it. An empty `model` means the deployment's
-    own. The answer ends before the first of the strings in `stop`. `waited_s`: for its slot in generation.
+    own. The answer ends before the first of the strings in `stop`. `tools`: of raw models. `waited_s`: for its slot in
+    generation.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Query:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     sampling: Sampling = field(default_factory=Sampling)
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,14 @@ class AdmittedQuery:
 
 
 class FieldNames(NamedTuple):
-    """The names of two fields in the request. APIs name them differently, and errors must use the API's names."""
+    """The names of fields in the request. APIs name them differently, and errors must use the API's names."""
 
     query: str
     """The field with the question's text."""
     max_tokens: str
     """The field with the length of the answer."""
+    answer_format: str = "response_format"
+    """The field with the form of the answer."""
 
 
 DEFAULT_FIELD_NAMES = FieldNames("query", "max_tokens")

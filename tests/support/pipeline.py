@@ -27,6 +27,7 @@ from deployments.types import (
     StageStatus,
     TextDelta,
     TextKind,
+    ToolCallDelta,
     Usage,
     VersionCopy,
     VisibleVersions,
@@ -73,11 +74,12 @@ def query(text: str = "Koji je rok?", **changes: object) -> Query:
 @dataclass
 class Stages:
     """All ports at once. `delays` and `failures` are by stage name; `serving` is what generates. Where `gates` has
-    `token`, each token waits until it may pass. `texts` and `titles` are those of the first passages, `languages` the
-    embedder's."""
+    `token`, each token waits until it may pass. `tool_calls` come after the answer's text where the request has tools.
+    `texts` and `titles` are those of the first passages, `languages` the embedder's."""
 
     passages: int = 5
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
+    tool_calls: Sequence[ToolCallDelta] = ()
     delays: dict[str, float] = field(default_factory=dict)
     failures: dict[str, RagError] = field(default_factory=dict)
     gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)
@@ -206,6 +208,8 @@ class Stages:
                     await self.gates["token"].acquire()
                 await asyncio.sleep(self.delays.get("token", 0))
                 yield TextDelta(text, usage=Usage(10, count) if request.sampling.counted else None)
+            for part in self.tool_calls if request.tools else ():
+                yield TextDelta("", tool_calls=(part,))
             if "ending" in self.failures:
                 raise self.failures["ending"]
             yield TextDelta("", "stop", Usage(10, len(self.answer)))

@@ -1,16 +1,16 @@
-"""The form that an answer is to have: `response_format` of chats. Raw models can be held to a JSON schema.
+"""The form that an answer is to have: `response_format` of chats, `text.format` of responses.
 
-The engine makes a grammar of the schema, which takes time and memory. So what is large or nested deep, or repeats much,
-is refused.
+Raw models can be held to a JSON schema. The engine makes a grammar of it, which takes time and memory. So what is large
+or nested deep, or repeats much, is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.api.compatible.base import ForeignRequest
@@ -34,36 +34,53 @@ _REPEATS = (
 _ANY_OBJECT = '{"type":"object"}'
 
 
-class NamedSchema(ForeignRequest):
-    name: Text = Field(min_length=1, max_length=64, examples=["rok"])
-    schema_: dict[str, Any] = Field(
-        alias="schema",
+def check_schemas(schemas: Sequence[dict[str, Any]], max_bytes: int) -> None:
+    """That a grammar may be made of these JSON schemas together. Raises PydanticCustomError."""
+    keywords = list(_keywords(schemas))  # first: what is nested too deep is not written as JSON either
+    size = sum(len(json.dumps(schema, ensure_ascii=False).encode()) for schema in schemas)
+    if size > max_bytes:
+        raise _too_large(f"it has {size} bytes; at most {max_bytes} are allowed")
+    left: float = MAX_REPEATED
+    for keyword, value in keywords:
+        if (keyword == "pattern" and isinstance(value, str)) or keyword == "patternProperties":
+            why = f"{keyword} is not supported; leave it out"
+            raise PydanticCustomError("unsupported", "{why}", {"why": why})
+        if keyword in _REPEATS and isinstance(value, int | float):
+            if not abs(value) <= left:  # so NaN is refused too
+                raise _too_large(
+                    f"with {keyword}, numbers of repeats add up to over {MAX_REPEATED}; send smaller ones, or fewer"
+                )
+            left -= abs(value)
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    check_schemas([schema], MAX_SCHEMA_BYTES)
+    return schema
+
+
+SchemaName = Annotated[Text, Field(min_length=1, max_length=64, examples=["rok"])]
+BoundedSchema = Annotated[
+    dict[str, Any],
+    AfterValidator(_bounded),
+    Field(
         description="at most 16 KiB and 32 levels; `pattern` is refused, and so are numbers in `maxItems` and the like "
         "that add up to over 1,000",
         examples=[{"type": "object", "properties": {"dana": {"type": "integer"}}, "required": ["dana"]}],
-    )
+    ),
+]
+
+
+def check_depth(values: Sequence[dict[str, Any]]) -> None:
+    """That none is nested too deep. Raises PydanticCustomError."""
+    for _ in _keywords(values):
+        pass
+
+
+class NamedSchema(ForeignRequest):
+    name: SchemaName
+    schema_: BoundedSchema = Field(alias="schema")
     description: Annotated[Any, Field(description="has no effect")] = None
     strict: Annotated[Any, Field(description="has no effect: the answer always fits")] = None
-
-    @field_validator("schema_")
-    @classmethod
-    def _bounded(cls, schema: dict[str, Any]) -> dict[str, Any]:
-        keywords = list(_keywords(schema))  # first: what is nested too deep is not written as JSON either
-        size = len(json.dumps(schema, ensure_ascii=False).encode())
-        if size > MAX_SCHEMA_BYTES:
-            raise _too_large(f"it has {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed")
-        left: float = MAX_REPEATED
-        for keyword, value in keywords:
-            if (keyword == "pattern" and isinstance(value, str)) or keyword == "patternProperties":
-                why = f"{keyword} is not supported; leave it out"
-                raise PydanticCustomError("unsupported", "{why}", {"why": why})
-            if keyword in _REPEATS and isinstance(value, int | float):
-                if not abs(value) <= left:  # so NaN is refused too
-                    raise _too_large(
-                        f"with {keyword}, numbers of repeats add up to over {MAX_REPEATED}; send smaller ones, or fewer"
-                    )
-                left -= abs(value)
-        return schema
 
 
 class AnswerFormat(ForeignRequest):
@@ -86,9 +103,9 @@ class AnswerFormat(ForeignRequest):
         return None if self.type == "text" else _ANY_OBJECT
 
 
-def _keywords(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _keywords(schemas: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     """All keys with their values, wherever they are. Raises PydanticCustomError where it is nested too deep."""
-    inside: list[tuple[dict[str, Any] | list[Any], int]] = [(schema, 1)]
+    inside: list[tuple[dict[str, Any] | list[Any], int]] = [(schema, 1) for schema in schemas]
     while inside:
         value, depth = inside.pop()
         if depth > MAX_SCHEMA_DEPTH:

@@ -14,6 +14,7 @@ from deployments.types import Message as ChatTurn
 from deployments.types import Usage
 from serve_app.api.compatible.completions import DONE, FAILED_EXAMPLE, Completion, send
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
+from serve_app.api.compatible.tools import chosen_tools, functions_of
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, data
@@ -124,9 +125,11 @@ async def _from_documents(
 ) -> Query:
     """The last user message is the question, those of the system join the tenant's preamble. Raises InvalidRequest."""
     body.refuse_raw_sampling(RAG, body.stream_options)
+    _refuse_tools(body, names)
     if _schema(body) is not None:
         raise InvalidRequest(
-            f"response_format: only raw models answer in JSON, and {RAG} is none; leave it out", field="response_format"
+            f"{names.answer_format}: only raw models answer in JSON, and {RAG} is none; leave it out",
+            field=names.answer_format,
         )
     if body.top_k is not None and body.top_k < 1:
         raise InvalidRequest(
@@ -163,9 +166,18 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
         if getattr(body, field):
             raise InvalidRequest(f"{field}: only model {RAG} looks into documents; leave it out", field=field)
     schema = _schema(body)
-    if body.ignore_eos and schema is not None:
+    tools = chosen_tools(
+        functions_of(body.tools or ()), body.tool_choice, parallel=body.parallel_tool_calls is not False
+    )
+    if tools is not None and schema is not None:
         raise InvalidRequest(
-            "ignore_eos: with response_format the answer must end where its JSON does; leave out one of the two",
+            f"tools: with {names.answer_format} the answer is JSON, and calls nothing; leave out one of the two",
+            field="tools",
+        )
+    if body.ignore_eos and (schema is not None or tools is not None):
+        raise InvalidRequest(
+            f"ignore_eos: with {'tools' if schema is None else names.answer_format} the answer must end where its JSON "
+            "does; leave out one of the two",
             field="ignore_eos",
         )
     last = next((message for message in reversed(body.messages) if message.role == "user"), body.messages[-1])
@@ -182,6 +194,7 @@ async def _raw(services: Services, caller: Access, body: ChatRequest, deadline_s
         model=model,
         temperature=1.0 if body.temperature is None else body.temperature,
         sampling=replace(body.sampling(body.top_k, body.stream_options, query.max_tokens), json_schema=schema),
+        tools=tools,
         **body.of_query(),
     )
 
@@ -195,8 +208,26 @@ async def raw_model(services: Services, named: str, deadline_s: float) -> str:
 
 def _conversation(messages: Sequence[ChatMessage]) -> tuple[ChatTurn, ...]:
     return tuple(
-        ChatTurn(message.role if message.role != "developer" else "system", message.content) for message in messages
+        ChatTurn(
+            message.role if message.role != "developer" else "system",
+            message.content,
+            tuple(call.as_call() for call in message.tool_calls or ()),
+            message.tool_call_id or "",
+        )
+        for message in messages
     )
+
+
+def _refuse_tools(body: ChatRequest, names: FieldNames) -> None:
+    """For model rag. Raises InvalidRequest."""
+    if body.tools or body.tool_choice not in (None, "none", "auto"):
+        field = "tools" if body.tools else "tool_choice"
+        raise InvalidRequest(f"{field}: only raw models call functions, and {RAG} is none; leave it out", field=field)
+    if any(message.tool_calls or message.role == "tool" for message in body.messages):
+        raise InvalidRequest(
+            f"{names.query}: calls of functions and their results are for raw models, not for {RAG}; leave them out",
+            field=names.query,
+        )
 
 
 def _schema(body: ChatRequest) -> str | None:

@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments.types import Usage
+from serve_app.api.compatible.called import CallsSoFar, call_part, calls_of, finish_reason_with_calls
 from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import EventStream, data, public_error, stream
-from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, CountedChunk, Source, Sources
+from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, RawChunk, Source, Sources
 from serve_app.schemas.queries import event_as_json
 
 DONE = b"data: [DONE]\n\n"
@@ -67,6 +68,7 @@ class Completion:
 
     async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
         text: list[str] = []
+        calls = CallsSoFar()
         message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None, "annotations": []}
         finish_reason, usage = "stop", Usage()
         async with aclosing(answer) as events:
@@ -76,31 +78,41 @@ class Completion:
                         message["sources"] = self._source_objects(event)
                     case Chunk():
                         text.append(event.content)
+                        calls.add(calls_of(event))
                     case Citation():
                         message["annotations"] += self._annotations(event)
                     case Complete():
                         finish_reason, usage = finish_reason_of(event), event.usage
                         message |= grounding_of(event)
         message["content"] = "".join(text)
+        if calls:
+            message |= {"content": message["content"] or None, "tool_calls": calls.as_json()}
+            finish_reason = finish_reason_with_calls(finish_reason)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": usage_as_json(usage)}
 
     async def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
         """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
+        has_calls = False
         null_usage: dict[str, Any] = {"usage": None} if self.with_usage else {}
         async with aclosing(answer) as events:
             async for event in events:
                 if isinstance(event, Citation) and not event.sources:
                     continue  # an annotation leads to a source
                 delta, finish_reason = self._delta(event)
+                if "tool_calls" in delta:
+                    has_calls = True
+                elif finish_reason is not None and has_calls:
+                    finish_reason = finish_reason_with_calls(finish_reason)
                 if role:
                     opening, role = role, {}
                     if isinstance(event, Sources):
                         delta = opening | delta
                     else:
                         yield data(self.chunk(opening) | null_usage)
-                so_far = {"usage": usage_as_json(event.usage)} if isinstance(event, CountedChunk) else null_usage
+                counted = event.usage if isinstance(event, RawChunk) else None
+                so_far = null_usage if counted is None else {"usage": usage_as_json(counted)}
                 yield data(self.chunk(delta, finish_reason) | so_far)
                 if isinstance(event, Complete) and self.with_usage:
                     yield data(self._object("chat.completion.chunk", []) | {"usage": usage_as_json(event.usage)})
@@ -115,7 +127,9 @@ class Completion:
             case Sources():
                 return {"sources": self._source_objects(message)}, None
             case Chunk():
-                return {"content": message.content}, None
+                calls = [call_part(part) for part in calls_of(message)]
+                text = {"content": message.content} if message.content or not calls else {}
+                return text | ({"tool_calls": calls} if calls else {}), None
             case Citation():
                 return {"annotations": self._annotations(message)}, None
             case Complete():

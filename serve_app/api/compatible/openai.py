@@ -7,15 +7,16 @@ Written from its OpenAPI document, https://github.com/openai/openai-openapi (pat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from deployments.types import Language, TextKind
 from serve_app.api.compatible.answer_format import AnswerFormat
 from serve_app.api.compatible.base import ForeignRequest
 from serve_app.api.compatible.sampling import RawSamplingFields, StreamOptions, TopK
+from serve_app.api.compatible.tools import Call, CallPart, FunctionTools, GivenCall, ToolChoice
 from serve_app.api.error_formats import (
     ErrorFormat,
     ProblemMembers,
@@ -33,13 +34,10 @@ _UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "logprobs": ((False,), "log probabilities are not given; leave it out or send false"),
     "top_logprobs": ((0,), "log probabilities are not given; leave it out"),
     "logit_bias": (({},), "is not supported; leave it out"),
-    "tools": (([],), "tools are not supported; leave it out"),
     "functions": (([],), "functions are not supported; leave it out"),
-    "tool_choice": (("none",), "tools are not supported; leave it out or send none"),
     "function_call": (("none",), "functions are not supported; leave it out or send none"),
     "modalities": ((["text"],), 'only ["text"] is supported'),
     "audio": ((), "only text is answered; leave it out"),
-    "tool_calls": (([],), "tools are not supported; leave it out"),
 }
 """Fields that ask for what this service cannot do: the values that do not, and what to say to all others."""
 
@@ -104,8 +102,10 @@ Content = Annotated[
 class ChatMessage(ForeignRequest):
     """`sources`, `grounding`, `annotations` and `refusal` come back with answers that clients send as they got them."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content = Field(None, validate_default=True)
+    tool_calls: tuple[GivenCall, ...] | None = Field(None, description="what the assistant called before")
+    tool_call_id: Text | None = Field(None, description="with role tool: the call that this is the result of")
     name: Ignored = None
     refusal: Ignored = None
     annotations: Ignored = None
@@ -113,13 +113,16 @@ class ChatMessage(ForeignRequest):
     grounding: Ignored = None
     audio: None = None
     function_call: None = None
-    tool_calls: Nothing | None = None
 
-    _check = field_validator("audio", "tool_calls", mode="before")(_supported)
+    _check = field_validator("audio", mode="before")(_supported)
 
-
-class TextFormat(ForeignRequest):
-    type: Literal["text"]
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        if (self.role == "tool") is (self.tool_call_id is None):
+            raise PydanticCustomError("no_call", "tool_call_id goes with role tool, which needs it")
+        if self.tool_calls and self.role != "assistant":
+            raise PydanticCustomError("no_assistant", "tool_calls go with role assistant")
+        return self
 
 
 ModelName = Annotated[
@@ -160,9 +163,10 @@ class ChatRequest(RawSamplingFields, _Conversation):
     logprobs: Literal[False] | None = None
     top_logprobs: Literal[0] | None = None
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    tools: Nothing | None = None
+    tools: FunctionTools | None = None
     functions: Nothing | None = None
-    tool_choice: Literal["none"] | None = None
+    tool_choice: ToolChoice = Field(None, description="by default auto if there are tools")
+    parallel_tool_calls: bool | None = Field(None, description="false: at most one call; by default at most 16")
     function_call: Literal["none"] | None = None
     response_format: AnswerFormat | None = None
     modalities: Annotated[tuple[Literal["text"], ...], Field(min_length=1, max_length=1)] | None = None
@@ -171,14 +175,13 @@ class ChatRequest(RawSamplingFields, _Conversation):
     store: Ignored = None
     metadata: Ignored = None
     service_tier: Ignored = None
-    parallel_tool_calls: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
     safety_identifier: Ignored = None
     reasoning_effort: Ignored = None
     verbosity: Ignored = None
 
-    _check = field_validator(*(_UNSUPPORTED.keys() - {"tool_calls"}), mode="before")(_supported)
+    _check = field_validator(*_UNSUPPORTED, mode="before")(_supported)
 
 
 # --- What a chat is answered
@@ -199,6 +202,9 @@ AnswerGrounding = Annotated[
 ]
 
 
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
 class UrlCitation(ResponseModel):
     """Characters `start_index` to `end_index` of the answer rest on this document."""
 
@@ -216,9 +222,10 @@ class Annotation(ResponseModel):
 
 class ChatAnswer(ResponseModel):
     role: Literal["assistant"]
-    content: str
+    content: str | None = Field(description="null if the answer is calls alone")
     refusal: None
     annotations: list[Annotation]
+    tool_calls: list[Call] | None = Field(None, description="of raw models: the functions that it calls")
     sources: AnswerSources = None
     grounding: AnswerGrounding = None
 
@@ -227,7 +234,7 @@ class Choice(ResponseModel):
     index: Literal[0]
     message: ChatAnswer
     logprobs: None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
 
 
 class PromptTokens(ResponseModel):
@@ -255,6 +262,7 @@ class Delta(ResponseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[CallPart] | None = None
     annotations: list[Annotation] | None = None
     sources: list[Source] | None = None
     grounding: Grounding | None = None
@@ -264,7 +272,7 @@ class ChunkChoice(ResponseModel):
     index: Literal[0]
     delta: Delta
     logprobs: None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: FinishReason | None
 
 
 USAGE_OF_CHUNK = (

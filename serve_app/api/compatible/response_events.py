@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deployments.types import Usage
+from deployments.types import ToolCallDelta, Usage
+from serve_app.api.compatible.called import CallsSoFar, calls_of
 from serve_app.api.compatible.completions import grounding_of, openai_error, url_citations
 from serve_app.api.compatible.responses_schema import ResponsesRequest
+from serve_app.api.compatible.tools import NamedFunction
 from serve_app.api.streaming import named
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.schemas.queries import event_as_json
 
-_IN_MESSAGE = {"output_index": 0, "content_index": 0}
-
 
 @dataclass(slots=True)
 class ResponseAnswer:
-    """One answer. Its only item of output is a message, with one part."""
+    """One answer. Its output is a message, with one part, and the calls that it makes; or those calls alone."""
 
     query_id: str
     request: ResponsesRequest
@@ -29,6 +29,11 @@ class ResponseAnswer:
     _annotations: list[dict[str, Any]] = field(default_factory=list)
     _of_message: dict[str, Any] = field(default_factory=dict)
     _sources: dict[str, Source] = field(default_factory=dict)
+    _calls: CallsSoFar = field(default_factory=CallsSoFar)
+    _message_index: int | None = None
+    """The message's place in the output, once it has one."""
+    _open_call: int | None = None
+    """The call whose arguments are sent."""
     _sent: int = 0
 
     async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
@@ -48,7 +53,7 @@ class ResponseAnswer:
         failed = openai_error(self.query_id, error)["error"]
         told = {name: failed[name] for name in ("code", "message", "param")}
         failure = {"code": "server_error", "message": failed["message"]}
-        response = self._response("failed", [self._message("incomplete")], error=failure)
+        response = self._response("failed", self._output("incomplete"), error=failure)
         return named(self._event("error", **told)) + named(self._event("response.failed", response=response))
 
     async def events(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[dict[str, Any]]:
@@ -65,8 +70,12 @@ class ResponseAnswer:
         events = [] if self._sent else self._opening()
         match message:
             case Chunk():
-                self._text.append(message.content)
-                events.append(self._in_message("response.output_text.delta", delta=message.content, logprobs=[]))
+                if message.content:
+                    events += self._with_message()
+                    self._text.append(message.content)
+                    events.append(self._in_message("response.output_text.delta", delta=message.content, logprobs=[]))
+                for part in calls_of(message):
+                    events += self._called(part)
             case Citation():
                 events += self._cited(message)
             case Complete():
@@ -75,12 +84,59 @@ class ResponseAnswer:
 
     def _opening(self) -> list[dict[str, Any]]:
         response = self._response("in_progress", [])
-        empty = self._message("in_progress") | {"content": []}
-        return [
+        opening = [
             self._event("response.created", response=response),
             self._event("response.in_progress", response=response),
-            self._event("response.output_item.added", output_index=0, item=empty),
+        ]
+        # Otherwise it may be calls alone.
+        return opening if self.request.tools else [*opening, *self._with_message()]
+
+    def _with_message(self) -> list[dict[str, Any]]:
+        """What opens the message, unless it is open."""
+        if self._message_index is not None:
+            return []
+        self._message_index = len(self._calls.calls)
+        empty = self._message("in_progress") | {"content": []}
+        return [
+            self._event("response.output_item.added", output_index=self._message_index, item=empty),
             self._in_message("response.content_part.added", part=self._part()),
+        ]
+
+    def _called(self, part: ToolCallDelta) -> list[dict[str, Any]]:
+        events = []
+        if part.id:
+            events += self._end_of_call("completed")
+            self._open_call = part.index
+            self._calls.add([replace(part, arguments="")])
+            item = self._call(part.index, "in_progress")
+            events.append(self._event("response.output_item.added", output_index=self._place(part.index), item=item))
+        rest = replace(part, id="", name="")
+        self._calls.add([rest])
+        events.append(
+            self._event(
+                "response.function_call_arguments.delta",
+                item_id=self._call_id(part.index),
+                output_index=self._place(part.index),
+                delta=part.arguments,
+            )
+        )
+        return events
+
+    def _end_of_call(self, status: str) -> list[dict[str, Any]]:
+        """Of the call that is open, if one is."""
+        if (index := self._open_call) is None:
+            return []
+        self._open_call = None
+        call = self._call(index, status)
+        return [
+            self._event(
+                "response.function_call_arguments.done",
+                item_id=call["id"],
+                output_index=self._place(index),
+                name=call["name"],
+                arguments=call["arguments"],
+            ),
+            self._event("response.output_item.done", output_index=self._place(index), item=call),
         ]
 
     def _cited(self, citation: Citation) -> list[dict[str, Any]]:
@@ -99,28 +155,57 @@ class ResponseAnswer:
 
     def _ending(self, complete: Complete) -> list[dict[str, Any]]:
         self._of_message |= grounding_of(complete)
-        part = self._part()
         is_cut = complete.finish_reason == "length"
-        message = self._message("incomplete" if is_cut else "completed")
-        usage = _usage(complete.usage)
-        response = self._response("incomplete" if is_cut else "completed", [message], usage=usage)
-        return [
-            self._in_message("response.output_text.done", text=part["text"], logprobs=[]),
-            self._in_message("response.content_part.done", part=part),
-            self._event("response.output_item.done", output_index=0, item=message),
-            self._event(f"response.{response['status']}", response=response),
-        ]
+        status = "incomplete" if is_cut else "completed"
+        events = self._end_of_call(status)
+        if not self._calls:
+            events += self._with_message()
+        if self._message_index is not None:
+            part = self._part()
+            events += [
+                self._in_message("response.output_text.done", text=part["text"], logprobs=[]),
+                self._in_message("response.content_part.done", part=part),
+                self._event("response.output_item.done", output_index=self._message_index, item=self._message(status)),
+            ]
+        response = self._response(status, self._output(status), usage=_usage(complete.usage))
+        return [*events, self._event(f"response.{status}", response=response)]
+
+    def _output(self, status: str) -> list[dict[str, Any]]:
+        last = len(self._calls.calls) - 1
+        items = [self._call(index, status if index == last else "completed") for index in range(last + 1)]
+        if self._message_index is not None:
+            items.insert(self._message_index, self._message(status))
+        return items
 
     def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
         self._sent += 1
         return {"type": kind, "sequence_number": self._sent - 1, **fields}
 
     def _in_message(self, kind: str, **fields: Any) -> dict[str, Any]:
-        return self._event(kind, item_id=self._message_id, **_IN_MESSAGE, **fields)
+        at = {"output_index": self._message_index, "content_index": 0}
+        return self._event(kind, item_id=self._message_id, **at, **fields)
 
     @property
     def _message_id(self) -> str:
         return f"msg_{self.query_id}"
+
+    def _place(self, index: int) -> int:
+        """A call's place in the output."""
+        return index + (self._message_index is not None and self._message_index <= index)
+
+    def _call_id(self, index: int) -> str:
+        return f"fc_{self.query_id}_{index}"
+
+    def _call(self, index: int, status: str) -> dict[str, Any]:
+        call = self._calls.calls[index]
+        return {
+            "id": self._call_id(index),
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": status,
+        }
 
     def _part(self) -> dict[str, Any]:
         return {
@@ -159,18 +244,26 @@ class ResponseAnswer:
             "max_output_tokens": self.request.max_output_tokens,
             "model": self.request.model,
             "output": output,
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": self.request.parallel_tool_calls is not False,
             "previous_response_id": None,
             "store": False,
             "temperature": self.request.temperature,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": "none",
-            "tools": [],
+            "text": {"format": self._format()},
+            "tool_choice": self._tool_choice(),
+            "tools": [tool.model_dump(exclude_none=True) for tool in self.request.tools or ()],
             "top_p": self.request.top_p,
             "truncation": "disabled",
             "usage": usage,
             "metadata": {},
         }
+
+    def _format(self) -> dict[str, Any]:
+        form = self.request.text.format if self.request.text is not None else None
+        return {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)
+
+    def _tool_choice(self) -> Any:
+        choice = self.request.tool_choice or ("auto" if self.request.tools else "none")
+        return {"type": "function", "name": choice.name} if isinstance(choice, NamedFunction) else choice
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete
 from serve_app.services.queries import FieldNames
 
 router = APIRouter(tags=["openai"])
-_NAMES = FieldNames("input", "max_output_tokens")
+_NAMES = FieldNames("input", "max_output_tokens", "text.format")
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
 

@@ -28,7 +28,7 @@ from serve_app.api.compatible.text_completion_schema import CompletionRequest, T
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, data
-from serve_app.query.answer_events import AnswerEvent, Chunk, Complete, CountedChunk
+from serve_app.query.answer_events import AnswerEvent, Chunk, Complete, RawChunk
 from serve_app.services.access import Access
 from serve_app.services.container import Services
 from serve_app.services.models import RAG
@@ -64,7 +64,7 @@ class Continuation:
         null_usage: dict[str, Any] = {"usage": None} if self.with_usage else {}
         async with aclosing(answer) as events:
             async for event in events:
-                if isinstance(event, CountedChunk):
+                if isinstance(event, RawChunk) and event.usage is not None:
                     yield data(self.piece(event.content) | {"usage": usage_as_json(event.usage)})
                 elif isinstance(event, Chunk):
                     yield data(self.piece(event.content) | null_usage)

@@ -30,6 +30,8 @@ _DESCRIBED = {"code": "document_too_large", "title": "Document too large", "stat
 _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail": "no replica answers"}
 
 
+# As vLLM's servers have it: guidellm asks there before it begins.
+@router.get("/health", response_model=Alive, include_in_schema=False)
 @router.get("/healthz", response_model=Alive, responses={200: describe_response(example={"alive": True})})
 async def alive() -> Alive:
     """Whether the ingress answers. It says nothing of the other stages."""

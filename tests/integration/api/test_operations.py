@@ -33,7 +33,7 @@ async def test_one_stage_that_is_not_ready_is_503(api: Api, replicas: list[Stage
 
 
 async def test_alive_and_openapi_need_no_key(api: Api) -> None:
-    for path in ("/healthz", "/openapi.json", "/docs"):
+    for path in ("/healthz", "/health", "/openapi.json", "/docs"):
         assert (await api.client.get(path, headers={"Authorization": ""})).status_code == 200
 
 

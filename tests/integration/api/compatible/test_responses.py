@@ -104,10 +104,14 @@ async def test_input_and_instructions_are_a_conversation(api: Api) -> None:
         ({"previous_response_id": "resp_1"}, "previous_response_id", "not kept"),
         ({"conversation": "conv_1"}, "conversation", "not kept"),
         ({"background": True}, "background", "not kept"),
-        ({"tools": [{"type": "web_search"}]}, "tools", "not supported"),
-        ({"text": {"format": {"type": "json_schema"}}}, "text.format", "only"),
+        ({"tools": [{"type": "web_search"}]}, "tools", "only functions"),
+        ({"tools": [{"type": "function", "name": "f"}]}, "tools", "only raw models"),
+        ({"tool_choice": "required"}, "tool_choice", "only raw models"),
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format", "needs both"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format", "only raw models"),
         ({"input": []}, "input", "at least 1"),
-        ({"input": [{"type": "function_call_output", "call_id": "1", "output": "a"}]}, "input", "only messages"),
+        ({"input": [{"type": "function_call_output", "call_id": "1", "output": "a"}]}, "input", "raw models"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "input.0", "only messages"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content", "only text"),
         ({"input": [{"role": "assistant", "content": "a"}]}, "input", "send the question last"),
         ({"input": "a" * 8_001}, "input", "at most 8000"),
@@ -135,6 +139,16 @@ async def test_what_fails_before_the_first_byte_has_its_status_and_later_is_an_e
         "error", "stage_unavailable", "generation is gone; try again",
     )  # fmt: skip
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+
+
+@pytest.mark.parametrize("asked_for", [{"type": "json_schema", "name": "rok", "schema": {"type": "object"}}, None])
+async def test_a_raw_model_may_be_held_to_a_json_schema(api: Api, asked_for: dict[str, Any] | None) -> None:
+    asked_for = asked_for or {"type": "json_object"}
+    response = whole(await api.client.post(RESPONSES, json=asked(RAW, text={"format": asked_for})))
+    assert response["text"] == {"format": asked_for}
+    assert api.stages.requests[0].sampling.json_schema == '{"type": "object"}'.replace(
+        " ", "" if asked_for == {"type": "json_object"} else " "
+    )
 
 
 async def test_openai_s_client_reads_it(client: openai.AsyncOpenAI) -> None:

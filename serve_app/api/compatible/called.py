@@ -1,0 +1,50 @@
+"""The calls that an answer makes, as OpenAI's API has them: whole, and in the parts of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deployments.types import ToolCall, ToolCallDelta
+from serve_app.query.answer_events import Chunk, RawChunk
+
+
+@dataclass(slots=True)
+class CallsSoFar:
+    """The calls of which parts have come, in their order."""
+
+    calls: list[ToolCall] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def add(self, parts: Iterable[ToolCallDelta]) -> None:
+        for part in parts:
+            if part.index == len(self.calls):
+                self.calls.append(ToolCall(part.id, part.name, part.arguments))
+            else:
+                call = self.calls[part.index]
+                self.calls[part.index] = replace(call, arguments=call.arguments + part.arguments)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in self.calls
+        ]
+
+
+def calls_of(chunk: Chunk) -> tuple[ToolCallDelta, ...]:
+    return chunk.tool_calls if isinstance(chunk, RawChunk) else ()
+
+
+def call_part(part: ToolCallDelta) -> dict[str, Any]:
+    function = {"arguments": part.arguments}
+    if not part.id:
+        return {"index": part.index, "function": function}
+    return {"index": part.index, "id": part.id, "type": "function", "function": {"name": part.name, **function}}
+
+
+def finish_reason_with_calls(finish_reason: str) -> str:
+    """Of an answer that calls."""
+    return "tool_calls" if finish_reason == "stop" else finish_reason
