@@ -43,5 +43,6 @@ class IngestionPolicy:
             wanted = max(wanted, math.ceil(running * min(GROWTH, age_s / self.max_age_s)))
         elif waiting:
             wanted = max(wanted, replicas if age_s > self.max_age_s / 2 else 0)  # does not shrink while it catches up
-        lowest, highest = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
+        # Without a replica nothing would be reported, and it could never grow again.
+        lowest, highest = max(1, context.capacity_adjusted_min_replicas), context.capacity_adjusted_max_replicas
         return max(lowest, min(highest, wanted)), {}

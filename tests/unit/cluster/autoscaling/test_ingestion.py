@@ -83,6 +83,10 @@ def test_the_least_is_the_deployment_s_own_bound() -> None:
     assert POLICY(context((0, 0, 0), replicas=3, bounds=(2, 8))) == (2, {})
 
 
+def test_one_replica_stays_to_report_what_waits() -> None:
+    assert POLICY(context((0, 0, 0), replicas=1, bounds=(0, 8))) == (1, {})
+
+
 @pytest.mark.parametrize("wrong", [{"documents_per_replica": 0}, {"max_age_s": -1}])
 def test_it_refuses_what_makes_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
