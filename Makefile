@@ -35,7 +35,7 @@ help:
 	echo 'make coverage           how much of the code the unit and integration tests run, branches counted'
 	echo 'make check              ruff, mypy, import-linter'
 	echo 'make format             let ruff format and fix'
-	echo 'make reference          write the generated pages of docs/'
+	echo 'make reference          write the generated pages of docs/, and the dashboards'
 	echo 'make docs               build the documentation in site/; a dead link is an error'
 	echo 'make bench NAME=…       run benchmarks/NAME.py; ARGS="--data FOLDER"'
 	echo 'make clean              remove .venv and caches; var/ (your data) stays'
@@ -66,6 +66,7 @@ format: .venv/.development
 
 reference: .venv/.development
 	@$(BIN)/python -m rag.reference docs
+	$(BIN)/python -m cluster.observability.dashboards
 
 docs: .venv/.development
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
@@ -83,14 +84,15 @@ clean:
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
 # What tests need beside Python packages. vLLM's CPU build loads libnuma. The SQL store is tried on PostgreSQL and
-# PgBouncer, which the tests start themselves; so Debian must not start a server at once. The examples need curl, and
-# the Elixir client needs Elixir, with jiffy for JSON if neither Elixir nor Erlang has its own.
+# PgBouncer, which the tests start themselves; so Debian must not start a server at once. So it is with Prometheus, which
+# tries the alerts. The examples need curl, and the Elixir client needs Elixir, with jiffy for JSON if neither Elixir nor Erlang has its own.
 system-libraries:
 	@PATH="$$PATH:/usr/sbin:/sbin"
 	missing=()
 	if [[ "$$(ldconfig -p 2>/dev/null)" != *libnuma.so.1* ]]; then missing+=(libnuma1); fi
 	if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then missing+=(postgresql); fi
 	if ! command -v pgbouncer >/dev/null; then missing+=(pgbouncer); fi
+	if ! command -v promtool >/dev/null; then missing+=(prometheus); fi
 	if ! command -v curl >/dev/null; then missing+=(curl); fi
 	if ! command -v mix >/dev/null; then missing+=(elixir erlang-jiffy)
 	elif ! elixir -e 'Enum.any?([JSON, :json, :jiffy], &Code.ensure_loaded?/1) || System.halt(1)'; then missing+=(erlang-jiffy); fi

@@ -17,8 +17,8 @@ from deployments.telemetry.metrics import Metric
 NODE_TIMEOUT_S = 5.0
 """How long a node may take to answer with its metrics. One that does not is left out."""
 MAX_NODE_BYTES = 64 * 2**20
-SERIES = ("ray_rag_", "ray_serve_", "ray_vllm_")
-"""What the series' names begin with that are shown. Ray's own, of the cluster, are at its own exporters."""
+SERIES = ("ray_rag_", "ray_serve_", "ray_vllm_", "ray_node_")
+"""What the series' names begin with that are shown. Ray's others, as of its tasks, are at its own exporters."""
 
 
 class RayRecorder:

@@ -159,7 +159,8 @@ def test_nobody_waits_for_what_never_comes() -> None:
 def test_the_service_starts_after_its_stores_and_the_platform_after_the_service() -> None:
     assert set(SERVICES["rag"]["depends_on"]) == {"postgres", "milvus", "models"}
     assert set(SERVICES["platform"]["depends_on"]) == {"rag"}
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["platform"]
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"platform": ["platform"], "prometheus": ["observability"], "grafana": ["observability"]}
 
 
 def test_answers_under_way_can_be_finished(config: ConfigFile) -> None:
@@ -208,7 +209,7 @@ def networks(name: str) -> set[str]:
 
 def test_ports_are_published_on_loopback_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"rag", "platform"}
+    assert set(published) == {"rag", "platform", "prometheus", "grafana"}
     for ports in published.values():
         assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
 
@@ -220,14 +221,16 @@ def test_the_stores_have_no_way_out_and_the_rest_has() -> None:
         assert (networks(name) <= internal) is (name in {"postgres", "milvus"})
 
 
-@pytest.mark.parametrize("kind", ["networks", "volumes", "configs"])
+@pytest.mark.parametrize("kind", ["networks", "volumes", "configs", "secrets"])
 def test_what_is_named_is_declared_and_the_other_way_round(kind: str) -> None:
     used = {
         each["source"] if isinstance(each, dict) else each.split(":")[0]
         for service in SERVICES.values()
         for each in service.get(kind, [])
     }
-    assert used == set(FILE[kind])
+    of_the_project = {each for each in used if each.startswith("./")}
+    assert used - of_the_project == set(FILE[kind])
+    assert all((COMPOSE.parent / path).exists() for path in of_the_project)
 
 
 # --- The environment and its secrets.
@@ -235,6 +238,7 @@ def test_what_is_named_is_declared_and_the_other_way_round(kind: str) -> None:
 
 def test_the_example_lists_the_variables_and_no_others() -> None:
     used = {found[1] for text in texts(FILE) for found in VARIABLE.finditer(text)}
+    used |= {secret["environment"] for secret in FILE["secrets"].values()}
     assert used == set(example())
     assert not re.search(r"(?<!\$)\$(?![{$])", "".join(texts(FILE)))  # each in braces, so that none is overlooked
 

@@ -11,9 +11,9 @@ FIRST = """\
 # HELP ray_rag_questions_total Questions
 # TYPE ray_rag_questions_total counter
 ray_rag_questions_total{replica="a"} 2.0
-# HELP ray_node_cpu CPU
-# TYPE ray_node_cpu gauge
-ray_node_cpu 1.0
+# HELP ray_tasks Tasks
+# TYPE ray_tasks gauge
+ray_tasks 1.0
 # HELP ray_rag_question_seconds Time
 # TYPE ray_rag_question_seconds histogram
 ray_rag_question_seconds_bucket{le="+Inf",replica="a"} 2.0
