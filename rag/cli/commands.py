@@ -20,6 +20,7 @@ _COMMANDS = {
     "eval": "rag.cli.evaluate:evaluate",
     "reindex": "rag.cli.reindex:reindex",
     "status": "rag.cli.status:status",
+    "top": "rag.cli.top:top",
     "trace": "rag.cli.trace:trace",
     "bridge": "rag.cli.bridge:bridge",
     "models": "rag.cli.models:app",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict, replace
 
 import pytest
@@ -13,6 +14,7 @@ from deployments.telemetry.metrics import (
     STAGE_SECONDS,
     TOKEN_SECONDS,
     TOKENS,
+    Metric,
 )
 from serve_app.platform import telemetry
 from serve_app.platform.events import Event
@@ -88,3 +90,23 @@ def test_busy_tenants_are_named_and_visitors_are_not() -> None:
     named = [tenant_id for tenant_id, label in given.items() if label == tenant_id]
     assert named == busy[: telemetry.MAX_TENANT_LABELS]
     assert labels.of(busy[-1]) == "other"
+
+
+class LabelSets:
+    """Keeps the sets of labels that each metric was given."""
+
+    def __init__(self) -> None:
+        self.of: dict[Metric, set[tuple[tuple[str, str], ...]]] = defaultdict(set)
+
+    def record(self, metric: Metric, value: float, **labels: str) -> None:
+        self.of[metric].add(tuple(labels.items()))
+
+
+async def test_ten_thousand_tenants_that_ask_once_make_few_series() -> None:
+    recorder, details = LabelSets(), asdict(ANSWERED)
+    metrics = QueryMetrics(recorder)
+    busy = [f"busy {number}" for number in range(2 * telemetry.MAX_TENANT_LABELS)]
+    for tenants in ([f"visitor {number}" for number in range(10_000)], busy * telemetry.NAMED_FROM):
+        await metrics.handle([Event("query.completed", tenant, "q", details) for tenant in tenants])
+    assert len({dict(labels)["tenant"] for labels in recorder.of[QUESTIONS]}) == 50
+    assert max(map(len, recorder.of.values())) <= 200
