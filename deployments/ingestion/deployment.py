@@ -15,7 +15,7 @@ from deployments.ingestion.base import (
     JobStore,
 )
 from deployments.ingestion.bulk.base import BulkJobs, BulkPorts
-from deployments.ingestion.bulk.dispatch import Dispatcher, submit
+from deployments.ingestion.bulk.dispatch import Dispatcher, look, submit
 from deployments.ingestion.config import IngestionConfig
 from deployments.ingestion.worker import Worker
 from deployments.replica import replica_id
@@ -49,7 +49,7 @@ class Ingestion:
         tracing.start(telemetry, "ingestion", replica=replica_id())
         self._ports = BulkPorts(config, embedder, index, jobs, bulk, blobs, pinned=bool(owned), telemetry=telemetry)
         self._jobs = jobs
-        self._dispatcher = Dispatcher(config, bulk, submit)
+        self._dispatcher = Dispatcher(config, bulk, submit, look)
         self._worker = Worker(config, embedder, index, jobs, blobs, name=f"ingestion-{uuid.uuid4().hex[:12]}")
 
     async def wake(self) -> None:

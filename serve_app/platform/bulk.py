@@ -15,7 +15,6 @@ from sqlalchemy import ColumnElement, Select, case, func, select
 from deployments.ingestion.bulk.base import BulkJob
 from serve_app.platform import claims, turns
 from serve_app.platform.job_queue import JobQueue
-from serve_app.platform.job_states import IN_WORK
 from serve_app.storage.declarative import PLATFORM, of_tenant
 from serve_app.storage.tables import IngestionTurn, Job, JobDocument, Tenant
 
@@ -51,7 +50,9 @@ class BulkJobs:
             row.bulk_until = until
             # A row that another transaction has locked waits for the next renewal: a transaction that holds several
             # rows must not wait for one more.
-            for document in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
+            for document in await session.scalars(
+                claims.by_ray_job(job.tenant_id, job.id).with_for_update(skip_locked=True)
+            ):
                 document.lease_until = until
             await session.flush()
         return True
@@ -69,11 +70,7 @@ class BulkJobs:
             row = await session.scalar(select(Job).where(*_is(job), Job.bulk != "ended").with_for_update())
             if row is None:
                 return
-            row.bulk, row.bulk_until, row.bulk_detail = "ended", None, detail[:2_000]
-            for document in await session.scalars(_claimed(job).with_for_update(skip_locked=True)):
-                document.state, document.lease_until, document.updated_at = "queued", None, now
-            await session.flush()
-            await claims.release(session, row, now)
+            await claims.end_ray_job(session, row, detail, now)
 
     async def close(self) -> None:
         await self.queue.events.drain()
@@ -99,14 +96,4 @@ def _next_job(running: Sequence[str]) -> Select[Job]:
         .where(Job.bulk == "waiting", Tenant.status == "active")
         .order_by(*jobs_of_tenant, func.coalesce(IngestionTurn.turn, 0.0), Job.created_at, Job.id)
         .limit(1)
-    )
-
-
-def _claimed(job: BulkJob) -> Select[JobDocument]:
-    """The documents that the job's run has claimed."""
-    return select(JobDocument).where(
-        of_tenant(JobDocument, job.tenant_id),
-        JobDocument.job_id == job.id,
-        JobDocument.worker == job.name,
-        JobDocument.state.in_(IN_WORK),
     )

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, sel
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from deployments.ingestion.bulk.base import ray_job
 from serve_app.platform import turns, visibility
 from serve_app.platform.job_states import IN_WORK, UNFINISHED
 from serve_app.platform.turns import WaitingTenant
@@ -70,6 +71,29 @@ async def release_lapsed(database: Database, now: datetime) -> None:
             job.bulk, job.bulk_until, job.bulk_detail = "ended", None, "its Ray Job ended without a word"
             await session.flush()
             await release(session, job, now)
+
+
+async def end_ray_job(session: AsyncSession, job: Job, detail: str, now: datetime) -> None:
+    """End the run of a job's Ray Job, which may not know it yet, and queue again what it has claimed.
+
+    A document whose row is locked stays claimed: a transaction that holds several rows must not wait for one more.
+    """
+    job.bulk, job.bulk_until, job.bulk_detail = "ended", None, detail[:2_000]
+    claimed = by_ray_job(job.tenant_id, job.id).with_for_update(skip_locked=True)
+    for document in await session.scalars(claimed):
+        document.state, document.lease_until, document.updated_at = "queued", None, now
+    await session.flush()
+    await release(session, job, now)
+
+
+def by_ray_job(tenant_id: str, job_id: str) -> Select[JobDocument]:
+    """The documents that a job's Ray Job has claimed."""
+    return select(JobDocument).where(
+        of_tenant(JobDocument, tenant_id),
+        JobDocument.job_id == job_id,
+        JobDocument.worker == ray_job(tenant_id, job_id),
+        JobDocument.state.in_(IN_WORK),
+    )
 
 
 async def release(session: AsyncSession, job: Job, now: datetime) -> None:

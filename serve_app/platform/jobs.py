@@ -18,6 +18,7 @@ from deployments.ingestion.bulk.base import ray_job
 from deployments.telemetry import tracing
 from serve_app.platform import (
     acceptance,
+    claims,
     collections,
     documents,
     generations,
@@ -369,6 +370,8 @@ class Jobs:
             of_job = (of_tenant(JobDocument, tenant_id), JobDocument.job_id == job_id)
             now = self.clock()
             due = now + timedelta(seconds=self.retire_after_s)
+            if job.bulk in ("waiting", "running"):  # its Ray Job has many documents at once, and is in no hurry
+                await claims.end_ray_job(session, job, "its job was cancelled", now)
             await documents.cancel_versions(session, *of_job, due=due, now=now)
             if job.reindex in ("filling", "given_up"):
                 await _give_up_generation(session, job, due)

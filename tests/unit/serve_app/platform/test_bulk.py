@@ -160,6 +160,34 @@ async def test_what_has_ended_puts_back_what_it_claimed(jobs: Jobs, bulk: BulkJo
     assert [(task.document_id, task.attempts) for task in await claim(jobs)] == [("y", 2)]
 
 
+@pytest.mark.every_database
+async def test_a_cancelled_one_is_over_at_once_though_its_ray_job_has_documents(jobs: Jobs, bulk: BulkJobs) -> None:
+    job = await accept(jobs, "x", "y", "z")
+    await start(bulk)
+    x, y, z = await claim(jobs, job)
+    await jobs.queue.finish(x, indexed({}))
+    await jobs.cancel("a", job.id)
+    view = await jobs.view("a", job.id)
+    assert view.state == "partial"
+    assert (view.counts["indexed"], view.counts["cancelled"]) == (1, 2)
+    assert view.bulk == BulkView(f"ingest-a-{job.id}", "ended", "its job was cancelled")
+    # Its Ray Job is told so by all that it does from now on.
+    assert not await bulk.renew(job, lease_s=LEASE_S)
+    assert await claim(jobs, job) == []
+    assert await claim(jobs) == []
+    await jobs.queue.finish(y, indexed({1: 1}))
+    await jobs.queue.fail(z, "broken_document", "")
+    assert (await jobs.view("a", job.id)).counts["cancelled"] == 2
+
+
+@pytest.mark.every_database
+async def test_a_cancelled_one_that_waits_is_never_started(jobs: Jobs, bulk: BulkJobs) -> None:
+    job = await accept(jobs, "x")
+    await jobs.cancel("a", job.id)
+    assert (await jobs.view("a", job.id)).state == "cancelled"
+    assert await start(bulk) is None
+
+
 async def test_an_ended_one_that_waits_no_more_is_the_workers(jobs: Jobs, bulk: BulkJobs) -> None:
     """The Ray Job could not be submitted."""
     job = await accept(jobs, "x")

@@ -4,9 +4,11 @@ import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from ray.dashboard.modules.job.pydantic_models import JobType
+from ray.job_submission import JobDetails, JobStatus
 
 from deployments.ingestion.bulk.base import BulkJob
-from deployments.ingestion.bulk.dispatch import Dispatcher
+from deployments.ingestion.bulk.dispatch import Dispatcher, how_ended
 from deployments.ingestion.config import BulkConfig, IngestionConfig
 from deployments.ingestion.fake import MemoryBulkJobs, MemoryJobStore
 from tests.support.waiting import until
@@ -19,11 +21,16 @@ Start = Callable[..., MemoryBulkJobs]
 async def start() -> AsyncIterator[Start]:
     running: list[Dispatcher] = []
 
-    def make(submit: Callable[[BulkJob], None], bulk: MemoryBulkJobs | None = None, **limits: float) -> MemoryBulkJobs:
+    def make(
+        submit: Callable[[BulkJob], None],
+        bulk: MemoryBulkJobs | None = None,
+        look: Callable[[BulkJob], str | None] = lambda job: None,
+        **limits: float,
+    ) -> MemoryBulkJobs:
         bulk = bulk or MemoryBulkJobs(MemoryJobStore())
         bulk.queue += JOBS
         config = IngestionConfig(poll_s=0.02, bulk=BulkConfig.model_validate(limits))
-        running.append(Dispatcher(config, bulk, submit))
+        running.append(Dispatcher(config, bulk, submit, look))
         running[-1].start()
         return bulk
 
@@ -67,6 +74,76 @@ async def test_a_dashboard_that_does_not_answer_is_waited_for_so_long(start: Sta
     await until(lambda: len(bulk.ended) == 3)
     answers.set()
     assert set(bulk.ended.values()) == {"it could not be submitted as a Ray Job: no answer within 0.01 s"}
+
+
+async def test_a_ray_job_that_ends_before_its_run_leaves_the_documents_to_the_workers_at_once(start: Start) -> None:
+    over: set[BulkJob] = set()
+    submitted: list[BulkJob] = []
+    bulk = start(submitted.append, look=lambda job: "its words" if job in over else None, jobs=2)
+    await until(lambda: len(submitted) == 2)
+    over.add(JOBS[1])
+    await until(lambda: bulk.ended == {JOBS[1].id: "its words"})
+    await until(lambda: submitted == JOBS)
+    assert bulk.running == [JOBS[0], JOBS[2]]
+
+
+async def test_a_run_that_ended_by_itself_keeps_its_own_words(start: Start) -> None:
+    looked: list[BulkJob] = []
+
+    def look(job: BulkJob) -> str | None:
+        looked.append(job)
+        return "other words" if job in ended else None
+
+    ended: set[BulkJob] = set()
+    bulk = start(lambda job: None, look=look, jobs=1)
+    await until(lambda: JOBS[0] in looked)
+    await bulk.end(JOBS[0], "its own words")
+    ended.add(JOBS[0])
+    await until(lambda: JOBS[1] in looked)
+    assert bulk.ended == {JOBS[0].id: "its own words"}
+
+
+async def test_a_ray_that_does_not_say_is_asked_again(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    failures = iter([ConnectionError("10.0.0.7:8265 is off"), None, None])
+
+    def look(job: BulkJob) -> str | None:
+        if error := next(failures, None):
+            raise error
+        return "over"
+
+    bulk = start(lambda job: None, look=look)
+    await until(lambda: len(bulk.ended) == 3)
+    assert caplog.text.count("did not say whether") == 1
+
+
+TRACEBACK = """Job entrypoint command failed with exit code 1, last available logs:
+Traceback (most recent call last):
+  File "/opt/rag/deployments/ingestion/bulk/__main__.py", line 41, in main
+    ray.init(address=arguments.address)
+Error: this line is no traceback's last one
+ray.exceptions.RaySystemError: no cluster at 10.0.0.7:6379
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "exit_code", "told"),
+    [
+        ("PENDING", None, None, None),
+        ("RUNNING", "ValueError: not yet", None, None),
+        ("FAILED", TRACEBACK, 1, "its Ray Job ended before its run did: RaySystemError"),
+        ("FAILED", "KeyError", 1, "its Ray Job ended before its run did: KeyError"),
+        ("FAILED", "killed at 10.0.0.7", -9, "its Ray Job ended before its run did: exit code -9"),
+        ("STOPPED", None, None, "its Ray Job ended before its run did: it was stopped"),
+        ("SUCCEEDED", "done", 0, "its Ray Job ended before its run did: exit code 0"),
+    ],
+)
+def test_of_an_error_its_class_is_told(
+    status: str, message: str | None, exit_code: int | None, told: str | None
+) -> None:
+    info = JobDetails(
+        type=JobType.SUBMISSION, entrypoint="", status=JobStatus(status), message=message, driver_exit_code=exit_code
+    )
+    assert how_ended(info) == told
 
 
 async def test_a_store_that_does_not_answer_is_asked_again(start: Start, caplog: pytest.LogCaptureFixture) -> None:
