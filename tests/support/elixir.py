@@ -15,15 +15,21 @@ from tests.support.service import Running, make_key
 
 RAG = str(Path(sys.executable).with_name("rag"))
 CLIENT = Path(__file__).parents[2] / "clients" / "elixir"
+GUIDE = CLIENT / "guides" / "phoenix.md"
 MIX_S = 240
 
 
 def mix(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run mix in the client's project, for at most MIX_S; `environment` is added to this process's."""
+    return mix_in(CLIENT, *arguments, folder=folder, **environment)
+
+
+def mix_in(project: Path, *arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same in another project."""
     command = ["mix", *arguments]
     return subprocess.run(
         command,
-        cwd=CLIENT,
+        cwd=project,
         env=mix_environment(folder, environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -58,3 +64,34 @@ def against(running: Running, folder: Path, **environment: str) -> subprocess.Co
     key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
     told = {"RAG_TEST_URL": running.url, "RAG_TEST_KEY": key, "RAG_TEST_BRIDGE": RAG, **environment}
     return mix("test", "test/service_test.exs", folder=folder, **told)
+
+
+def guide_project(folder: Path) -> Path:
+    """A fresh Mix project in which the first steps of GUIDE were typed: the dependency, and the client as a child.
+
+    Phoenix itself needs a package registry, so its generator's project is replaced by `mix new`.
+    """
+    project = folder / "my_app"
+    made = mix_in(folder, "new", str(project), "--sup", folder=folder / "mix")
+    assert made.returncode == 0, made.stdout + made.stderr
+    dependency = _block("{:rag_client, path:").replace("../rag-serve/clients/elixir", str(CLIENT))
+    mix_exs, application = project / "mix.exs", project / "lib" / "my_app" / "application.ex"
+    text = mix_exs.read_text("utf-8")
+    mix_exs.write_text(text[: text.index("  defp deps do")] + dependency + "end\n", encoding="utf-8")
+    child = _block("{RagClient,").rstrip().removesuffix(",")
+    text = application.read_text("utf-8")
+    assert "children = [" in text
+    application.write_text(text.replace("children = [", f"children = [\n{child}", 1), encoding="utf-8")
+    return project
+
+
+def guide_session() -> str:
+    """What GUIDE types into `iex`, as a script."""
+    lines = _block("iex> ").splitlines()
+    return "\n".join(line.removeprefix("iex> ") for line in lines if line.startswith("iex> "))
+
+
+def _block(begins: str) -> str:
+    """The first block of Elixir in GUIDE that has a line with these words at its beginning."""
+    blocks: list[str] = re.findall(r"```elixir\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    return next(block for block in blocks if any(line.lstrip().startswith(begins) for line in block.splitlines()))

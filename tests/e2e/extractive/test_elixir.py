@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import configurations
-from tests.support.elixir import RAG, against, passed
+from tests.support.elixir import RAG, against, guide_project, guide_session, mix_in, passed
 from tests.support.service import Running
 
 pytestmark = pytest.mark.timeout(900)
@@ -25,6 +25,18 @@ def test_against_the_service_with_the_extractive_engine(
     assert passed(against(running, elixir_folder)) >= 14
     with listening(running, tmp_path / "http.sock") as url:
         assert passed(against(running, elixir_folder, RAG_TEST_URL=url, RAG_TEST_BRIDGE="")) >= 7
+
+
+def test_the_guide_s_first_steps_in_a_fresh_project(shared: configurations.Extractive, tmp_path: Path) -> None:
+    running = shared.running
+    running.ingest([{"id": "rok", "text": "Dokumenti se čuvaju pet godina.", "language": "hr"}])
+    project = guide_project(tmp_path)
+    told = {"RAG_URL": running.url, "RAG_API_KEY": running.key}
+    script = guide_session() + "\nIO.puts(inspect({RagClient.health(MyApp.Rag), answer.text}, printable_limit: 9_000))"
+    done = mix_in(project, "do", "deps.get,", "run", "-e", script, folder=tmp_path / "mix", **told)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '{{:ok, %{"ready" => true' in done.stdout
+    assert "pet godina" in done.stdout
 
 
 @contextmanager
