@@ -35,6 +35,11 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             service = json.loads((tmp_path / "var/service.json").read_text())
             ray_folder = Path(service["ray_folder"])
             assert ray_folder.is_dir()
+            # What a killed replica leaves of temporary files goes with the node.
+            everyone = answers(psutil.Process(running.process.pid).children(recursive=True), psutil.Process.environ)
+            replicas = [environment for each, environment in everyone if "ServeReplica" in " ".join(each.cmdline())]
+            assert len(replicas) == 6
+            assert {environment["TMPDIR"] for environment in replicas} == {str(ray_folder)}
 
             answer = running.rag("ask", "Koliko dugo se čuvaju dokumenti?")
             assert "[1]" in answer
