@@ -87,9 +87,10 @@ defmodule RagClient.Upload do
 
   defp file(path, boundary), do: file({path, Path.basename(path)}, boundary)
 
-  # As browsers write a name, so that it cannot end its header.
+  # As the service reads a quoted name, which must not end its header.
   defp escaped(name), do: for(<<byte <- name>>, into: "", do: escaped_byte(byte))
-  defp escaped_byte(byte) when byte in [?", ?\r, ?\n], do: "%" <> Base.encode16(<<byte>>)
+  defp escaped_byte(byte) when byte in [?", ?\\], do: <<?\\, byte>>
+  defp escaped_byte(byte) when byte in [?\r, ?\n], do: "%" <> Base.encode16(<<byte>>)
   defp escaped_byte(byte), do: <<byte>>
 
   defp bytes({_path, size}), do: size

@@ -38,7 +38,7 @@ defmodule RagClient.UploadTest do
                {"content-disposition: form-data; name=\"collection\"", "c\r\n"},
                {"content-disposition: form-data; name=\"metadata\"", ~s({"year":2009}\r\n)},
                {"content-disposition: form-data; name=\"files\"; filename=\"č.md\"", "# Č\r\n"},
-               {"content-disposition: form-data; name=\"files\"; filename=\"a%22b%0D%0Ac.bin\"", large <> "\r\n"},
+               {"content-disposition: form-data; name=\"files\"; filename=\"a\\\"b%0D%0Ac.bin\"", large <> "\r\n"},
                {"content-disposition: form-data; name=\"files\"; filename=\"empty\"", "\r\n"}
              ])
   end
