@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Set
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 Key = TypeVar("Key")
 
 _NEGLIGIBLE_SLOTS = 0.01
@@ -23,24 +26,33 @@ def max_min(
     `total`, or to the sum of all demands if that is less. `recent_use` counts as already received: a key with less of
     it, for its weight, is served first.
     """
-    used = recent_use or {}
-    level = _water_level(total, demands, weights, used)
-    return {key: min(max(0.0, level * weights[key] - used.get(key, 0.0)), demand) for key, demand in demands.items()}
+    used, wanted, widths = (
+        np.fromiter((amounts.get(key, 0.0) for key in demands), np.float64, len(demands))
+        for amounts in (recent_use or {}, demands, weights)
+    )
+    level = _water_level(total, wanted, widths, used)
+    shares = np.minimum(np.maximum(0.0, level * widths - used), wanted)
+    return dict(zip(demands, shares.tolist(), strict=True))
 
 
 def _water_level(
-    total: float, demands: Mapping[Key, float], weights: Mapping[Key, float], used: Mapping[Key, float]
+    total: float, demands: NDArray[np.float64], weights: NDArray[np.float64], used: NDArray[np.float64]
 ) -> float:
-    """The level of water filling: each key is a vessel of width `weight` whose floor is its recent use."""
-    floors = [(used.get(key, 0.0) / weights[key], weights[key]) for key in demands]
-    rims = [((used.get(key, 0.0) + demand) / weights[key], -weights[key]) for key, demand in demands.items()]
-    level = width = filled = 0.0
-    for next_level, width_change in sorted(floors + rims):
-        added = width * (next_level - level)
-        if filled + added > total:
-            return level + (total - filled) / width
-        level, width, filled = next_level, width + width_change, filled + added
-    return level
+    """The level of water filling: each key is a vessel of width `weight` whose floor is its recent use.
+
+    Arrays of one value a key: thousands of tenants are divided for many times a second.
+    """
+    levels = np.concatenate((used / weights, (used + demands) / weights))
+    order = np.argsort(levels, kind="stable")  # of a vessel, its floor before its rim
+    levels = levels[order]
+    width_after = np.cumsum(np.concatenate((weights, -weights))[order])
+    added = np.diff(levels) * width_after[:-1]
+    filled = np.cumsum(added)
+    full = int(np.searchsorted(filled, total, side="right"))
+    if full == len(filled):
+        return float(levels[-1]) if len(levels) else 0.0
+    before = float(filled[full - 1]) if full else 0.0
+    return float(levels[full] + (total - before) / width_after[full])
 
 
 def round_keeping_sum(amounts: Mapping[Key, float]) -> dict[Key, int]:

@@ -39,20 +39,22 @@ class Limiter:
         self._config = config
         self._clock = clock
         self._reports: dict[str, tuple[float, Report]] = {}
+        self._reported: Mapping[str, _Tenant] = {}
+        """What the last reports said."""
         self._buckets: dict[str, _Bucket] = {}
         self._recent_use = RecentUse(config.memory_s)
 
     def sync(self, report: Report) -> Grant:
         """Take a replica's report; return what it may spend until its next one."""
         now = self._clock()
-        self._recent_use.record(now, {tenant_id: tenant.running for tenant_id, tenant in self._tenants().items()})
+        self._recent_use.record(now, {tenant_id: tenant.running for tenant_id, tenant in self._reported.items()})
         self._reports[report.replica] = now, report
         self._reports = {
             replica: (reported_at, last)
             for replica, (reported_at, last) in self._reports.items()
             if now - reported_at <= self._config.lease_s
         }
-        tenants = self._tenants()
+        tenants = self._reported = self._tenants()
         shares, capped = self._shares(report.slots, tenants)
         slots = dict.fromkeys(self._reports, (report.slots - sum(shares.values())) / len(self._reports))
         for tenant_id, tenant in tenants.items():
@@ -101,10 +103,7 @@ class Limiter:
         for replica, (_, report) in self._reports.items():
             for tenant_id, load in report.tenants.items():
                 loads.setdefault(tenant_id, {})[replica] = load
-        return {
-            tenant_id: _Tenant(by_replica, sum(map(_wanted_slots, by_replica.values())))
-            for tenant_id, by_replica in loads.items()
-        }
+        return {tenant_id: _Tenant(by_replica) for tenant_id, by_replica in loads.items()}
 
     def _allowance(self, tenant_id: str, tenant: _Tenant, replica: str, now: float) -> tuple[int, float]:
         """How many requests the replica may spend of the tenant's rate, and how many are left of it in all."""
@@ -152,25 +151,23 @@ class _Bucket:
         self.level, self.updated_at = min(requests_per_minute, refilled) - requests, now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Tenant:
-    """One tenant's loads by replica. `wanted_slots`: what it runs and waits for in all replicas."""
+    """One tenant's loads by replica, and their sums: there may be thousands of tenants. `wanted_slots`: what it runs
+    and waits for in all replicas."""
 
     loads: Mapping[str, TenantLoad]
-    wanted_slots: int
+    limits: AdmissionLimits = field(init=False)
+    running: int = field(init=False)
+    wanted_slots: int = field(init=False)
+    demand: float = field(init=False)
 
-    @property
-    def limits(self) -> AdmissionLimits:
-        return next(iter(self.loads.values())).limits
-
-    @property
-    def running(self) -> int:
-        return sum(load.running for load in self.loads.values())
-
-    @property
-    def demand(self) -> float:
+    def __post_init__(self) -> None:
+        self.limits = next(iter(self.loads.values())).limits
+        self.running = sum([load.running for load in self.loads.values()])
+        self.wanted_slots = self.running + sum([load.waiting for load in self.loads.values()])
         limit = self.limits.concurrent
-        return self.wanted_slots if limit is None else min(self.wanted_slots, limit)
+        self.demand = self.wanted_slots if limit is None else min(self.wanted_slots, limit)
 
     def fraction(self, replica: str) -> float:
         """The replica's part of the tenant's load. Without load, an equal part."""

@@ -10,20 +10,24 @@ from contextlib import suppress
 from typing import Final
 
 from deployments.tasks import Background
+from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.protocol import Grant, Report
 from serve_app.admission.replica import ReplicaAdmission
 
 logger = logging.getLogger(__name__)
 
 _COUNT_ENGINES_EVERY_S: Final = 2.0
+_REST_TO_WORK: Final = 4
 _LIMITER_TIMEOUT_S: Final = 1.0
 
 
 class LimiterSync(Background):
     """Syncs every `exchange_s` while there is work and every `idle_exchange_s` otherwise.
 
-    A change that the admission signals is synced at once, at most four times per `exchange_s`. If the limiter does not
-    answer, the admission continues with what it has.
+    A change that the admission signals is synced at once, at most four times per `exchange_s`. With thousands of
+    tenants a sync takes tens of milliseconds. So between two of them there are at least four times as long as the last
+    one took, but never so long that the lease ends. If the limiter does not answer, the admission continues with what
+    it has.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class LimiterSync(Background):
                 now = time.monotonic()
                 await self.sync(now - last_sync_at)
                 last_sync_at = now
-                await asyncio.sleep(config.exchange_s / 4)
+                await asyncio.sleep(rest_s(time.monotonic() - now, config))
                 is_busy = self._admission.running or self._admission.waiting
                 with suppress(TimeoutError):
                     async with asyncio.timeout(config.exchange_s if is_busy else config.idle_exchange_s):
@@ -85,3 +89,8 @@ class LimiterSync(Background):
                 engines = 0
             self._engine_slots = self._slots_per_engine * engines or self._engine_slots
             await asyncio.sleep(_COUNT_ENGINES_EVERY_S)
+
+
+def rest_s(took_s: float, config: AdmissionConfig) -> float:
+    """The least time between two syncs, of which the last took `took_s` seconds."""
+    return max(config.exchange_s / 4, min(_REST_TO_WORK * took_s, config.lease_s / 4))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from serve_app.admission.config import AdmissionConfig
 from serve_app.admission.limiter import Limiter
 from serve_app.admission.protocol import AdmissionLimits, Grant, Report, rate_slice
 from serve_app.admission.replica import ReplicaAdmission
-from serve_app.admission.sync import LimiterSync
+from serve_app.admission.sync import LimiterSync, rest_s
 from serve_app.query.deadline import Deadline
 from tests.support.clock import Seconds
 
@@ -166,3 +167,35 @@ async def test_answers_in_preparation_are_measured_and_bounded_by_most_ahead() -
         for _ in range(64):
             admission._slots.latency.record(preparing_s, preparing_s + 2)
         assert admission.report("r", 8).slots == slots
+
+
+async def test_syncs_that_take_long_are_fewer() -> None:
+    """With thousands of tenants one takes tens of milliseconds of the replica's event loop."""
+    took_s, syncs = 0.05, 0
+    admission = ReplicaAdmission(CONFIG, 8)
+    limiter = Limiter(CONFIG)
+
+    async def slow(report: Report) -> Grant:
+        nonlocal syncs
+        syncs += 1
+        time.sleep(took_s)  # noqa: ASYNC251 - as a division does, it holds the loop up
+        admission.changed.set()  # there is always more to tell
+        return limiter.sync(report)
+
+    async def one_engine() -> int:
+        return 1
+
+    limiter_sync = LimiterSync(admission, "r", slow, one_engine, 8)
+    began = time.monotonic()
+    limiter_sync.start()
+    await asyncio.sleep(1.0)
+    elapsed_s = time.monotonic() - began
+    await limiter_sync.close()
+    assert 1 <= syncs <= 1 + elapsed_s / (5 * took_s)
+
+
+def test_the_rest_between_syncs_keeps_the_lease() -> None:
+    config = AdmissionConfig()
+    assert rest_s(0.0, config) == config.exchange_s / 4
+    assert rest_s(0.05, config) == 0.2
+    assert rest_s(60.0, config) == config.lease_s / 4
