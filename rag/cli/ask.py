@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from rag.cli.errors import CliError
 from rag.cli.service import DATA_DIR, STREAM_SILENCE_S, DataDir, Key, Language, Service, Url, connect, plain
+from rag.cli.trace import await_trace, print_trace
 
 Question = Annotated[str, typer.Argument(help="The question.")]
 Collections = Annotated[list[str] | None, typer.Option("--collection", help="Search this collection only; repeatable.")]
@@ -25,6 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
 Conversation = Annotated[
     bool, typer.Option("--conversation", help="Then read further questions, which follow on; an empty line ends it.")
 ]
+Trace = Annotated[bool, typer.Option("--trace", help="Then show how long each stage took, as `rag trace` does.")]
 TURNS_KEPT = 20
 """A question goes with so many of the turns before it: questions and answers. They fit into one request."""
 
@@ -39,6 +41,7 @@ def ask(
     top_k: TopK = None,
     as_json: Json = False,
     conversation: Conversation = False,
+    trace: Trace = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = DATA_DIR,
@@ -46,20 +49,25 @@ def ask(
     """Answer a question from the documents, and list the sources that the numbers in the answer point to."""
     body = _body(question, language, collection, user, filter, top_k)
     with connect(context, url, key, data_dir) as service:
-        answer = _ask(service, body, as_json)
+        answer = _ask(service, body, as_json, trace)
         turns: list[dict[str, str]] = []
         while conversation and (following := _next_question()):
             turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             question = following
-            answer = _ask(service, {**body, "query": question, "history": turns[-TURNS_KEPT:]}, as_json)
+            answer = _ask(service, {**body, "query": question, "history": turns[-TURNS_KEPT:]}, as_json, trace)
 
 
-def _ask(service: Service, body: Mapping[str, Any], as_json: bool) -> str:
-    """Print the answer. Returns its text."""
+def _ask(service: Service, body: Mapping[str, Any], as_json: bool, trace: bool) -> str:
+    """Print the answer, and its trace if that is wanted. Returns its text."""
     if not as_json:
-        return _stream(service, body)
+        text, query_id = _stream(service, body)
+        if trace:
+            console = Console()
+            console.print()
+            print_trace(console, await_trace(service, query_id))
+        return text
     found = service.call("POST", "/v1/query", json={**body, "stream": False})
-    _print_json(found)
+    _print_json({**found, "trace": await_trace(service, found["query_id"])} if trace else found)
     return str(found["answer"])
 
 
@@ -117,8 +125,8 @@ def _body(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _stream(service: Service, body: Mapping[str, Any]) -> str:
-    """Print the answer as it comes; Ctrl-C stops it in the service too. Returns its text."""
+def _stream(service: Service, body: Mapping[str, Any]) -> tuple[str, str]:
+    """Print the answer as it comes; Ctrl-C stops it in the service too. Returns its text and the query's id."""
     from httpx_sse import EventSource
 
     console = Console()
@@ -153,7 +161,7 @@ def _stream(service: Service, body: Mapping[str, Any]) -> str:
                         console.print("\n")
                         _print_sources(console, sources, cited, message)
                         _print_facts(console, message)
-                        return text
+                        return text, query_id
         console.print()
         raise CliError("the answer broke off before its end; ask again")
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -13,8 +14,11 @@ from rich.table import Table
 
 from deployments.telemetry.timings import MOMENTS
 from rag.cli.errors import CliError
-from rag.cli.service import DATA_DIR, DataDir, Key, Service, Url, connect, plain
+from rag.cli.service import DATA_DIR, DataDir, Key, Refused, Service, Url, connect, plain
 
+WITHIN_S = 5.0
+"""How long a question that has just ended may take to be in the log."""
+_AGAIN_S = 0.1
 _BAR = 30
 """Characters of the longest stage's bar."""
 
@@ -35,7 +39,22 @@ def trace(
     if as_json:
         typer.echo(json.dumps(logged, ensure_ascii=False, indent=2))
         return
-    console = Console()
+    print_trace(Console(), logged)
+
+
+def await_trace(service: Service, query_id: str) -> dict[str, Any]:
+    """What the log has of a question that has just ended. It is there a little later. Raises CliError."""
+    end = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            return service.call("GET", f"/v1/queries/{query_id}")
+        except Refused as error:
+            if error.status != 404 or time.monotonic() > end:
+                raise
+        time.sleep(_AGAIN_S)
+
+
+def print_trace(console: Console, logged: Mapping[str, Any]) -> None:
     for line in _facts(logged):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     stages = {name: took for name, took in logged["timings"].items() if name not in MOMENTS}
@@ -56,7 +75,8 @@ def _last(service: Service) -> dict[str, Any]:
 def _facts(logged: Mapping[str, Any]) -> Iterator[str]:
     by = " ".join(plain(str(logged[name])) for name in ("engine", "model") if logged[name])
     yield f"{plain(logged['query_id'])}: {plain(logged['outcome'])}{f', by {by}' if by else ''}, {plain(logged['at'])}"
-    yield f"key {plain(logged['key_id']) or '(not kept)'}, request {plain(logged['request_id']) or '(not kept)'}"
+    ids = {"key": "key_id", "request": "request_id", "trace": "trace_id"}
+    yield ", ".join(f"{what} {plain(logged[name]) or '(not kept)'}" for what, name in ids.items())
     yield (
         f"{logged['sources']} sources; tokens: {logged['prompt_tokens']:,} of the prompt "
         f"({logged['cached_tokens']:,} cached), {logged['completion_tokens']:,} of the answer"

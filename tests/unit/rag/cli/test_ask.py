@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from rag.cli import trace
 from rag.cli.ask import TURNS_KEPT
+from tests.unit.rag.cli.test_trace import LOGGED, QUERY_ID
 
 SOURCES: dict[str, Any] = {
     "type": "sources",
@@ -238,3 +240,31 @@ def test_search_lists_passages_with_their_scores(service: Any, rag: Any) -> None
 def test_search_that_finds_nothing(service: Any, rag: Any) -> None:
     service["POST /v1/search"] = httpx.Response(200, json={"query_id": "q", "results": [], "timings": {}})
     assert rag("search", "rok").stdout == "Nothing found.\n"
+
+
+def test_a_trace_follows_the_answer_that_asks_for_it(service: Any, rag: Any, sse: Sse, problem: Problem) -> None:
+    answer = sse(SOURCES, chunk("15 dana."), COMPLETE)
+    answer.headers["X-Query-ID"] = QUERY_ID
+    service["POST /v1/query"] = answer
+    service[f"GET /v1/queries/{QUERY_ID}"] = httpx.Response(200, json=LOGGED)
+    shown = rag("ask", "Koji je rok?", "--key", "k", "--trace").stdout
+    assert shown.index("15 dana.") < shown.index("in 1.2 s") < shown.index(f"{QUERY_ID}: stop")
+    assert f"trace {LOGGED['trace_id']}" in shown
+    assert shown.rstrip().endswith("total 1,410.2 ms.")
+
+
+def test_the_trace_is_in_the_json_of_the_answer(service: Any, rag: Any) -> None:
+    found = {"query_id": QUERY_ID, "answer": "15 dana."}
+    service["POST /v1/query"] = httpx.Response(200, json=found)
+    service[f"GET /v1/queries/{QUERY_ID}"] = httpx.Response(200, json=LOGGED)
+    assert json.loads(rag("ask", "q", "--key", "k", "--json", "--trace").stdout) == {**found, "trace": LOGGED}
+    assert json.loads(rag("ask", "q", "--key", "k", "--json").stdout) == found
+
+
+def test_a_trace_that_does_not_come_is_told(
+    service: Any, rag: Any, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "WITHIN_S", 0.0)
+    service["POST /v1/query"] = httpx.Response(200, json={"query_id": QUERY_ID, "answer": "x"})
+    service[f"GET /v1/queries/{QUERY_ID}"] = problem(404, "Not found", "it is not in the log")
+    assert "it is not in the log" in rag("ask", "q", "--key", "k", "--json", "--trace").stderr

@@ -14,6 +14,7 @@ LOGGED: dict[str, Any] = {
     "user": "",
     "key_id": "key_7",
     "request_id": "request-1",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "language": "hr",
     "engine": "vllm",
     "model": "Qwen/Qwen3-8B",
@@ -31,7 +32,7 @@ def test_each_stage_has_its_time(service: Any, rag: Any) -> None:
     result = rag("trace", QUERY_ID)
     assert result.exit_code == 0
     assert f"{QUERY_ID}: stop, by vllm Qwen/Qwen3-8B, 2026-11-24T08:30:00+00:00" in result.stdout
-    assert "key key_7, request request-1" in result.stdout
+    assert "key key_7, request request-1, trace 4bf92f3577b34da6a3ce929d0e0e4736" in result.stdout
     assert "tokens: 1,812 of the prompt (640 cached), 9 of the answer" in result.stdout
     bars = {words[0]: words[1:] for line in result.stdout.splitlines() if len(words := line.split()) == 3}
     assert bars["embedding"] == ["10.0", "█" * 15]
