@@ -185,13 +185,15 @@ class MemoryJobStore:
 
 
 class MemoryBulkJobs:
-    """`running`: jobs that a Ray Job runs now. `ended`: job id → what went wrong, empty if nothing did."""
+    """`running`: jobs that a Ray Job runs now. `ended`: job id → what went wrong, empty if nothing did. `is_closed`:
+    whether `close` was the last call."""
 
     def __init__(self, jobs: MemoryJobStore) -> None:
         self._jobs = jobs
         self.queue: list[BulkJob] = []
         self.running: list[BulkJob] = []
         self.ended: dict[str, str] = {}
+        self.is_closed = False
 
     async def next(self, *, most: int, lease_s: float) -> BulkJob | None:
         if not self.queue or len(self.running) >= most:
@@ -206,12 +208,13 @@ class MemoryBulkJobs:
         return self._jobs.waiting(job.id)
 
     async def end(self, job: BulkJob, detail: str = "") -> None:
+        self.is_closed = False
         if job in self.running:
             self.running.remove(job)
             self.ended[job.id] = detail
 
     async def close(self) -> None:
-        pass
+        self.is_closed = True
 
 
 class FakeEmbedder:

@@ -17,10 +17,11 @@ SAFETY_S: Final = 15.0
 """A followed job is read after this time although nobody told of a change: what is told may be lost."""
 REST_S: Final = 0.2
 """The least time between two reads of a followed job."""
-MAX_REST_S: Final = 2.0
+EMBEDDED_REST_S: Final = 1.0
+"""The same on SQLite, where each commit of another process wakes the readers of all jobs."""
 _REST_TO_WORK: Final = 10
 """A job with many documents takes longer to read. Its reader rests as many times as long as the last read took, but at
-most MAX_REST_S seconds."""
+most SAFETY_S seconds."""
 _RETRY_AFTER_S: Final = 30.0
 
 
@@ -102,6 +103,7 @@ class JobProgress:
 
     async def _read(self, tenant_id: str, job_id: str, followed: _Followed) -> None:
         changes = self._jobs.database.changes
+        least_s = EMBEDDED_REST_S if self._jobs.database.config.embedded else REST_S
         try:
             with changes.watch(job_id) as watch:
                 while True:
@@ -111,9 +113,10 @@ class JobProgress:
                     followed.show(job)
                     if job.over:
                         return
-                    rest_s = _REST_TO_WORK * (time.monotonic() - began)
-                    await asyncio.sleep(min(max(REST_S, rest_s), MAX_REST_S))
-                    await watch.changed(SAFETY_S if changes.are_heard else self._poll_s)
+                    rest_s = min(max(least_s, _REST_TO_WORK * (time.monotonic() - began)), SAFETY_S)
+                    await asyncio.sleep(rest_s)
+                    within_s = SAFETY_S if changes.are_heard else self._poll_s
+                    await watch.changed(max(0.0, within_s - rest_s))
         except Exception as error:  # its followers raise it
             followed.fail(error)
 

@@ -84,6 +84,9 @@ class PostgresqlNotices(Background):
         if keys:
             try:
                 await self._send([f"{self._name} {' '.join(some)}" for some in _pieces(keys)])
+            except asyncio.CancelledError:  # `close` sends them
+                self._gathered |= set(keys)
+                raise
             except Unavailable as error:  # those who wait look by themselves after a while
                 logger.warning("%d changes were not told to other replicas: %s", len(keys), error)
 
@@ -111,14 +114,19 @@ class PostgresqlNotices(Background):
                 await driver.add_listener(CHANNEL, self._hear)
                 while not ended.is_set():
                     await self._probe()
-                    await _set_within(ended, PROBE_EVERY_S)
+                    await _set_within(ended, PROBE_EVERY_S if self.is_heard else RETRY_S)
                 raise _NotHeard("the connection that listens has ended")
         finally:
             await engine.dispose()
 
     async def _probe(self) -> None:
+        """Raises _NotHeard. A word that cannot be sent (the pool may be exhausted) says nothing of what arrives."""
         self._probed.clear()
-        await self._send([self._name])
+        try:
+            await self._send([self._name])
+        except Unavailable as error:
+            logger.info("whether changes are heard was not probed: %s", error)
+            return
         if not await _set_within(self._probed, PROBE_S):
             raise _NotHeard("what is sent does not arrive")
         if not self.is_heard:

@@ -128,8 +128,10 @@ class Runner:
                 logger.exception("the leases were not renewed; trying again")
 
     async def _end(self, detail: str) -> None:
-        await self._ports.bulk.end(self._job, detail)
-        await self._ports.bulk.close()
+        try:
+            await self._ports.bulk.end(self._job, detail)
+        finally:  # what earlier calls changed has still to be told
+            await self._ports.bulk.close()
 
     async def _add(self, batch: ChunkBatch) -> None:
         """Record the document's progress, or how it ended if this is its last batch."""

@@ -136,7 +136,7 @@ async def test_a_renewed_lease_is_no_change(here: Jobs) -> None:
 
 
 async def test_a_job_is_read_once_for_all_who_follow_it(here: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_progress, "REST_S", 0.01)
+    monkeypatch.setattr(job_progress, "EMBEDDED_REST_S", 0.01)
     job = (await here.accept("a", [document("x")])).id
     asked = count_reads(here, monkeypatch)
     progress = progress_of(here)
@@ -167,7 +167,7 @@ async def test_a_job_that_does_not_change_is_not_read_again(here: Jobs) -> None:
             pass
 
     following = asyncio.create_task(follow())
-    quiet_s = 2 * job_progress.MAX_REST_S
+    quiet_s = 2 * job_progress.EMBEDDED_REST_S
     async with asyncio.timeout(BOUND_S):
         while True:  # what the first look at the file finds is read once more
             with recorded(here.database) as run:
@@ -178,8 +178,9 @@ async def test_a_job_that_does_not_change_is_not_read_again(here: Jobs) -> None:
     await asyncio.wait([following])
 
 
-async def test_changes_that_follow_each_other_are_read_together(here: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_progress, "REST_S", 1.0)
+async def test_changes_that_follow_each_other_are_read_together_at_most_once_a_second(
+    here: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = count_reads(here, monkeypatch)
     job = (await here.accept("a", [document("x")])).id
     began = time.monotonic()
@@ -191,7 +192,39 @@ async def test_changes_that_follow_each_other_are_read_together(here: Jobs, monk
     async with aclosing(states):
         while (await anext(states)).chunks_done < 49:
             pass
-    assert len(asked) <= 1 + (time.monotonic() - began) / job_progress.REST_S
+    assert len(asked) <= 1 + (time.monotonic() - began) / job_progress.EMBEDDED_REST_S
+
+
+@pytest.mark.parametrize(
+    ("read_s", "safety_s", "at_least_s", "below_s"), [(0.3, NEVER_S, 3.0, BOUND_S), (1.0, 0.05, 0.05, 8.0)]
+)
+async def test_a_reader_rests_ten_times_as_long_as_a_read_took_but_not_beyond_the_next_look(
+    here: Jobs, monkeypatch: pytest.MonkeyPatch, read_s: float, safety_s: float, at_least_s: float, below_s: float
+) -> None:
+    reads: list[tuple[float, float]] = []
+    summary = here.summary
+
+    async def slow(tenant_id: str, job_id: str) -> JobSummary:
+        began = time.monotonic()
+        await asyncio.sleep(read_s)
+        found = await summary(tenant_id, job_id)
+        reads.append((began, time.monotonic()))
+        return found
+
+    monkeypatch.setattr(job_progress, "SAFETY_S", safety_s)
+    monkeypatch.setattr(here, "summary", slow)
+    job = (await here.accept("a", [document("x")])).id
+
+    async def follow() -> None:
+        async for _ in progress_of(here).states("a", job, BOUND_S):
+            pass
+
+    following = asyncio.create_task(follow())
+    await until(lambda: len(reads) == 1)
+    await here.cancel("a", job)
+    await following
+    (_, ended), (began, _) = reads
+    assert at_least_s <= began - ended < below_s
 
 
 @pytest.mark.parametrize("kind", ["pgbouncer"], indirect=True)

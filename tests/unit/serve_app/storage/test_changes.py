@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deployments.errors import Unavailable
 from serve_app.storage import changes, postgresql_changes
 from serve_app.storage.changes import Watch
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.database import Database
-from serve_app.storage.postgresql_changes import CHANNEL
+from serve_app.storage.postgresql_changes import CHANNEL, PostgresqlNotices
 from tests.support.postgresql import Servers
 from tests.support.query_plans import recorded
 from tests.support.waiting import BOUND_S, until
@@ -157,6 +159,55 @@ async def test_what_is_told_last_is_sent_before_the_end(database: Database, othe
         await change(other, "job")
         await other.close()
         assert await was_told(watch)
+
+
+async def test_what_is_being_sent_at_the_end_is_sent_again() -> None:
+    sent: list[list[str]] = []
+
+    async def send(payloads: list[str]) -> None:
+        sent.append(payloads)
+        if len(sent) == 1:
+            await asyncio.Event().wait()
+
+    def connect() -> AsyncEngine:
+        raise AssertionError("nobody listens here")
+
+    notices = PostgresqlNotices(connect, send, lambda keys: None, "")
+    notices.tell(["job"])
+    await until(lambda: len(sent) == 1)
+    notices.tell(["another"])
+    await notices.close()
+    assert [payload.split()[1:] for payload in sent[1]] == [["another", "job"]]
+
+
+@ON_POSTGRESQL
+async def test_while_no_probe_can_be_sent_changes_are_heard_all_the_same(
+    database: Database, other: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(postgresql_changes, "PROBE_EVERY_S", 0.05)
+    monkeypatch.setattr(postgresql_changes, "RETRY_S", 0.05)
+    notify, is_exhausted, refused = Database._notify, True, 0
+
+    async def send(self: Database, payloads: Sequence[str]) -> None:
+        nonlocal refused
+        if self is database and is_exhausted:
+            refused += 1
+            raise Unavailable("all connections to the database are busy")
+        await notify(self, payloads)
+
+    monkeypatch.setattr(Database, "_notify", send)
+    with database.changes.watch("job") as watch:
+        await until(lambda: refused >= 2)
+        is_exhausted = False
+        await heard(database)
+        await settled(watch)
+        is_exhausted, refused = True, 0
+        await until(lambda: refused >= 2)
+        assert database.changes.are_heard
+        assert not watch.told.is_set()
+        await change(other, "job")
+        assert await was_told(watch)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @ON_POSTGRESQL

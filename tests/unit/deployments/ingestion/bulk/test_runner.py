@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import BrokenDocument, StageUnavailable
+from deployments.errors import BrokenDocument, StageUnavailable, Unavailable
 from deployments.ingestion.base import (
     ChunkSizes,
     DocumentTask,
@@ -298,3 +298,18 @@ def test_what_ends_a_run_is_told(bench: Bench, error: BaseException, detail: str
         bench.run(fails)
     assert record.state == "indexed"
     assert bench.bulk.ended == {"job": detail}
+    assert bench.bulk.is_closed, "what it changed is told before its loop ends"
+
+
+def test_a_run_whose_end_is_not_recorded_still_tells_what_it_changed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(job: BulkJob, detail: str = "") -> None:
+        raise Unavailable("the database is busy or gone")
+
+    monkeypatch.setattr(bench.bulk, "end", unavailable)
+    record = bench.submit("d")
+    with pytest.raises(Unavailable):
+        bench.run()
+    assert record.state == "indexed"
+    assert bench.bulk.is_closed
