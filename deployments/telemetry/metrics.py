@@ -71,7 +71,9 @@ INGESTION_LAG = Metric("rag_ingestion_lag_seconds", "gauge", "How long the oldes
 DOCUMENTS_STORED = Metric("rag_documents_stored", "gauge", "Documents that tenants have")
 INDEX_PASSAGES = Metric("rag_index_passages", "gauge", "Passages that searches may find")
 BLOB_BYTES = Metric("rag_blob_bytes", "gauge", "Bytes in the blob store")
-WEBHOOKS_WAITING = Metric("rag_webhooks_waiting", "gauge", "Messages to webhooks that wait to be sent")
+WEBHOOKS_WAITING = Metric(
+    "rag_webhooks_waiting", "gauge", "Messages to webhooks of active tenants that are due, or are being sent"
+)
 
 METRICS = (
     REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, QUESTION_SECONDS, FIRST_TOKEN_SECONDS, TOKEN_SECONDS, STAGE_SECONDS,

@@ -139,6 +139,15 @@ def headers(of: Span | None = None) -> TraceHeaders:
     return carrier
 
 
+def origin() -> TraceHeaders:
+    """The context of the request at hand, sampled or not, for work that is done later. Empty outside of a request, and
+    while this process traces nothing."""
+    carrier: dict[str, str] = {}
+    if _provider is not None:
+        _PROPAGATOR.inject(carrier)
+    return carrier
+
+
 def trace_id(of: Span | None = None) -> str:
     """32 hexadecimal digits; empty outside of a request."""
     context = (of if of is not None else trace.get_current_span()).get_span_context()

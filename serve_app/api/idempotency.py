@@ -11,11 +11,12 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from deployments.errors import InvalidRequest
+from deployments.errors import Forbidden, InvalidRequest, NotFound
 from serve_app.api.authentication import PRINCIPAL, bearer
 from serve_app.api.dependencies import get_services
 from serve_app.platform.idempotency import Answer, Claim
 from serve_app.platform.keys import Principal
+from serve_app.services.access import AccessService
 
 KEY_HEADER = "Idempotency-Key"
 MAX_KEY_CHARACTERS = 255
@@ -28,10 +29,9 @@ class NotStored(Response):
 
 
 class CreatingRoute(APIRoute):
-    async def named_tenants(self, request: Request) -> Iterable[str]:
-        """The tenants that a request names, for which a platform key acts."""
-        named = request.headers.get("x-tenant-id")
-        return () if named is None else (named,)
+    async def tenants_in_body(self, request: Request) -> Iterable[str]:
+        """The tenants that a request names beside X-Tenant-ID, for which a platform key acts."""
+        return ()
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -48,12 +48,29 @@ class CreatingRoute(APIRoute):
                 principal.tenant_id, key, await _fingerprint(request, principal), bearer(request.scope)
             )
             if isinstance(claim, Answer):
-                for tenant in await self.named_tenants(request):
-                    await services.access.resolve(principal, tenant)  # it may be suspended or gone by now
+                header = request.headers.get("x-tenant-id")
+                named = () if header is None else (header,)
+                for tenant in {*named, *await self.tenants_in_body(request)}:
+                    await _check_still_active(services.access, principal, tenant, is_of_header=tenant == header)
                 return Response(claim.body, claim.status, {**claim.headers, REPLAYED_HEADER: "true"})
             return await _handle_first(request, handle, claim)
 
         return handle_once
+
+
+async def _check_still_active(access: AccessService, principal: Principal, tenant: str, *, is_of_header: bool) -> None:
+    """Raises TenantSuspended, and NotFound if X-Tenant-ID names a tenant that is gone by now.
+
+    One of several calls in a body may have been refused at first, since its tenant was another's or unknown. The kept
+    answer says so.
+    """
+    try:
+        await access.resolve(principal, tenant)
+    except Forbidden:
+        pass
+    except NotFound:
+        if is_of_header:
+            raise
 
 
 async def _handle_first(

@@ -32,7 +32,8 @@ TENANT_CLASSES: Final[tuple[TenantClass, ...]] = get_args(TenantClass)
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """`waiting`: documents of active tenants that are queued, by class. `lag_s`: how long the oldest of them has been
-    allowed to be claimed. `bytes`: in the blob store. `webhooks`: messages that are due, or are being sent."""
+    allowed to be claimed. `bytes`: in the blob store. `webhooks`: messages of active tenants
+    that are due, or are being sent."""
 
     waiting: Mapping[TenantClass, int]
     lag_s: float
@@ -58,8 +59,7 @@ async def read(database: Database, clock: Callable[[], datetime] = utc_now) -> B
         stored = select(func.sum(TenantUsage.documents), func.sum(TenantUsage.bytes))
         documents, stored_bytes = (await session.execute(stored)).one()
         passages = await session.scalar(select(func.sum(Collection.passages)))
-        is_waiting = WebhookDelivery.state.in_(("waiting", "sending"))
-        webhooks = await session.scalar(select(func.count()).select_from(WebhookDelivery).where(is_waiting))
+        webhooks = await session.scalar(_webhooks(clock()))
     waiting = dict.fromkeys(TENANT_CLASSES, 0)
     for settings, count, _ in queues:
         waiting[_class_of(float(settings.get("weight", 1.0)))] += count
@@ -85,6 +85,17 @@ async def waiting_for_workers(database: Database, now: datetime) -> WaitingDocum
 
 def _class_of(weight: float) -> TenantClass:
     return "light" if weight < 1 else "normal" if weight == 1 else "heavy"
+
+
+def _webhooks(now: datetime) -> Select[int]:
+    row = WebhookDelivery
+    is_due = (row.state == "waiting") & (row.due <= now)
+    return (
+        select(func.count())
+        .select_from(row)
+        .join(Tenant, Tenant.id == row.tenant_id)
+        .where(is_due | (row.state == "sending"), Tenant.status == "active")
+    )
 
 
 def _of_turns() -> Select[tuple[dict[str, object], int, datetime]]:

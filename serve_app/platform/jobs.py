@@ -179,7 +179,7 @@ class Jobs:
             settled, added = await acceptance.lock_documents(session, tenant_id, wanted, now)
             found_in = await generations.in_state(session, tenant_id, "live")
             generation = found_in and found_in.embedder
-            job = Job(tenant_id=tenant_id, id=job_id, created_at=now, trace=dict(tracing.headers()))
+            job = Job(tenant_id=tenant_id, id=job_id, created_at=now, trace=dict(tracing.origin()))
             session.add(job)
             await session.flush()
             rows = []
@@ -246,7 +246,7 @@ class Jobs:
                 raise _missing(job_id)
             chosen = await retries.choose(session, failed, now)
             await self._check_room(session, tenant_id, len(chosen.rows))
-            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.headers()))
+            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.origin()))
             session.add(job)
             await session.flush()
             await retries.add_rows(session, job, chosen.rows, now)

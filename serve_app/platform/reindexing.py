@@ -116,7 +116,7 @@ class Reindexing:
             settings = await require_open(session, tenant_id, alone=True)
             if (running := await session.scalar(running_job(tenant_id, "filling", "in_place"))) is not None:
                 raise Conflict(f"job {running} reindexes already; wait for it, or cancel it")
-            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.headers()))
+            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.origin()))
             if collection is None:
                 generation = await self._generation_to_fill(session, tenant_id, embedder, now)
                 job.reindex, job.generation = "filling", generation

@@ -144,7 +144,7 @@ class Job(TenantOwned):
     """`bulk`: waiting, running or ended (see bulk.py), None for a job that was not asked for in bulk. `bulk_until`: how
     long its Ray Job is believed to be running without a sign of it. `reindex`: filling, switched, given_up or in_place
     (see reindexing.py), None for a job that brings documents; `generation` is the one that it fills, empty for none.
-    `trace`: the headers of the request that made it, empty if that was not traced."""
+    `trace`: the headers of the request that made it, sampled or not; empty if no request did."""
 
     __tablename__ = "jobs"
     __table_args__ = (

@@ -42,8 +42,8 @@ _REFUSED = (Forbidden, TenantSuspended, NotFound, UnknownCollection, InvalidFilt
 class CommandRoute(CreatingRoute):
     """A route whose commands name the tenants that they act for in the body."""
 
-    async def named_tenants(self, request: Request) -> Iterable[str]:
-        return {*await super().named_tenants(request), *tenants_of(await request.body())}
+    async def tenants_in_body(self, request: Request) -> Iterable[str]:
+        return tenants_of(await request.body())
 
 
 router = APIRouter(tags=["commands"], route_class=CommandRoute)

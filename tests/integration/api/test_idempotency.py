@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from deployments.errors import StageUnavailable
+from serve_app.platform.keys import Role
 from tests.integration.api.conftest import Api
 
 KEY = {"Idempotency-Key": "k1"}
@@ -96,6 +97,20 @@ async def test_a_tenant_that_commands_name_and_that_is_suspended_since_gets_no_a
     await api.stores.tenants.patch("t", suspended=False)
     again = await api.client.post(path, json=body, headers=headers)
     assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+
+
+@pytest.mark.parametrize(("role", "another"), [("platform", "nope"), ("admin", "other")])
+async def test_a_batch_of_which_a_call_was_refused_for_its_tenant_is_answered_again(
+    api: Api, role: Role, another: str
+) -> None:
+    await api.stores.tenants.ensure("other")
+    headers = KEY | await api.key(role)
+    calls = [rpc_call(1, "manage_collections", tenant="t", **CREATE), rpc_call(2, "list_documents", tenant=another)]
+    first = await api.client.post("/v1/rpc", json=calls, headers=headers)
+    assert ["error" in reply for reply in first.json()] == [False, True]
+    again = await api.client.post("/v1/rpc", json=calls, headers=headers)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
 
 
 async def test_a_command_on_a_suspended_tenant_is_answered_again(api: Api) -> None:

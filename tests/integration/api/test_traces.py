@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from deployments.errors import Overloaded, StageUnavailable
+from deployments.ingestion.document_trace import document_span
 from deployments.telemetry import spans
 from tests.integration.api.conftest import Api
 from tests.support.traces import KeptSpans, kept_spans, span_id, trace_id
@@ -85,6 +86,17 @@ async def test_a_caller_s_trace_that_is_not_sampled_is_only_named(api: Api, kept
     await api.stores.events.drain()
     logged = (await api.client.get(f"/v1/queries/{answer.headers['X-Query-ID']}")).json()
     assert logged["trace_id"] == TRACE
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+async def test_a_document_is_traced_if_the_request_was_that_handed_it_in(api: Api, kept: KeptSpans, flags: str) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}
+    accepted = await api.client.post("/v1/documents", json={"text": "a"}, headers=headers)
+    assert accepted.status_code == 202
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    with document_span(task) as span:
+        assert span.is_recording() == (flags == "01")
+    assert len(kept.named(spans.DOCUMENT)) == int(flags)
 
 
 async def test_the_ratio_decides_where_the_caller_does_not(api: Api) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import update
 
@@ -83,3 +85,24 @@ async def test_messages_are_counted_until_they_are_sent(database: Database, jobs
             await session.execute(update(WebhookDelivery).values(state=state))
         counts.append((await backlog.read(database, clock)).webhooks)
     assert counts == [0, 1, 1, 0, 0]
+
+
+async def test_a_message_that_is_to_be_sent_again_later_and_those_of_a_suspended_tenant_are_not_due(
+    database: Database, jobs: Jobs, clock: Clock
+) -> None:
+    await Tenants(database).patch("a", settings={"webhook": {"url": "https://app.example/hooks"}})
+    await jobs.accept("a", [document("d")])
+
+    async def due_in(seconds: float, state: str = "waiting") -> int:
+        async with database.transaction() as session:
+            due = clock() + timedelta(seconds=seconds)
+            await session.execute(update(WebhookDelivery).values(state=state, due=due))
+        return (await backlog.read(database, clock)).webhooks
+
+    assert await due_in(0) == 1
+    assert await due_in(30) == 0
+    clock.advance(30)
+    assert (await backlog.read(database, clock)).webhooks == 1
+    assert await due_in(30, "sending") == 1, "until then a sender has it"
+    await Tenants(database).patch("a", suspended=True)
+    assert await due_in(0) == 0
