@@ -17,8 +17,10 @@ from serve_app.api.streaming import event as encoded_event
 from serve_app.api.streaming import events as encoded
 from serve_app.services import job_progress
 from serve_app.services.access import Access
+from serve_app.services.container import Services
 from tests.integration.api.conftest import LIMITS, Api
 from tests.integration.api.test_query import events
+from tests.support.waiting import BOUND_S, until
 
 INDEXED = IndexedDocument("", "hr", 1, {})
 
@@ -84,8 +86,11 @@ async def test_jobs_are_listed_to_admins_and_another_tenant_s_are_not_there(api:
 
 def following(api: Api, **limits: float) -> httpx.AsyncClient:
     """A client of the API with other limits."""
-    app = create_app(api.services_with(**limits))
-    transport = httpx.ASGITransport(app)
+    return client_of(api, api.services_with(**limits))
+
+
+def client_of(api: Api, services: Services) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(services))
     return httpx.AsyncClient(transport=transport, base_url="http://rag.test", headers=api.client.headers)
 
 
@@ -181,14 +186,16 @@ async def test_streams_of_a_tenant_are_bounded(api: Api) -> None:
     await api.stores.tenants.ensure("other")
     theirs = await api.key("admin", "other")
     path = f"/v1/jobs/{job}/events"
-    async with following(api, max_job_streams=1, max_job_events_s=0.5) as client:
+    services = api.services_with(max_job_streams=1, max_job_events_s=BOUND_S)
+    async with client_of(api, services) as client:
         open_one = asyncio.create_task(client.get(path))
-        await asyncio.sleep(0.1)
+        await until(lambda: bool(services.jobs.progress._streams))
         refused = await client.get(path)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert "api.max_job_streams" in refused.json()["detail"]
         assert int(refused.headers["retry-after"]) > 0
         assert (await client.get(path, headers=theirs)).status_code == 404
+        await api.stores.jobs.cancel("t", job)
         assert (await open_one).status_code == 200
         assert (await client.get(path)).status_code == 200, "the place is free again"
 
@@ -209,7 +216,7 @@ async def test_a_synchronous_upload_is_answered_as_soon_as_it_is_indexed(api: Ap
     while not (tasks := await claim(api)):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.02)
     await api.stores.jobs.queue.finish(tasks[0], INDEXED)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         answer = await waiting
     assert answer.json()["data"]["state"] == "succeeded"
 
@@ -223,7 +230,7 @@ async def test_a_synchronous_upload_of_a_tenant_that_is_suspended_meanwhile_is_a
     while not (await api.client.get("/v1/jobs")).json()["jobs"]:  # noqa: ASYNC110 - as above
         await asyncio.sleep(0.02)
     await api.stores.tenants.patch("t", suspended=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         answer = await waiting
     assert answer.json()["data"]["state"] == "queued"
 

@@ -318,7 +318,7 @@ async def test_an_ingress_that_does_not_answer_holds_up_no_other(
         raise AssertionError
 
     monkeypatch.setattr(asyncio, "open_connection", dead_host_hangs)
-    monkeypatch.setattr(channel, "CONNECT_S", 2.0)
+    monkeypatch.setattr(channel, "CONNECT_S", 10.0)
     answer, stream, dead = await inbox.open(), Stream(LAST), Stream(LAST)
     unreachable = [replace((await inbox.open()).address, host="dead") for _ in range(4)]
     hung = [asyncio.create_task(outbox.send(dead.deltas(), address, dead.stop)) for address in unreachable]
