@@ -226,7 +226,7 @@ IMPLIED = {
     "jobs._check_room.1": "the documents that are counted are the tenant's",
     "bulk.waiting.1": "a job's id is drawn and belongs to one tenant",
     "bulk._is.1": "a job's id is drawn and belongs to one tenant",
-    "bulk._claimed.1": "the worker's name holds the tenant, and the job's id is drawn",
+    "claims.by_ray_job.1": "the worker's name holds the tenant, and the job's id is drawn",
     "generation_switch.settle.1": "a job's id is drawn and belongs to one tenant",
     "generation_switch._of_job.1": "a job's id is drawn and belongs to one tenant",
     "idempotency._claimed.1": "a claim is known by its moment as well, to the microsecond",
