@@ -58,10 +58,11 @@ _FLAGS = {
     # What each worker calls first.
     "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.serve_imports.leave_pandas_out",
 }
+_QUARANTINE = "RAY_SERVE_PORT_QUARANTINE_S"
 _FOR_LOAD = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_PORT_QUARANTINE_S": "1020",
+    _QUARANTINE: "1020",
 }
 """HAProxy in place of Serve's own proxy, gRPC between deployments, and no separate threads for routers and replicas.
 The last one is for requests of at most 960 s, see `cluster.edge.haproxy`. Dockerfile.gpu sets the same."""
@@ -104,7 +105,8 @@ def set_flags(*, haproxy: bool = False) -> None:
     os.environ.update(_FLAGS)
     leave_pandas_out()
     if haproxy:
-        os.environ.update(_FOR_LOAD)
+        os.environ.update({name: value for name, value in _FOR_LOAD.items() if name != _QUARANTINE})
+        os.environ.setdefault(_QUARANTINE, _FOR_LOAD[_QUARANTINE])  # longer answers need a longer one
         os.environ.setdefault("RAY_SERVE_HAPROXY_NBTHREAD", str(max(1, (os.cpu_count() or 1) // _CORES_A_THREAD)))
         for name, usual in _PORTS.items():
             os.environ.setdefault(name, str(_free_port(usual)))

@@ -14,6 +14,8 @@ from deployments.tasks import spawn_detached
 
 PRELOAD_S = 60.0
 """How long a replica's start may wait for its adapters."""
+LOAD_S = 600.0
+"""How long an adapter may be loaded in advance. Ray loads one at a time, so others wait for it."""
 _PREFIX = "lora:"
 _NOT_FOUND = 404
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Adapters:
 
     def __init__(self, load: Callable[[str], Awaitable[object]]) -> None:
         self._load = load
+        self._loading = set[asyncio.Task[None]]()
 
     async def load(self, adapter_id: str) -> None:
         """Load an adapter by Ray's id. Raises UnknownModel if its folder is not there, and StageUnavailable."""
@@ -58,11 +61,16 @@ class Adapters:
         One that takes longer is loaded on in the background. One that fails is logged, and tried again when it is
         asked for.
         """
-        if names:
-            await asyncio.wait([spawn_detached(self._try(name)) for name in names], timeout=at_most_s)
+        for name in names:
+            loading = spawn_detached(self._try(name))
+            self._loading.add(loading)  # else nothing would keep it once nobody waits for it
+            loading.add_done_callback(self._loading.discard)
+        if self._loading:
+            await asyncio.wait(self._loading, timeout=at_most_s)
 
     async def _try(self, name: str) -> None:
         try:
-            await self.load(ray_id(name))
-        except (UnknownModel, StageUnavailable) as error:
-            logger.warning("an adapter was not loaded in advance: %s", error)
+            async with asyncio.timeout(LOAD_S):
+                await self.load(ray_id(name))
+        except (UnknownModel, StageUnavailable, TimeoutError) as error:
+            logger.warning("an adapter was not loaded in advance: %s", str(error) or type(error).__name__)

@@ -84,11 +84,11 @@ class RetrievalConfig(Config):
     index_type: Literal["AUTOINDEX", "FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "SCANN", "DISKANN"] = Field(
         "AUTOINDEX", description="Milvus server: index of dense vectors in collections that are made from now on"
     )
-    index_params: dict[str, float] = Field(
+    index_params: dict[str, int | float] = Field(
         default_factory=dict,
         description="Milvus server: parameters of that index, such as `M`, `efConstruction`, `nlist`",
     )
-    search_params: dict[str, float] = Field(
+    search_params: dict[str, int | float] = Field(
         default_factory=dict, description="Milvus server: parameters of dense searches, such as `ef`, `nprobe`"
     )
     replicas: Annotated[int, Unit("copies")] = Field(

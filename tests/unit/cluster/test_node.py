@@ -33,7 +33,9 @@ def test_haproxy_is_one_word_and_keeps_out_of_the_way_of_another(monkeypatch: py
         monkeypatch.setitem(node._PORTS, "RAY_SERVE_HAPROXY_STATS_PORT", port)
         node.set_flags()
         assert "RAY_SERVE_ENABLE_HA_PROXY" not in os.environ
+        monkeypatch.setenv(node._QUARANTINE, "2000")
         node.set_flags(haproxy=True)
+    assert os.environ[node._QUARANTINE] == "2000", "the operator's own"
     assert (os.environ["RAY_SERVE_ENABLE_HA_PROXY"], os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"]) == ("1", "1")
     assert 0 < int(os.environ["RAY_SERVE_HAPROXY_STATS_PORT"]) != port
     assert int(os.environ["RAY_SERVE_HAPROXY_NBTHREAD"]) >= 1

@@ -7,6 +7,7 @@ import pytest
 from fastapi import HTTPException
 
 from deployments.errors import StageUnavailable, UnknownModel
+from deployments.generation import adapters
 from deployments.generation.adapters import Adapters, ray_id
 from deployments.generation.config import GenerationConfig
 
@@ -50,6 +51,18 @@ async def test_a_start_loads_all_adapters_and_logs_those_that_are_missing(caplog
         await Adapters(loader).preload(["tax", "legal", "notary"])
     assert sorted(loader.loaded) == [ray_id("notary"), ray_id("tax")]
     assert [record.message for record in caplog.records if "'legal'" in record.message]
+
+
+async def test_an_adapter_whose_download_hangs_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(adapters, "LOAD_S", 0.05)
+    loader = Loader()
+    loader.go.clear()
+    with caplog.at_level(logging.WARNING):
+        async with asyncio.timeout(30):
+            await Adapters(loader).preload(["tax"])
+    assert [record.message for record in caplog.records if "in advance: TimeoutError" in record.message]
 
 
 async def test_a_start_waits_for_a_slow_store_only_so_long_and_loads_on() -> None:
