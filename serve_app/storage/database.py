@@ -14,13 +14,17 @@ from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from filelock import AsyncFileLock
-from sqlalchemy import URL, Connection, Executable, Select, Table, event, exc, func, inspect, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import URL, Connection, Executable, Select, Table, exc, func, inspect, make_url, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from deployments.errors import InvalidRequest, Unavailable
-from serve_app.storage import job_changes  # noqa: F401 - rows mark their jobs as changed
+from serve_app.storage import (
+    job_changes,  # noqa: F401 - rows mark their jobs as changed
+    sqlite,
+)
 from serve_app.storage.changes import Changes, OtherProcesses, Tell, marked
 from serve_app.storage.config import StoreConfig
 from serve_app.storage.declarative import Base
@@ -68,6 +72,7 @@ class Database:
         self.config = config
         self.changes = Changes(self._other_processes)
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+        self._writing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Database], tuple[StoreConfig]]:
         return Database, (self.config,)
@@ -93,11 +98,34 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A transaction for writing. It is committed to disk at the end of the block, or rolled back if that raises."""
-        async with self._begin("IMMEDIATE") as session:
+        async with self._turn_to_write(), self._begin("IMMEDIATE") as session:
             yield session
             await session.commit()
             changed = marked(session)
         self.changes.tell(changed)
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        """Wait for the writers of this event loop that came before. PostgreSQL's do not exclude each other.
+
+        They take turns here, because SQLite serves whoever asks at the right moment, and because one that waits here
+        needs no connection.
+        """
+        if not self.config.embedded:
+            yield
+            return
+        writing = self._writing.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        try:
+            async with asyncio.timeout(self.config.timeout_s):
+                await writing.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the database is busy: those who write took longer than {self.config.timeout_s:g} s; try again"
+            ) from error
+        try:
+            yield
+        finally:
+            writing.release()
 
     @asynccontextmanager
     async def _begin(self, sqlite_mode: str) -> AsyncIterator[AsyncSession]:
@@ -188,12 +216,12 @@ class Database:
         return self._engines[loop]
 
 
-def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | SqliteInsert:
     """An INSERT statement in the dialect of the session's database. Unlike SQLAlchemy's own, it has ON CONFLICT."""
     table = cast(Table, model.__table__)
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
-    return sqlite.insert(table)
+    return SqliteInsert(table)
 
 
 async def count_rows(session: AsyncSession, rows: Select[Any]) -> int:
@@ -235,27 +263,7 @@ def create_engine(config: StoreConfig, *, migrating: bool = False) -> AsyncEngin
             },
         )
     url = URL.create("sqlite+aiosqlite", database=str(config.path))
-    engine = create_async_engine(url, **pool, connect_args={"timeout": config.timeout_s})
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # otherwise sqlite3 begins deferred transactions by itself
-        cursor = connection.cursor()
-        # The switch to WAL fails at once beside another connection. A migration makes it, because it holds a lock.
-        if migrating:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")  # some builds' default, NORMAL, loses commits in a power cut
-        cursor.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A transaction that reads and then writes must hold the write lock from its start. Otherwise its first write
-        # fails if another connection has written since the read, and SQLite does not wait for the timeout.
-        if mode := connection.get_execution_options().get("sqlite_begin", "DEFERRED"):
-            connection.exec_driver_sql(f"BEGIN {mode}")
-
-    return engine
+    return sqlite.create_engine(url, migrating=migrating, connect_args={"timeout": config.timeout_s}, **pool)
 
 
 def _for_its_owner_alone(path: Path) -> None:

@@ -66,3 +66,13 @@ async def test_jobs_that_ended_badly_are_found_without_a_scan(jobs: Jobs, databa
         assert (await jobs.page("b", state="failed")).rows == []
     read = [statement for statement, _ in run.statements if statement.startswith("SELECT")]
     assert len(read) == 2, "where no job may have failed, none is read"
+
+
+async def test_documents_of_listed_jobs_are_found_by_their_jobs(jobs: Jobs, database: Database) -> None:
+    """SQLite is told so: among many documents it would read all of the tenant's. SQLAlchemy drops hints for SQLite."""
+    await end(jobs, "good")
+    with recorded(database) as run:
+        await jobs.page("a")
+    hints = [statement for statement, _ in run.statements if "FROM job_documents INDEXED BY ix_" in statement]
+    assert len(hints) == 1
+    assert any("ix_job_documents_job_id_state_not_before_sequence (job_id=?" in plan for plan in await run.plans())
