@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, select, update
@@ -21,6 +20,7 @@ from deployments.types import VersionCopy
 from serve_app.platform import collections, generations, lexical_statistics, stored_blobs, usage, visibility
 from serve_app.platform.document_ids import digest
 from serve_app.platform.events import Event, Events
+from serve_app.platform.filter_sql import may_pass
 from serve_app.platform.job_states import IN_WORK
 from serve_app.platform.new_document import canonical, check_metadata
 from serve_app.platform.tenant_settings import require_open
@@ -107,19 +107,39 @@ class Documents:
     async def page(
         self, tenant_id: str, chosen: Selection, *, after: str = "", limit: int = 100, max_scanned: int = 10_000
     ) -> Page[Document]:
-        """A tenant's documents in the order of their ids, those after the id `after`. A filter is evaluated here, on at
-        most `max_scanned` documents a page."""
+        """A tenant's documents in the order of their ids, those after the id `after`. A filter is evaluated on at most
+        `max_scanned` documents a page."""
+        if chosen.filter is None:
 
-        async def read(after: str, limit: int) -> Sequence[Document]:
-            return await self._rows(tenant_id, chosen, after, limit)
+            async def read(after: str, limit: int) -> Sequence[Document]:
+                async with self.database.session() as session:
+                    return await _candidates(session, _conditions(tenant_id, chosen), after, limit)
 
-        passes = partial(_passes, chosen.filter) if chosen.filter else None
-        return await pagination.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
+            return await pagination.page(read, None, after=after, limit=limit, max_scanned=max_scanned)
+        return await self._filtered_page(tenant_id, chosen, chosen.filter, after, limit, max_scanned)
 
-    async def _rows(self, tenant_id: str, chosen: Selection, after: str, limit: int) -> Sequence[Document]:
-        conditions = (*_conditions(tenant_id, chosen), Document.id > after)
+    async def _filtered_page(
+        self, tenant_id: str, chosen: Selection, filter: Filter, after: str, limit: int, max_scanned: int
+    ) -> Page[Document]:
+        """The database leaves out most of what the filter refuses. The rest is evaluated here."""
+        conditions = _conditions(tenant_id, chosen)
         async with self.database.session() as session:
-            return (await session.scalars(_shown().where(*conditions).order_by(Document.id).limit(limit))).all()
+            ids = select(Document.id).where(*conditions, Document.id > after).order_by(Document.id)
+            end = await session.scalar(ids.offset(max_scanned - 1).limit(1))
+            conditions.append(may_pass(filter, embedded=self.database.config.embedded))
+            if end is not None:
+                conditions.append(Document.id <= end)
+            passing: list[Document] = []
+            while rows := await _candidates(session, conditions, after, pagination.BATCH):
+                for row in rows:
+                    after = row.id
+                    if _passes(filter, row):
+                        passing.append(row)
+                    if len(passing) == limit:
+                        return Page(passing, after)
+                if len(rows) < pagination.BATCH:
+                    break
+        return Page(passing, end)
 
     async def begin_rewriting(
         self, tenant_id: str, document_id: str, change: Mapping[str, Any], check: Callable[[dict[str, Any]], None]
@@ -249,6 +269,13 @@ class Documents:
             return _deleted(documents, await _forget(session, tenant_id, documents, now))
         await session.execute(delete(Collection).where(of_tenant(Collection, tenant_id), Collection.name == name))
         return None
+
+
+async def _candidates(
+    session: AsyncSession, conditions: Sequence[ColumnElement[bool]], after: str, limit: int
+) -> Sequence[Document]:
+    rows = _shown().where(*conditions, Document.id > after).order_by(Document.id).limit(limit)
+    return (await session.scalars(rows)).all()
 
 
 def _shown() -> Select[Document]:
