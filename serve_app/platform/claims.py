@@ -9,8 +9,25 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, union_all, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -179,20 +196,16 @@ class _Turns:
         if not tenants:
             return offers
         columns = (JobDocument.tenant_id, JobDocument.sequence, JobDocument.size, JobDocument.not_before)
-        free = JobDocument.sequence.not_in([*self.passed, *(row.sequence for row in self.rows)])
+        passed = [*self.passed, *(row.sequence for row in self.rows)]
+        free = JobDocument.sequence.not_in(passed)
         both = (self.lane, self.lane + turns.FOR_RAY_JOB)
         of_tenants = (JobDocument.tenant_id.in_(tenants), JobDocument.lane.in_(both), free, ~_is_for_ray_job(self.now))
         expired = _expired(self.now, of_tenants).with_only_columns(*columns).limit(wanted * len(tenants))
         for tenant_id, sequence, size, _ in await self.session.execute(expired):
             offers[tenant_id].append((sequence, size))
-        fronts = [
-            _queued(self.now, (of_tenant(JobDocument, tenant_id), JobDocument.lane == self.lane, free))
-            .with_only_columns(*columns)
-            .limit(wanted)
-            .subquery()
-            for tenant_id in tenants
-        ]
-        queued = (await self.session.execute(union_all(*(select(front) for front in fronts)))).all()
+        given = {"lane": self.lane, "now": self.now, "wanted": wanted, "passed": passed}
+        given |= {_nth_tenant(number): tenant_id for number, tenant_id in enumerate(tenants)}
+        queued = (await self.session.execute(_fronts(len(tenants)), given)).all()
         for tenant_id, sequence, size, _ in sorted(queued, key=lambda each: (each.not_before, each.sequence)):
             offers[tenant_id].append((sequence, size))
         return offers
@@ -245,7 +258,33 @@ def _is_expired(now: datetime) -> ColumnElement[bool]:
     return and_(JobDocument.state.in_(IN_WORK), JobDocument.lease_until <= now)
 
 
-def _queued(now: datetime, conditions: Sequence[ColumnElement[bool]]) -> Select[JobDocument]:
+@lru_cache(maxsize=_MAX_OFFERS)
+def _fronts(tenants: int) -> CompoundSelect[Any]:
+    """What so many tenants wait for: of each the first `wanted` documents of `lane`, without those in `passed`.
+
+    Made once for each number of tenants. To make it again took most of a claim's time.
+    """
+    row = JobDocument
+    wanted: BindParameter[int] = bindparam("wanted", type_=Integer)
+    free = row.sequence.not_in(bindparam("passed", expanding=True))
+    fronts = [
+        _queued(
+            bindparam("now"), (row.tenant_id == bindparam(_nth_tenant(number)), row.lane == bindparam("lane"), free)
+        )
+        .with_only_columns(row.tenant_id, row.sequence, row.size, row.not_before)
+        .limit(wanted)
+        .subquery()
+        for number in range(tenants)
+    ]
+    return union_all(*(select(front) for front in fronts))
+
+
+def _nth_tenant(number: int) -> str:
+    """The name of the parameter."""
+    return f"tenant_{number}"
+
+
+def _queued(now: datetime | BindParameter[Any], conditions: Sequence[ColumnElement[bool]]) -> Select[JobDocument]:
     """Documents that wait, the longest waiting first."""
     row, earlier = JobDocument, aliased(JobDocument)
     waits = (*conditions, row.state == "queued", row.not_before <= now)
