@@ -55,6 +55,8 @@ _LISTEN_REMEDY: Final = (
     "server itself"
 )
 _T = TypeVar("_T")
+_writing: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
+"""Held by the one who writes to a SQLite file, by its URL. All instances of Database in an event loop share them."""
 
 
 class Database:
@@ -72,7 +74,6 @@ class Database:
         self.config = config
         self.changes = Changes(self._other_processes)
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
-        self._writing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Database], tuple[StoreConfig]]:
         return Database, (self.config,)
@@ -106,7 +107,7 @@ class Database:
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
-        """Wait for the writers of this event loop that came before. PostgreSQL's do not exclude each other.
+        """Wait for the writers of this event loop and file that came before. PostgreSQL's do not exclude each other.
 
         They take turns here, because SQLite serves whoever asks at the right moment, and because one that waits here
         needs no connection.
@@ -114,7 +115,8 @@ class Database:
         if not self.config.embedded:
             yield
             return
-        writing = self._writing.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        files = _writing.setdefault(asyncio.get_running_loop(), {})
+        writing = files.setdefault(self.config.url, asyncio.Lock())
         try:
             async with asyncio.timeout(self.config.timeout_s):
                 await writing.acquire()

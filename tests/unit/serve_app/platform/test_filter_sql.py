@@ -126,10 +126,13 @@ async def every(database: Database) -> Sequence[Document]:
 async def test_a_list_has_what_each_case_says(database: Database) -> None:
     await keep(database, [case.metadata for case in CASES])
     stored, documents = await every(database), Documents(database)
-    for filter in {case.filter for case in CASES}:
+    for number, filter in enumerate(dict.fromkeys(case.filter for case in CASES)):
         for chosen in (parse(filter), Not(parse(filter))):
-            page = await documents.page("a", Selection(filter=chosen), limit=len(CASES))
-            assert [each.id for each in page.rows] == passing(stored, chosen), filter
+            passed = passing(stored, chosen)
+            assert {*passed} <= {*await candidates(database, chosen)}, filter
+            if number % 20 == 0:
+                page = await documents.page("a", Selection(filter=chosen), limit=len(CASES))
+                assert [each.id for each in page.rows] == passed, filter
 
 
 async def test_nothing_that_passes_is_left_out(database: Database) -> None:

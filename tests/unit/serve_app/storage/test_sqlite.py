@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import aiosqlite
@@ -20,23 +22,26 @@ from serve_app.storage.tables import Tenant
 from tests.support.waiting import BOUND_S
 
 
-@pytest.fixture
-async def other(migrated: StoreConfig) -> AsyncIterator[Database]:
-    """The same file as another process has it: with connections and turns of its own."""
-    database = Database(migrated)
-    yield database
-    await database.close()
+@contextmanager
+def another_process_writes(store: StoreConfig) -> Iterator[None]:
+    """A connection that knows nothing of the queue in this process."""
+    with closing(sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 async def write(session: AsyncSession, name: str) -> None:
     await session.execute(update(Tenant).where(Tenant.id == "a").values(name=name))
 
 
-async def test_writers_take_turns_in_their_order(database: Database) -> None:
+async def test_writers_take_turns_in_their_order(database: Database, migrated: StoreConfig) -> None:
+    """Those of several instances too."""
     done: list[int] = []
+    second = Database(migrated)
 
     async def writer(number: int) -> None:
-        async with database.transaction() as session:
+        async with (database, second)[number % 2].transaction() as session:
             await write(session, str(number))
             await asyncio.sleep(0.001 * (number % 3))
         done.append(number)
@@ -44,6 +49,7 @@ async def test_writers_take_turns_in_their_order(database: Database) -> None:
     async with asyncio.timeout(BOUND_S):
         await asyncio.gather(*map(writer, range(20)))
     assert done == [*range(20)]
+    await second.close()
 
 
 async def test_writers_that_wait_take_no_connection_from_readers(migrated: StoreConfig) -> None:
@@ -80,7 +86,7 @@ async def test_a_cancelled_writer_leaves_the_queue(database: Database) -> None:
 
 
 async def test_the_end_of_another_process_s_transaction_is_noticed_soon(
-    database: Database, other: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, migrated: StoreConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite's own pauses grow to 100 ms."""
     pauses: list[float] = []
@@ -94,8 +100,7 @@ async def test_the_end_of_another_process_s_transaction_is_noticed_soon(
 
     monkeypatch.setattr(time, "sleep", pause)
     async with asyncio.timeout(BOUND_S):
-        async with other.transaction() as session:
-            await write(session, "first")
+        with another_process_writes(migrated):
             waiting = asyncio.create_task(rename(database))
             await looked.wait()
         await waiting
@@ -107,13 +112,11 @@ async def rename(database: Database) -> None:
         await write(session, "then")
 
 
-async def test_another_process_that_writes_for_too_long_is_unavailable(migrated: StoreConfig, other: Database) -> None:
+async def test_another_process_that_writes_for_too_long_is_unavailable(migrated: StoreConfig) -> None:
     database = Database(migrated.model_copy(update={"timeout_s": 0.2}))
-    async with other.transaction() as session:
-        await write(session, "now")
-        with pytest.raises(Unavailable, match="busy"):
-            async with database.transaction():
-                pass
+    with another_process_writes(migrated), pytest.raises(Unavailable, match="busy"):
+        async with database.transaction():
+            pass
     async with database.transaction() as session:
         assert await session.scalar(text("PRAGMA busy_timeout")) == 200, "as it was"
     await database.close()
