@@ -109,8 +109,7 @@ class Database:
     async def _turn_to_write(self) -> AsyncIterator[None]:
         """Wait for the writers of this event loop and file that came before. PostgreSQL's do not exclude each other.
 
-        They take turns here, because SQLite serves whoever asks at the right moment, and because one that waits here
-        needs no connection.
+        They take turns here, because SQLite lets chance choose the next one. One that waits here needs no connection.
         """
         if not self.config.embedded:
             yield

@@ -21,8 +21,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 _POLL_S: Final = 0.002
-"""Between two attempts to get the write lock from another process. SQLite's own pauses grow to 100 ms, and whoever has
-waited longest then gets it last."""
+"""Between two attempts to get the write lock from another process. SQLite's own pauses grow to 100 ms."""
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 
 
