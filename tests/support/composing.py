@@ -21,7 +21,10 @@ async def compose_names(database: Database) -> None:
     scripts = ScriptDirectory.from_config(configuration())
 
     def upgrade(connection: Connection) -> None:
-        with Operations.context(MigrationContext.configure(connection)):
+        with Operations.context(MigrationContext.configure(connection)) as operations:
+            # A column that came later, and that the migration leaves out.
+            with operations.batch_alter_table("jobs") as jobs:
+                jobs.alter_column("trace", server_default="{}")
             scripts.get_revision("0010").module.upgrade()
             scripts.get_revision("0012").module.fill()  # the documents that 0010 queued
 
