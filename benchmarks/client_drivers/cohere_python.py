@@ -3,6 +3,7 @@
 import asyncio
 
 import cohere
+import httpx
 from calls import DOCUMENTS, KEY, QUESTION, RERANKER, URL, call, raises, wait_to_be_let_go
 from cohere.errors import BadRequestError, NotFoundError, UnauthorizedError
 
@@ -40,13 +41,23 @@ def errors():
 
 @call("hang-up")
 async def hang_up():
-    client = cohere.AsyncClientV2(KEY, base_url=URL)
-    asking = asyncio.create_task(client.rerank(model=RERANKER, query=QUESTION, documents=DOCUMENTS * 300))
-    await asyncio.sleep(0.05)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    assert asking.cancelled()
-    ranked = await client.rerank(model=RERANKER, query=QUESTION, documents=DOCUMENTS)
+    sent = asyncio.Event()
+
+    async def watch(step, _):
+        if step == "http11.send_request_body.complete":
+            sent.set()
+
+    async def prepare(request):
+        request.extensions["trace"] = watch
+
+    async with httpx.AsyncClient(event_hooks={"request": [prepare]}) as connections:
+        client = cohere.AsyncClientV2(KEY, base_url=URL, httpx_client=connections)
+        asking = asyncio.create_task(client.rerank(model=RERANKER, query=QUESTION, documents=DOCUMENTS * 300))
+        await sent.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert asking.cancelled()
+    ranked = await cohere.AsyncClientV2(KEY, base_url=URL).rerank(model=RERANKER, query=QUESTION, documents=DOCUMENTS)
     assert len(ranked.results) == 3
 
 
