@@ -212,7 +212,6 @@ _ONLY_WHEN = "decides when a document is indexed, and not what of it is found: t
 IMPLIED = {
     "claims.of_job.1": "a job's id is drawn and belongs to one tenant",
     "claims.release.1": "a job's id is drawn and belongs to one tenant",
-    "claims._offers.1": "what is offered counts as the row's own tenant's",
     "claims._next_due.1": _ONLY_WHEN,
     "turns.rejoin.1": _ONLY_WHEN,
     "turns.nudge.1": _ONLY_WHEN,

@@ -113,7 +113,7 @@ def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
 async def test_head_is_get_without_the_body(api: Api, path: str) -> None:
     got, head = await api.client.get(path), await api.client.head(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
-    own = {"x-request-id"}
+    own = {"x-request-id", "traceparent"}
     assert {name: head.headers[name] for name in head.headers if name not in own | {"content-length"}} == {
         name: got.headers[name] for name in got.headers if name not in own | {"content-length"}
     }
