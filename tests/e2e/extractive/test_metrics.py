@@ -84,7 +84,8 @@ def test_a_request_s_id_leads_to_its_line_in_the_log_and_to_its_query(running: R
         return [line for text in texts for line in text.splitlines() if "rag_request_id=found-again" in line]
 
     [line] = waited_for(lines, bool)
-    assert f"query_id={query_id} tenant=" in line
+    trace_id = answer.headers["traceparent"].split("-")[1]
+    assert f"query_id={query_id} trace_id={trace_id} tenant=" in line
     assert "http_route=/v1/query http_method=POST http_status=200" in line
 
 
