@@ -14,7 +14,7 @@ HEADER: Final = "traceparent"
 ARRIVAL: Final = "rag.arrival"
 """The extension of a scope by which the edge tells when the request arrived: `at_ns`, since 1970."""
 _SPAN: Final = "span"
-_NOT_TRACED: Final = ("/healthz", "/readyz", "/metrics")
+_NOT_TRACED: Final = ("/health", "/healthz", "/readyz", "/metrics")
 """What machines ask for all the time."""
 
 

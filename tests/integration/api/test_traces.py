@@ -108,7 +108,7 @@ async def test_the_ratio_decides_where_the_caller_does_not(api: Api) -> None:
 
 
 async def test_what_machines_ask_for_all_the_time_has_no_trace(api: Api, kept: KeptSpans) -> None:
-    for path in ("/healthz", "/readyz"):
+    for path in ("/healthz", "/health", "/readyz"):
         assert ids(await api.client.get(path))[2] == "00"
     assert kept.all == []
 
