@@ -106,6 +106,11 @@ class ToolCalling:
             return HeldToCalls(tools)
         except ValueError as error:  # definitions of one name that differ
             raise InvalidRequest(f"tools: {error}", field="tools") from None
+        except (AttributeError, KeyError, TypeError) as error:  # vLLM reads schemas without a check of their form
+            raise InvalidRequest(
+                f"tools: vLLM cannot read the schema of the parameters: {error}; send a valid JSON schema",
+                field="tools",
+            ) from None
 
 
 def _of_vllm(tool: Mapping[str, Any]) -> ChatCompletionToolsParam:

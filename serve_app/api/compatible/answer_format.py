@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.api.compatible.base import ForeignRequest
-from serve_app.schemas.base import Text
+from serve_app.schemas.base import Text, storable
 
 MAX_SCHEMA_BYTES: Final = 16 * 1024
 MAX_SCHEMA_DEPTH: Final = 32
@@ -35,13 +35,15 @@ _ANY_OBJECT = '{"type":"object"}'
 
 
 def check_schemas(schemas: Sequence[dict[str, Any]], max_bytes: int) -> None:
-    """That a grammar may be made of these JSON schemas together. Raises PydanticCustomError."""
-    keywords = list(_keywords(schemas))  # first: what is nested too deep is not written as JSON either
-    size = sum(len(json.dumps(schema, ensure_ascii=False).encode()) for schema in schemas)
+    """That a grammar may be made of these JSON schemas together. Raises PydanticCustomError and ValueError."""
+    objects = list(_objects(schemas))  # first: what is nested too deep is not written as JSON either
+    size = sum(len(_as_text(schema).encode()) for schema in schemas)
     if size > max_bytes:
         raise _too_large(f"it has {size} bytes; at most {max_bytes} are allowed")
+    if any(each.get("type") == "string" and not isinstance(each.get("format", ""), str) for each in objects):
+        raise PydanticCustomError("no_format", "format must be a text; name one, or leave it out")
     left: float = MAX_REPEATED
-    for keyword, value in keywords:
+    for keyword, value in (item for each in objects for item in each.items()):
         if (keyword == "pattern" and isinstance(value, str)) or keyword == "patternProperties":
             why = f"{keyword} is not supported; leave it out"
             raise PydanticCustomError("unsupported", "{why}", {"why": why})
@@ -70,10 +72,12 @@ BoundedSchema = Annotated[
 ]
 
 
-def check_depth(values: Sequence[dict[str, Any]]) -> None:
-    """That none is nested too deep. Raises PydanticCustomError."""
-    for _ in _keywords(values):
+def check_given(value: dict[str, Any]) -> None:
+    """That it is not nested too deep, and that its texts have a form in UTF-8, which tokenizers need. Raises
+    PydanticCustomError and ValueError."""
+    for _ in _objects([value]):
         pass
+    _as_text(value)
 
 
 class NamedSchema(ForeignRequest):
@@ -103,15 +107,20 @@ class AnswerFormat(ForeignRequest):
         return None if self.type == "text" else _ANY_OBJECT
 
 
-def _keywords(schemas: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, wherever they are. Raises PydanticCustomError where it is nested too deep."""
-    inside: list[tuple[dict[str, Any] | list[Any], int]] = [(schema, 1) for schema in schemas]
+def _as_text(value: dict[str, Any]) -> str:
+    """Its JSON. Raises ValueError for a text with half of a surrogate pair, which JSON can escape."""
+    return storable(json.dumps(value, ensure_ascii=False))
+
+
+def _objects(values: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All objects, wherever they are. Raises PydanticCustomError where one is nested too deep."""
+    inside: list[tuple[dict[str, Any] | list[Any], int]] = [(value, 1) for value in values]
     while inside:
         value, depth = inside.pop()
         if depth > MAX_SCHEMA_DEPTH:
             raise _too_large(f"it is nested more than {MAX_SCHEMA_DEPTH} deep; flatten it")
         if isinstance(value, dict):
-            yield from value.items()
+            yield value
         parts = value.values() if isinstance(value, dict) else value
         inside += [(part, depth + 1) for part in parts if isinstance(part, dict | list)]
 

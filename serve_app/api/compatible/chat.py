@@ -14,7 +14,7 @@ from deployments.types import Message as ChatTurn
 from deployments.types import Usage
 from serve_app.api.compatible.completions import DONE, FAILED_EXAMPLE, Completion, send
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
-from serve_app.api.compatible.tools import chosen_tools, functions_of
+from serve_app.api.compatible.tools import NamedFunction, chosen_tools, functions_of
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, data
@@ -103,7 +103,8 @@ async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, dead
     """
     admitted, answer = await begin(services, caller, body, deadline_s, _names(body))
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    form = Completion(admitted.query.id, body.model, with_usage=with_usage)
+    is_named = isinstance(body.tool_choice, NamedFunction)
+    form = Completion(admitted.query.id, body.model, with_usage=with_usage, call_is_named=is_named)
     return await send(form, answer, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from deployments.types import Usage
-from serve_app.api.compatible.called import CallsSoFar, call_part, calls_of, finish_reason_with_calls
+from serve_app.api.compatible.called import CallsSoFar, call_part, calls_of
 from serve_app.api.compatible.openai import OPENAI_ERRORS
 from serve_app.api.errors import STATUS
 from serve_app.api.streaming import EventStream, data, public_error, stream
@@ -64,6 +64,9 @@ class Completion:
     created: int = field(default_factory=lambda: int(time.time()))
     with_usage: bool = False
     """Whether a stream ends on a chunk with the usage."""
+    call_is_named: bool = False
+    """Whether the caller named the function that is called. Such an answer ends by `stop` in OpenAI's API, see
+    https://github.com/vllm-project/vllm/pull/25054."""
     _sources: dict[str, Source] = field(default_factory=dict)
 
     async def as_object(self, answer: AsyncGenerator[AnswerEvent]) -> dict[str, Any]:
@@ -87,24 +90,22 @@ class Completion:
         message["content"] = "".join(text)
         if calls:
             message |= {"content": message["content"] or None, "tool_calls": calls.as_json()}
-            finish_reason = finish_reason_with_calls(finish_reason)
+            finish_reason = self._finish_reason_with_calls(finish_reason)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": usage_as_json(usage)}
 
     async def chunks(self, answer: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[bytes]:
         """Server-sent events. By `[DONE]`, the last one, clients tell a whole answer from one that broke off."""
         role: dict[str, Any] = {"role": "assistant", "content": ""}
-        has_calls = False
+        calls = CallsSoFar()
         null_usage: dict[str, Any] = {"usage": None} if self.with_usage else {}
         async with aclosing(answer) as events:
             async for event in events:
                 if isinstance(event, Citation) and not event.sources:
                     continue  # an annotation leads to a source
-                delta, finish_reason = self._delta(event)
-                if "tool_calls" in delta:
-                    has_calls = True
-                elif finish_reason is not None and has_calls:
-                    finish_reason = finish_reason_with_calls(finish_reason)
+                delta, finish_reason = self._delta(event, calls)
+                if finish_reason is not None and calls:
+                    finish_reason = self._finish_reason_with_calls(finish_reason)
                 if role:
                     opening, role = role, {}
                     if isinstance(event, Sources):
@@ -122,12 +123,15 @@ class Completion:
         """What ends a stream that failed, in place of a chunk and of `[DONE]`."""
         return data(openai_error(self.query_id, error))
 
-    def _delta(self, message: AnswerEvent) -> tuple[dict[str, Any], str | None]:
+    def _finish_reason_with_calls(self, finish_reason: str) -> str:
+        return "tool_calls" if finish_reason == "stop" and not self.call_is_named else finish_reason
+
+    def _delta(self, message: AnswerEvent, so_far: CallsSoFar) -> tuple[dict[str, Any], str | None]:
         match message:
             case Sources():
                 return {"sources": self._source_objects(message)}, None
             case Chunk():
-                calls = [call_part(part) for part in calls_of(message)]
+                calls = [call_part(part) for part in so_far.add(calls_of(message))]
                 text = {"content": message.content} if message.content or not calls else {}
                 return text | ({"tool_calls": calls} if calls else {}), None
             case Citation():

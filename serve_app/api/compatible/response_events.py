@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.types import ToolCallDelta, Usage
@@ -104,14 +104,13 @@ class ResponseAnswer:
 
     def _called(self, part: ToolCallDelta) -> list[dict[str, Any]]:
         events = []
-        if part.id:
+        begun = len(self._calls.calls)
+        [part] = self._calls.add([part])
+        if part.index == begun:
             events += self._end_of_call("completed")
             self._open_call = part.index
-            self._calls.add([replace(part, arguments="")])
-            item = self._call(part.index, "in_progress")
+            item = self._call(part.index, "in_progress") | {"arguments": ""}
             events.append(self._event("response.output_item.added", output_index=self._place(part.index), item=item))
-        rest = replace(part, id="", name="")
-        self._calls.add([rest])
         events.append(
             self._event(
                 "response.function_call_arguments.delta",

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from deployments.errors import InvalidRequest
 from deployments.types import Tool, ToolCall, Tools
-from serve_app.api.compatible.answer_format import check_depth, check_schemas
+from serve_app.api.compatible.answer_format import check_given, check_schemas
 from serve_app.api.compatible.base import ForeignRequest
 from serve_app.schemas.base import ResponseModel, Text
 
@@ -25,6 +25,8 @@ MAX_TOOLS_BYTES: Final = 32 * 1024
 MAX_CALLS: Final = 16
 """Of one answer."""
 _NO_PARAMETERS = {"type": "object", "properties": {}}
+_SCHEMAS_BY_NAME = ("properties", "$defs", "definitions")
+"""Keywords of a schema whose values are objects. vLLM and its parsers read them without a check."""
 
 FunctionName = Annotated[Text, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
 
@@ -62,6 +64,11 @@ def _bounded(tools: Sequence[FunctionTool | FlatFunctionTool]) -> Any:
     schemas = [function.parameters for function in functions_of(tools) if function.parameters]
     if any(schema.get("type", "object") != "object" for schema in schemas):
         raise PydanticCustomError("no_object", "parameters must be the schema of an object")
+    for function in functions_of(tools):
+        for keyword in _SCHEMAS_BY_NAME:
+            if not isinstance((function.parameters or {}).get(keyword, {}), dict):
+                why = f"{keyword} in the parameters of {function.name} must be an object; send one, or leave it out"
+                raise PydanticCustomError("no_object", "{why}", {"why": why})
     check_schemas(schemas, MAX_TOOLS_BYTES)
     return tools
 
@@ -78,15 +85,19 @@ FlatFunctionTools = Annotated[
 
 
 def _json_object(text: str) -> str:
+    if not text.strip():
+        return "{}"  # of a function without parameters, as several models and clients have it
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise PydanticCustomError(
-            "no_object", "must be the text of a JSON object; send a call's arguments as they came"
+            "no_object",
+            "must be the text of a JSON object; send a call's arguments as they came, and leave out a call that was "
+            "cut (finish_reason length)",
         )
-    check_depth([given])
+    check_given(given)
     return text
 
 

@@ -107,3 +107,13 @@ def test_a_parser_that_vllm_does_not_have() -> None:
 
     with pytest.raises(ValueError, match=r"tool_call_parser: 'herms' is none of vLLM's: .*hermes"):
         ToolCalling("herms", None)
+
+
+@pytest.mark.parametrize("definitions", [5, None])
+def test_a_schema_that_vllm_cannot_read_is_the_callers_error(definitions: Any) -> None:
+    from deployments.generation.vllm_tools import ToolCalling
+
+    odd = Tool("zapamti", "", json.dumps(SCHEMA | {"$defs": definitions}))
+    with pytest.raises(InvalidRequest, match="send a valid JSON schema") as refused:
+        ToolCalling(None, None).answer(Sampling(), Tools((odd,), "required", 16), [1])
+    assert refused.value.field == "tools"

@@ -57,6 +57,7 @@ async def test_for_rag_json_is_refused_by_name(api: Api) -> None:
         ({"maxContains": 10**400}, "with maxContains, numbers of repeats add up"),
         (nested(33), "nested more than 32 deep; flatten it"),
         (nested(900), "nested more than 32 deep; flatten it"),
+        ({"type": "string", "format": {}}, "format must be a text"),
         ("object", "should be an object"),
     ],
 )

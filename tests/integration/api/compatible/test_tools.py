@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -176,6 +178,12 @@ def with_schema(schema: Any) -> dict[str, Any]:
         (with_schema({"enum": ["a" * 33_000]}), "tools", "at most 32768 are allowed"),
         (with_schema({"pattern": "(a+)+$"}), "tools", "pattern is not supported"),
         (with_schema({"maxItems": 1_001}), "tools", "add up to over 1000"),
+        (with_schema({"$defs": 5}), "tools", "$defs in the parameters of zapamti must be an object"),
+        (with_schema({"$defs": None}), "tools", "$defs in the parameters of zapamti must be an object"),
+        (with_schema({"definitions": []}), "tools", "definitions in the parameters of zapamti must be"),
+        (with_schema({"properties": 5}), "tools", "properties in the parameters of zapamti must be"),
+        (with_schema({"properties": {"a": {"type": "string", "format": []}}}), "tools", "format must be a text"),
+        (with_schema({"title": "\ud800"}), "tools", "tools: must be valid UTF-8: it contains a lone surrogate"),
         ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
         ({"tool_choice": "any", "tools": TOOLS}, "tool_choice", "must be none, auto, required"),
         ({"tool_choice": nested({"name": "x"}), "tools": TOOLS}, "tool_choice", "none of the functions"),
@@ -184,39 +192,85 @@ def with_schema(schema: Any) -> dict[str, Any]:
     ],
 )
 async def test_tools_that_cannot_be_called(api: Api, fields: dict[str, Any], field: str, says: str) -> None:
-    error = openai_error(answer := await api.client.post(CHAT, json=asked(RAW, **fields)))
+    error = openai_error(answer := await post(api, asked(RAW, **fields)))
     assert (answer.status_code, error["param"]) == (400, field), error
     assert says in error["message"]
     assert api.stages.asked == []
 
 
-TOO_DEEP = '{"a":' * 33 + "1" + "}" * 33
-CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+async def post(api: Api, body: dict[str, Any]) -> httpx.Response:
+    """Half of a surrogate pair is sent as its escape."""
+    return await api.client.post(CHAT, content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+
+async def test_names_of_parameters_are_no_keywords(api: Api) -> None:
+    schema = {"type": "object", "properties": dict.fromkeys(("$defs", "properties", "format", "type"), True)}
+    assert (await api.client.post(CHAT, json=asked(RAW, **with_schema(schema)))).status_code == 200
+
+
+def called(arguments: str) -> dict[str, Any]:
+    """The turn of a call that was made before."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "tool_calls": [call]}
+
+
+IN_ARGUMENTS = "messages.1.tool_calls.0.function.arguments"
 
 
 @pytest.mark.parametrize(
-    ("message", "field"),
+    ("message", "field", "says"),
     [
-        ({"role": "tool", "content": "a"}, "messages.1"),
-        ({"role": "user", "content": "a", "tool_call_id": "1"}, "messages.1"),
-        ({"role": "user", "content": "a", "tool_calls": [CALL]}, "messages.1"),
-        (
-            {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "{"}}]},
-            "messages.1.tool_calls.0.function.arguments",
-        ),
-        (
-            {
-                "role": "assistant",
-                "tool_calls": [CALL | {"function": {"name": "f", "arguments": '{"a":' * 33 + "1" + "}" * 33}}],
-            },
-            "messages.1.tool_calls.0.function.arguments",
-        ),
+        ({"role": "tool", "content": "a"}, "messages.1", "tool_call_id goes with role tool"),
+        ({"role": "user", "content": "a", "tool_call_id": "1"}, "messages.1", "tool_call_id goes with role tool"),
+        ({**called("{}"), "role": "user", "content": "a"}, "messages.1", "tool_calls go with role assistant"),
+        (called('{"mjesec": "sij'), IN_ARGUMENTS, "leave out a call that was cut"),
+        (called("[]"), IN_ARGUMENTS, "text of a JSON object"),
+        (called('{"a":' * 33 + "1" + "}" * 33), IN_ARGUMENTS, "nested more than 32 deep"),
+        (called('{"x": "\\ud800"}'), IN_ARGUMENTS, "a lone surrogate"),
+        (called('{"\\udfff": 1}'), IN_ARGUMENTS, "a lone surrogate"),
+        (called('{"x": "\ud800"}'), IN_ARGUMENTS, "a lone surrogate"),
     ],
 )
-async def test_turns_that_are_no_calls(api: Api, message: dict[str, Any], field: str) -> None:
+async def test_turns_that_are_no_calls(api: Api, message: dict[str, Any], field: str, says: str) -> None:
     body = asked(RAW)
-    error = openai_error(answer := await api.client.post(CHAT, json=body | {"messages": [*body["messages"], message]}))
+    error = openai_error(answer := await post(api, body | {"messages": [*body["messages"], message]}))
     assert (answer.status_code, error["param"]) == (400, field), error
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize(("sent", "read"), [("", "{}"), (" \n", "{}"), ('{"x": "\\ud83e\\udd89"}', None)])
+async def test_arguments_of_a_call_that_was_made_before(api: Api, sent: str, read: str | None) -> None:
+    body = asked(RAW)
+    answer = await api.client.post(CHAT, json=body | {"messages": [*body["messages"], called(sent)]})
+    assert answer.status_code == 200, answer.text
+    [call] = api.stages.requests[0].messages[-1].tool_calls
+    assert call.arguments == (sent if read is None else read)
+
+
+async def test_a_call_that_was_named_ends_as_with_openai(api: Api) -> None:
+    body = asked(RAW, tools=TOOLS, tool_choice=nested({"name": "zapamti"}))
+    [choice] = fits(ChatCompletion, (await api.client.post(CHAT, json=body)).text)["choices"]
+    assert (len(choice["message"]["tool_calls"]), choice["finish_reason"]) == (2, "stop")
+    *_, last = chunks((await api.client.post(CHAT, json=body | {"stream": True})).text)
+    assert last["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_an_engine_may_leave_indices_out(api: Api) -> None:
+    """Calls have the places in which they begin, in all forms of an answer."""
+    first, rest, second = CALLED
+    api.stages.tool_calls = (replace(first, index=1), replace(rest, index=1), replace(second, index=4))
+    body = asked(RAW, tools=TOOLS)
+    [choice] = fits(ChatCompletion, (await api.client.post(CHAT, json=body)).text)["choices"]
+    assert [call["function"]["arguments"] for call in choice["message"]["tool_calls"]] == [ARGUMENTS, "{}"]
+    sent = chunks((await api.client.post(CHAT, json=body | {"stream": True})).text)
+    parts = [part for chunk in sent for part in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    assert [part["index"] for part in parts] == [0, 0, 1]
+    asked_for = {"model": RAW, "input": "Koji je rok?", "tools": [FLAT, OTHER]}
+    response = whole(await api.client.post(RESPONSES, json=asked_for))
+    assert [item["arguments"] for item in response["output"]] == [ARGUMENTS, "{}"]
+    of_stream = events((await api.client.post(RESPONSES, json=asked_for | {"stream": True})).text)
+    deltas = [event for event in of_stream if event["type"] == "response.function_call_arguments.delta"]
+    assert [event["output_index"] for event in deltas] == [0, 0, 1]
 
 
 async def test_rag_calls_nothing(api: Api) -> None:
