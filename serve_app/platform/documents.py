@@ -275,7 +275,8 @@ async def _candidates(
     session: AsyncSession, conditions: Sequence[ColumnElement[bool]], after: str, limit: int
 ) -> Sequence[Document]:
     rows = _shown().where(*conditions, Document.id > after).order_by(Document.id).limit(limit)
-    return (await session.scalars(rows)).all()
+    # SQLAlchemy would keep the statement of each filter, which may be megabytes.
+    return (await session.scalars(rows, execution_options={"compiled_cache": None})).all()
 
 
 def _shown() -> Select[Document]:

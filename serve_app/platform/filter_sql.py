@@ -26,6 +26,10 @@ _DATE_IN_SQL: Final = "____-__-__"
 _ULPS: Final = 4
 """By how many of the smallest steps a database may misread a number."""
 _LARGEST: Final = 1.7976931348623157e308
+MAX_WEIGHT: Final = 256
+"""Of a filter that becomes SQL: for each of its comparisons, the values that it names times the square of its keys. A
+heavier filter is left to `filters.matches`. Databases bound the depth and the parameters of a statement, and it is
+built on the event loop."""
 
 Condition = ColumnElement[bool]
 
@@ -56,7 +60,22 @@ class _Json(Protocol):
 
 def may_pass(filter: Filter, *, embedded: bool) -> Condition:
     """The condition on documents that a filter may let pass. `embedded`: for SQLite, otherwise for PostgreSQL."""
+    if _weight(filter) > MAX_WEIGHT:
+        return true()
     return _bounds(filter, _Sqlite() if embedded else _PostgreSql()).may_pass
+
+
+def _weight(node: Filter) -> int:
+    match node:
+        case And(operands) | Or(operands):
+            return sum(map(_weight, operands))
+        case Not(operand):
+            return _weight(operand)
+        case Comparison():
+            members = len(node.value) if isinstance(node.value, tuple) else 1
+            return members * (len(keys(node.field)) ** 2 if node.field.startswith(METADATA) else 1)
+        case _:
+            assert_never(node)
 
 
 def _bounds(node: Filter, json: _Json) -> _Bounds:

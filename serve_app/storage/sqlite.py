@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 _POLL_S: Final = 0.002
 """Between two attempts to get the write lock from another process. SQLite's own pauses grow to 100 ms."""
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
+_PRIMARY_CODE: Final = 0xFF
+"""The part of an error's code that says BUSY. The rest says why, such as that another process recovers the file."""
 
 
 def create_engine(url: URL, *, migrating: bool, **options: Any) -> AsyncEngine:
@@ -95,7 +97,8 @@ def _begin_writing(connection: sqlite3.Connection) -> None:
                 connection.execute(_BEGIN_WRITING)
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= until:
                     raise
             time.sleep(_POLL_S)
     finally:

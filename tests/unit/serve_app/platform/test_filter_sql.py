@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, true
 
 from deployments.filter_values import typed
 from deployments.filters import And, Filter, Not, Or, matches, parse
 from serve_app.platform.documents import Documents, Selection
-from serve_app.platform.filter_sql import may_pass
+from serve_app.platform.filter_sql import MAX_WEIGHT, may_pass
 from serve_app.storage.database import Database, insert
 from serve_app.storage.declarative import of_tenant, utc_now
 from serve_app.storage.tables import Document
@@ -147,6 +147,54 @@ async def test_nothing_that_passes_is_left_out(database: Database) -> None:
         assert not missing, f"{filter}: {[each.metadata_ for each in stored if each.id in missing]}"
         found += len(passed)
     assert found > 200
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        "metadata" + ".a" * 1_005 + " == 1",
+        "metadata" + ".a" * 100 + " in [" + ",".join(["1"] * 100) + "]",
+        "metadata.a in [" + ",".join(["1"] * 1_015) + "]",
+        " and ".join(["metadata.a.b==1"] * 100),
+        "language in [" + ",".join(["'hr'"] * 400) + "]",
+    ],
+    ids=["keys", "keys of values", "values", "comparisons", "labels"],
+)
+async def test_a_filter_that_would_be_a_huge_statement_is_evaluated_here(database: Database, filter: str) -> None:
+    documents = Documents(database)
+    await keep(database, [{"a": 1}, {"a": {"b": 1}}])
+    assert may_pass(parse(filter), embedded=database.config.embedded).compare(true())
+    page = await documents.page("a", Selection(filter=parse(filter)))
+    assert [each.id for each in page.rows] == passing(await every(database), parse(filter))
+
+
+async def test_the_heaviest_filter_that_becomes_sql_is_one_that_databases_take(
+    database: Database,
+) -> None:
+    documents = Documents(database)
+    await keep(database, [{"a": 1}, {"a": {"b": 1}}])
+    for filter in (
+        "metadata.a in [" + ",".join(["1"] * MAX_WEIGHT) + "]",
+        "metadata" + ".a" * 16 + " == 1",
+        "not metadata.a in [" + ",".join(["'2026-01-01'"] * 150) + "]",
+    ):
+        assert not may_pass(parse(filter), embedded=database.config.embedded).compare(true())
+        page = await documents.page("a", Selection(filter=parse(filter)))
+        assert [each.id for each in page.rows] == passing(await every(database), parse(filter))
+
+
+async def test_the_statement_of_a_filter_is_not_kept(database: Database) -> None:
+    documents = Documents(database)
+    await keep(database, [{"a": 1}])
+
+    async def pages() -> int:
+        for number in range(20):
+            members = ", ".join(map(str, range(number + 1)))
+            await documents.page("a", Selection(filter=parse(f"metadata.a in [{members}]")))
+        return len(database._engine().sync_engine._compiled_cache or ())
+
+    before = await pages()
+    assert await pages() == before < 15
 
 
 @pytest.mark.parametrize(
