@@ -88,8 +88,8 @@ _FILES = {
 in /tmp. Serve adds a folder with the node's id to HAProxy's."""
 _ERROR = re.compile(r"\[[^\]]* [EC] \d+ \d+\] ")
 """How a line begins that Ray's C++ processes log as an error, or as what ends them."""
-_folders: set[Path] = set()
-"""Of the nodes that this process owns."""
+_folders: dict[Path, Path] = {}
+"""Of the nodes that this process owns; with each the data folder in which its logs are kept."""
 _FOREIGN_VARIABLES = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """They would connect to another cluster, or use another cluster's token."""
 
@@ -186,7 +186,7 @@ def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
     # Named before it is made, so that an interrupt between the two leaves nothing.
     folder = Path(_temp_root()) / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
     try:
-        _folders.add(folder)
+        _folders[folder] = data_dir
         folder.mkdir(mode=0o700)
         os.environ.update({name: str(folder / file) for name, file in _FILES.items()})
         with _temporary_files_in(folder), adapted_start():
@@ -212,18 +212,26 @@ def owned_node(token_file: Path, data_dir: Path) -> Iterator[OwnedNode]:
         leaving.join(DISCONNECT_S)
         _end(descendants)
         leaving.join(DISCONNECT_S)
-        session_logs.keep(folder, data_dir)
-        shutil.rmtree(folder, ignore_errors=True)
-        _folders.discard(folder)
+        _remove(folder, data_dir)
+        _folders.pop(folder, None)
 
 
 def kill() -> None:
-    """End every process below this one at once, and remove the folders of its nodes."""
+    """End every process below this one at once, and remove the folders of its nodes; their logs are kept."""
     for _ in range(_KILLS):
         if not (children := psutil.Process().children(recursive=True)):
             break
         _end(children, grace_s=0)
-    for folder in _folders:
+    for folder, data_dir in list(_folders.items()):  # a copy: a late kill is called beside a stop
+        _remove(folder, data_dir)
+
+
+def _remove(folder: Path, data_dir: Path) -> None:
+    """Keep an ended node's logs, as far as that can be done, and remove its folder."""
+    try:
+        with suppress(OSError):  # a full disk, or a folder that something else removes meanwhile
+            session_logs.keep(folder, data_dir)
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 

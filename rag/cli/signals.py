@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from types import FrameType
 
@@ -69,9 +70,19 @@ class Signals:
         self._kill(number)
 
     def _kill(self, number: int) -> None:
-        for forced in self._forced:
+        try:
+            for forced in self._forced:
+                self._call(forced)
+        finally:
+            os._exit(128 + number)
+
+    @staticmethod
+    def _call(forced: Callable[[], None]) -> None:
+        """What fails is shown. It must keep neither the others from their turn nor this process from its end."""
+        try:
             forced()
-        os._exit(128 + number)
+        except Exception:
+            traceback.print_exc()
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -69,24 +69,46 @@ def test_a_secret_whose_writing_is_interrupted_leaves_no_copy(tmp_path: Path, mo
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_kill_ends_what_runs_below_and_removes_the_node_s_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "node"
-    script = f"""
-import os, subprocess, time
+KILLED = """
+import os, subprocess, sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from cluster import node
-Path({str(folder)!r}).mkdir()
-node._folders.add(Path({str(folder)!r}))
-child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
-print(child.pid, child.stdout.readline(), end="", flush=True)
-node.kill()
-os._exit(0)
+
+root = Path(sys.argv[1])
+
+def init(*, _temp_dir, **_):
+    logs = Path(_temp_dir, "session_latest/logs")
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").write_text("why")
+
+sys.modules["ray"] = SimpleNamespace(init=init)
+if sys.argv[2] == "full":
+    def keep(*_):
+        raise OSError("no space left on device")
+    node.session_logs.keep = keep
+node.adapted_start, node._temp_root = nullcontext, lambda: str(root / "temporary")
+with node.owned_node(root / "token", root / "var"):
+    child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+    print(child.pid, child.stdout.readline(), end="", flush=True)
+    node.kill()
+    os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+
+@pytest.mark.parametrize("disk", ["free", "full"])
+def test_a_kill_ends_what_runs_below_removes_the_node_s_folder_and_keeps_its_logs(tmp_path: Path, disk: str) -> None:
+    session = tmp_path / "var/logs/2026-01-01T00-00-00Z"
+    for folder in (session, tmp_path / "temporary"):
+        folder.mkdir(parents=True)
+    script = [sys.executable, "-c", KILLED, str(tmp_path), disk]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
     ended = [int(pid) for pid in done.stdout.split()]
     assert len(ended) == 2
     assert not any(psutil.pid_exists(pid) for pid in ended)
-    assert not folder.exists()
+    assert [*(tmp_path / "temporary").iterdir()] == []
+    assert [path.read_text() for path in session.iterdir()] == (["why"] if disk == "free" else [])
 
 
 @pytest.mark.parametrize("in_use", ["/tmp", "/elsewhere"])

@@ -250,6 +250,21 @@ def test_a_second_signal_ends_at_once_although_the_stop_has_not_begun(signals: S
     assert forced == ["children", "files", 128 + signal.SIGINT]
 
 
+def test_a_kill_ends_this_process_although_something_cannot_be_removed(
+    signals: Signals, forced: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise PermissionError("not yours")
+
+    signals.when_killed(fail)
+    signals.when_killed(lambda: forced.append("files"))
+    signals.stopping()
+    with suppress(KeyboardInterrupt):  # only here, where the process does not end
+        handle(signal.SIGTERM)
+    assert forced == ["children", "files", 128 + signal.SIGTERM]
+    assert "PermissionError: not yours" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_is_raised_at_the_next_check(signals: Signals) -> None:
     class Interrupted:
