@@ -1,4 +1,7 @@
-"""What a node needs to start and `ray.init` has no option for: free ports of its agents, time on a busy machine."""
+"""What a node needs to start and `ray.init` has no option for.
+
+That is free ports of its agents, time on a busy machine, and folders for its owner alone.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_li
 
 @contextmanager
 def adapted_start() -> Iterator[None]:
-    """A node started in here may take NODE_START_S, and its agents listen on free ports.
+    """A node started in here may take NODE_START_S, its agents listen on free ports, and its folder stays its owner's.
 
     - The ports are chosen here. A raylet ends itself if an agent that chooses its own has not done so within 15 s, and
       no flag says otherwise. It also waits for a file with one of the chosen ports, so the file is written before.
@@ -31,17 +34,27 @@ def adapted_start() -> Iterator[None]:
       takes no jobs.
     - Ray itself gives a node 30 s to register, which a busy machine needs for the agents alone. It asks without a pause
       meanwhile.
+    - Ray opens the folders that it makes, and the one that it is given, to every user of the machine (mode 0777). The
+      replicas' temporary files are in the latter. Whoever may write to it could also replace a private folder in it.
     """
+    from ray._common import utils
     from ray._private import parameter, services
 
     usual = parameter.RayParams, services.start_raylet, services.get_node
+    shared = utils.try_make_directory_shared
     parameter.RayParams = partial(_with_ports, usual[0])
     services.start_raylet = partial(_start_raylet, usual[1])
     services.get_node = partial(_registered_node, usual[2])
+    utils.try_make_directory_shared = _leave_private
     try:
         yield
     finally:
         parameter.RayParams, services.start_raylet, services.get_node = usual
+        utils.try_make_directory_shared = shared
+
+
+def _leave_private(directory_path: str) -> None:
+    """In place of Ray's own, which gives everybody all rights to the folder."""
 
 
 def _with_ports(params: Callable[..., Any], **given: Any) -> Any:

@@ -61,3 +61,19 @@ def test_a_raylet_finds_the_port_of_its_dashboard_agent(tmp_path: Path) -> None:
     node_id = "ab" * 28
     started = node_start._start_raylet(start_raylet, node_id, str(tmp_path), dashboard_agent_listen_port=5001)
     assert started == "started"
+
+
+def test_the_node_s_folder_stays_its_owner_s(tmp_path: Path) -> None:
+    """Here stands what Ray calls for the folder that it is given, and for each that it makes in it."""
+    from ray._common import utils
+    from ray._private.node import try_to_create_directory
+
+    folder = tmp_path / "node"
+    folder.mkdir(mode=0o700)
+    usual = utils.try_make_directory_shared
+    with node_start.adapted_start():
+        for path in (folder, folder / "session"):
+            try_to_create_directory(str(path))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "session").stat().st_mode & 0o002 == 0
+    assert utils.try_make_directory_shared is usual
