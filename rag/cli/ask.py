@@ -61,14 +61,23 @@ def _ask(service: Service, body: Mapping[str, Any], as_json: bool, trace: bool) 
     """Print the answer, and its trace if that is wanted. Returns its text."""
     if not as_json:
         text, query_id = _stream(service, body)
-        if trace:
+        if trace and (logged := _trace(service, query_id)):
             console = Console()
             console.print()
-            print_trace(console, await_trace(service, query_id))
+            print_trace(console, logged)
         return text
     found = service.call("POST", "/v1/query", json={**body, "stream": False})
-    _print_json({**found, "trace": await_trace(service, found["query_id"])} if trace else found)
+    _print_json({**found, "trace": _trace(service, found["query_id"])} if trace else found)
     return str(found["answer"])
+
+
+def _trace(service: Service, query_id: str) -> dict[str, Any] | None:
+    """The trace of an answer. None, and a warning, where it cannot be had: the answer is no less worth for that."""
+    try:
+        return await_trace(service, query_id)
+    except CliError as error:
+        typer.echo(f"Warning: no trace of this answer: {error}", err=True)
+        return None
 
 
 def _next_question() -> str:

@@ -261,10 +261,29 @@ def test_the_trace_is_in_the_json_of_the_answer(service: Any, rag: Any) -> None:
     assert json.loads(rag("ask", "q", "--key", "k", "--json").stdout) == found
 
 
-def test_a_trace_that_does_not_come_is_told(
-    service: Any, rag: Any, problem: Problem, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_answer_without_a_trace_is_an_answer(
+    service: Any, rag: Any, problem: Problem, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(trace, "WITHIN_S", 0.0)
-    service["POST /v1/query"] = httpx.Response(200, json={"query_id": QUERY_ID, "answer": "x"})
+    found = {"query_id": QUERY_ID, "answer": "15 dana."}
+    service["POST /v1/query"] = httpx.Response(200, json=found)
+    service[f"GET /v1/queries/{QUERY_ID}"] = problem(status, "No luck", "it is not in the log")
+    result = rag("ask", "q", "--key", "k", "--json", "--trace")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {**found, "trace": None})
+    assert result.stderr == "Warning: no trace of this answer: No luck: it is not in the log\n"
+
+
+def test_a_conversation_goes_on_without_a_trace(
+    service: Any, rag: Any, sse: Sse, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "WITHIN_S", 0.0)
+    following = iter(["Od kada?", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(following))
+    service["POST /v1/query"] = lambda _: sse(SOURCES, chunk("15 dana."), COMPLETE, query_id=QUERY_ID)
     service[f"GET /v1/queries/{QUERY_ID}"] = problem(404, "Not found", "it is not in the log")
-    assert "it is not in the log" in rag("ask", "q", "--key", "k", "--json", "--trace").stderr
+    result = rag("ask", "Koji je rok?", "--key", "k", "--trace", "--conversation")
+    assert result.exit_code == 0, result.output
+    assert [body["query"] for body in service.bodies()] == ["Koji je rok?", "Od kada?"]
+    assert result.stdout.count("15 dana.") == 2
+    assert result.stderr.count("Warning: no trace") == 2
