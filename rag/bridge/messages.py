@@ -13,7 +13,7 @@ Message = dict[str, Any]
 MAX_ID = 256
 """Characters of an id, as the service has it."""
 MAX_HEADER = 255
-"""Characters of a value that becomes a header."""
+"""Characters of a value that becomes a header, unless _LONGER names it."""
 TERMINAL_TYPES = frozenset({"result", "complete", "error"})
 """Types of the message that ends an answer; each answer has exactly one."""
 RETRYABLE = frozenset({"overloaded", "unreachable", "connection_lost", "timeout"})
@@ -24,7 +24,10 @@ _HEADERS = {
     "idempotency_key": "Idempotency-Key",
     "request_id": "X-Request-ID",
     "traceparent": "traceparent",
+    "tracestate": "tracestate",
 }
+_LONGER = {"tracestate": 512}
+"""As many characters as W3C Trace Context asks to hand on."""
 _KEYS = ("id", "command", "params", *_HEADERS)
 
 
@@ -110,14 +113,14 @@ def result(id: Id, data: Mapping[str, Any]) -> Message:
 def _headers(found: Mapping[str, Any], id: Id) -> dict[str, str]:
     headers: dict[str, str] = {}
     for key, header in _HEADERS.items():
-        value = found.get(key)
+        value, most = found.get(key), _LONGER.get(key, MAX_HEADER)
         if value is None:
             continue
         if key == "deadline_ms":
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise BadFrame("deadline_ms: must be a whole number of milliseconds above 0", id)
-        elif not isinstance(value, str) or not 1 <= len(value) <= MAX_HEADER or not _fits_header(value):
-            raise BadFrame(f"{key}: must be 1 to {MAX_HEADER} printable ASCII characters", id)
+        elif not isinstance(value, str) or not 1 <= len(value) <= most or not _fits_header(value):
+            raise BadFrame(f"{key}: must be 1 to {most} printable ASCII characters", id)
         headers[header] = str(value)
     return headers
 

@@ -660,6 +660,7 @@ defmodule RagClientTest do
 
   describe "a call's trace" do
     @trace "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    @other_trace "00-#{String.duplicate("a", 32)}-00f067aa0ba902b7-00"
 
     test "is handed on, named or the process's own" do
       client = client(ScriptedServer.start(answer()))
@@ -667,15 +668,35 @@ defmodule RagClientTest do
       assert_received {:request, %{head: head}}
       assert head =~ "\r\ntraceparent: #{@trace}\r\n"
 
-      :otel_propagator_text_map.put_current("00-#{String.duplicate("a", 32)}-00f067aa0ba902b7-00")
+      :otel_propagator_text_map.put_current(@other_trace, "shop=1,x=y")
       {:ok, _} = RagClient.query(client, nil, "?")
       assert_received {:request, %{head: head}}
-      assert head =~ "\r\ntraceparent: 00-aaaaaaaa"
+      assert head =~ "\r\ntraceparent: #{@other_trace}\r\n"
+      assert head =~ "\r\ntracestate: shop=1,x=y\r\n"
+
+      {:ok, _} = RagClient.query(client, nil, "?", traceparent: @trace)
+      assert_received {:request, %{head: head}}
+      refute head =~ "tracestate", "that of another trace"
 
       :otel_propagator_text_map.put_current(nil)
       {:ok, _} = RagClient.query(client, nil, "?")
       assert_received {:request, %{head: head}}
       refute head =~ "traceparent"
+      refute head =~ "tracestate"
+    end
+
+    test "goes without a state that is no header's value, or longer than W3C Trace Context asks to hand on" do
+      client = client(ScriptedServer.start(answer()))
+      longest = "x=" <> String.duplicate("y", 510)
+
+      for {state, sent?} <- [{longest, true}, {longest <> "y", false}, {"", false}, {"x=y\r\na: b", false}] do
+        :otel_propagator_text_map.put_current(@other_trace, state)
+        {:ok, _} = RagClient.query(client, nil, "?")
+        assert_received {:request, %{head: head}}
+        assert head =~ "\r\ntraceparent: #{@other_trace}\r\n"
+        assert head =~ "\r\ntracestate: #{longest}\r\n" == sent?
+        assert head =~ "tracestate" == sent?
+      end
     end
 
     test "is one that there can be" do

@@ -11,6 +11,7 @@ defmodule RagClient.Call do
           deadline_ms: pos_integer | nil,
           idempotency_key: String.t() | nil,
           traceparent: String.t() | nil,
+          tracestate: String.t() | nil,
           upload: RagClient.Upload.t() | nil,
           streams?: boolean
         }
@@ -24,6 +25,7 @@ defmodule RagClient.Call do
     :deadline_ms,
     :idempotency_key,
     :traceparent,
+    :tracestate,
     :upload,
     streams?: false
   ]
@@ -32,13 +34,14 @@ defmodule RagClient.Call do
 
   @doc """
   `options` may hold `:tenant`, `:request_id` (else one is made), `:deadline_ms`, `:idempotency_key`, `:traceparent`
-  (else that of the calling process's trace) and `:upload`, the files of the request.
+  (else it and `tracestate` are those of the calling process's trace) and `:upload`, the files of the request.
 
   Raises ArgumentError for what cannot be a header's value.
   """
   @spec new(String.t(), map, keyword) :: t
   def new(command, params, options) do
     sent_with = for {name, value} <- Keyword.take(options, @sent_with), value != nil, do: {name, checked(name, value)}
+    {traceparent, tracestate} = TraceContext.current()
 
     made = [
       command: command,
@@ -46,7 +49,8 @@ defmodule RagClient.Call do
       streams?: Keyword.get(options, :streams?, false),
       upload: options[:upload],
       request_id: request_id(),
-      traceparent: TraceContext.current()
+      traceparent: traceparent,
+      tracestate: if(Keyword.has_key?(sent_with, :traceparent), do: nil, else: tracestate)
     ]
 
     struct!(__MODULE__, Keyword.merge(made, sent_with))

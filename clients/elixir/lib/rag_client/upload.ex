@@ -44,12 +44,15 @@ defmodule RagClient.Upload do
   defp send_file(_file, _path, 0, _send), do: :ok
 
   defp send_file(file, path, left, send) do
-    with {:ok, bytes} <- :file.read(file, min(left, @piece_bytes)),
-         :ok <- send.(bytes) do
-      send_file(file, path, left - byte_size(bytes), send)
-    else
-      :eof -> {:error, {path, "it became shorter while it was sent"}}
-      {:error, reason} -> {:error, reason}
+    case :file.read(file, min(left, @piece_bytes)) do
+      {:ok, bytes} ->
+        with :ok <- send.(bytes), do: send_file(file, path, left - byte_size(bytes), send)
+
+      :eof ->
+        {:error, {path, "it became shorter while it was sent"}}
+
+      {:error, reason} ->
+        {:error, {path, :file.format_error(reason)}}
     end
   end
 

@@ -84,6 +84,24 @@ defmodule RagClient.UploadTest do
     eventually(fn -> calls(client) == 0 end)
   end
 
+  test "a file that cannot be read while it is sent ends the call with its name" do
+    # There is nothing at the address 0 of any process: reading it is an I/O error.
+    upload = %RagClient.Upload{boundary: "b", parts: [{"/proc/self/mem", 5}], bytes: 5}
+    assert {:error, {"/proc/self/mem", why}} = RagClient.Upload.send_to(upload, fn _ -> :ok end)
+    assert to_string(why) == "I/O error"
+    client = client(ScriptedServer.start([:until_closed]))
+
+    assert {:error, %Error{kind: :protocol, message: "/proc/self/mem cannot be sent: I/O error"}} =
+             RagClient.Calls.send_upload(client, nil, upload, timeout: 5_000)
+
+    eventually(fn -> calls(client) == 0 end)
+  end
+
+  test "what is wrong with the connection is not said of a file", %{folder: folder} do
+    upload = %RagClient.Upload{boundary: "b", parts: [{file(folder, "a", "abc"), 3}], bytes: 3}
+    assert RagClient.Upload.send_to(upload, fn _ -> {:error, :closed} end) == {:error, :closed}
+  end
+
   test "a refusal that comes while files are on their way is read, and the sending ends", %{folder: folder} do
     {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, ip: {127, 0, 0, 1}])
     {:ok, port} = :inet.port(listener)

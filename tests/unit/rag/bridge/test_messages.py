@@ -29,9 +29,11 @@ def test_a_request() -> None:
 
 def test_what_stands_beside_the_command_becomes_headers() -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    given = body(deadline_ms=1500, idempotency_key="k 1", request_id="r-1", traceparent=trace)
+    state = "x=" + "y" * 510
+    given = body(deadline_ms=1500, idempotency_key="k 1", request_id="r-1", traceparent=trace, tracestate=state)
     assert parse(given).headers == {
         "X-Deadline-Ms": "1500", "Idempotency-Key": "k 1", "X-Request-ID": "r-1", "traceparent": trace,
+        "tracestate": state,
     }  # fmt: skip
     assert parse(body(deadline_ms=None, idempotency_key=None, request_id=None)).headers == {}
 
@@ -68,6 +70,7 @@ def test_an_id_that_is_none(id: object) -> None:
         ({"deadline_ms": "10"}, "deadline_ms: "),
         ({"deadline_ms": 1.5}, "deadline_ms: "),
         ({"idempotency_key": ""}, "idempotency_key: "),
+        ({"tracestate": "x" * 513}, "tracestate: must be 1 to 512 "),
         ({"idempotency_key": "a\r\nX-Tenant-ID: b"}, "idempotency_key: "),
         ({"idempotency_key": "x" * 256}, "idempotency_key: "),
         ({"request_id": "č"}, "request_id: "),

@@ -95,6 +95,7 @@ defmodule RagClient.Transport.HTTP do
         {"x-request-id", call.request_id},
         key && {"authorization", "Bearer #{key}"},
         call.traceparent && {"traceparent", call.traceparent},
+        call.tracestate && {"tracestate", call.tracestate},
         (call.streams? || call.upload) && call.tenant && {"x-tenant-id", call.tenant},
         call.deadline_ms && {"x-deadline-ms", Integer.to_string(call.deadline_ms)},
         call.idempotency_key && {"idempotency-key", call.idempotency_key},

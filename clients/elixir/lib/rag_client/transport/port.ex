@@ -73,6 +73,7 @@ defmodule RagClient.Transport.Port do
     request = if call.deadline_ms, do: Map.put(request, "deadline_ms", call.deadline_ms), else: request
     request = if call.idempotency_key, do: Map.put(request, "idempotency_key", call.idempotency_key), else: request
     request = if call.traceparent, do: Map.put(request, "traceparent", call.traceparent), else: request
+    request = if call.tracestate, do: Map.put(request, "tracestate", call.tracestate), else: request
     most = Keyword.get(config.transport_options, :max_frame_bytes, @max_frame_bytes)
 
     case JSON.encode(config.json, request) do

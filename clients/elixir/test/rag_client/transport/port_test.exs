@@ -115,6 +115,16 @@ defmodule RagClient.Transport.PortTest do
                RagClient.JSON.decode(:jiffy, body)
     end
 
+    test "carries the trace of the process that asks" do
+      client = bridged(ScriptedServer.start(result(%{})))
+      parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+      :otel_propagator_text_map.put_current(parent, "shop=1,x=y")
+      assert {:ok, _} = RagClient.get_job(client, nil, "j")
+      assert_received {:request, %{head: head}}
+      assert head =~ ~r/^traceparent: #{parent}\r?$/mi
+      assert head =~ ~r/^tracestate: shop=1,x=y\r?$/mi
+    end
+
     test "gives each message as it comes" do
       url =
         ScriptedServer.start(
