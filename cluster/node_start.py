@@ -35,7 +35,7 @@ def adapted_start() -> Iterator[None]:
     - Ray itself gives a node 30 s to register, which a busy machine needs for the agents alone. It asks without a pause
       meanwhile.
     - Ray opens the folders that it makes, and the one that it is given, to every user of the machine (mode 0777). The
-      replicas' temporary files are in the latter. Whoever may write to it could also replace a private folder in it.
+      replicas' temporary files are in the latter. A user who may write to it could also replace a private folder in it.
     """
     from ray._common import utils
     from ray._private import parameter, services
