@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from deployments.telemetry.config import TelemetryConfig
 FILE = "traces.jsonl"
 """The file that is written. Full ones are `traces.1.jsonl`, the newest, and so on."""
 _LOCK_S = 5.0
+logger = logging.getLogger(__name__)
 
 
 def create(config: TelemetryConfig) -> SpanExporter | None:
@@ -49,6 +51,7 @@ class FileExporter(SpanExporter):
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._has_warned = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         lines = [line_of(span) for span in spans]
@@ -57,9 +60,18 @@ class FileExporter(SpanExporter):
             with FileLock(self._folder / f"{FILE}.lock", timeout=_LOCK_S):
                 while lines:
                     lines = self._append(lines)
-        except (OSError, Timeout):
+        except (OSError, Timeout) as error:
+            self._warn_once(error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
+
+    def _warn_once(self, error: Exception) -> None:
+        """Once in this process: it comes again with each batch, and the service goes on without traces."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "spans are lost, as telemetry.folder %s cannot be written; this is said once: %s", self._folder, error
+            )
 
     def _append(self, lines: list[bytes]) -> list[bytes]:
         """Write what the file has room for, and return the rest. A line that is too long for any file is left out."""

@@ -79,6 +79,17 @@ def test_a_folder_that_cannot_be_written_fails_the_export_and_nothing_else(tmp_p
     assert FileExporter(tmp_path / "file", 4_096, 1).export(spans_of(1)) is SpanExportResult.FAILURE
 
 
+def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("")
+    exporter = FileExporter(folder, 4_096, 1)
+    for _ in range(3):
+        exporter.export(spans_of(1))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"telemetry.folder {folder}" in record.getMessage()
+
+
 _WRITER = """
 import sys
 from deployments.telemetry import tracing
