@@ -21,7 +21,7 @@ class OutcomeRecorder:
         self._jobs = jobs
 
     async def index_and_record(self, task: DocumentTask, index: Callable[[], Awaitable[IndexedDocument]]) -> None:
-        """Call `index`, and record how it ended. Raises nothing but cancellation."""
+        """Call `index`, and record how it ended, in the current span too. Raises nothing but cancellation."""
         try:
             if task.attempts > self._config.max_attempts:
                 raise StageUnavailable("its worker ended each time before it was done")
@@ -31,12 +31,16 @@ class OutcomeRecorder:
         except LeaseLost:
             logger.warning("document %s is another worker's by now", task.document_id)
         except DocumentCancelled as error:
+            tracing.current().set_attribute("rag.cancelled", True)
             await self.record(task, self._jobs.fail(task, "cancelled", str(error)))
         except BadInput as error:
+            tracing.mark(tracing.current(), error)
             await self.record(task, self._jobs.fail(task, error.code, error.message))
         except Unavailable as error:
+            tracing.mark(tracing.current(), error)
             await self.record(task, self._retry_or_fail(task, error))
-        except Exception:
+        except Exception as error:
+            tracing.mark(tracing.current(), error)
             logger.exception("document %s of tenant %s failed", task.document_id, task.tenant_id)
             detail = f"an unexpected error; the log of the ingestion stage has it under document {task.document_id}"
             await self.record(task, self._jobs.fail(task, "internal_error", detail))

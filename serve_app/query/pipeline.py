@@ -126,7 +126,7 @@ class Pipeline:
         """The candidates. Those of a Croatian question without diacritics tell how it is written, and it is searched
         for once more by the vector of that."""
         with run.stopwatch.stage("retrieval"):
-            candidates = await run.wait("retrieval", self.retriever.retrieve(request))
+            candidates = await run.wait("retrieval", self._search(run.query.text, request))
             restored = await self._with_diacritics(run.query, request, candidates)
             if restored == run.query.text:
                 return candidates
@@ -134,7 +134,13 @@ class Pipeline:
             dense = await run.wait_or("embedding", vector, fallback=None, at_most=self.embedding_s)
             if dense is None or dense.fingerprint != request.dense.fingerprint:
                 return candidates
-            return await run.wait("retrieval", self.retriever.retrieve(replace(request, dense=dense)))
+            return await run.wait("retrieval", self._search(restored, replace(request, dense=dense)))
+
+    async def _search(self, question: str, request: RetrievalRequest) -> list[Candidate]:
+        """`question`: as the span of the search has it, if it may."""
+        if tracing.keeps_content():
+            tracing.current().set_attribute("gen_ai.retrieval.query.text", question)
+        return await self.retriever.retrieve(request)
 
     async def _with_diacritics(self, query: Query, request: RetrievalRequest, candidates: Sequence[Candidate]) -> str:
         """The question as the first candidates write its words; as it is where the embedder would make no use of it."""

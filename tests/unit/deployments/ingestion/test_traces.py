@@ -10,10 +10,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from deployments.errors import BrokenDocument, StageUnavailable
-from deployments.ingestion.base import DocumentTask, ParsedDocument
+from deployments.ingestion.base import DocumentCancelled, DocumentTask, IndexedDocument, LeaseLost, ParsedDocument
 from deployments.ingestion.bulk.base import BulkJob, BulkPorts
 from deployments.ingestion.bulk.runner import Runner
 from deployments.ingestion.config import IngestionConfig
+from deployments.ingestion.document_trace import document_span
 from deployments.ingestion.fake import (
     FakeEmbedder,
     MemoryBlobStore,
@@ -21,6 +22,7 @@ from deployments.ingestion.fake import (
     MemoryIndex,
     MemoryJobStore,
 )
+from deployments.ingestion.outcomes import OutcomeRecorder
 from deployments.ingestion.parsing import DocumentParser
 from deployments.ingestion.worker import Worker
 from deployments.telemetry import spans, tracing
@@ -118,7 +120,40 @@ async def test_a_document_that_fails_says_where(
         StatusCode.ERROR,
         BrokenDocument.code,
     )
-    assert kept.children(kept.one(spans.DOCUMENT)) == [spans.FETCH, spans.PARSE, spans.PUBLISH]
+    document = kept.one(spans.DOCUMENT)
+    assert kept.children(document) == [spans.FETCH, spans.PARSE, spans.PUBLISH]
+    assert (document.status.status_code, (document.attributes or {})["error.type"]) == (
+        StatusCode.ERROR,
+        BrokenDocument.code,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BrokenDocument("secret"), {"error.type": BrokenDocument.code}),
+        (StageUnavailable("secret"), {"error.type": StageUnavailable.code}),
+        (ValueError("secret"), {"error.type": "ValueError"}),
+        (DocumentCancelled("secret"), {"rag.cancelled": True}),
+        (LeaseLost("secret"), {}),
+    ],
+)
+async def test_each_end_of_an_attempt_is_told(
+    kept: KeptSpans, task: DocumentTask, error: Exception, told: dict[str, object]
+) -> None:
+    async def index() -> IndexedDocument:
+        raise error
+
+    jobs = MemoryJobStore()
+    jobs.submit(task)
+    [claimed] = await jobs.claim("worker", lease_s=30, limit=1)
+    with document_span(claimed):
+        await OutcomeRecorder(IngestionConfig(), jobs).index_and_record(claimed, index)
+    document = kept.one(spans.DOCUMENT)
+    names = ("error.type", "rag.cancelled")
+    assert {name: value for name, value in (document.attributes or {}).items() if name in names} == told
+    assert (document.status.status_code is StatusCode.ERROR) == ("error.type" in told)
+    assert "secret" not in "".join(span.to_json() for span in kept.all)
 
 
 async def test_each_attempt_is_a_trace(kept: KeptSpans, task: DocumentTask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +186,6 @@ def test_a_document_of_a_bulk_job_has_one_trace_over_all_operators(kept: KeptSpa
 
 
 def test_without_an_exporter_a_document_has_no_trace(task: DocumentTask) -> None:
-    from deployments.ingestion.document_trace import document_span
-
     with document_span(replace(task, trace=REQUEST)) as span:
         assert not span.is_recording()
         assert tracing.headers() == {}
