@@ -161,11 +161,14 @@ class _Ingress:
             app.add_middleware(DisconnectOnCancel)
             return app
 
-    def __del__(self) -> None:
-        # Serve calls this when it stops a replica; a failed constructor leaves none of them.
+    async def __del__(self) -> None:
+        # Serve calls this when it stops a replica, and awaits it only because it is `async def`.
+        # A failed constructor leaves none of them.
         for name in ("_sender", "_gauges", "_backlog", "_key_uses", "_sweeper", "_limiter_sync"):
             if (background := getattr(self, name, None)) is not None:
                 background.stop()
+        if (last_spans := tracing.end_of_replica()) is not None:
+            await last_spans
 
 
 def _pipeline(

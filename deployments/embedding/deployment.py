@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -181,6 +181,10 @@ class Embedding:
         """Raises StageUnavailable if the model failed and fails again: a broken GPU context never recovers."""
         if self._failed:
             await self.embed(["health check"], "query")
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        """Serve calls this after the replica's last request, before it ends the process."""
+        return tracing.end_of_replica()
 
     @property
     def _failed(self) -> bool:

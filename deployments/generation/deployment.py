@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from deployments.errors import StageUnavailable
 from deployments.generation import base
@@ -69,6 +70,10 @@ class Generation:
         status = await self._engine.status()
         if not status.ready:
             raise StageUnavailable(f"generation: the {status.engine} engine is not ready: {status.detail}")
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        """Serve calls this after the replica's last request, before it ends the process."""
+        return tracing.end_of_replica()
 
     def _pause_s(self) -> float:
         return pause_s(self._config, self._active_answers)

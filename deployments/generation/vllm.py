@@ -309,6 +309,14 @@ class VllmGeneration(LLMServer):
                 await self._abort(query.tenant_id, query.query_id)
             raise
 
+    async def __del__(self) -> None:
+        """Serve awaits this after the replica's last request, before it ends the process."""
+        try:
+            await super().__del__()
+        finally:
+            if (last_spans := tracing.end_of_replica()) is not None:
+                await last_spans
+
     async def _apply_template(self, messages: list[dict[str, Any]], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `prompts.ApplyTemplate`. Raises InvalidRequest if the template refuses the messages."""
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Coroutine
+from typing import Any
 
 from deployments.ingestion.base import (
     ACTIVE_DOCUMENTS,
@@ -92,8 +94,9 @@ class Ingestion:
         self._dispatcher.stop()
         await self._worker.close()
 
-    def __del__(self) -> None:
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
         # Serve calls this when it stops a replica. After a failed constructor the two may be missing.
         for background in (getattr(self, "_dispatcher", None), getattr(self, "_worker", None)):
             if background is not None:
                 background.stop()
+        return tracing.end_of_replica()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -98,6 +98,10 @@ class Reranking:
         """Raises StageUnavailable if the model failed and fails again: a broken GPU context never recovers."""
         if self._batcher.failed:
             await self._scores("health check", ["health check"])
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        """Serve calls this after the replica's last request, before it ends the process."""
+        return tracing.end_of_replica()
 
     async def _scores(self, query: str, texts: Sequence[str]) -> list[float]:
         reranker, run = self._reranker, asyncio.get_running_loop().run_in_executor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from deployments.errors import InvalidRequest, StageUnavailable
 from deployments.replica import replica_id
@@ -124,10 +125,11 @@ class Retrieval:
         elif self._failure is not None:
             raise self._failure
 
-    def __del__(self) -> None:
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
         """Serve calls this after the replica's last request, before it ends the process."""
         if hasattr(self, "_index"):
             self._index.close()
+        return tracing.end_of_replica()
 
     def _check_limit(self, limit: int) -> None:
         if limit > self._config.max_entries:

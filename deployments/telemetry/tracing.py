@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
@@ -45,13 +46,25 @@ from deployments.telemetry.config import TelemetryConfig
 
 TraceHeaders = Mapping[str, str]
 """W3C's `traceparent` and `tracestate`: how a span's context travels to another process."""
+_TRACESTATE = "tracestate"
+MAX_TRACESTATE = 512
+"""Characters of `tracestate`. A longer one is dropped, as it would travel with each stage's call and lie in the table
+of jobs. W3C asks to keep as many: https://www.w3.org/TR/trace-context/#tracestate-limits."""
 _PROPAGATOR = TraceContextTextMapPropagator()
+_QUOTING_LOGGERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+"""They warn of a header that is malformed, and quote it: text of a caller who is not even known yet."""
+for _name in _QUOTING_LOGGERS:
+    logging.getLogger(_name).setLevel(logging.ERROR)
 _EXPORT_EVERY_MS = 1_000
+_LAST_EXPORT_S = 3.0
+"""How long the end of a replica waits for its last spans to be exported. `rag up` gives a replica five seconds."""
 _SCOPE = "rag"
 _UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer(_SCOPE)
 _provider: TracerProvider | None = None
 _tracer = _UNSAMPLED
 _content = False
+_is_replica = False
+logger = logging.getLogger(__name__)
 
 
 class _RootSampler(Sampler):
@@ -97,7 +110,7 @@ def use(
     processor: SpanProcessor, service: str, *, replica: str = "", ratio: float = 1.0, content: bool = False
 ) -> None:
     """Hand spans to the processor. What `start` does with the one that is configured, and tests with their own."""
-    global _provider, _tracer, _content
+    global _provider, _tracer, _content, _is_replica
     resource = Resource.create(
         {
             "service.name": f"rag-{service}",
@@ -108,17 +121,33 @@ def use(
     sampler = ParentBased(_RootSampler(ratio))
     _provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
     _provider.add_span_processor(processor)
-    _tracer, _content = _provider.get_tracer(_SCOPE), content
+    _tracer, _content, _is_replica = _provider.get_tracer(_SCOPE), content, bool(replica)
     atexit.register(stop)
 
 
 def stop() -> None:
-    """Export what waits, and trace no more."""
-    global _provider, _tracer, _content
-    provider, _provider, _tracer, _content = _provider, None, _UNSAMPLED, False
+    """Export what waits, and trace no more. Blocks until that is done. Does nothing the second time."""
+    global _provider, _tracer, _content, _is_replica
+    provider, _provider, _tracer, _content, _is_replica = _provider, None, _UNSAMPLED, False, False
     if provider is not None:
         atexit.unregister(stop)
         provider.shutdown()
+
+
+def end_of_replica() -> Coroutine[Any, Any, None] | None:
+    """What a deployment's `__del__` returns: Serve awaits it, and then kills the process, which runs no `atexit`.
+
+    None where no replica traces, so that a deployment that is merely dropped ends nobody's traces.
+    """
+    return _stop_off_loop() if _is_replica else None
+
+
+async def _stop_off_loop() -> None:
+    try:
+        async with asyncio.timeout(_LAST_EXPORT_S):
+            await asyncio.to_thread(stop)
+    except TimeoutError:
+        logger.warning("the last spans were not exported within %g s, and are lost", _LAST_EXPORT_S)
 
 
 def keeps_content() -> bool:
@@ -163,7 +192,13 @@ def traceparent(span: Span) -> str:
 
 def remote(sent: TraceHeaders) -> Span:
     """Another process's span, to be a parent. INVALID_SPAN if it sent nothing that can be read."""
-    return trace.get_current_span(_PROPAGATOR.extract(sent, Context())) if sent else INVALID_SPAN
+    return trace.get_current_span(_context_of(sent)) if sent else INVALID_SPAN
+
+
+def _context_of(sent: TraceHeaders) -> Context:
+    if len(sent.get(_TRACESTATE, "")) > MAX_TRACESTATE:
+        sent = {name: value for name, value in sent.items() if name != _TRACESTATE}
+    return _PROPAGATOR.extract(sent, Context())
 
 
 def begin(
@@ -203,7 +238,7 @@ def begin_trace(
     `may_record`: false for what is not worth a trace, whatever the caller wants.
     """
     tracer = _tracer if may_record else _UNSAMPLED
-    context = _PROPAGATOR.extract(sent, Context())
+    context = _context_of(sent)
     linked = [Link(each) for each in links]
     return tracer.start_span(name, context, SpanKind.SERVER, links=linked, start_time=at_ns)
 
@@ -226,12 +261,13 @@ def mark(span: Span, error: BaseException | None) -> None:
 
 class CurrentSpan:
     """Makes a span the current one within the block, and ends it after. One that does not record is left out, unless
-    it is to be `kept`, for its ids."""
+    it is to be `kept`, for its ids. `marked`: whether the block's error is the span's."""
 
-    __slots__ = ("_is_current", "_span", "_token")
+    __slots__ = ("_is_current", "_marked", "_span", "_token")
 
-    def __init__(self, span: Span, *, kept: bool = False) -> None:
+    def __init__(self, span: Span, *, kept: bool = False, marked: bool = True) -> None:
         self._span = span
+        self._marked = marked
         self._is_current = kept or span.is_recording()
 
     def __enter__(self) -> Span:
@@ -244,7 +280,7 @@ class CurrentSpan:
     ) -> Literal[False]:
         if self._is_current:
             contexts.detach(self._token)
-            end(self._span, error)
+            end(self._span, error if self._marked else None)
         return False
 
 

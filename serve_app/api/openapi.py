@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
 from deployments import errors
+from deployments.telemetry import tracing
 from serve_app.api import dependencies, trace_context
 from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, error_formats
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
@@ -167,7 +168,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     trace_context.HEADER: {
         "name": trace_context.HEADER,
         "in": "header",
-        "description": "W3C trace context of the caller, which the request's trace continues; `tracestate` is kept too",
+        "description": "W3C trace context of the caller, which the request's trace continues; `tracestate` is kept "
+        f"too, up to {tracing.MAX_TRACESTATE} characters",
         "schema": {"type": "string"},
         "example": _EXAMPLE_TRACEPARENT,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any, Final
@@ -42,7 +43,7 @@ class RequestRecords:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        with tracing.CurrentSpan(trace_context.begin(scope), kept=True) as span:
+        with tracing.CurrentSpan(trace_context.begin(scope), kept=True, marked=False) as span:
             if (arrived := trace_context.arrival_ns(scope)) is not None:
                 tracing.end(tracing.begin(spans.EDGE, at_ns=arrived))
             await self._record(scope, receive, send, span)
@@ -62,12 +63,15 @@ class RequestRecords:
 
         try:
             await self.app(scope, receive, send_and_look)
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError):
+            # A caller who hung up: nothing here has failed.
+            span.set_attribute("rag.cancelled", True)
             raise
         except Exception:
             # The framework answers it, outside of this: that is said here, as nothing comes through again.
             scope[ERROR_CODE] = RagError.code
             status = UNEXPECTED if status == HUNG_UP else status
+            span.set_status(StatusCode.ERROR)
             raise
         finally:
             seconds = time.perf_counter() - began

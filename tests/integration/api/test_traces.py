@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from deployments.errors import Overloaded, StageUnavailable
 from deployments.ingestion.document_trace import document_span
-from deployments.telemetry import spans
+from deployments.telemetry import spans, tracing
 from tests.integration.api.conftest import Api
 from tests.support.traces import KeptSpans, kept_spans, span_id, trace_id
 
@@ -76,6 +76,29 @@ async def test_a_traceparent_that_is_none_begins_a_trace(api: Api, kept: KeptSpa
     answer = await api.client.get("/v1/jobs", headers=[(b"traceparent", sent.encode())])
     assert answer.status_code == 200
     assert kept.one("GET /v1/jobs").parent is None
+
+
+@pytest.mark.parametrize("sent", ["secret words,=", f"secret={'x' * 300}", "ž=secret"])
+async def test_a_caller_s_malformed_tracestate_is_not_in_the_log(
+    api: Api, kept: KeptSpans, caplog: pytest.LogCaptureFixture, sent: str
+) -> None:
+    headers = [(b"traceparent", SAMPLED["traceparent"].encode()), (b"tracestate", sent.encode())]
+    await api.client.get("/v1/jobs", headers=headers)
+    assert trace_id(kept.one("GET /v1/jobs")) == TRACE
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(tracing.MAX_TRACESTATE, True), (tracing.MAX_TRACESTATE + 1, False)])
+async def test_a_long_tracestate_goes_no_further(api: Api, kept: KeptSpans, length: int, is_kept: bool) -> None:
+    sent = f"a={'1' * 255},b="
+    sent += "2" * (length - len(sent))
+    headers = {**SAMPLED, "tracestate": sent}
+    await api.client.post("/v1/query", json=QUESTION, headers=headers)
+    assert trace_id(kept.one("POST /v1/query")) == TRACE
+    assert api.stages.requests[0].trace.get("tracestate") == (sent if is_kept else None)
+    await api.client.post("/v1/documents", json={"text": "a"}, headers=headers)
+    [task] = await api.stores.jobs.queue.claim("w", lease_s=30, limit=1)
+    assert task.trace.get("tracestate") == (sent if is_kept else None)
 
 
 async def test_a_caller_s_trace_that_is_not_sampled_is_only_named(api: Api, kept: KeptSpans) -> None:
@@ -143,6 +166,7 @@ async def test_an_unexpected_error_names_its_trace(api: Api, kept: KeptSpans) ->
     assert (answer.status_code, answer.json()["trace_id"], ids(answer)[0]) == (500, TRACE, TRACE)
     retrieval = kept.one(spans.RETRIEVAL)
     assert (retrieval.attributes or {})["error.type"] == "ValueError"
+    assert (kept.one("POST /v1/query").attributes or {})["error.type"] == "internal_error"
     assert "secret" not in "".join(span.to_json() for span in kept.all)
 
 
@@ -191,3 +215,4 @@ async def test_no_text_is_in_a_trace_unless_it_is_wanted(api: Api) -> None:
         prompt = json.loads(str(attributes["gen_ai.input.messages"]))
         assert "tajni" in prompt[-1]["parts"][0]["content"]
         assert "15 dana" in str(attributes["gen_ai.output.messages"])
+        assert (kept.one(spans.RETRIEVAL).attributes or {})["gen_ai.retrieval.query.text"] == QUESTION["query"]
