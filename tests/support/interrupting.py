@@ -30,7 +30,7 @@ START_S = 600.0
 GRACE_S = 3.0
 """How long processes that were killed may take to be gone."""
 _MARK = "RAG_INTERRUPTED"
-_LASTING = ("key", "ray_token", "logs", "rag.db", "blobs", "index", "service.lock")
+_LASTING = ("key", "ray_token", "logs", "traces", "rag.db", "blobs", "index", "service.lock")
 """How the names of what a data folder holds after a stop begin. SQLite has files of its own beside `rag.db`."""
 
 
