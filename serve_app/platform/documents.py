@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, select, update
@@ -109,37 +110,25 @@ class Documents:
     ) -> Page[Document]:
         """A tenant's documents in the order of their ids, those after the id `after`. A filter is evaluated on at most
         `max_scanned` documents a page."""
-        if chosen.filter is None:
+        conditions, passes, end = _conditions(tenant_id, chosen), None, None
+        # SQLAlchemy would keep the statement of each filter, which may be megabytes.
+        kept: dict[str, Any] = {} if chosen.filter is None else {"compiled_cache": None}
+        async with self.database.session() as session:
+            if chosen.filter is not None:
+                ids = select(Document.id).where(*conditions, Document.id > after).order_by(Document.id)
+                end = await session.scalar(ids.offset(max_scanned - 1).limit(1))
+                if end is not None:
+                    conditions.append(Document.id <= end)
+                # The database leaves out most of what the filter refuses. The rest is evaluated here.
+                conditions.append(may_pass(chosen.filter, embedded=self.database.config.embedded))
+                passes = partial(_passes, chosen.filter)
 
             async def read(after: str, limit: int) -> Sequence[Document]:
-                async with self.database.session() as session:
-                    return await _candidates(session, _conditions(tenant_id, chosen), after, limit)
+                rows = _shown().where(*conditions, Document.id > after).order_by(Document.id).limit(limit)
+                return (await session.scalars(rows, execution_options=kept)).all()
 
-            return await pagination.page(read, None, after=after, limit=limit, max_scanned=max_scanned)
-        return await self._filtered_page(tenant_id, chosen, chosen.filter, after, limit, max_scanned)
-
-    async def _filtered_page(
-        self, tenant_id: str, chosen: Selection, filter: Filter, after: str, limit: int, max_scanned: int
-    ) -> Page[Document]:
-        """The database leaves out most of what the filter refuses. The rest is evaluated here."""
-        conditions = _conditions(tenant_id, chosen)
-        async with self.database.session() as session:
-            ids = select(Document.id).where(*conditions, Document.id > after).order_by(Document.id)
-            end = await session.scalar(ids.offset(max_scanned - 1).limit(1))
-            conditions.append(may_pass(filter, embedded=self.database.config.embedded))
-            if end is not None:
-                conditions.append(Document.id <= end)
-            passing: list[Document] = []
-            while rows := await _candidates(session, conditions, after, pagination.BATCH):
-                for row in rows:
-                    after = row.id
-                    if _passes(filter, row):
-                        passing.append(row)
-                    if len(passing) == limit:
-                        return Page(passing, after)
-                if len(rows) < pagination.BATCH:
-                    break
-        return Page(passing, end)
+            page = await pagination.page(read, passes, after=after, limit=limit, max_scanned=max_scanned)
+        return page if page.next is not None else Page(page.rows, end)
 
     async def begin_rewriting(
         self, tenant_id: str, document_id: str, change: Mapping[str, Any], check: Callable[[dict[str, Any]], None]
@@ -269,14 +258,6 @@ class Documents:
             return _deleted(documents, await _forget(session, tenant_id, documents, now))
         await session.execute(delete(Collection).where(of_tenant(Collection, tenant_id), Collection.name == name))
         return None
-
-
-async def _candidates(
-    session: AsyncSession, conditions: Sequence[ColumnElement[bool]], after: str, limit: int
-) -> Sequence[Document]:
-    rows = _shown().where(*conditions, Document.id > after).order_by(Document.id).limit(limit)
-    # SQLAlchemy would keep the statement of each filter, which may be megabytes.
-    return (await session.scalars(rows, execution_options={"compiled_cache": None})).all()
 
 
 def _shown() -> Select[Document]:
