@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast, get_args
-from uuid import uuid4
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deployments.errors import InvalidRequest, NotFound, RateLimited
 from deployments.ingestion.base import METADATA_BYTES, DocumentState, RemovedBlob
 from deployments.ingestion.bulk.base import ray_job
-from deployments.telemetry import tracing
 from serve_app.platform import (
     acceptance,
     claims,
@@ -35,6 +33,7 @@ from serve_app.platform.events import Event, Events
 from serve_app.platform.job_queue import JobQueue
 from serve_app.platform.job_states import BulkState, JobState, ReindexState, is_over, reindex_job_state
 from serve_app.platform.new_document import NewDocument, checked, fingerprint_of
+from serve_app.platform.new_job import new_job
 from serve_app.platform.retries import Retried
 from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
@@ -167,7 +166,7 @@ class Jobs:
         if not new:
             raise InvalidRequest("documents: none given", field="documents")
         new = [checked(document) for document in new]
-        job_id, now = f"job_{uuid4().hex}", self.clock()
+        now = self.clock()
         async with self.database.transaction() as session:
             settings = await require_open(session, tenant_id, alone=True)
             ids = await acceptance.choose_ids(session, tenant_id, new)
@@ -179,7 +178,7 @@ class Jobs:
             settled, added = await acceptance.lock_documents(session, tenant_id, wanted, now)
             found_in = await generations.in_state(session, tenant_id, "live")
             generation = found_in and found_in.embedder
-            job = Job(tenant_id=tenant_id, id=job_id, created_at=now, trace=dict(tracing.origin()))
+            job = new_job(tenant_id, now)
             session.add(job)
             await session.flush()
             rows = []
@@ -195,7 +194,7 @@ class Jobs:
                         **document.columns(),
                         "blob": live.blob if live is not None and unchanged else document.blob,
                         "tenant_id": tenant_id,
-                        "job_id": job_id,
+                        "job_id": job.id,
                         "job_created_at": now,
                         "document_id": document_id,
                         "version": live.version if live is not None and unchanged else "",
@@ -217,16 +216,16 @@ class Jobs:
             await stored_blobs.adopt(session, tenant_id, new_bytes, now)
             await usage.add(session, tenant_id, documents=added)
             await quotas.check(session, tenant_id, settings.quotas)
-            webhooks.expect(session, tenant_id, job_id, settings, now)
+            webhooks.expect(session, tenant_id, job.id, settings, now)
             if bulk and queued:
                 job.bulk = "waiting"
                 await session.flush()
             if queued:
                 await turns.wake(session, tenant_id, turns.NEW, now, now)
-        self.events.publish(Event("job.created", tenant_id, job_id, {"documents": len(rows)}))
+        self.events.publish(Event("job.created", tenant_id, job.id, {"documents": len(rows)}))
         used = {row["blob"] for row in rows}
         return Accepted(
-            id=job_id,
+            id=job.id,
             documents=tuple(ids),
             unused_blobs=tuple(sorted({document.blob for document in new} - used)),
         )
@@ -246,7 +245,7 @@ class Jobs:
                 raise _missing(job_id)
             chosen = await retries.choose(session, failed, now)
             await self._check_room(session, tenant_id, len(chosen.rows))
-            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.origin()))
+            job = new_job(tenant_id, now)
             session.add(job)
             await session.flush()
             await retries.add_rows(session, job, chosen.rows, now)

@@ -14,19 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import Conflict
 from deployments.ingestion.base import ChunkSizes, chunking
-from deployments.telemetry import tracing
 from deployments.types import EmbedderIdentity, IndexGeneration
 from serve_app.platform import collections, generations, turns, webhooks
 from serve_app.platform.events import Event, Events
 from serve_app.platform.job_states import UNFINISHED, ReindexState
 from serve_app.platform.new_document import fingerprint_of
+from serve_app.platform.new_job import new_job
 from serve_app.platform.tenant_settings import require_open
 from serve_app.platform.visibility import RETIRE_AFTER_S
 from serve_app.storage.database import Database, insert
@@ -116,7 +115,7 @@ class Reindexing:
             settings = await require_open(session, tenant_id, alone=True)
             if (running := await session.scalar(running_job(tenant_id, "filling", "in_place"))) is not None:
                 raise Conflict(f"job {running} reindexes already; wait for it, or cancel it")
-            job = Job(tenant_id=tenant_id, id=f"job_{uuid4().hex}", created_at=now, trace=dict(tracing.origin()))
+            job = new_job(tenant_id, now)
             if collection is None:
                 generation = await self._generation_to_fill(session, tenant_id, embedder, now)
                 job.reindex, job.generation = "filling", generation
