@@ -262,7 +262,7 @@ class ResponseAnswer:
 
     def _tool_choice(self) -> Any:
         choice = self.request.tool_choice or ("auto" if self.request.tools else "none")
-        return {"type": "function", "name": choice.name} if isinstance(choice, NamedFunction) else choice
+        return choice.as_flat() if isinstance(choice, NamedFunction) else choice
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -32,13 +32,11 @@ from serve_app.api.compatible.openai import (
 from serve_app.api.compatible.sampling import Temperature, TopK, TopP
 from serve_app.api.compatible.tools import (
     CalledFunction,
-    Choice,
     FlatFunctionTools,
     FlatToolChoice,
     Function,
     FunctionTool,
     GivenCall,
-    NamedFunction,
 )
 from serve_app.schemas.base import FilterText, ResponseModel, Text, Whole
 
@@ -218,13 +216,9 @@ class ResponsesRequest(ForeignRequest):
                 FunctionTool(type="function", function=Function(**tool.model_dump(exclude={"type"})))
                 for tool in self.tools or ()
             ),
-            tool_choice=_nested_choice(self.tool_choice),
+            tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
         )
-
-
-def _nested_choice(choice: Choice) -> Any:
-    return {"type": "function", "name": choice.name} if isinstance(choice, NamedFunction) else choice
 
 
 def _as_chat(items: Sequence[InputMessage | InputCall | InputCallResult]) -> list[ChatMessage]:

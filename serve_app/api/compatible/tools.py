@@ -123,13 +123,17 @@ class NamedFunction(ForeignRequest):
 
     name: FunctionName
 
+    def as_flat(self) -> dict[str, str]:
+        """As /v1/responses has it."""
+        return {"type": "function", "name": self.name}
+
 
 _CHOICES = ("none", "auto", "required")
 
 
 def _chosen(value: Any) -> Any:
     """A named function without what the two APIs put around its name."""
-    if value is None or value in _CHOICES:
+    if value is None or value in _CHOICES or isinstance(value, NamedFunction):
         return value
     function = value.get("function", value) if isinstance(value, dict) and value.get("type") == "function" else None
     name = function.get("name") if isinstance(function, dict) else None
