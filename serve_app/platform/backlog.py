@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -63,11 +63,9 @@ async def read(database: Database, clock: Callable[[], datetime] = utc_now) -> B
     waiting = dict.fromkeys(TENANT_CLASSES, 0)
     for settings, count, _ in queues:
         waiting[_class_of(float(settings.get("weight", 1.0)))] += count
-    now = clock()
-    lags = [(now - oldest).total_seconds() for _, _, oldest in queues]
     return Backlog(
         waiting,
-        max(0.0, *lags, 0.0),
+        _lag_s([oldest for _, _, oldest in queues], clock()),
         int(documents or 0),
         int(passages or 0),
         int(stored_bytes or 0),
@@ -79,8 +77,12 @@ async def waiting_for_workers(database: Database, now: datetime) -> WaitingDocum
     """Takes a time that grows with the documents that wait."""
     async with database.session() as session:
         queues = [*await session.execute(_of_turns())]
-    oldest_s = [(now - oldest).total_seconds() for _, _, oldest in queues]
-    return WaitingDocuments(sum(count for _, count, _ in queues), max(0.0, *oldest_s, 0.0))
+    return WaitingDocuments(sum(count for _, count, _ in queues), _lag_s([oldest for _, _, oldest in queues], now))
+
+
+def _lag_s(oldest: Sequence[datetime], now: datetime) -> float:
+    """How long the oldest document has waited, of the oldest of each queue; 0 if none waits, or not yet."""
+    return max(0.0, max(((now - each).total_seconds() for each in oldest), default=0.0))
 
 
 def _class_of(weight: float) -> TenantClass:
