@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,12 +23,18 @@ def config_of(server: Any) -> RetrievalConfig:
     return RetrievalConfig(uri=server.uri, collection_prefix="own", own_databases=("acme", "reborn"))
 
 
-@pytest.fixture
-async def index(lite_server: Any) -> AsyncIterator[TenantDatabases]:
+@asynccontextmanager
+async def replica(lite_server: Any) -> AsyncIterator[TenantDatabases]:
     index = TenantDatabases(config_of(lite_server))
     await index.open()
     yield index
     await asyncio.to_thread(index.close)
+
+
+@pytest.fixture
+async def index(lite_server: Any) -> AsyncIterator[TenantDatabases]:
+    async with replica(lite_server) as index:
+        yield index
 
 
 async def test_a_chosen_tenant_s_passages_lie_in_its_own_database_and_go_with_it(
@@ -77,10 +84,8 @@ def test_the_embedded_index_has_no_databases() -> None:
 
 @pytest.fixture
 async def other_replica(lite_server: Any) -> AsyncIterator[TenantDatabases]:
-    index = TenantDatabases(config_of(lite_server))
-    await index.open()
-    yield index
-    await asyncio.to_thread(index.close)
+    async with replica(lite_server) as index:
+        yield index
 
 
 @pytest.mark.parametrize("first", ["search", "upsert", "read", "measure", "delete", "delete_versions", "purge"])
