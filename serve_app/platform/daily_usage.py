@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from serve_app.platform import usage
 from serve_app.platform.events import Event
 from serve_app.storage import pagination
-from serve_app.storage.database import Database, insert
+from serve_app.storage.database import Database, Upsert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.log_tables import DailyUsage
 from serve_app.storage.pagination import Page
@@ -46,6 +46,9 @@ class UsedBy:
 
 COUNTS: Final = tuple(field.name for field in fields(UsedBy) if field.name != "name")
 """What is counted: columns of the table, and fields of what is read from it."""
+_COUNTED: Final = Upsert(
+    DailyUsage, _KEY, lambda new: {name: getattr(DailyUsage, name) + new.excluded[name] for name in COUNTS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,9 @@ async def add(session: AsyncSession, queries: Iterable[Event]) -> None:
         counts[key].update(_counted(event))
     if not counts:
         return
-    statement = insert(session, DailyUsage)
-    more = {name: getattr(DailyUsage, name) + statement.excluded[name] for name in COUNTS}
     # In one order, so that no two transactions wait for each other's rows.
     rows = [dict(zip(_KEY, key, strict=True)) | dict(counts[key]) for key in sorted(counts)]
-    await session.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=more), rows)
+    await _COUNTED.run(session, rows)
 
 
 def _counted(event: Event) -> dict[str, int]:

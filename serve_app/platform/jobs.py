@@ -290,12 +290,13 @@ class Jobs:
 
     async def _check_room(self, session: AsyncSession, tenant_id: str, new: int) -> None:
         """Raises RateLimited if the tenant may not have `new` more documents wait."""
-        row, reindexing_job = JobDocument, select(Job.id).where(of_tenant(Job, tenant_id), Job.reindex == "in_place")
+        row = JobDocument
         handed_in = (turns.NEW, turns.NEW + turns.FOR_RAY_JOB)
         waits = (of_tenant(row, tenant_id), row.state == "queued", row.lane.in_(handed_in))
         some = select(row.sequence).where(*waits).limit(self.max_waiting)
         if new + await count_rows(session, some) <= self.max_waiting:
             return
+        reindexing_job = select(Job.id).where(of_tenant(Job, tenant_id), Job.reindex == "in_place")
         waiting = await count_rows(session, some.where(row.job_id.not_in(reindexing_job)))
         if waiting + new > self.max_waiting:
             error = RateLimited(

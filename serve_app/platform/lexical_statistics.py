@@ -13,12 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments import lexical
 from deployments.types import Language, Scope, SparseVector
-from serve_app.storage.database import Database, chunks, insert
+from serve_app.storage.database import Database, Upsert, chunks
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import LexicalTerm, LexicalTotal
 
 _TOTAL = -1
 """Stands beside term ids, which are not negative, for all passages."""
+_TOTALS = Upsert(
+    LexicalTotal, ("tenant_id", "owner"), lambda new: {"passages": LexicalTotal.passages + new.excluded.passages}
+)
+_TERMS = Upsert(
+    LexicalTerm,
+    ("tenant_id", "owner", "term_id"),
+    lambda new: {"passages": LexicalTerm.passages + new.excluded.passages},
+)
 
 
 class LexicalStatistics:
@@ -57,32 +65,19 @@ async def move(session: AsyncSession, tenant_id: str, owner: str, *, passages: i
     documents with the same terms cannot deadlock.
     """
     key = {"tenant_id": tenant_id, "owner": owner}
-    total = insert(session, LexicalTotal)
-    await session.execute(
-        total.on_conflict_do_update(
-            index_elements=["tenant_id", "owner"],
-            set_={"passages": LexicalTotal.passages + total.excluded.passages},
-        ),
-        [{**key, "passages": passages}],
-    )
+    await _TOTALS.run(session, [{**key, "passages": passages}])
     if changes := sorted(terms.items()):
-        term = insert(session, LexicalTerm)
-        await session.execute(
-            term.on_conflict_do_update(
-                index_elements=["tenant_id", "owner", "term_id"],
-                set_={"passages": LexicalTerm.passages + term.excluded.passages},
-            ),
-            [{**key, "term_id": term_id, "passages": change} for term_id, change in changes],
-        )
+        await _TERMS.run(session, [{**key, "term_id": term_id, "passages": change} for term_id, change in changes])
     for batch in chunks([term_id for term_id, change in changes if change < 0]):
         await session.execute(
             delete(LexicalTerm).where(
                 _owned(LexicalTerm, tenant_id, owner), LexicalTerm.term_id.in_(batch), LexicalTerm.passages <= 0
             )
         )
-    await session.execute(
-        delete(LexicalTotal).where(_owned(LexicalTotal, tenant_id, owner), LexicalTotal.passages <= 0)
-    )
+    if passages <= 0:
+        await session.execute(
+            delete(LexicalTotal).where(_owned(LexicalTotal, tenant_id, owner), LexicalTotal.passages <= 0)
+        )
 
 
 def difference(new: Mapping[int, int], old: Mapping[int, int]) -> dict[int, int]:

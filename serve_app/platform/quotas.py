@@ -11,6 +11,8 @@ from serve_app.platform.tenant_settings import Quotas
 
 async def check(session: AsyncSession, tenant_id: str, quotas: Quotas) -> None:
     """Called after the rows of an upload's documents were made. Raises QuotaExceeded."""
+    if quotas.documents is None and quotas.bytes is None:
+        return
     used = await usage.read(session, tenant_id)
     if quotas.documents is not None and used.documents > quotas.documents:
         raise _over("documents", used.documents, quotas.documents)

@@ -18,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedBlob
 from serve_app.platform import usage
-from serve_app.storage.database import chunks, insert
+from serve_app.storage.database import Upsert, chunks, insert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import Document, JobDocument, StoredBlob, is_unfinished
 
 UPLOAD_S: Final = 3_600.0
 """How long the bytes of one upload may take to arrive in the store. Those of a longer one are removed."""
+_KEPT: Final = Upsert(
+    StoredBlob, ("tenant_id", "key"), lambda new: {"document_id": new.excluded.document_id, "due": None}
+)
 
 
 async def reserve(session: AsyncSession, tenant_id: str, sizes: Mapping[str, int], until: datetime) -> None:
@@ -46,9 +49,7 @@ async def adopt(
         for key, (document_id, size) in by_key.items()
     ]
     if rows:
-        statement = insert(session, StoredBlob)
-        kept = {"document_id": statement.excluded.document_id, "due": None}
-        await session.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "key"], set_=kept), rows)
+        await _KEPT.run(session, rows)
 
 
 async def known(session: AsyncSession, tenant_id: str, keys: Sequence[str]) -> set[str]:

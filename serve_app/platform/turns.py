@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from serve_app.platform import visibility
-from serve_app.storage.database import insert
+from serve_app.storage.database import DialectInsert, Upsert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import IngestionTurn, Tenant
 
@@ -50,15 +50,8 @@ def work(sizes: Iterable[int]) -> float:
 
 async def wake(session: AsyncSession, tenant_id: str, lane: int, at: datetime, now: datetime) -> None:
     """Have claims look for the tenant's documents from `at` on."""
-    row, start = IngestionTurn, await _present_turn(session, lane, now)
-    statement = insert(session, IngestionTurn).values(tenant_id=tenant_id, lane=lane, turn=start, due=at)
-    new = statement.excluded
-    waits_already = and_(row.due.is_not(None), row.due <= now)
-    changed = {
-        "turn": case((or_(waits_already, row.turn > new.turn), row.turn), else_=new.turn),
-        "due": case((or_(row.due.is_(None), row.due > new.due), new.due), else_=row.due),
-    }
-    await session.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "lane"], set_=changed))
+    start = await _present_turn(session, lane, now)
+    await _WOKEN.run(session, [{"tenant_id": tenant_id, "lane": lane, "turn": start, "due": at, "now": now}])
 
 
 async def rejoin(session: AsyncSession, tenant_id: str, now: datetime) -> None:
@@ -131,14 +124,13 @@ async def next_tenants(
 
 async def _present_turn(session: AsyncSession, lane: int, now: datetime) -> float:
     """The smallest turn of those that wait. If none does, the largest of all."""
-    row = IngestionTurn
-    waiting = await session.scalar(_waiting(lane, now, row.turn).limit(1))
+    waiting = await session.scalar(_SMALLEST_TURN, {"lane": lane, "now": now})
     if waiting is not None:
         return float(waiting)
-    return float(await session.scalar(select(func.max(row.turn)).where(row.lane == lane)) or 0.0)
+    return float(await session.scalar(_LARGEST_TURN, {"lane": lane}) or 0.0)
 
 
-def _waiting(lane: int, now: datetime, *columns: Any) -> Select[Any]:
+def _waiting(lane: int | BindParameter[int], now: datetime | BindParameter[datetime], *columns: Any) -> Select[Any]:
     row = IngestionTurn
     is_active: ColumnElement[bool] = Tenant.status == "active"
     return (
@@ -151,3 +143,20 @@ def _waiting(lane: int, now: datetime, *columns: Any) -> Select[Any]:
 
 def recheck(now: datetime) -> datetime:
     return now + timedelta(seconds=RECHECK_S)
+
+
+def _woken(new: DialectInsert) -> dict[str, ColumnElement[Any]]:
+    row = IngestionTurn
+    now: BindParameter[datetime] = bindparam("now")
+    turn, due = new.excluded.turn, new.excluded.due
+    waits_already = and_(row.due.is_not(None), row.due <= now)
+    return {
+        "turn": case((or_(waits_already, row.turn > turn), row.turn), else_=turn),
+        "due": case((or_(row.due.is_(None), row.due > due), due), else_=row.due),
+    }
+
+
+_WOKEN: Final = Upsert(IngestionTurn, ("tenant_id", "lane"), _woken)
+_SMALLEST_TURN: Final = _waiting(bindparam("lane"), bindparam("now"), IngestionTurn.turn).limit(1)
+"""Of those that wait."""
+_LARGEST_TURN: Final = select(func.max(IngestionTurn.turn)).where(IngestionTurn.lane == bindparam("lane"))

@@ -6,13 +6,20 @@ A transaction changes a tenant's row of `tenant_usage` after the rows that it co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from serve_app.storage.database import insert
+from serve_app.storage.database import Upsert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import TenantUsage
+
+_ADDED: Final = Upsert(
+    TenantUsage,
+    ("tenant_id",),
+    lambda new: {name: getattr(TenantUsage, name) + new.excluded[name] for name in ("documents", "bytes")},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,7 @@ async def read(session: AsyncSession, tenant_id: str) -> Usage:
 
 async def add(session: AsyncSession, tenant_id: str, *, documents: int = 0, bytes: int = 0) -> None:
     """Count what was added to a tenant that is locked against its deletion."""
-    statement = insert(session, TenantUsage).values(tenant_id=tenant_id, documents=documents, bytes=bytes)
-    more = {name: getattr(TenantUsage, name) + statement.excluded[name] for name in ("documents", "bytes")}
-    await session.execute(statement.on_conflict_do_update(index_elements=["tenant_id"], set_=more))
+    await _ADDED.run(session, [{"tenant_id": tenant_id, "documents": documents, "bytes": bytes}])
 
 
 async def subtract(session: AsyncSession, tenant_id: str, *, documents: int = 0, bytes: int = 0) -> None:

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.ingestion.base import RemovedVersion
 from deployments.types import IndexGeneration, VisibleVersions
-from serve_app.storage.database import Database, chunks, insert
+from serve_app.storage.database import Database, Upsert, chunks, insert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import HiddenVersion, StoredGeneration, VersionCounter
 
@@ -33,6 +33,9 @@ MAX_HIDDEN = 4_000
 each of its searches names them all."""
 RETIRE_AFTER_S = 300.0
 """How long a replaced version's passages stay for the searches that began before it was replaced."""
+_HIDDEN: Final = Upsert(
+    HiddenVersion, ("tenant_id", "version"), lambda new: {"due": func.coalesce(new.excluded.due, HiddenVersion.due)}
+)
 
 
 class Visibility:
@@ -80,22 +83,13 @@ async def next_versions(session: AsyncSession, counts: Mapping[str, int]) -> dic
 
 async def hide(session: AsyncSession, rows: Sequence[RemovedVersion], due: datetime | None = None) -> None:
     """Hide versions, until `reveal`, or for good: their passages are removed once `due` has passed."""
-    for batch in chunks(rows, 100):
-        statement = insert(session, HiddenVersion)
-        values: list[dict[str, Any]] = [
-            {
-                "tenant_id": row.tenant_id,
-                "version": row.version,
-                "document_id": row.document_id,
-                "due": due,
-            }
-            for row in batch
-        ]
-        await session.execute(
-            statement.values(values).on_conflict_do_update(
-                index_elements=["tenant_id", "version"],
-                set_={"due": func.coalesce(statement.excluded.due, HiddenVersion.due)},
-            )
+    if rows:
+        await _HIDDEN.run(
+            session,
+            [
+                {"tenant_id": row.tenant_id, "version": row.version, "document_id": row.document_id, "due": due}
+                for row in rows
+            ],
         )
 
 

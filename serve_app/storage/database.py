@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -54,6 +54,7 @@ _LISTEN_REMEDY: Final = (
     "if store.url leads to a pooler in transaction mode, such as PgBouncer, set store.listen_url to an address of the "
     "server itself"
 )
+DialectInsert = postgresql.Insert | SqliteInsert
 _T = TypeVar("_T")
 _writing: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 """Held by the one who writes to a SQLite file, by its URL. All instances of Database in an event loop share them."""
@@ -217,12 +218,39 @@ class Database:
         return self._engines[loop]
 
 
-def insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | SqliteInsert:
+def insert(session: AsyncSession, model: type[Base]) -> DialectInsert:
     """An INSERT statement in the dialect of the session's database. Unlike SQLAlchemy's own, it has ON CONFLICT."""
+    return _insert(session.get_bind().dialect.name, model)
+
+
+def _insert(dialect: str, model: type[Base]) -> DialectInsert:
     table = cast(Table, model.__table__)
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return SqliteInsert(table)
+    return postgresql.insert(table) if dialect == "postgresql" else SqliteInsert(table)
+
+
+class Upsert:
+    """An INSERT of a model's rows that changes those that are there: `changes` makes what is set, of the statement.
+
+    It is made once for each dialect. To make one at each call takes as long as to run it.
+    """
+
+    def __init__(
+        self, model: type[Base], key: Sequence[str], changes: Callable[[DialectInsert], Mapping[str, Any]]
+    ) -> None:
+        self.model = model
+        self.key = key
+        self.changes = changes
+        self._of_dialect: dict[str, DialectInsert] = {}
+
+    async def run(self, session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The rows are mappings of all columns that are written to their values."""
+        dialect = session.get_bind().dialect.name
+        statement = self._of_dialect.get(dialect)
+        if statement is None:
+            new = _insert(dialect, self.model)
+            statement = new.on_conflict_do_update(index_elements=self.key, set_=self.changes(new))
+            self._of_dialect[dialect] = statement
+        await session.execute(statement, rows)
 
 
 async def count_rows(session: AsyncSession, rows: Select[Any]) -> int:

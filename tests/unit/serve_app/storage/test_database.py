@@ -14,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, column, func, insert, select, table, text
+from sqlalchemy import ColumnElement, Connection, column, func, insert, select, table, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,10 +23,10 @@ from serve_app.platform.collections import Collections
 from serve_app.platform.tenant_settings import Settings
 from serve_app.platform.tenants import Tenants
 from serve_app.storage.config import StoreConfig
-from serve_app.storage.database import SCHEMA, Database, create_engine
+from serve_app.storage.database import SCHEMA, Database, DialectInsert, Upsert, create_engine
 from serve_app.storage.declarative import Base, of_tenant, utc_now
 from serve_app.storage.migrations import SchemaTooNew, configuration
-from serve_app.storage.tables import Collection, Document, StoredGeneration, Tenant
+from serve_app.storage.tables import Collection, Document, StoredGeneration, Tenant, TenantUsage
 from tests.support.waiting import BOUND_S
 
 
@@ -416,6 +416,23 @@ async def test_times_are_kept_in_utc_and_naive_ones_refused(database: Database) 
     assert created_at.utcoffset() == timedelta()
     with pytest.raises(StatementError, match="naive"):
         await add_tenant(database, "u", datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+async def test_an_upsert_is_made_once_and_adds_to_rows_that_are_there(database: Database) -> None:
+    made = []
+
+    def added(new: DialectInsert) -> dict[str, ColumnElement[int]]:
+        made.append(new)
+        return {"documents": TenantUsage.documents + new.excluded.documents}
+
+    upsert = Upsert(TenantUsage, ("tenant_id",), added)
+    for rows in ([("a", 1)], [("a", 2), ("b", 5)], [("b", 1), ("b", 1)]):
+        async with database.transaction() as session:
+            await upsert.run(session, [{"tenant_id": id, "documents": more, "bytes": 0} for id, more in rows])
+    async with database.session() as session:
+        for id, documents in (("a", 3), ("b", 7)):
+            assert await session.scalar(select(TenantUsage.documents).where(of_tenant(TenantUsage, id))) == documents
+    assert len(made) == 1
 
 
 def test_no_query_is_confined_to_an_empty_tenant() -> None:
