@@ -29,7 +29,7 @@ from serve_app.api.compatible.openai import (
     Support,
     supported_by,
 )
-from serve_app.api.compatible.sampling import Temperature, TopK, TopP
+from serve_app.api.compatible.sampling import RawSamplingFields, TopK
 from serve_app.api.compatible.tools import (
     CalledFunction,
     FlatFunctionTools,
@@ -154,7 +154,7 @@ class TextOptions(ForeignRequest):
     verbosity: Ignored = None
 
 
-class ResponsesRequest(ForeignRequest):
+class _Asked(ForeignRequest):
     model: ModelName
     input: Input
     instructions: Text | None = Field(None, description="a message of the system, before the input")
@@ -162,8 +162,9 @@ class ResponsesRequest(ForeignRequest):
     max_output_tokens: Whole | None = Field(
         None, ge=1, description="most tokens of the answer; by default 512, at most 4,096"
     )
-    temperature: Temperature = None
-    top_p: TopP = None
+
+
+class ResponsesRequest(RawSamplingFields, _Asked):
     user: DocumentsOf = None
 
     collections: SearchedCollections = ()
@@ -204,8 +205,6 @@ class ResponsesRequest(ForeignRequest):
             model=self.model,
             messages=tuple(messages),
             max_completion_tokens=self.max_output_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
             user=self.user,
             collections=self.collections,
             filter=self.filter,
@@ -218,6 +217,7 @@ class ResponsesRequest(ForeignRequest):
             ),
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
+            **{name: getattr(self, name) for name in RawSamplingFields.model_fields},
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from openai.types.responses import Response as TheirResponse
 
 from deployments.errors import StageUnavailable
-from deployments.types import Message, Usage
+from deployments.types import Message, Sampling, Usage
 from serve_app.api.compatible.response_events import ResponseAnswer
 from serve_app.api.compatible.responses_schema import ResponseEvent, ResponseObject, ResponsesRequest
 from serve_app.query.answer_events import Chunk, Complete
@@ -98,9 +98,29 @@ async def test_input_and_instructions_are_a_conversation(api: Api) -> None:
     assert (request.max_tokens, request.top_p, request.temperature) == (20, 0.5, 1.0)
 
 
+SAMPLING: dict[str, Any] = {
+    "temperature": 0.3, "top_p": 0.5, "presence_penalty": 1.0, "frequency_penalty": -1.0, "seed": 7,
+}  # fmt: skip
+OF_VLLM: dict[str, Any] = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 3, "ignore_eos": True}
+
+
+async def test_tokens_are_chosen_as_in_chats(api: Api) -> None:
+    """vLLM's fields are those of its own route, which guidellm sends: ignore_eos, and stop as null."""
+    for fields in (SAMPLING | OF_VLLM | {"stop": "x", "stop_token_ids": [7]}, {"stop": None}):
+        whole(await api.client.post(RESPONSES, json=asked(RAW, **fields)))
+    request, plain = api.stages.requests
+    assert {name: getattr(request, name) for name in SAMPLING} == SAMPLING
+    assert {name: getattr(request.sampling, name) for name in OF_VLLM} == OF_VLLM
+    assert (request.stop, request.sampling.stop_token_ids) == (("x",), (7,))
+    assert (plain.temperature, plain.stop, plain.sampling) == (1.0, (), Sampling())
+    whole(await api.client.post(RESPONSES, json=asked(**SAMPLING, stop=["x"])))
+    assert {name: getattr(api.stages.requests[-1], name) for name in SAMPLING} == SAMPLING
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
+        ({"ignore_eos": True}, "ignore_eos", "only raw models"),
         ({"previous_response_id": "resp_1"}, "previous_response_id", "not kept"),
         ({"conversation": "conv_1"}, "conversation", "not kept"),
         ({"background": True}, "background", "not kept"),
