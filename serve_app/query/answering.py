@@ -144,7 +144,8 @@ async def _deltas(
     trace = GenerationTrace(run.query, prompt, status)
     try:
         async with aclosing(generator.generate(_request(run, prompt, trace.headers))) as stream:
-            async for delta in run.deadline.iterate("generation", stream, first_within=run.query.first_token_s):
+            async for generated in run.deadline.iterate("generation", stream, first_within=run.query.first_token_s):
+                delta = _returnable(generated)
                 trace.add(delta)
                 yield delta
                 if delta.finish_reason is not None:
@@ -155,6 +156,11 @@ async def _deltas(
         raise
     finally:
         trace.end()
+
+
+def _returnable(delta: TextDelta) -> TextDelta:
+    """Without U+0000, which no request may have: clients send answers back, and PostgreSQL keeps no such text."""
+    return replace(delta, text=delta.text.replace("\0", "")) if "\0" in delta.text else delta
 
 
 def _request(run: QueryRun, prompt: Prompt, trace: TraceHeaders) -> GenerationRequest:

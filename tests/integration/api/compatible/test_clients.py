@@ -49,6 +49,20 @@ async def test_openai_sends_an_answer_back_as_it_came(api: Api, client: openai.A
     assert len(api.stages.requests[-1].passages) == 1
 
 
+async def test_openai_may_send_back_whatever_a_model_said(api: Api, client: openai.AsyncOpenAI) -> None:
+    api.stages.answer = ("Rok\0 je ", "\0", "15 dana. [1]")
+    for model in ("rag", "none"):
+        said = (await client.chat.completions.create(model=model, messages=QUESTION)).choices[0].message
+        async with client.chat.completions.stream(model=model, messages=QUESTION) as stream:
+            streamed = (await stream.get_final_completion()).choices[0].message
+        assert said.content == streamed.content == "Rok je 15 dana. [1]"
+        conversation: list[Any] = [*QUESTION, said, *QUESTION]
+        assert (await client.chat.completions.create(model=model, messages=conversation)).choices[0].message.content
+        response = await client.responses.create(model=model, input="Koji je rok?")
+        again: list[Any] = [*response.output, {"role": "user", "content": "A zatim?"}]
+        assert (await client.responses.create(model=model, input=again)).output_text == said.content
+
+
 def official(url: str, key: str) -> openai.AsyncOpenAI:
     http = openai.DefaultAsyncHttpxClient(trust_env=False)
     return openai.AsyncOpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0, http_client=http)
