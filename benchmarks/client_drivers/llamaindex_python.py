@@ -1,5 +1,6 @@
 """LlamaIndex's packages for services like OpenAI's."""
 
+import gc
 from typing import Literal
 
 import openai
@@ -83,6 +84,9 @@ def hang_up():
     for _, _ in zip(range(3), going, strict=False):
         pass
     going.close()
+    # What it wraps, and so the connection, hangs on an exception's traceback until Python collects that
+    # (llama_index/core/llms/callbacks.py, wrapped_gen). A program at work collects by itself.
+    gc.collect()
 
 
 wait_to_be_let_go()
