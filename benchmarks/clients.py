@@ -47,8 +47,9 @@ class Client:
     packages: tuple[str, ...] = ()
 
 
+OPENAI_PYTHON = "openai==3.57.0"
 CLIENTS = (
-    Client("openai-python", "openai_python.py", ("openai==3.57.0",)),
+    Client("openai-python", "openai_python.py", (OPENAI_PYTHON,)),
     Client("openai for Node", "openai_node.mjs"),
     Client("Vercel AI SDK", "vercel_ai_sdk.mjs"),
     Client("LangChain", "langchain_python.py", ("langchain-openai==1.7.4",)),
@@ -156,6 +157,19 @@ def npm() -> str:
 
 def drive_all(folder: Path, commands: Mapping[Client, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     """What each client's driver told of its calls."""
+    told = {}
+    with serving(folder, PATIENT) as where:
+        for client, command in commands.items():
+            told[client.name] = drive(command, os.environ | where)
+            for each in told[client.name]:
+                print(f"{client.name}: {each['call']}: {each.get('error', 'passed')}", flush=True)
+    return told
+
+
+@contextmanager
+def serving(folder: Path, api: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The service with vLLM and a document. Where it is, and what its models are called: variables of a driver's
+    environment. `api`: its settings of that name."""
     from tests.support.service import service
     from tests.support.tiny_model import make_tiny_model
 
@@ -168,12 +182,12 @@ def drive_all(folder: Path, commands: Mapping[Client, Sequence[str]]) -> dict[st
         # White space without end is JSON, too, and a model whose words are noise would write it.
         "engine_kwargs": {"enforce_eager": True, "structured_outputs_config": {"disable_any_whitespace": True}},
     }
-    with service(folder, {"generation": generation, "api": PATIENT}) as running:
+    with service(folder, {"generation": generation, "api": dict(api)}) as running:
         running.ingest([DOCUMENT])
         running.ask("Koji je rok?", max_tokens=8)
         with running.client() as http:
             _, _, embedder, *reranker = [each["id"] for each in http.get("/v1/models").json()["data"]]
-        environment = os.environ | {
+        yield {
             "RAG_URL": running.url,
             "RAG_KEY": running.key,
             "RAG_RAW_MODEL": str(model),
@@ -181,12 +195,6 @@ def drive_all(folder: Path, commands: Mapping[Client, Sequence[str]]) -> dict[st
             "RAG_RERANKER": reranker[0] if reranker else embedder,
             "RAG_TOKENIZER": str(model),
         }
-        told = {}
-        for client, command in commands.items():
-            told[client.name] = drive(command, environment)
-            for each in told[client.name]:
-                print(f"{client.name}: {each['call']}: {each.get('error', 'passed')}", flush=True)
-        return told
 
 
 def drive(command: Sequence[str], environment: Mapping[str, str]) -> list[dict[str, Any]]:
