@@ -49,8 +49,9 @@ def by_deployment(function: str, metric: str) -> dict[str, str]:
 STAGE_AND_WORK = "{{stage}} {{work}}"
 DASHBOARDS: Mapping[str, Sequence[Panel]] = {
     "Service": [
-        Panel("Requests", "reqps", {rate("ray_rag_requests_total", "route"): "{{route}}"}),
+        Panel("Requests", "reqps", {rate("ray_rag_request_seconds_count", "route"): "{{route}}"}),
         Panel("Statuses", "reqps", {rate("ray_rag_requests_total", "status"): "{{status}}"}),
+        Panel("Failures", "reqps", {rate("ray_rag_requests_failed_total", "route"): "{{route}}"}, "Statuses from 500."),
         Panel("Refusals", "reqps", {rate("ray_rag_refusals_total", "code"): "{{code}}"}, "Errors by their code."),
         Panel("Answers", "reqps", {rate("ray_rag_questions_total", "outcome"): "{{outcome}}"}),
         Panel("First text of an answer", "s", quantiles("ray_rag_first_token_seconds", of=(0.5, 0.95, 0.99))),
@@ -127,17 +128,13 @@ DASHBOARDS: Mapping[str, Sequence[Panel]] = {
         Panel("Webhooks wait", "none", {"max(ray_rag_webhooks_waiting)": "messages"}),
     ],
     "Tenants": [
-        Panel("Questions", "reqps", {rate("ray_rag_questions_total", "tenant"): "{{tenant}}"}),
+        Panel("Questions", "reqps", {rate("ray_rag_tenant_questions_total", "tenant"): "{{tenant}}"}),
         Panel("Tokens", "none", {rate("ray_rag_tokens_total", "tenant", where='{kind!="cached"}'): "{{tenant}}"}),
         Panel("Documents", "none", {rate("ray_rag_documents_total", "tenant"): "{{tenant}}"}),
         Panel(
             "Failed answers",
             "reqps",
-            {
-                rate(
-                    "ray_rag_questions_total", "tenant", where='{outcome!~"stop|length|no_answer|cancelled"}'
-                ): "{{tenant}}"
-            },
+            {rate("ray_rag_tenant_questions_total", "tenant", where='{result="failed"}'): "{{tenant}}"},
         ),
     ],
 }

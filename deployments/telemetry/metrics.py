@@ -32,12 +32,20 @@ class Metric:
         return f"ray_{self.name}_total" if self.kind == "counter" else f"ray_{self.name}"
 
 
-REQUESTS = Metric("rag_requests", "counter", "HTTP requests that were answered", ("route", "method", "status"))
+MAX_LABEL_SETS = 200
+"""Sets of labels that a metric may have, not counting those that Serve adds. So none has both the route and the status,
+or both the tenant and the outcome."""
+
+REQUESTS = Metric("rag_requests", "counter", "HTTP requests that were answered", ("status",))
+FAILED_REQUESTS = Metric("rag_requests_failed", "counter", "HTTP requests that failed with 5xx", ("route", "method"))
 REQUEST_SECONDS = Metric(
     "rag_request_seconds", "histogram", "Time until the last byte of an HTTP answer", ("route", "method")
 )
 REFUSALS = Metric("rag_refusals", "counter", "Requests that were answered with an error, by its code", ("code",))
-QUESTIONS = Metric("rag_questions", "counter", "Questions that have ended", ("outcome", "engine", "tenant"))
+QUESTIONS = Metric("rag_questions", "counter", "Questions that have ended", ("outcome", "engine"))
+TENANT_QUESTIONS = Metric(
+    "rag_tenant_questions", "counter", "Questions of a tenant that have ended, and how", ("result", "tenant")
+)
 QUESTION_SECONDS = Metric("rag_question_seconds", "histogram", "Time until the end of an answer", ("engine",))
 FIRST_TOKEN_SECONDS = Metric(
     "rag_first_token_seconds", "histogram", "Time until the first text of an answer", ("engine",)
@@ -76,10 +84,10 @@ WEBHOOKS_WAITING = Metric(
 )
 
 METRICS = (
-    REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, QUESTION_SECONDS, FIRST_TOKEN_SECONDS, TOKEN_SECONDS, STAGE_SECONDS,
-    TOKENS, DEGRADED, CALL_SECONDS, QUEUE_SECONDS, SERVICE_SECONDS, BATCH_FILL, SHARED_CALLS, SLOTS, SLOTS_USED,
-    SLOTS_WAITED_FOR, DOCUMENTS, DOCUMENTS_WAITING, INGESTION_LAG, DOCUMENTS_STORED, INDEX_PASSAGES, BLOB_BYTES,
-    WEBHOOKS_WAITING,
+    REQUESTS, FAILED_REQUESTS, REQUEST_SECONDS, REFUSALS, QUESTIONS, TENANT_QUESTIONS, QUESTION_SECONDS,
+    FIRST_TOKEN_SECONDS, TOKEN_SECONDS, STAGE_SECONDS, TOKENS, DEGRADED, CALL_SECONDS, QUEUE_SECONDS, SERVICE_SECONDS,
+    BATCH_FILL, SHARED_CALLS, SLOTS, SLOTS_USED, SLOTS_WAITED_FOR, DOCUMENTS, DOCUMENTS_WAITING, INGESTION_LAG,
+    DOCUMENTS_STORED, INDEX_PASSAGES, BLOB_BYTES, WEBHOOKS_WAITING,
 )  # fmt: skip
 
 

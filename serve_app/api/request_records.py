@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.errors import RagError
 from deployments.telemetry import spans, tracing
 from deployments.telemetry.logs import REQUEST_LOG
-from deployments.telemetry.metrics import REFUSALS, REQUEST_SECONDS, REQUESTS, Recorder
+from deployments.telemetry.metrics import FAILED_REQUESTS, REFUSALS, REQUEST_SECONDS, REQUESTS, Recorder
 from serve_app.api import trace_context
 from serve_app.api.authentication import PRINCIPAL
 from serve_app.api.errors import ERROR_CODE
@@ -29,7 +29,7 @@ HUNG_UP: Final = "499"
 """The status of a request whose caller hung up before the answer began, as nginx has it."""
 UNEXPECTED: Final = "500"
 UNEXPECTED_FROM: Final = 500
-"""From this status on a request's span has failed. Below it, the caller has."""
+"""From this status on a request has failed. Below it, the caller has."""
 logger = logging.getLogger(REQUEST_LOG)
 
 
@@ -85,7 +85,9 @@ class RequestRecords:
         route = _route(scope)
         method = scope["method"] if route != NO_ROUTE else NO_ROUTE
         record = self._recorder.record
-        record(REQUESTS, 1, route=route, method=method, status=status)
+        record(REQUESTS, 1, status=status)
+        if int(status) >= UNEXPECTED_FROM:
+            record(FAILED_REQUESTS, 1, route=route, method=method)
         record(REQUEST_SECONDS, seconds, route=route, method=method)
         if (code := scope.get(ERROR_CODE)) is not None:
             record(REFUSALS, 1, code=code)

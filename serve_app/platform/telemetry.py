@@ -15,6 +15,7 @@ from deployments.telemetry.metrics import (
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
+    TENANT_QUESTIONS,
     TOKEN_SECONDS,
     TOKENS,
     Recorder,
@@ -29,6 +30,8 @@ NAMED_FROM: Final = 20
 """A tenant is named from its so manieth event on, so that rare visitors do not use up the names."""
 OTHER: Final = "other"
 _COUNTED: Final = 10_000
+_RESULTS: Final = {"stop": "answered", "length": "answered", "no_answer": "answered", "cancelled": "cancelled"}
+"""By the outcome. Others are errors' codes."""
 
 
 class TenantLabels:
@@ -77,7 +80,8 @@ class QueryMetrics(_Metrics):
     def _record(self, event: Event, tenant: str) -> None:
         outcome, record = QueryOutcome(**event.details), self._recorder.record
         engine = outcome.engine or "none"
-        record(QUESTIONS, 1, outcome=outcome.outcome, engine=engine, tenant=tenant)
+        record(QUESTIONS, 1, outcome=outcome.outcome, engine=engine)
+        record(TENANT_QUESTIONS, 1, result=_RESULTS.get(outcome.outcome, "failed"), tenant=tenant)
         counts = {
             "prompt": outcome.prompt_tokens,
             "cached": outcome.cached_tokens,

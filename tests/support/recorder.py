@@ -1,7 +1,8 @@
-"""A recorder of metrics that keeps what it is given."""
+"""Recorders of metrics that keep what they are given."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from deployments.telemetry.metrics import METRICS, Metric
@@ -20,3 +21,13 @@ class RecordedMetrics:
 
     def of(self, metric: Metric) -> list[tuple[dict[str, str], float]]:
         return [(labels, value) for recorded, labels, value in self.values if recorded is metric]
+
+
+@dataclass
+class RecordedLabelSets:
+    """`of`: the sets of labels that each metric was given."""
+
+    of: dict[Metric, set[tuple[tuple[str, str], ...]]] = field(default_factory=lambda: defaultdict(set))
+
+    def record(self, metric: Metric, value: float, **labels: str) -> None:
+        self.of[metric].add(tuple(labels.items()))

@@ -22,7 +22,7 @@ METRICS_TYPE = "text/plain; version=0.0.4"
 _METRICS = {
     "text/plain": {
         "schema": {"type": "string"},
-        "example": 'ray_rag_questions_total{outcome="stop",engine="vllm",tenant="acme"} 42.0\n',
+        "example": 'ray_rag_questions_total{outcome="stop",engine="vllm"} 42.0\n',
     }
 }
 _STAGE = {"ready": True, "engine": "vllm", "model": "Qwen/Qwen3-8B", "replicas": 2, "detail": None}

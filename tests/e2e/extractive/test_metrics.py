@@ -15,7 +15,7 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from deployments.telemetry.metrics import DEGRADED, METRICS, REFUSALS
+from deployments.telemetry.metrics import DEGRADED, FAILED_REQUESTS, METRICS, REFUSALS
 from serve_app.storage.declarative import PLATFORM
 from tests.support import configurations
 from tests.support.service import Running, make_key
@@ -25,7 +25,7 @@ T = TypeVar("T")
 SERVICE = configurations.extractive
 WITHIN_S = 120
 """Ray exports every 10 s."""
-WITHOUT_FAULTS = frozenset(METRICS) - {DEGRADED}
+WITHOUT_FAULTS = frozenset(METRICS) - {DEGRADED, FAILED_REQUESTS}
 """No stage fails here."""
 BULK_JOB = ""
 """The deployment of what a bulk job counts: other tests of this service run such jobs."""

@@ -4,13 +4,18 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from deployments import errors
 from deployments.telemetry.logs import LOG_FIELDS, REQUEST_LOG
-from deployments.telemetry.metrics import REFUSALS, REQUEST_SECONDS, REQUESTS
+from deployments.telemetry.metrics import FAILED_REQUESTS, MAX_LABEL_SETS, REFUSALS, REQUEST_SECONDS, REQUESTS
 from deployments.types import StageStatus
-from serve_app.api.errors import STATUS
+from serve_app.api.app import create_app
+from serve_app.api.errors import ERROR_CODE, STATUS
+from serve_app.api.request_records import RequestRecords
 from tests.integration.api.conftest import Api
+from tests.support.recorder import RecordedLabelSets
 
 
 async def test_readiness_says_what_serves_each_stage(api: Api) -> None:
@@ -50,14 +55,50 @@ async def test_requests_are_counted_by_route_and_refusals_by_code(api: Api) -> N
     await api.client.get("/v1/nothing/of/the/sort")
     await api.client.post("/v1/query", json={"query": "q"})
     await api.client.get("/v1/jobs", headers={"Authorization": "Bearer wrong"})
-    assert [labels for labels, _ in api.recorder.of(REQUESTS)] == [
-        {"route": "/v1/documents/{document_id}", "method": "GET", "status": "404"},
-        {"route": "none", "method": "none", "status": "404"},
-        {"route": "/v1/query", "method": "POST", "status": "200"},
-        {"route": "none", "method": "none", "status": "401"},
+    assert [labels["status"] for labels, _ in api.recorder.of(REQUESTS)] == ["404", "404", "200", "401"]
+    assert [labels for labels, _ in api.recorder.of(REQUEST_SECONDS)] == [
+        {"route": "/v1/documents/{document_id}", "method": "GET"},
+        {"route": "none", "method": "none"},
+        {"route": "/v1/query", "method": "POST"},
+        {"route": "none", "method": "none"},
     ]
+    assert api.recorder.of(FAILED_REQUESTS) == []
     assert [labels["code"] for labels, _ in api.recorder.of(REFUSALS)] == ["not_found", "not_found", "unauthenticated"]
     assert all(0 < value < 60 for _, value in api.recorder.of(REQUEST_SECONDS))
+
+
+async def test_requests_that_fail_are_counted_by_route(api: Api) -> None:
+    api.stages.failures["retrieval"] = errors.StageUnavailable("retrieval is away")
+    await api.client.post("/v1/query", json={"query": "q"})
+    await api.client.get("/v1/jobs")
+    assert api.recorder.of(FAILED_REQUESTS) == [({"route": "/v1/query", "method": "POST"}, 1)]
+
+
+async def test_every_route_with_every_status_makes_few_series(api: Api) -> None:
+    recorder = RecordedLabelSets()
+    app = create_app(api.services)
+    routes = [(route, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()]
+    statuses = {*STATUS.values(), *range(200, 206), *range(300, 309), 405, 499}
+
+    async def unused() -> Message:
+        raise AssertionError
+
+    async def dropped(_: Message) -> None: ...
+
+    for route, method in routes:
+        for status in statuses:
+
+            async def answering(
+                scope: Scope, receive: Receive, send: Send, route: Route = route, status: int = status
+            ) -> None:
+                scope["route"], scope[ERROR_CODE] = route, "not_found" if status >= 400 else None
+                await send({"type": "http.response.start", "status": status, "headers": []})
+
+            scope = {"type": "http", "method": method, "path": "/", "headers": []}
+            await RequestRecords(answering, recorder)(scope, unused, dropped)
+    assert len(recorder.of[REQUESTS]) == len(statuses)
+    assert len(recorder.of[FAILED_REQUESTS]) == len(recorder.of[REQUEST_SECONDS]) == len(routes)
+    assert max(map(len, recorder.of.values())) <= MAX_LABEL_SETS
 
 
 def every(error: type[errors.RagError]) -> set[type[errors.RagError]]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, replace
+from itertools import cycle
 
 import pytest
 
@@ -9,18 +9,20 @@ from deployments.telemetry.metrics import (
     DEGRADED,
     DOCUMENTS,
     FIRST_TOKEN_SECONDS,
+    MAX_LABEL_SETS,
     QUESTION_SECONDS,
     QUESTIONS,
     STAGE_SECONDS,
+    TENANT_QUESTIONS,
     TOKEN_SECONDS,
     TOKENS,
-    Metric,
 )
+from serve_app.api.errors import STATUS
 from serve_app.platform import telemetry
 from serve_app.platform.events import Event
 from serve_app.platform.query_log import QueryOutcome
 from serve_app.platform.telemetry import DocumentMetrics, QueryMetrics, TenantLabels
-from tests.support.recorder import RecordedMetrics
+from tests.support.recorder import RecordedLabelSets, RecordedMetrics
 
 ANSWERED = QueryOutcome(
     user="",
@@ -45,7 +47,8 @@ FAILED = QueryOutcome(
 async def test_an_answer_moves_the_metrics_of_its_stages_tokens_and_times() -> None:
     recorder = RecordedMetrics()
     await QueryMetrics(recorder).handle([Event("query.completed", "t", "q", asdict(ANSWERED))])
-    assert recorder.of(QUESTIONS) == [({"outcome": "stop", "engine": "vllm", "tenant": "other"}, 1)]
+    assert recorder.of(QUESTIONS) == [({"outcome": "stop", "engine": "vllm"}, 1)]
+    assert recorder.of(TENANT_QUESTIONS) == [({"result": "answered", "tenant": "other"}, 1)]
     assert recorder.of(TOKENS) == [
         ({"kind": "prompt", "tenant": "other"}, 100),
         ({"kind": "cached", "tenant": "other"}, 60),
@@ -70,8 +73,10 @@ async def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:
 async def test_a_question_that_failed_has_no_times() -> None:
     recorder = RecordedMetrics()
     await QueryMetrics(recorder).handle([Event("query.failed", "t", "q", asdict(FAILED))])
-    labels = {"outcome": "stage_unavailable", "engine": "none", "tenant": "other"}
-    assert [(metric, given) for metric, given, _ in recorder.values] == [(QUESTIONS, labels)]
+    assert [(metric, given) for metric, given, _ in recorder.values] == [
+        (QUESTIONS, {"outcome": "stage_unavailable", "engine": "none"}),
+        (TENANT_QUESTIONS, {"result": "failed", "tenant": "other"}),
+    ]
 
 
 async def test_documents_are_counted_by_what_became_of_them() -> None:
@@ -92,21 +97,23 @@ def test_busy_tenants_are_named_and_visitors_are_not() -> None:
     assert labels.of(busy[-1]) == "other"
 
 
-class LabelSets:
-    """Keeps the sets of labels that each metric was given."""
-
-    def __init__(self) -> None:
-        self.of: dict[Metric, set[tuple[tuple[str, str], ...]]] = defaultdict(set)
-
-    def record(self, metric: Metric, value: float, **labels: str) -> None:
-        self.of[metric].add(tuple(labels.items()))
+OUTCOMES = ["stop", "length", "no_answer", "cancelled", *[error.code for error in STATUS]]
+ENGINES = ["vllm", "extractive", "fake", None]
 
 
-async def test_ten_thousand_tenants_that_ask_once_make_few_series() -> None:
-    recorder, details = LabelSets(), asdict(ANSWERED)
-    metrics = QueryMetrics(recorder)
+async def test_ten_thousand_tenants_with_all_outcomes_make_few_series() -> None:
+    recorder, details = RecordedLabelSets(), cycle([
+        asdict(replace(ANSWERED, outcome=outcome, engine=engine, degraded=("embedding", "reranking")))
+        for outcome in OUTCOMES for engine in ENGINES
+    ])  # fmt: skip
+    questions, documents = QueryMetrics(recorder), DocumentMetrics(recorder)
     busy = [f"busy {number}" for number in range(2 * telemetry.MAX_TENANT_LABELS)]
-    for tenants in ([f"visitor {number}" for number in range(10_000)], busy * telemetry.NAMED_FROM):
-        await metrics.handle([Event("query.completed", tenant, "q", details) for tenant in tenants])
-    assert len({dict(labels)["tenant"] for labels in recorder.of[QUESTIONS]}) == 50
-    assert max(map(len, recorder.of.values())) <= 200
+    often = busy * max(telemetry.NAMED_FROM, len(OUTCOMES) * len(ENGINES))
+    for tenants in ([f"visitor {number}" for number in range(10_000)], often):
+        await questions.handle([Event("query.completed", tenant, "q", next(details)) for tenant in tenants])
+        for event in ("document.indexed", "document.failed"):
+            await documents.handle([Event(event, tenant, "d") for tenant in tenants])
+    for metric in (TENANT_QUESTIONS, TOKENS, DOCUMENTS):
+        assert len({dict(labels)["tenant"] for labels in recorder.of[metric]}) == telemetry.MAX_TENANT_LABELS + 1
+    assert {dict(labels)["outcome"] for labels in recorder.of[QUESTIONS]} == {*OUTCOMES}
+    assert max(map(len, recorder.of.values())) <= MAX_LABEL_SETS
