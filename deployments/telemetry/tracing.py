@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ for _name in _QUOTING_LOGGERS:
 _EXPORT_EVERY_MS = 1_000
 _LAST_EXPORT_S = 3.0
 """How long the end of a replica waits for its last spans to be exported. `rag up` gives a replica five seconds."""
+_EXPORT_NOW_S = 0.5
 _SCOPE = "rag"
 _UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer(_SCOPE)
 _provider: TracerProvider | None = None
@@ -132,6 +134,15 @@ def stop() -> None:
     if provider is not None:
         atexit.unregister(stop)
         provider.shutdown()
+
+
+async def export_now() -> None:
+    """Export what waits, for a process that may be killed at any time. Never raises, and returns after _EXPORT_NOW_S at
+    the latest; a collector that is away must not hold work up. Does nothing where this process traces nothing."""
+    if (provider := _provider) is not None:
+        with suppress(TimeoutError):  # the thread goes on
+            async with asyncio.timeout(_EXPORT_NOW_S):
+                await asyncio.to_thread(provider.force_flush)
 
 
 def end_of_replica() -> Coroutine[Any, Any, None] | None:

@@ -111,11 +111,13 @@ class Parse:
                 with document_span(task) as span:
                     trace = tracing.headers(span)
                     prepared, embedder = await self._prepare(task)
+                await _export_spans(trace)
                 async for batch in self._batches(prepared, embedder):
                     yield to_rows(replace(batch, trace=trace))
                     given += 1
             except Exception as error:
                 failed = ChunkBatch(task, number=given, total=given + 1, error=_picklable(task, error), trace=trace)
+                await _export_spans(trace)
                 yield to_rows(failed)
 
     async def _prepare(self, task: DocumentTask) -> tuple[PreparedDocument, EmbedderInfo]:
@@ -231,14 +233,23 @@ async def with_retries(config: IngestionConfig, call: Callable[[], Awaitable[T]]
     return await call()
 
 
+async def _export_spans(trace: TraceHeaders) -> None:
+    """Before a batch leaves an actor. Ray kills the actors when the job's last batch has arrived."""
+    if trace:
+        await tracing.export_now()
+
+
 async def _unless_failed(batch: ChunkBatch, stage: Callable[[ChunkBatch], Awaitable[ChunkBatch]]) -> ChunkBatch:
-    """The batch after the stage. One that has an error stays as it is, and an error of the stage is put into it."""
+    """The batch after the stage, whose spans are exported. One that has an error stays as it is, and an error of the
+    stage is put into it."""
     if batch.error is not None:
         return batch
     try:
-        return await stage(batch)
+        done = await stage(batch)
     except Exception as error:
-        return replace(batch, texts=(), lexical=(), entries=(), error=_picklable(batch.task, error))
+        done = replace(batch, texts=(), lexical=(), entries=(), error=_picklable(batch.task, error))
+    await _export_spans(batch.trace)
+    return done
 
 
 def _picklable(task: DocumentTask, error: Exception) -> RagError:

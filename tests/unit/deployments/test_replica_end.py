@@ -106,3 +106,14 @@ async def test_a_collector_that_does_not_answer_holds_no_replica_up(
         assert "the last spans were not exported within 0.05 s" in caplog.text
     finally:
         exporter.may_go.set()
+
+
+async def test_work_that_exports_its_spans_does_not_wait_for_a_collector_that_does_not_answer() -> None:
+    exporter = Stuck()
+    tracing.use(BatchSpanProcessor(exporter, 512, NEVER_MS), "test")
+    tracing.end(tracing.begin_trace("last", {}))
+    try:
+        async with asyncio.timeout(BOUND_S / 2):
+            await tracing.export_now()
+    finally:
+        exporter.may_go.set()

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from deployments.errors import BrokenDocument, StageUnavailable
@@ -183,6 +185,35 @@ def test_a_document_of_a_bulk_job_has_one_trace_over_all_operators(kept: KeptSpa
     assert sorted(kept.children(document)) == sorted(
         [spans.FETCH, spans.PARSE, spans.CHUNK, *[spans.EMBED, spans.INDEX] * 3, spans.PUBLISH]
     )
+
+
+@pytest.mark.parametrize("broken", ["", "parse", "upsert"])
+def test_a_bulk_job_s_spans_are_exported_before_a_batch_leaves_an_actor(
+    task: DocumentTask, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray kills the actors at once when the last batch has arrived."""
+
+    async def fail(*_: object) -> object:
+        raise BrokenDocument("broken")
+
+    bench, exporter = Bench(), InMemorySpanExporter()
+    bench.blobs.blobs[task.blob] = SECTIONS.encode()
+    bench.jobs.submit(replace(task, trace=REQUEST))
+    if broken:
+        monkeypatch.setattr(
+            *{"parse": (DocumentParser, "parse", fail), "upsert": (bench.index, "upsert", fail)}[broken]
+        )
+    ports = BulkPorts(
+        bench.config, bench.embedder, bench.index, bench.jobs, MemoryBulkJobs(bench.jobs), bench.blobs, pinned=True
+    )
+    tracing.use(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000), "test")
+    try:
+        [*in_this_process(ports, BulkJob("tenant", "job"), 1)]
+        exported = [span.name for span in exporter.get_finished_spans()]
+    finally:
+        tracing.stop()
+    assert spans.DOCUMENT in exported
+    assert (spans.EMBED in exported, spans.INDEX in exported) == (broken != "parse",) * 2
 
 
 def test_without_an_exporter_a_document_has_no_trace(task: DocumentTask) -> None:
