@@ -15,6 +15,10 @@ SHORT_SECONDS = (0.001, 0.0025, 0.005, *SECONDS[:-2])
 """Of what may take a few milliseconds."""
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
+GAUGES_EVERY_S = 5.0
+"""How often a gauge is to be set, changed or not. Ray exports every 10 s what was set since, and its agent forgets what
+did not come for 20 s (`gauge_metric_ttl_seconds`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

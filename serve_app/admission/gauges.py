@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from deployments.tasks import Background
-from deployments.telemetry.metrics import SLOTS, SLOTS_USED, SLOTS_WAITED_FOR, Recorder
+from deployments.telemetry.metrics import GAUGES_EVERY_S, SLOTS, SLOTS_USED, SLOTS_WAITED_FOR, Recorder
 from serve_app.admission.replica import ReplicaAdmission
-
-EVERY_S: Final = 5.0
-"""Ray exports every 10 s."""
 
 
 class AdmissionGauges(Background):
@@ -27,4 +23,4 @@ class AdmissionGauges(Background):
     async def _run(self) -> None:
         while True:
             self.record()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(GAUGES_EVERY_S)

@@ -7,11 +7,13 @@ import logging
 from typing import Final
 
 from deployments.tasks import Background
-from deployments.telemetry.metrics import Recorder
+from deployments.telemetry.metrics import GAUGES_EVERY_S, Recorder
 from serve_app.platform import backlog
+from serve_app.platform.backlog import Backlog
 from serve_app.storage.database import Database
 
-EVERY_S: Final = 30.0
+READ_EVERY: Final = 6
+"""Records by one reading of the database."""
 logger = logging.getLogger(__name__)
 
 
@@ -22,14 +24,15 @@ class BacklogGauges(Background):
         super().__init__()
         self._database = database
         self._recorder = recorder
-
-    async def record(self) -> None:
-        (await backlog.read(self._database)).record(self._recorder)
+        self._read: Backlog | None = None
 
     async def _run(self) -> None:
         while True:
             try:
-                await self.record()
+                self._read = await backlog.read(self._database)
             except Exception as error:
                 logger.warning("the metrics of what waits and is stored stay as they were: %s", error)
-            await asyncio.sleep(EVERY_S)
+            for _ in range(READ_EVERY):
+                if self._read is not None:
+                    self._read.record(self._recorder)
+                await asyncio.sleep(GAUGES_EVERY_S)
