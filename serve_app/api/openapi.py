@@ -308,7 +308,11 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
         raised |= {errors.InvalidRequest, errors.RequestInProgress, errors.IdempotencyMismatch}
     error_format = error_format_of(route.path_format)
     for error_status, group in _group_by_status(raised, error_format).items():
-        responses[str(error_status)] = _error_response(error_format, error_status, group)
+        described = _error_response(error_format, error_status, group)
+        if (own := responses.get(str(error_status))) is not None:  # the route has an answer of this status, too
+            described["description"] = f"{own['description']}. {described['description']}"
+            described["content"] |= own["content"]
+        responses[str(error_status)] = described
     for status, response in responses.items():
         header_names = [REQUEST_ID_HEADER, trace_context.HEADER, *response.get("headers", ())]
         if is_idempotent and int(status) < 300:

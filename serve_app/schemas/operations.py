@@ -48,6 +48,20 @@ class Readiness(ResponseModel):
         return cls(ready=all(stage.ready for stage in stages.values()), stages=stages)
 
 
+class CheckedStage(ResponseModel):
+    healthy: bool
+    milliseconds: float
+    error: str | None = Field(None, description="the error's code")
+    detail: str | None = None
+
+
+class DeepHealth(ResponseModel):
+    """Healthy if every stage answered the question."""
+
+    healthy: bool
+    stages: dict[str, CheckedStage]
+
+
 class Problem(ResponseModel):
     """An error (RFC 9457)."""
 

@@ -29,7 +29,9 @@ from serve_app.platform.telemetry import QueryMetrics
 from serve_app.platform.tenants import Tenants
 from serve_app.platform.unknown_keys import UnknownKeys
 from serve_app.query.pipeline import Pipeline
+from serve_app.schemas.operations import DeepHealth
 from serve_app.services.access import AccessService
+from serve_app.services.canary import Canary
 from serve_app.services.deletion import DeletionService
 from serve_app.services.documents import DocumentService
 from serve_app.services.job_progress import JobProgress
@@ -39,6 +41,7 @@ from serve_app.services.models import ModelCatalogue
 from serve_app.services.ports import AnnounceJob, AskStages, Inference, Passages, ReadMetrics
 from serve_app.services.queries import QueryService
 from serve_app.services.reindexing import ReindexService
+from serve_app.services.repeated import Repeated
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
@@ -85,6 +88,7 @@ class Services:
     retention: Retention
     idempotency: Idempotency
     ask_stages: AskStages
+    ask_canary: Repeated[DeepHealth]
     read_metrics: ReadMetrics
     limits: RequestLimits
     config: ApiConfig
@@ -211,6 +215,7 @@ def build_services(
         retention=stores.retention,
         idempotency=stores.idempotency,
         ask_stages=ask_stages,
+        ask_canary=Repeated(Canary(pipeline, inference, stage_s=config.first_token_s).ask, config.status_keep_s),
         read_metrics=read_metrics,
         limits=limits,
         config=config,

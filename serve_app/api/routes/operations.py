@@ -12,7 +12,7 @@ from deployments import errors
 from serve_app.api.dependencies import Platform, ServicesDep
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS
 from serve_app.api.openapi import describe_errors, describe_response
-from serve_app.schemas.operations import Alive, DescribedError, Readiness
+from serve_app.schemas.operations import Alive, DeepHealth, DescribedError, Readiness
 
 router = APIRouter(tags=["operations"])
 Slug = Annotated[str, Path(max_length=64, examples=["document-too-large"])]
@@ -27,6 +27,13 @@ _METRICS = {
 }
 _STAGE = {"ready": True, "engine": "vllm", "model": "Qwen/Qwen3-8B", "replicas": 2, "detail": None}
 _DESCRIBED = {"code": "document_too_large", "title": "Document too large", "status": 413, "retryable": False}
+_CHECKED = {"healthy": True, "milliseconds": 12.5, "error": None, "detail": None}
+_BROKEN = {
+    "healthy": False,
+    "milliseconds": 40.1,
+    "error": "stage_unavailable",
+    "detail": "retrieval: the Milvus server does not answer",
+}
 _GONE = {"ready": False, "engine": None, "model": None, "replicas": 0, "detail": "no replica answers"}
 
 
@@ -58,6 +65,30 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
         response.status_code = 503
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return readiness
+
+
+@router.get(
+    "/v1/health/deep",
+    response_model=DeepHealth,
+    responses={
+        200: describe_response(example={"healthy": True, "stages": {"retrieval": _CHECKED}}),
+        503: describe_response(
+            "Retry-After",
+            model=DeepHealth,
+            description="A stage did not answer",
+            example={"healthy": False, "stages": {"retrieval": _BROKEN}},
+        ),
+        **describe_errors(errors.Unauthenticated, errors.Forbidden),
+    },
+)
+async def deep_health(services: ServicesDep, response: Response, _platform: Platform) -> DeepHealth:
+    """Asks the stages of an answer a question, and says how each did. For a platform key. No tenant's documents are
+    searched, and nothing is logged or counted as a tenant's. Calls within a second share one question."""
+    health = await services.ask_canary()
+    if not health.healthy:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return health
 
 
 @router.get(

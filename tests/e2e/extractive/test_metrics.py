@@ -70,6 +70,14 @@ def test_every_metric_has_series_after_some_work(running: Running) -> None:
     assert "petnaest" not in text
 
 
+def test_a_question_that_nobody_asked_is_answered_by_all_stages(running: Running) -> None:
+    key = asyncio.run(make_key(running.args, PLATFORM, "platform"))
+    with running.client() as client:
+        answer = client.get("/v1/health/deep", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["healthy"]) == (200, True), answer.text
+    assert answer.json()["stages"].keys() == {"database", "embedding", "retrieval", "reranking", "generation"}
+
+
 def test_a_request_s_id_leads_to_its_line_in_the_log_and_to_its_query(running: Running) -> None:
     with running.client() as client:
         sent = {"query": "Koji je rok za žalbu?", "stream": False}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from starlette.routing import Route
@@ -9,13 +11,24 @@ from starlette.types import Message, Receive, Scope, Send
 
 from deployments import errors
 from deployments.telemetry.logs import LOG_FIELDS, REQUEST_LOG
-from deployments.telemetry.metrics import FAILED_REQUESTS, MAX_LABEL_SETS, REFUSALS, REQUEST_SECONDS, REQUESTS
+from deployments.telemetry.metrics import (
+    FAILED_REQUESTS,
+    MAX_LABEL_SETS,
+    QUESTIONS,
+    REFUSALS,
+    REQUEST_SECONDS,
+    REQUESTS,
+)
 from deployments.types import StageStatus
 from serve_app.api.app import create_app
 from serve_app.api.errors import ERROR_CODE, STATUS
 from serve_app.api.request_records import RequestRecords
+from serve_app.storage.declarative import PLATFORM
 from tests.integration.api.conftest import Api
 from tests.support.recorder import RecordedLabelSets
+
+CHECKED = ("database", "embedding", "retrieval", "reranking", "generation")
+"""By `/v1/health/deep`."""
 
 
 async def test_readiness_says_what_serves_each_stage(api: Api) -> None:
@@ -40,6 +53,43 @@ async def test_one_stage_that_is_not_ready_is_503(api: Api, replicas: list[Stage
 async def test_alive_and_openapi_need_no_key(api: Api) -> None:
     for path in ("/healthz", "/health", "/openapi.json", "/docs"):
         assert (await api.client.get(path, headers={"Authorization": ""})).status_code == 200
+
+
+async def test_a_question_that_nobody_asked_says_how_each_stage_does(api: Api) -> None:
+    answer = await api.client.get("/v1/health/deep", headers=await api.key("platform"))
+    assert (answer.status_code, answer.json()["healthy"]) == (200, True)
+    assert {name for name, stage in answer.json()["stages"].items() if stage["healthy"]} == {*CHECKED}
+    assert (api.stages.retrievals[0].scope.tenant_id, api.stages.requests[0].tenant_id) == (PLATFORM, PLATFORM)
+    assert api.recorder.of(QUESTIONS) == []
+    assert (await api.client.get("/v1/health/deep", headers=await api.key("admin"))).status_code == 403
+
+
+@pytest.mark.parametrize("stage", CHECKED)
+@pytest.mark.parametrize("error", [errors.StageUnavailable("is away"), ValueError("secret"), None])
+async def test_a_stage_that_does_not_answer_makes_it_503_and_the_others_are_asked(
+    api: Api, stage: str, error: errors.RagError | None
+) -> None:
+    name = {"database": "visibility"}.get(stage, stage)
+    if error is None:
+        api.stages.delays[name] = 60
+        api = replace(api, services=api.services_with(first_token_s=0.2))
+    else:
+        api.stages.failures[name] = error
+    found = (await api.services.ask_canary()).as_json()
+    assert found["healthy"] is False
+    assert {name for name, check in found["stages"].items() if not check["healthy"]} == {stage}
+    failed = found["stages"][stage]
+    code = getattr(error, "code", "internal_error") if error is not None else "deadline_exceeded"
+    assert (failed["error"], "secret" in failed["detail"]) == (code, False)
+    if error is not None:
+        answer = await api.client.get("/v1/health/deep", headers=await api.key("platform"))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+
+
+async def test_calls_at_once_share_one_question(api: Api) -> None:
+    headers = await api.key("platform")
+    await asyncio.gather(*(api.client.get("/v1/health/deep", headers=headers) for _ in range(8)))
+    assert len(api.stages.requests) == 1
 
 
 async def test_metrics_are_for_the_platform(api: Api) -> None:
