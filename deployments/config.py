@@ -21,8 +21,9 @@ _PLAIN_TEXTS = {
     "dict_type": "Input should be an object",
     "model_type": "Input should be an object",
     "model_attributes_type": "Input should be an object",
+    "extra_forbidden": "there is no such field; leave it out",
 }
-"""In place of pydantic's texts that speak of Python."""
+"""In place of pydantic's texts that speak of Python, or do not say what to do."""
 
 
 def issue_text(issue: Mapping[str, Any]) -> str:

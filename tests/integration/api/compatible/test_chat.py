@@ -411,9 +411,17 @@ async def test_openai_s_headers_tell_the_tenant_s_rate(api: Api) -> None:
             "remaining-requests": remaining.removeprefix("r="),
             "reset-requests": f"{reset.removeprefix('t=')}s",
         }
-    other = await api.client.post("/v1/search", json={"query": "q"})
-    assert "ratelimit" in other.headers
-    assert "x-ratelimit-limit-requests" not in other.headers
+    others = [
+        ("/v1/responses", {"model": "rag", "input": "q", "stream": True}),
+        ("/v1/completions", {"model": RAW, "prompt": "q", "stream": True}),
+        ("/v1/embeddings", {"model": "org/embedder", "input": "q"}),
+    ]
+    for path, body in others:
+        answer = await api.client.post(path, json=body)
+        assert (answer.status_code, answer.headers["x-ratelimit-limit-requests"]) == (200, "600"), path
+    own = await api.client.post("/v1/search", json={"query": "q"})
+    assert "ratelimit" in own.headers
+    assert "x-ratelimit-limit-requests" not in own.headers
 
 
 async def test_a_collection_that_is_not_there_is_not_found(api: Api) -> None:

@@ -136,7 +136,7 @@ async def test_tokens_are_chosen_as_in_chats(api: Api) -> None:
         ({"input": [{"role": "assistant", "content": "a"}]}, "input", "send the question last"),
         ({"input": "a" * 8_001}, "input", "at most 8000"),
         ({"max_output_tokens": 4_097}, "max_output_tokens", "at most 4096"),
-        ({"max_tokens": 5}, "max_tokens", ""),
+        ({"max_tokens": 5}, "max_tokens", "there is no such field; leave it out"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_by_its_name(
