@@ -90,11 +90,12 @@ async def migrate(store: StoreConfig) -> None:
         pass
 
 
-async def local_key(store: StoreConfig, key_file: Path) -> None:
-    """Migrate, and make sure that the file holds a key of the default tenant that works."""
+async def local_key(store: StoreConfig, key_file: Path, *, of_platform: bool = False) -> None:
+    """Migrate, and make sure that the file holds a key that works: of the default tenant, or of the platform."""
     from cluster.node import write_secret
     from deployments.errors import Unauthenticated
     from serve_app.platform.tenants import Tenants
+    from serve_app.storage.declarative import PLATFORM
 
     kept = await asyncio.to_thread(_read, key_file)
     async with _opened(store) as keys:
@@ -104,8 +105,11 @@ async def local_key(store: StoreConfig, key_file: Path) -> None:
                 return
             except Unauthenticated:
                 pass  # the database was removed, or the key revoked
-        await Tenants(keys.database, keys.events).ensure(TENANT)
-        secret, _ = await keys.create_key(TENANT, "local start", "admin")
+        if of_platform:
+            secret, _ = await keys.create_key(PLATFORM, "metrics of a local start", "platform")
+        else:
+            await Tenants(keys.database, keys.events).ensure(TENANT)
+            secret, _ = await keys.create_key(TENANT, "local start", "admin")
         write_secret(key_file, secret)
 
 

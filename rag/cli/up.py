@@ -27,6 +27,7 @@ from cluster import session_logs
 from cluster.ports import family_of, free_ports
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
+from rag.cli.local_prometheus import check_installed, local_prometheus
 from rag.cli.node_watch import NodeWatch
 from rag.cli.service_file import KEY, RAY_TOKEN, RunningService, owned, remove_leftovers
 from rag.cli.signals import STOP_S, Signals
@@ -55,6 +56,9 @@ def up(
     haproxy: Annotated[
         bool, typer.Option("--haproxy", help="Put HAProxy in front, for load. Its statistics are open to the network.")
     ] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Start the Prometheus that is installed, with the alerts.")
+    ] = False,
     drain: Annotated[
         float,
         typer.Option(min=SHUTDOWN_S, help="Seconds that answers under way have to end when the service is stopped."),
@@ -79,6 +83,8 @@ def up(
             folder = file.args.data_path
             resources.enter_context(owned(folder))
             signals.when_killed(partial(remove_leftovers, folder))
+            if prometheus:
+                check_installed()
             raw, url = _on_free_port(file.raw, port, console)
             with begin("Models") as current_stage:
                 current_stage.result = _check_models(file.args)
@@ -121,6 +127,9 @@ def up(
             if key_file:
                 with begin("Index") as current_stage:
                     current_stage.result = _index_state(url, key_file)
+            if prometheus:
+                with begin("Prometheus") as current_stage:
+                    current_stage.result = resources.enter_context(local_prometheus(file.args, url))
             with begin("Ray dashboard") as current_stage:
                 current_stage.result = dashboard_url = node.start_dashboard()
             RunningService(url, str(key_file) if key_file else None, os.getpid(), str(node.folder)).write(folder)

@@ -19,6 +19,8 @@ from tests.support.service import answers, on_fakes
 from tests.support.up import RAG, Up, interrupt, up
 
 pytestmark = pytest.mark.timeout(900)
+SCRAPED_S = 180
+"""Prometheus asks every 15 s."""
 LOCAL = Path(__file__).parents[3] / "cluster/local.yaml"
 
 
@@ -29,7 +31,7 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
         raw["http_options"]["port"] = port
         config = tmp_path / "config.yaml"
         config.write_text(yaml.safe_dump(raw))
-        with up(tmp_path, "--config", str(config)) as running:
+        with up(tmp_path, "--config", str(config), "--prometheus") as running:
             running.wait_for(tmp_path / "var/service.json")
             assert f"Port {port} is in use" in running.text()
             service = json.loads((tmp_path / "var/service.json").read_text())
@@ -59,6 +61,9 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             for port in ports_open_to_others(running):
                 assert refuses_without_token(port)
 
+            prometheus = next(line.split()[-1] for line in screen.splitlines() if "✓ Prometheus" in line)
+            until_both_are_scraped(prometheus)
+
             second = subprocess.run([RAG, "up", "--data-dir", str(running.data_dir)], capture_output=True, text=True)
             assert second.returncode == 1
             assert f"is in use by a service that runs at {service['url']}" in second.stderr
@@ -77,6 +82,18 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
         assert "cuvanje-i-brisanje.md" in again.rag("ask", "Koliko dugo se čuvaju dokumenti?")
         again.process.terminate()
         assert again.process.wait(60) == 0
+
+
+def until_both_are_scraped(prometheus: str) -> None:
+    """The service, and Ray's own exporter."""
+    end = time.monotonic() + SCRAPED_S
+    while True:
+        answer = httpx.get(f"{prometheus}/api/v1/targets", trust_env=False).raise_for_status().json()
+        targets = {each["labels"]["job"]: each["health"] for each in answer["data"]["activeTargets"]}
+        if targets == {"rag": "up", "ray": "up"}:
+            return
+        assert time.monotonic() < end, answer
+        time.sleep(0.5)
 
 
 def ports_open_to_others(running: Up) -> list[int]:
