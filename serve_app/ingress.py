@@ -135,6 +135,7 @@ class _Ingress:
             ask_stages=Repeated(stages.statuses, config.status_keep_s),
             read_metrics=read_all_nodes,
             announce_job=stages.announce_job,
+            telemetry=telemetry,
         )
         self._key_uses = stores.keys.uses
         self._sender = WebhookSender(webhooks, Webhooks(database, stores.jobs.view, job_as_json, stores.events), http)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -36,10 +36,24 @@ def trace(
     """Show how a question was answered, and how long each stage took."""
     with connect(context, url, key, data_dir) as service:
         logged = service.call("GET", f"/v1/queries/{query_id}") if query_id else _last(service)
+        spans = _spans(service, logged["query_id"])
     if as_json:
-        typer.echo(json.dumps(logged, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps({**logged, "spans": spans}, ensure_ascii=False, indent=2))
         return
     print_trace(Console(), logged)
+    if spans:
+        Console().print(_waterfall(spans))
+
+
+def _spans(service: Service, query_id: str) -> list[dict[str, Any]]:
+    """What its trace's files have of a question; none where spans go elsewhere, or it was not sampled."""
+    try:
+        spans: list[dict[str, Any]] = service.call("GET", f"/v1/queries/{query_id}/trace")["spans"]
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return []
+    return spans
 
 
 def await_trace(service: Service, query_id: str) -> dict[str, Any]:
@@ -83,6 +97,26 @@ def _facts(logged: Mapping[str, Any]) -> Iterator[str]:
     )
     if logged["degraded"]:
         yield f"without {', '.join(map(plain, logged['degraded']))}"
+
+
+def _waterfall(spans: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a span: where it ran, when it began, how long it took, and both as a bar on the request's time."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("span", "in", "at ms", "ms", ""):
+        table.add_column(column, justify="right" if column.endswith("ms") else "left", no_wrap=True)
+    whole = max(span["start_ms"] + span["milliseconds"] for span in spans) or 1.0
+    for span in spans:
+        begin = round(max(0.0, span["start_ms"]) / whole * _BAR)
+        bar = " " * begin + "█" * max(1, round(span["milliseconds"] / whole * _BAR))
+        name = escape(plain("  " * span["depth"] + span["name"]))
+        table.add_row(
+            f"[red]{name}[/red]" if span["status"] == "error" else name,
+            escape(plain(span["service"])),
+            f"{span['start_ms']:,.1f}",
+            f"{span['milliseconds']:,.1f}",
+            bar,
+        )
+    return table
 
 
 def _table(stages: Mapping[str, float]) -> Table:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.ingestion.base import ChunkSizes
+from deployments.telemetry.config import TelemetryConfig
 from deployments.telemetry.metrics import NO_RECORDER, Recorder
 from serve_app.admission.replica import ReplicaAdmission
 from serve_app.config.args import ApiConfig
@@ -40,12 +41,13 @@ from serve_app.services.limits import RequestLimits
 from serve_app.services.models import ModelCatalogue
 from serve_app.services.ports import AnnounceJob, AskStages, Inference, Passages, ReadMetrics
 from serve_app.services.queries import QueryService
+from serve_app.services.query_traces import QueryTraces
 from serve_app.services.reindexing import ReindexService
 from serve_app.services.repeated import Repeated
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.database import Database
 
-_RETENTION = RetentionConfig()
+_RETENTION, _TELEMETRY = RetentionConfig(), TelemetryConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Services:
     collections: Collections
     audit: AuditLog
     query_log: QueryLog
+    query_traces: QueryTraces
     usage: UsageReports
     retention: Retention
     idempotency: Idempotency
@@ -156,6 +159,7 @@ def build_services(
     ask_stages: AskStages,
     read_metrics: ReadMetrics,
     announce_job: AnnounceJob,
+    telemetry: TelemetryConfig = _TELEMETRY,
 ) -> Services:
     """Build the services.
 
@@ -211,6 +215,7 @@ def build_services(
         collections=stores.collections,
         audit=stores.audit,
         query_log=stores.query_log,
+        query_traces=QueryTraces(stores.query_log, telemetry),
         usage=stores.usage,
         retention=stores.retention,
         idempotency=stores.idempotency,

@@ -1,4 +1,4 @@
-"""GET /queries and /queries/{id}: what became of each question."""
+"""GET /queries, /queries/{id} and /queries/{id}/trace: what became of each question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_app.api.openapi import describe_errors, describe_response
 from serve_app.api.routes.query import QueryId
 from serve_app.platform.query_log import ChosenQueries
 from serve_app.schemas.base import A_TIME, Label, Moment
-from serve_app.schemas.query_log import LoggedQueries, LoggedQuery
+from serve_app.schemas.query_log import LoggedQueries, LoggedQuery, QueryTrace
 
 router = APIRouter(tags=["query log"])
 
@@ -33,6 +33,20 @@ _LOGGED = {
     "completion_tokens": 9,
     "degraded": [],
     "timings": {"embedding": 8.1, "retrieval": 12.5, "reranking": 20.4, "first_token": 96.0, "total": 410.2},
+}
+
+_SPAN = {
+    "name": "POST /v1/query",
+    "service": "ingress",
+    "replica": "rag#ingress#k3v0q1",
+    "node": "host-1",
+    "depth": 0,
+    "start_ms": 0.0,
+    "milliseconds": 410.9,
+    "status": "unset",
+    "error": None,
+    "batch_size": None,
+    "batch_calls": None,
 }
 
 
@@ -74,3 +88,20 @@ async def list_(
 async def get(services: ServicesDep, caller: Caller, query_id: QueryId) -> LoggedQuery:
     """How a question of the tenant was answered, and what took how long. It is there about a second after its end."""
     return LoggedQuery.model_validate(await services.query_log.get(caller.tenant_id, query_id))
+
+
+@router.get(
+    "/queries/{query_id}/trace",
+    response_model=QueryTrace,
+    responses={
+        200: describe_response(
+            example={"query_id": _LOGGED["query_id"], "trace_id": _LOGGED["trace_id"], "spans": [_SPAN]}
+        ),
+        **describe_errors(NotFound),
+    },
+)
+async def trace(services: ServicesDep, caller: Caller, query_id: QueryId) -> QueryTrace:
+    """The spans of a question of the tenant, as a waterfall. Where `telemetry.exporter` is `file`, and for a question
+    that was sampled; each node has the spans of its own processes."""
+    trace_id, spans = await services.query_traces.get(caller.tenant_id, query_id)
+    return QueryTrace.of(query_id, trace_id, spans)

@@ -14,6 +14,7 @@ FOR_THE_PLATFORM: list[tuple[str, str, Any]] = [
     ("GET", "/v1/tenants", None),
     ("PATCH", "/v1/tenants/t", {"name": "T"}),
     ("DELETE", "/v1/tenants/t", None),
+    ("GET", "/v1/health/deep", None),
 ]
 FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/documents", {"text": "a"}),
@@ -48,6 +49,7 @@ FOR_ALL: list[tuple[str, str, Any]] = [
     ("POST", "/v1/search", {"query": "q"}),
     ("DELETE", "/v1/query/" + "0" * 32, None),
     ("GET", "/v1/queries/" + "0" * 32, None),
+    ("GET", f"/v1/queries/{'0' * 32}/trace", None),
     ("GET", "/v1/jobs/j", None),
     ("GET", "/v1/jobs/j/events", None),
     ("GET", "/v1/collections", None),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 QUERY_ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 LOGGED: dict[str, Any] = {
@@ -25,6 +26,12 @@ LOGGED: dict[str, Any] = {
     "degraded": [],
     "timings": {"embedding": 10.0, "retrieval": 20.0, "sources": 31.0, "first_token": 96.0, "total": 1410.2},
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_spans(service: Any, problem: Callable[..., httpx.Response]) -> None:
+    """As where spans go to a collector."""
+    service[f"GET /v1/queries/{QUERY_ID}/trace"] = problem(404, "Not found", "spans go to a collector")
 
 
 def test_each_stage_has_its_time(service: Any, rag: Any) -> None:
@@ -63,4 +70,23 @@ def test_what_is_not_there_is_told(service: Any, rag: Any, problem: Callable[...
 
 def test_json_is_the_service_s_own(service: Any, rag: Any) -> None:
     service[f"GET /v1/queries/{QUERY_ID}"] = httpx.Response(200, json=LOGGED)
-    assert json.loads(rag("trace", QUERY_ID, "--json").stdout) == LOGGED
+    assert json.loads(rag("trace", QUERY_ID, "--json").stdout) == LOGGED | {"spans": []}
+
+
+def test_its_spans_are_a_waterfall_where_they_are_kept(service: Any, rag: Any) -> None:
+    def span(name: str, depth: int, start: float, took: float, status: str = "unset") -> dict[str, Any]:
+        return {"name": name, "service": "ingress", "depth": depth, "start_ms": start, "milliseconds": took,
+                "status": status}  # fmt: skip
+
+    found = [span("POST", 0, 0.0, 100.0), span("retrieval", 1, 50.0, 50.0), span("search", 2, -1.0, 0.1, "error")]
+    service[f"GET /v1/queries/{QUERY_ID}"] = httpx.Response(200, json=LOGGED)
+    service[f"GET /v1/queries/{QUERY_ID}/trace"] = httpx.Response(200, json={"spans": found})
+    lines = rag("trace", QUERY_ID).stdout.splitlines()
+    [request] = [line for line in lines if line.startswith("POST")]
+    [retrieval] = [line for line in lines if line.startswith("  retrieval")]
+    [search] = [line for line in lines if line.startswith("    search")]
+    assert request.split() == ["POST", "ingress", "0.0", "100.0", "█" * 30]
+    assert retrieval.split() == ["retrieval", "ingress", "50.0", "50.0", "█" * 15]
+    assert retrieval.rstrip().endswith(" " * 15 + "█" * 15)
+    assert search.split() == ["search", "ingress", "-1.0", "0.1", "█"]
+    assert json.loads(rag("trace", QUERY_ID, "--json").stdout)["spans"] == found
