@@ -136,8 +136,9 @@ def _statements(embedded: bool, size: Size) -> list[tuple[str, dict[str, Any]]]:
             f"CASE WHEN {waits} THEN {sql.bytes(':nothing')} ELSE CASE "
             f"CASE WHEN n < {size.large} THEN n % {_VOCABULARY} ELSE 0 END {terms} END END, "
             f"'e5', '', {sql.json(':warnings')}, {at}, {at}, {fields[1]} FROM {rows}",
-            f"INSERT INTO jobs (tenant_id, id, bulk_detail, generation, created_at) "
-            f"SELECT DISTINCT tenant, {job}, '', '', {at} FROM {rows} WHERE true ON CONFLICT DO NOTHING",
+            f"INSERT INTO jobs (tenant_id, id, bulk_detail, generation, trace, created_at) "
+            f"SELECT DISTINCT tenant, {job}, '', '', {sql.json(':nothing_more')}, {at} FROM {rows} "
+            "WHERE true ON CONFLICT DO NOTHING",
             "INSERT INTO job_documents (tenant_id, job_id, job_created_at, document_id, version, fingerprint, state, "
             "attempts, not_before, given_up, generation, written_to, chunks, chunks_done, warnings, updated_at, "
             f"{fields[0]}) SELECT tenant, {job}, {at}, 'd' || n, CASE WHEN {waits} THEN '' ELSE 'v' || n END, "
@@ -161,9 +162,10 @@ def _statements(embedded: bool, size: Size) -> list[tuple[str, dict[str, Any]]]:
         f"SELECT 't' || (n % {size.tenants}), {sql.seconds('n')}, 'key', 'query', 'r', 'document.indexed', 'd', "
         f"{sql.json(':nothing_more')} FROM ({sql.numbers(0, logs)}) AS numbers",
         "INSERT INTO query_log (tenant_id, query_id, at, key_id, request_id, user_id, language, outcome, sources, "
-        "prompt_tokens, cached_tokens, completion_tokens, degraded, timings) "
+        "prompt_tokens, cached_tokens, completion_tokens, degraded, timings, trace_id) "
         f"SELECT 't' || (n % {size.tenants}), 'q' || n, {sql.seconds('n')}, 'key', 'r', '', 'hr', 'ok', 5, "
-        f"900, 0, 90, {sql.json(':warnings')}, {sql.json(':nothing_more')} FROM ({sql.numbers(0, logs)}) AS numbers",
+        f"900, 0, 90, {sql.json(':warnings')}, {sql.json(':nothing_more')}, '' "
+        f"FROM ({sql.numbers(0, logs)}) AS numbers",
     ]
     values |= {"nothing": b"", "warnings": "[]", "nothing_more": "{}"}
     settings, now = sql.json(":settings"), sql.seconds("0")
