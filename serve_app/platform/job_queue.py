@@ -337,20 +337,20 @@ class JobQueue:
         async with self.database.session() as session:
             return await visibility.list_removable(session, self.clock(), limit)
 
-    async def forget_removed(self, versions: Sequence[RemovedVersion]) -> None:
-        async with self.database.transaction() as session:
-            await visibility.forget(session, versions)
-            # Documents of a tenant that had too many hidden versions can be claimed again.
-            await turns.nudge(session, {version.tenant_id for version in versions}, self.clock())
+    async def forget_removed(self, versions: Sequence[RemovedVersion], blobs: Sequence[RemovedBlob] = ()) -> None:
+        if versions or blobs:
+            async with self.database.transaction() as session:
+                await stored_blobs.forget(session, blobs)
+                await visibility.forget(session, versions)
+                # Documents of a tenant that had too many hidden versions can be claimed again.
+                await turns.nudge(session, {version.tenant_id for version in versions}, self.clock())
 
     async def list_removable_blobs(self, limit: int) -> list[RemovedBlob]:
         async with self.database.session() as session:
             return await stored_blobs.list_removable(session, self.clock(), limit)
 
     async def forget_blobs(self, blobs: Sequence[RemovedBlob]) -> None:
-        if blobs:
-            async with self.database.transaction() as session:
-                await stored_blobs.forget(session, blobs)
+        await self.forget_removed([], blobs)
 
     async def list_retired(self, limit: int) -> list[RetiredGeneration]:
         async with self.database.session() as session:

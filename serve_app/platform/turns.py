@@ -66,10 +66,8 @@ async def rejoin(session: AsyncSession, tenant_id: str, now: datetime) -> None:
 async def nudge(session: AsyncSession, tenant_ids: Collection[str], now: datetime) -> None:
     """Have claims look again for documents of tenants whose documents could not be claimed."""
     row = IngestionTurn
-    for lane in LANES:
-        for tenant_id in sorted(set(tenant_ids)):
-            later = (of_tenant(row, tenant_id), row.lane == lane, row.due > now)
-            await session.execute(update(row).where(*later).values(due=now))
+    for tenant_id in sorted(set(tenant_ids)):
+        await session.execute(update(row).where(of_tenant(row, tenant_id), row.due > now).values(due=now))
 
 
 async def charge(session: AsyncSession, lane: int, shares: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -66,8 +66,7 @@ class DeletionService:
         deleted = await self.documents.delete(caller.tenant_id, document_id)
         async with _log_incomplete_removal(f"document {document_id!r}"):
             await self.passages.delete(caller.tenant_id, document_id)
-            await self._delete_blobs(caller.tenant_id, deleted.blobs)
-            await self._forget_removed(deleted)
+            await self._delete_blobs(caller.tenant_id, deleted)
 
     async def delete_documents(
         self, caller: Access, selection: DocumentDeletion, deadline_s: float
@@ -137,8 +136,7 @@ class DeletionService:
                 await self.passages.delete_versions(
                     tenant_id, [DocumentVersion(version.document_id, version.version) for version in live_versions]
                 )
-            await self._delete_blobs(tenant_id, deleted.blobs)
-            await self._forget_removed(deleted)
+            await self._delete_blobs(tenant_id, deleted)
         except Unavailable as error:
             logger.warning(
                 "%d documents are deleted; their remaining passages and bytes are removed later: %s",
@@ -148,16 +146,12 @@ class DeletionService:
             return False
         return True
 
-    async def _forget_removed(self, deleted: DeletedVersions) -> None:
-        """No search needs to leave out versions whose passages are gone."""
-        if live_versions := _live(deleted):
-            await self.queue.forget_removed(live_versions)
-
-    async def _delete_blobs(self, tenant_id: str, keys: Iterable[str]) -> None:
-        removed = [RemovedBlob(tenant_id, key) for key in keys]
+    async def _delete_blobs(self, tenant_id: str, deleted: DeletedVersions) -> None:
+        """Delete the bytes of documents whose passages are gone. Then no search needs to leave them out."""
+        removed = [RemovedBlob(tenant_id, key) for key in deleted.blobs]
         for blob in removed:
             await self.blobs.delete(blob.key)
-        await self.queue.forget_blobs(removed)
+        await self.queue.forget_removed(_live(deleted), removed)
 
 
 def _live(deleted: DeletedVersions) -> list[RemovedVersion]:
