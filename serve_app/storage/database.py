@@ -30,6 +30,7 @@ from serve_app.storage.config import StoreConfig
 from serve_app.storage.declarative import Base
 from serve_app.storage.postgresql_changes import CHANNEL, PostgresqlNotices
 from serve_app.storage.sqlite_changes import SqliteFile
+from serve_app.storage.write_queue import turn_to_write
 
 SCHEMA: Final = "0021"
 """The revision of the newest migration. This code works with this revision of the schema only."""
@@ -56,8 +57,6 @@ _LISTEN_REMEDY: Final = (
 )
 DialectInsert = postgresql.Insert | SqliteInsert
 _T = TypeVar("_T")
-_writing: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
-"""Held by the one who writes to a SQLite file, by its URL. All instances of Database in an event loop share them."""
 
 
 class Database:
@@ -106,28 +105,11 @@ class Database:
             changed = marked(session)
         self.changes.tell(changed)
 
-    @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
-        """Wait for the writers of this event loop and file that came before. PostgreSQL's do not exclude each other.
-
-        They take turns here, because SQLite lets chance choose the next one. One that waits here needs no connection.
-        """
+    def _turn_to_write(self) -> AbstractAsyncContextManager[None]:
+        """Wait for the writers that came before. PostgreSQL's do not exclude each other."""
         if not self.config.embedded:
-            yield
-            return
-        files = _writing.setdefault(asyncio.get_running_loop(), {})
-        writing = files.setdefault(self.config.url, asyncio.Lock())
-        try:
-            async with asyncio.timeout(self.config.timeout_s):
-                await writing.acquire()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"the database is busy: those who write took longer than {self.config.timeout_s:g} s; try again"
-            ) from error
-        try:
-            yield
-        finally:
-            writing.release()
+            return nullcontext()
+        return turn_to_write(self.config.url, self.config.timeout_s)
 
     @asynccontextmanager
     async def _begin(self, sqlite_mode: str) -> AsyncIterator[AsyncSession]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -83,6 +85,55 @@ async def test_a_cancelled_writer_leaves_the_queue(database: Database) -> None:
         await write(session, "now")
     async with asyncio.timeout(BOUND_S), database.transaction() as session:
         assert await session.scalar(select(Tenant.name).where(Tenant.id == "a")) == "now"
+
+
+async def test_one_that_has_its_turn_when_it_is_cancelled_hands_it_on(database: Database) -> None:
+    async def writer() -> None:
+        async with database.transaction() as session:
+            await write(session, "never")
+
+    async with asyncio.timeout(BOUND_S):
+        async with database.transaction():
+            waiting = asyncio.create_task(writer())
+            await asyncio.sleep(0)
+        waiting.cancel()  # it was handed its turn, and has not run since
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await rename(database)
+
+
+async def test_writers_that_take_too_long_make_others_unavailable(migrated: StoreConfig) -> None:
+    database = Database(migrated.model_copy(update={"timeout_s": 0.2}))
+    async with database.transaction(), asyncio.timeout(BOUND_S):
+        with pytest.raises(Unavailable, match=r"took longer than 0\.2 s"):
+            await rename(database)
+    await rename(database)
+    await database.close()
+
+
+async def test_time_in_which_nobody_can_go_on_is_no_part_of_a_wait(migrated: StoreConfig) -> None:
+    """The event loop stands still, as that of a process that gets no processor, while a writer has its turn."""
+    database = Database(migrated.model_copy(update={"timeout_s": 0.2}))
+    async with database.transaction() as session:
+        waiting = asyncio.create_task(rename(database))
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251
+        await write(session, "now")
+    async with asyncio.timeout(BOUND_S):
+        await waiting
+    await database.close()
+
+
+def test_an_event_loop_that_writers_waited_in_can_be_collected(migrated: StoreConfig) -> None:
+    async def contend() -> weakref.ref[asyncio.AbstractEventLoop]:
+        database = Database(migrated)
+        await asyncio.gather(*(rename(database) for _ in range(3)))
+        await database.close()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(contend())
+    gc.collect()
+    assert loop() is None
 
 
 async def test_the_end_of_another_process_s_transaction_is_noticed_soon(
