@@ -32,6 +32,7 @@ from serve_app.config.args import ApiConfig
 from serve_app.platform.collections import Collections
 from serve_app.platform.documents import Documents, Selection
 from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys
 from serve_app.platform.lexical_statistics import LexicalStatistics
 from serve_app.platform.new_document import NewDocument
 from serve_app.platform.tenants import Tenants
@@ -98,6 +99,7 @@ class Store:
             document_service=unused,
             documents=self.documents,
             tenants=self.tenants,
+            keys=Keys(self.database),
             queue=self.jobs.queue,
             blobs=blobs,
             passages=passages,

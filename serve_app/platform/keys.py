@@ -230,8 +230,18 @@ class Keys:
         self._forget(key_id)
         self.events.publish(Event("key.revoked", tenant_id, key_id))
 
+    def forget_tenant(self, tenant_id: str) -> None:
+        """End the keys of a deleted tenant: at once here, within `cache_s` in other replicas.
+
+        Otherwise they would be valid for a new tenant of that id.
+        """
+        self._forget_all(lambda principal: principal.tenant_id == tenant_id)
+
     def _forget(self, key_id: str) -> None:
-        digests = [digest for digest, (principal, _) in self._valid.items() if principal.key_id == key_id]
+        self._forget_all(lambda principal: principal.key_id == key_id)
+
+    def _forget_all(self, is_over: Callable[[Principal], bool]) -> None:
+        digests = [digest for digest, (principal, _) in self._valid.items() if is_over(principal)]
         for digest in digests:
             self._valid.pop(digest, None)
 

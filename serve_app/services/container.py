@@ -184,6 +184,7 @@ def build_services(
             document_service=documents,
             documents=stores.documents,
             tenants=stores.tenants,
+            keys=stores.keys,
             queue=stores.jobs.queue,
             blobs=stores.blobs,
             passages=passages,

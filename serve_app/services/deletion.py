@@ -19,6 +19,7 @@ from deployments.types import DocumentVersion
 from serve_app.platform.collections import check_deletable
 from serve_app.platform.documents import DeletedVersions, Documents
 from serve_app.platform.job_queue import JobQueue
+from serve_app.platform.keys import Keys
 from serve_app.platform.tenants import Removed, Tenants
 from serve_app.schemas.documents import DocumentDeletion
 from serve_app.services.access import Access
@@ -52,6 +53,7 @@ class DeletionService:
     documents: Documents
     """The documents' rows in the database."""
     tenants: Tenants
+    keys: Keys
     queue: JobQueue
     blobs: Blobs
     """The documents' bytes."""
@@ -123,7 +125,9 @@ class DeletionService:
         Raises NotFound, and Unavailable if workers have not stopped in time or a store does not answer. The tenant then
         accepts nothing new, and the same call continues the deletion.
         """
-        return await self.tenants.delete(tenant_id, self.passages, self.blobs, settle_s=self.settle_s)
+        removed = await self.tenants.delete(tenant_id, self.passages, self.blobs, settle_s=self.settle_s)
+        self.keys.forget_tenant(tenant_id)
+        return removed
 
     async def _remove_passages_and_blobs(self, tenant_id: str, deleted: DeletedVersions) -> bool:
         """Remove deleted documents from the index and the blob store.

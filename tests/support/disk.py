@@ -20,6 +20,7 @@ from serve_app.platform.collections import Collections
 from serve_app.platform.document_ids import digest
 from serve_app.platform.documents import Documents
 from serve_app.platform.jobs import Jobs
+from serve_app.platform.keys import Keys
 from serve_app.platform.stored_blobs import UPLOAD_S
 from serve_app.platform.tenants import Tenants
 from serve_app.schemas.documents import DocumentFields
@@ -87,6 +88,7 @@ class Disk:
             document_service=self.service,
             documents=self.documents,
             tenants=self.tenants,
+            keys=Keys(self.database),
             queue=self.jobs.queue,
             blobs=self.blobs,
             passages=index,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from serve_app.config.args import ApiConfig
 from serve_app.storage.declarative import Base, TenantOwned
 from serve_app.storage.log_tables import AuditEntry
 from tests.support.world import World, world
@@ -123,6 +124,17 @@ async def test_the_platform_keeps_who_deleted_it_and_how_much_that_was(tmp_path:
         assert entry is not None
         assert (entry.tenant_id, entry.subject, entry.role) == ("_platform", "gone", "platform")
         assert entry.details == answer["removed"]
+
+
+async def test_a_key_of_a_deleted_tenant_is_not_valid_for_a_new_one_of_its_id(tmp_path: Path) -> None:
+    """Though it was in the cache of keys."""
+    async with world(tmp_path, index="fake", limits=ApiConfig(key_cache_s=5)) as service:
+        await service.add_tenant("gone")
+        old = service.keys["gone"]
+        assert (await service.call("gone", "GET", "/v1/collections")).status_code == 200
+        (await service.manage("DELETE", "/v1/tenants/gone")).raise_for_status()
+        await service.add_tenant("gone")
+        assert (await service.call("gone", "GET", "/v1/collections", key=old)).status_code == 401
 
 
 async def test_every_table_of_a_tenant_s_is_known(tmp_path: Path) -> None:
