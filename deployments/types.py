@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,17 @@ class GenerationSize:
     dimension: int
 
 
+class VersionRun(NamedTuple):
+    """Versions whose names lie between `first` and `last`, both included."""
+
+    first: str
+    last: str
+
+
 @dataclass(frozen=True, slots=True)
 class VisibleVersions:
-    """Which versions of a tenant's documents a search may find: names up to and including `newest`, except `hidden`.
+    """Which versions of a tenant's documents a search may find: names up to and including `newest`, except `hidden`
+    and those in `hidden_runs`, which do not overlap and are in order.
 
     Passages of hidden versions may be in the index: incomplete, replaced or deleted ones. `generation` is the live one,
     the only one that a search may look in; None while nothing is indexed.
@@ -56,9 +64,11 @@ class VisibleVersions:
     newest: str
     hidden: tuple[str, ...] = ()
     generation: IndexGeneration | None = None
+    hidden_runs: tuple[VersionRun, ...] = ()
 
     def includes(self, version: str) -> bool:
-        return version <= self.newest and version not in self.hidden
+        is_in_run = any(first <= version <= last for first, last in self.hidden_runs)
+        return version <= self.newest and version not in self.hidden and not is_in_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def scope_expression(scope: Scope) -> str:
         parts.append(f"version <= {_text(scope.visible.newest)}")
         if scope.visible.hidden:
             parts.append(f"version not in [{', '.join(map(_text, scope.visible.hidden))}]")
+        parts += [f"(version < {_text(run.first)} or version > {_text(run.last)})" for run in scope.visible.hidden_runs]
     if scope.filter is not None:
         parts.append(f"({filter_expression(scope.filter)})")
     return " and ".join(parts)

@@ -192,19 +192,21 @@ class Documents:
         The caller deletes its blobs, and removes its passages from the index.
 
         Versions still queued are cancelled. One that a worker is at ends with DocumentCancelled. Raises NotFound unless
-        the tenant has the document.
+        the tenant has the document, and Overloaded.
         """
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
+            await visibility.require_room_for_deleted(session, tenant_id)
             document = await _locked(session, tenant_id, document_id)
             blobs = await _forget(session, tenant_id, [document], self.clock())
         self.events.publish(Event("document.deleted", tenant_id, document_id))
         return DeletedVersions((_removed(document),), tuple(blobs), document.passages)
 
     async def delete_chosen(self, tenant_id: str, chosen: Selection, ids: Sequence[str]) -> DeletedVersions:
-        """Delete those of the documents with these ids that are still chosen, as `delete` does."""
+        """Delete those of the documents with these ids that are still chosen, as `delete` does. Raises Overloaded."""
         async with self.database.transaction() as session:
             await require_open(session, tenant_id, alone=True)
+            await visibility.require_room_for_deleted(session, tenant_id)
             conditions = (*_conditions(tenant_id, chosen), Document.id.in_(ids))
             locked = await session.scalars(select(Document).where(*conditions).order_by(Document.id).with_for_update())
             documents = [document for document in locked if chosen.filter is None or _passes(chosen.filter, document)]
@@ -220,7 +222,7 @@ class Documents:
         blobs and passages before it takes the next one. If this is cut off, the same call goes on where it stopped.
 
         A version on its way into it, of a document that is live in another one, is given up. Raises
-        UnknownCollection, and Conflict for the default one.
+        UnknownCollection, Conflict for the default one, and Overloaded.
         """
         collections.check_deletable(name)
         async with self.database.transaction() as session:
@@ -254,6 +256,7 @@ class Documents:
             return DeletedVersions()
         of_collection = (of_tenant(Document, tenant_id), Document.collection == name, Document.id > after)
         chosen = select(Document).where(*of_collection).order_by(Document.id).limit(limit)
+        await visibility.require_room_for_deleted(session, tenant_id)
         if documents := (await session.scalars(chosen.with_for_update())).all():
             return _deleted(documents, await _forget(session, tenant_id, documents, now))
         await session.execute(delete(Collection).where(of_tenant(Collection, tenant_id), Collection.name == name))

@@ -19,18 +19,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Subquery, and_, case, cast, delete, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from deployments.errors import Overloaded
 from deployments.ingestion.base import RemovedVersion
-from deployments.types import IndexGeneration, VisibleVersions
+from deployments.types import IndexGeneration, VersionRun, VisibleVersions
 from serve_app.storage.database import Database, Upsert, chunks, insert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import HiddenVersion, StoredGeneration, VersionCounter
 
 MAX_HIDDEN = 4_000
 """Hidden versions of one tenant. With more, none of its documents is claimed or changed until some are removed, because
-each of its searches names them all."""
+its searches have to leave them all out."""
+MAX_WITH_DELETED = 6_000
+"""Hidden versions of one tenant with which no document of it can be deleted either. An index that works is never that
+far behind: a deletion removes passages before it goes on."""
 RETIRE_AFTER_S = 300.0
 """How long a replaced version's passages stay for the searches that began before it was replaced."""
 _HIDDEN: Final = Upsert(
@@ -45,21 +49,46 @@ class Visibility:
         self.database = database
 
     async def visible_versions(self, tenant_id: str) -> VisibleVersions:
-        counter, row, live = VersionCounter, HiddenVersion, StoredGeneration
+        counter, live, run = VersionCounter, StoredGeneration, _runs(tenant_id)
         is_live = and_(live.tenant_id == counter.tenant_id, live.state == "live")
         # One statement, so that all three are of one moment on every database.
         rows = await self.database.rows(
-            select(counter.last, row.version, live.name, live.embedder, live.dimension)
+            select(counter.last, run.c.first, run.c.final, live.name, live.embedder, live.dimension)
             .where(of_tenant(counter, tenant_id))
-            .join_from(counter, row, row.tenant_id == counter.tenant_id, isouter=True)
+            .join_from(counter, run, true(), isouter=True)
             .join(live, is_live, isouter=True)
+            .order_by(run.c.first)
         )
         if not rows:
             return VisibleVersions(_name(0))
         first = rows[0]
         generation = None if first.name is None else IndexGeneration(first.name, first.embedder, first.dimension)
-        hidden = tuple(each.version for each in rows if each.version is not None)
-        return VisibleVersions(_name(first.last), hidden, generation)
+        hidden = [VersionRun(each.first, each.final) for each in rows if each.first is not None]
+        return VisibleVersions(
+            _name(first.last),
+            tuple(run.first for run in hidden if run.first == run.last),
+            generation,
+            tuple(run for run in hidden if run.first != run.last),
+        )
+
+
+def _runs(tenant_id: str) -> Subquery:
+    """The first and the final one of each run of a tenant's hidden versions that were begun one after the other.
+
+    The versions of a collection often were. Names of former releases count nothing, and are runs of their own.
+    """
+    row = HiddenVersion
+    number = cast(func.substr(row.version, 2), BigInteger)
+    place = number - func.row_number().over(order_by=row.version)
+    is_number = row.version.startswith("v")
+    numbered = (
+        select(row.version, case((is_number, place)).label("place"), case((~is_number, row.version)).label("former"))
+        .where(of_tenant(row, tenant_id))
+        .subquery()
+    )
+    version = numbered.c.version
+    bounds = select(func.min(version).label("first"), func.max(version).label("final"))
+    return bounds.group_by(numbered.c.place, numbered.c.former).subquery()
 
 
 async def next_versions(session: AsyncSession, counts: Mapping[str, int]) -> dict[str, list[str]]:
@@ -99,8 +128,22 @@ async def reveal(session: AsyncSession, tenant_id: str, version: str) -> None:
 
 async def is_full(session: AsyncSession, tenant_id: str) -> bool:
     """Whether the tenant has as many hidden versions as it may."""
-    first = select(HiddenVersion.version).where(of_tenant(HiddenVersion, tenant_id)).limit(MAX_HIDDEN).subquery()
-    return (await session.scalar(select(func.count()).select_from(first)) or 0) >= MAX_HIDDEN
+    return await _has(session, tenant_id, MAX_HIDDEN)
+
+
+async def require_room_for_deleted(session: AsyncSession, tenant_id: str) -> None:
+    """Raises Overloaded."""
+    if await _has(session, tenant_id, MAX_WITH_DELETED):
+        raise Overloaded(
+            f"{MAX_WITH_DELETED} deleted or replaced documents are still to be removed from the index, which seems not "
+            "to answer; try again once it does"
+        )
+
+
+async def _has(session: AsyncSession, tenant_id: str, number: int) -> bool:
+    """Whether a tenant has that many hidden versions."""
+    first = select(HiddenVersion.version).where(of_tenant(HiddenVersion, tenant_id)).limit(number).subquery()
+    return (await session.scalar(select(func.count()).select_from(first)) or 0) >= number
 
 
 def fills_up(tenant_id: Any) -> ColumnElement[bool]:

@@ -5,6 +5,7 @@ One thread at a time changes a segment. It then publishes a view, and searches u
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import reduce
@@ -284,8 +285,16 @@ def _question_vectors(request: RetrievalRequest, foreign: Mask | None) -> Iterat
 
 def _is_visible(visible: VisibleVersions) -> Callable[[str], bool]:
     """The same as `visible.includes`, but for many hidden versions asked many times."""
-    newest, hidden = visible.newest, frozenset(visible.hidden)
-    return lambda version: version <= newest and version not in hidden
+    newest, hidden, runs = visible.newest, frozenset(visible.hidden), visible.hidden_runs
+    if not runs:
+        return lambda version: version <= newest and version not in hidden
+    firsts, lasts = [run.first for run in runs], ["", *(run.last for run in runs)]
+
+    def is_visible(version: str) -> bool:
+        # The last run that begins at or before the version ends before it, or there is none.
+        return version <= newest and version not in hidden and lasts[bisect_right(firsts, version)] < version
+
+    return is_visible
 
 
 def _best(scores: Scores, allowed: Mask, limit: int) -> npt.NDArray[np.intp]:

@@ -34,6 +34,7 @@ from deployments.types import (
     LanguageShift,
     RetrievalRequest,
     VersionCopy,
+    VersionRun,
     VisibleVersions,
 )
 from tests.support.waiting import until
@@ -579,7 +580,11 @@ async def test_any_history_of_writes_and_searches_is_the_fake_s(
             user_id=("", "ana")[random.integers(2)],
             collections=((), ("c",))[random.integers(2)],
             filter=filters[random.integers(len(filters))],
-            visible=(None, VisibleVersions("v1", ("v0",)))[random.integers(2)],
+            visible=(
+                None,
+                VisibleVersions("v1", ("v0",)),
+                VisibleVersions("v9", hidden_runs=(VersionRun("v0", "v0x"), VersionRun("v2", "v3"))),
+            )[random.integers(3)],
         )
 
     def described(found: list[Any]) -> list[Any]:

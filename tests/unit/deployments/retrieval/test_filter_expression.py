@@ -30,6 +30,7 @@ from deployments.types import (
     Passage,
     RetrievalRequest,
     Scope,
+    VersionRun,
     VisibleVersions,
 )
 
@@ -182,6 +183,16 @@ def test_unseen_versions_are_out_of_scope() -> None:
     scope = Scope("t", visible=VisibleVersions("v3", ("v1", 'v"2')))
     expected = 'tenant_id == "t" and owner == "" and version <= "v3" and version not in ["v1", "v\\"2"]'
     assert scope_expression(scope) == expected
+
+
+def test_runs_of_unseen_versions_are_out_of_scope() -> None:
+    scope = Scope(
+        "t", visible=VisibleVersions("v9", ("v1",), hidden_runs=(VersionRun("v3", "v5"), VersionRun("v7", "v8")))
+    )
+    assert scope_expression(scope) == (
+        'tenant_id == "t" and owner == "" and version <= "v9" and version not in ["v1"] and '
+        '(version < "v3" or version > "v5") and (version < "v7" or version > "v8")'
+    )
 
 
 def test_document_expression() -> None:

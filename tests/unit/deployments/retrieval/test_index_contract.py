@@ -20,6 +20,7 @@ from deployments.types import (
     IndexGeneration,
     RetrievalRequest,
     VersionCopy,
+    VersionRun,
     VisibleVersions,
 )
 
@@ -310,6 +311,11 @@ async def test_unseen_versions_take_no_place_among_the_candidates(
         (VisibleVersions("nev"), ""),
         (VisibleVersions("old", ("new",)), "old"),
         (VisibleVersions("olc", ("new",)), ""),
+        (VisibleVersions("z", hidden_runs=(VersionRun("a", "b"), VersionRun("neu", "nex"))), "old"),
+        (VisibleVersions("z", hidden_runs=(VersionRun("new", "nex"), VersionRun("p", "q"))), "old"),
+        (VisibleVersions("z", ("new",), hidden_runs=(VersionRun("ol", "olc"), VersionRun("ole", "olf"))), "old"),
+        (VisibleVersions("z", hidden_runs=(VersionRun("o", "old"),)), "new"),
+        (VisibleVersions("z", ("old",), hidden_runs=(VersionRun("a", "new"),)), ""),
     ):
         found = ids(await index.search(replace(request, scope=replace(request.scope, visible=visible))))
         assert sorted(found) == ([f"{expected}{n}" for n in range(5)] if expected else [])

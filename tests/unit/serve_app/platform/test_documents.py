@@ -391,6 +391,45 @@ async def test_no_document_is_rewritten_while_too_many_versions_wait_to_be_remov
         await begin(documents, {"n": 3})
 
 
+async def test_no_document_is_deleted_while_too_many_deleted_ones_are_in_the_index(
+    jobs: Jobs, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So what a search has to leave out is bounded, however long the index does not answer."""
+    monkeypatch.setattr("serve_app.platform.visibility.MAX_WITH_DELETED", 2)
+    for document_id in "abcd":
+        await put(jobs, "a", document_id)
+    gone = [version for name in "ab" for version in (await documents.delete("a", name)).versions]
+    with pytest.raises(Overloaded, match="removed from the index"):
+        await documents.delete("a", "c")
+    with pytest.raises(Overloaded):
+        await documents.delete_chosen("a", Selection(), ["c"])
+    await jobs.queue.forget_removed(gone[:1])
+    await documents.delete("a", "c")
+    assert [each.id for each in (await documents.page("a", Selection())).rows] == ["d"]
+
+
+async def test_a_collection_is_not_deleted_further_while_too_many_of_its_documents_are_in_the_index(
+    jobs: Jobs, documents: Documents, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.platform.visibility.MAX_WITH_DELETED", 5)
+    monkeypatch.setattr("serve_app.platform.documents.MAX_DELETED", 3)
+    for number in range(9):
+        await put(jobs, "a", f"d{number}", collection="upute")
+    deleted: list[RemovedVersion] = []
+
+    async def delete() -> None:
+        async for batch in documents.delete_collection("a", "upute"):
+            deleted.extend(batch.versions)
+
+    with pytest.raises(Overloaded):
+        await delete()
+    assert len(deleted) == 6, "a batch more than the bound at most"
+    await jobs.queue.forget_removed(deleted)
+    async for batch in documents.delete_collection("a", "upute"):
+        await jobs.queue.forget_removed(batch.versions)
+    assert (await documents.page("a", Selection())).rows == []
+
+
 @pytest.mark.every_database
 async def test_documents_that_changed_since_they_were_chosen_are_not_deleted(jobs: Jobs, documents: Documents) -> None:
     await put(jobs, "a", "d", metadata={"n": 1})

@@ -26,7 +26,7 @@ from serve_app.platform.documents import Documents
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import DocumentError, DocumentProgress, Jobs, JobView
 from serve_app.platform.reindexing import Reindexing
-from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility
+from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility, hide, next_versions
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
@@ -264,8 +264,10 @@ async def test_versions_are_named_in_the_order_in_which_they_are_begun_by_worker
     assert sorted(name for names in await working for name in names) == [
         (tenant, f"v{n:015d}") for tenant in ("a", "b") for n in range(1, 21)
     ]
+    first = f"v{1:015d}"
     for each in seen:
-        assert sorted(each.hidden) == [f"v{n:015d}" for n in range(1, int(each.newest[1:]) + 1)], "none comes later"
+        runs = [*((name, name) for name in each.hidden), *each.hidden_runs]
+        assert runs == ([(first, each.newest)] if each.newest >= first else []), "none comes later"
 
 
 @pytest.mark.every_database
@@ -279,6 +281,23 @@ async def test_a_failed_version_leaves_the_live_one_alone(jobs: Jobs, database: 
     assert await Visibility(database).visible_versions("a") == VisibleVersions(failed.version, (failed.version,))
     clock.advance(RETIRE_AFTER_S)
     assert [each.version for each in await jobs.queue.list_removable(10)] == [failed.version]
+
+
+@pytest.mark.every_database
+async def test_hidden_versions_that_follow_each_other_are_named_as_a_run(database: Database) -> None:
+    former = ["0a1b", "f3"]  # names of former releases
+    numbers = [*range(8, 12), 13, 15, 16, *range(20, 4_000)]
+    async with database.transaction() as session:
+        await next_versions(session, {"a": 5_000})
+        names = [*former, *(f"v{number:015d}" for number in numbers)]
+        await hide(session, [RemovedVersion("a", f"d{name}", name) for name in names])
+        await hide(session, [RemovedVersion("b", "d", f"v{number:015d}") for number in (12, 14, 17)])
+    seen = await Visibility(database).visible_versions("a")
+    assert seen.newest == f"v{5_000:015d}"
+    assert seen.hidden == (*former, f"v{13:015d}")
+    assert [(int(first[1:]), int(last[1:])) for first, last in seen.hidden_runs] == [(8, 11), (15, 16), (20, 3_999)]
+    every = [*former, *(f"v{number:015d}" for number in range(1, 5_001))]
+    assert [name for name in every if not seen.includes(name)] == names
 
 
 @pytest.mark.every_database
