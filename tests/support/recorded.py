@@ -64,6 +64,9 @@ class Replayed(World):
     async def told(self) -> None:
         """Nobody listens."""
 
+    async def sweep(self) -> None:
+        """Nothing is kept."""
+
     async def lose_bytes(self, tenant: str, document_id: str) -> None:
         """There are none."""
 

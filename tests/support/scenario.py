@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from tests.support.tenancies import LOOKS, Tenancies, Worlds
+from tests.support.tenancies import LOOKS, Tenancies
+from tests.support.worlds import Worlds
 
 ROK, NAJAM = ["rok", "žalba", "dana"], ["najam", "ugovor", "rok"]
 

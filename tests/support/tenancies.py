@@ -11,24 +11,17 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from deployments.ingestion.parsing import DocumentParser
-from tests.support.world import INGESTION, World, world
+from serve_app.platform.retention_config import DAY_S
+from tests.support.world import World
+from tests.support.worlds import MOMENT_S, TENANTS, Seen, Worlds
 
-TENANTS = ("a", "b", "c")
 USERS = ("u1", "u2")
-WORK = INGESTION.model_copy(update={"remove_every_s": 1})
-"""Five worlds that look for something to remove five times a second spend a seventh of their transactions on it."""
-PATIENCE_S = 15
-"""Of a job with one short document. Without some of the filters it is never done."""
 WATCHED = "b"
 """The tenant one of whose users is also watched without the other's documents."""
 COLLECTIONS = ("default", "zakoni", "upute")
@@ -50,92 +43,15 @@ LOOKS = (
     "/v1/documents/d-1/content",
 )
 """What a tenant looks at of its own."""
+KEPT = ("jobs_days", "audit_days", "queries_days", "usage_days", "keys_days")
+"""What a tenant says how long it keeps."""
 WORDS = ("žalba", "rok", "dana", "rješenje", "ugovor", "najam", "porez", "prijava", "appeal", "contract", "deadline")
-_DRAWN = re.compile(
-    r"\b(?:job|key)_[0-9a-f]{32}\b|\b(?:[0-9a-f]{32}){1,2}(?:\.\d+-[0-9a-f]{8}|-[0-9a-f]{16})?\b|\brag_[0-9a-f]{8}(?:_[\w-]{43})?"
-)
-_TIMED = {
-    "created",
-    "created_at",
-    "updated_at",
-    "at",
-    "expires_at",
-    "revoked_at",
-    "last_used_at",
-    "timings",
-    "request_id",
-    "trace_id",
-    "traceparent",
-    "X-Request-ID",
-}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a caller sees of an answer."""
-
-    status: int
-    kind: str
-    replayed: bool
-    body: Any
-
-    @classmethod
-    def of(cls, answer: httpx.Response) -> Self:
-        kind = answer.headers.get("content-type", "").split(";")[0]
-        if kind == "text/event-stream":
-            told = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
-            body: Any = [each if each == "[DONE]" else json.loads(each) for each in told]
-        elif kind == "application/x-ndjson":
-            body = [json.loads(line) for line in answer.text.splitlines() if line]
-        else:
-            body = (answer.json() if kind.endswith("json") else answer.text) if answer.content else None
-        return cls(answer.status_code, kind, "idempotent-replayed" in answer.headers, _constant(body))
-
-
-def _constant(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: "*" if key in _TIMED else _constant(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_constant(inner) for inner in value]
-    return _DRAWN.sub("*", value) if isinstance(value, str) else value
+_JOB = re.compile(r"\bjob_[0-9a-f]{32}\b")
 
 
 def canary(tenant: str, owner: str) -> str:
     """A word that only the documents of one owner hold."""
     return f"tajna{tenant}{owner or 'svima'}"
-
-
-class Worlds:
-    """`all` tenants, each alone, and the watched one without what its first user keeps private. They live as long as
-    this does; every run of the machine brings tenants of its own."""
-
-    def __init__(
-        self,
-        folder: Path,
-        index: str = "embedded",
-        *,
-        kind: type[World] = World,
-        others: Mapping[str, World] | None = None,
-    ) -> None:
-        """`others` than `all`, where there are such already."""
-        self.runner = asyncio.Runner()
-        self.stack = AsyncExitStack()
-        self.named: dict[str, World] = dict(others or {})
-        self.runs = 0
-        self.operations = 0
-        self.runner.run(self._open(folder, index, kind))
-
-    async def _open(self, folder: Path, index: str, kind: type[World]) -> None:
-        parser = DocumentParser(WORK)
-        for name in ("all", *TENANTS, "without u1"):
-            if name not in self.named:
-                opened = world(folder / name, index=index, ingestion=WORK, parser=parser, kind=kind)
-                self.named[name] = await self.stack.enter_async_context(opened)
-                self.named[name].patience_s = PATIENCE_S
-
-    def close(self) -> None:
-        self.runner.run(self.stack.aclose())
-        self.runner.close()
 
 
 class Tenancies(RuleBasedStateMachine):
@@ -165,7 +81,7 @@ class Tenancies(RuleBasedStateMachine):
         return [self.worlds.named[name] for name in names]
 
     def _do(self, work: Any) -> Any:
-        return self.worlds.runner.run(work)
+        return self.worlds.run(work)
 
     async def _compared(
         self, tenant: str, method: str, path: str, *, user: str = "", private: bool = False, **request: Any
@@ -270,6 +186,30 @@ class Tenancies(RuleBasedStateMachine):
             job = self.jobs.get((name, tenant), f"job_{'0' * 32}")
             seen[name] = Seen.of(await self.worlds.named[name].call(self._id(tenant), "GET", f"/v1/jobs/{job}"))
         assert seen["all"] == seen[tenant]
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def follow_the_last_job(self, tenant: str) -> None:
+        """From before documents that wait are worked on. How often a job changes is no part of what is compared."""
+        self._do(self._follow_the_last_job(tenant))
+
+    async def _follow_the_last_job(self, tenant: str) -> None:
+        self.worlds.operations += 1
+        names, ends = ("all", tenant), {}
+        jobs = {name: self.jobs.get((name, tenant), f"job_{'0' * 32}") for name in names}
+        async with asyncio.TaskGroup() as following:
+            tasks = {
+                name: following.create_task(
+                    self.worlds.named[name].call(self._id(tenant), "GET", f"/v1/jobs/{jobs[name]}/events")
+                )
+                for name in names
+            }
+            await asyncio.sleep(MOMENT_S)
+            await self._resume()
+        for name, task in tasks.items():
+            told, seen = task.result().text, Seen.of(task.result())
+            ends[name] = seen if seen.status != 200 else seen.body[-1]
+            assert set(_JOB.findall(told)) <= {jobs[name]}, f"{tenant} is told of another job"
+        assert ends["all"] == ends[tenant]
 
     @rule(tenant=st.sampled_from([tenant for tenant in TENANTS if tenant != WATCHED]))
     def retry_the_last_job(self, tenant: str) -> None:
@@ -413,6 +353,30 @@ class Tenancies(RuleBasedStateMachine):
         """A tenant's own view: it counts everyone's documents, so it is not compared without the first user's."""
         await self._compared(tenant, method, path, **request)
 
+    @rule(tenant=st.sampled_from(TENANTS), kinds=st.sets(st.sampled_from(KEPT)))
+    def keep_for_a_moment(self, tenant: str, kinds: set[str]) -> None:
+        """From here on, of these kinds. The other tenants keep theirs as long as the service does."""
+        self._do(self._keep(tenant, dict.fromkeys(kinds, MOMENT_S / DAY_S)))
+
+    async def _keep(self, tenant: str, retention: Mapping[str, float]) -> None:
+        self.worlds.operations += 1
+        for each in self._worlds_of(tenant):
+            body = {"settings": {**self.limits, "retention": retention}}
+            (await each.manage("PATCH", f"/v1/tenants/{self._id(tenant)}", json=body)).raise_for_status()
+
+    @rule()
+    def sweep(self) -> None:
+        """Remove in all worlds what has been kept long enough."""
+        self._do(self._sweep())
+
+    async def _sweep(self) -> None:
+        self.worlds.operations += 1
+        for each in self.worlds.named.values():
+            await each.told()
+        await asyncio.sleep(2 * MOMENT_S)
+        for each in self.worlds.named.values():
+            await each.sweep()
+
     @rule(tenant=st.sampled_from(TENANTS))
     def rotate(self, tenant: str) -> None:
         self._do(self._rotate(tenant))
@@ -487,7 +451,9 @@ class Tenancies(RuleBasedStateMachine):
             answer = await each.manage("DELETE", f"/v1/tenants/{self._id(tenant)}")
             removed[name] = Seen.of(answer)
             assert answer.status_code == 200, answer.text
+            old = each.keys[self._id(tenant)]
             assert (await each.call(self._id(tenant), "GET", "/v1/keys")).status_code == 401
             await each.add_tenant(self._id(tenant), settings=self.limits)
+            assert (await each.call(self._id(tenant), "GET", "/v1/keys", key=old)).status_code == 401
             self.jobs.pop((name, tenant), None)
         assert removed["all"] == removed[tenant]

@@ -52,9 +52,11 @@ from serve_app.outbound.config import SourcesConfig
 from serve_app.outbound.sources import Sources
 from serve_app.platform.events import Event, SingleEventSubscriber
 from serve_app.platform.lexical_statistics import LexicalStatistics
+from serve_app.platform.retention_config import RetentionConfig
 from serve_app.platform.visibility import Visibility
 from serve_app.query.pipeline import Pipeline
 from serve_app.services.container import Services, Stores, build_services, build_stores
+from serve_app.services.sweeper import Sweeper
 from serve_app.storage.blobs import Blobs
 from serve_app.storage.config import BlobConfig, StoreConfig
 from serve_app.storage.database import Database
@@ -62,6 +64,7 @@ from serve_app.storage.declarative import PLATFORM
 from tests.support.storage import migrate
 
 INGESTION = IngestionConfig(concurrent_documents=1, parse_processes=1, poll_s=60, remove_every_s=0.2)
+RETENTION = RetentionConfig()
 SOURCES = Sources(SourcesConfig())
 """One for all: each reads the system's certificates, which takes tens of milliseconds."""
 
@@ -192,6 +195,7 @@ class World:
     platform_key: str
     worker: Worker
     concluded: Concluded
+    sweeper: Sweeper
     held: bool = False
     keys: dict[str, str] = field(default_factory=dict)
     patience_s: float = 120
@@ -229,6 +233,7 @@ class World:
                 with suppress(TimeoutError):  # of documents that were given up there is no news
                     async with asyncio.timeout(0.3):
                         await news.wait()
+                self.announce()  # again, as the worker may have asked in vain
                 # Not by `self.call`: how often it looks is no part of what is asked (`recorded.py`).
                 job: dict[str, Any] = (await World.call(self, tenant, "GET", f"/v1/jobs/{job_id}")).json()
                 if job.get("state") not in ("queued", "running"):
@@ -238,6 +243,10 @@ class World:
     async def told(self) -> None:
         """Once what happened has been told to all who listen."""
         await self.stores.events.drain()
+
+    async def sweep(self) -> None:
+        """Remove what has been kept long enough, as one of the ingress replicas does."""
+        await self.sweeper.sweep()
 
     async def take(self, tenant: str) -> list[DocumentTask]:
         """A tenant's documents, for a worker that then does nothing with them."""
@@ -272,6 +281,7 @@ async def world(
     index: str = "embedded",
     limits: ApiConfig | None = None,
     ingestion: IngestionConfig = INGESTION,
+    retention: RetentionConfig = RETENTION,
     parser: DocumentParser | None = None,
     kind: type[World] = World,
 ) -> AsyncIterator[World]:
@@ -289,7 +299,15 @@ async def world(
     async def read_metrics() -> str:
         return ""
 
-    stores = build_stores(database, blobs, limits, models=(), chunk_sizes=ingestion.chunk_sizes, check_webhook_url=str)
+    stores = build_stores(
+        database,
+        blobs,
+        limits,
+        models=(),
+        chunk_sizes=ingestion.chunk_sizes,
+        check_webhook_url=str,
+        retention=retention,
+    )
     services = build_services(
         stores,
         Pipeline(
@@ -322,7 +340,8 @@ async def world(
     worker.start()
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.test", timeout=60) as client:
-            made = kind(client, services, stores, stages, folder, secret, worker, concluded)
+            sweeper = Sweeper(stores.retention, blobs, "sweeper")
+            made = kind(client, services, stores, stages, folder, secret, worker, concluded, sweeper)
             yield made
     finally:
         await stores.events.drain()

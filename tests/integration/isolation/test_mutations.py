@@ -15,8 +15,8 @@ from tests.support import mutations, scenario
 from tests.support.milvus_server import LiteServer
 from tests.support.recorded import Recorded, Replayed
 from tests.support.storage import migrate
-from tests.support.tenancies import Worlds
 from tests.support.world import World
+from tests.support.worlds import Worlds
 
 Answers = Mapping[str, list[httpx.Response]]
 

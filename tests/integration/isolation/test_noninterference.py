@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.tenancies import Tenancies, Worlds
+from tests.support.tenancies import Tenancies
+from tests.support.worlds import Worlds
 
 
 @pytest.fixture
