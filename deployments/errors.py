@@ -18,7 +18,7 @@ request's field that is wrong, such as `documents.2.uri`. `code`, `title` and `r
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class RagError(Exception):
@@ -169,3 +169,11 @@ class DeadlineExceeded(Unavailable):
 class Unreachable(Unavailable):
     code = "unreachable"
     title = "Something outside the service does not answer"
+
+
+def _codes(error: type[RagError]) -> set[str]:
+    return {error.code}.union(*map(_codes, error.__subclasses__()))
+
+
+ERROR_CODES: Final = tuple(sorted(_codes(RagError)))
+"""Of all errors."""

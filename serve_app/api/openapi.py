@@ -20,7 +20,7 @@ from deployments.telemetry import tracing
 from serve_app.api import dependencies, trace_context
 from serve_app.api.error_formats import PROBLEM, ErrorFormat, error_format_of, error_formats
 from serve_app.api.errors import METHOD_NOT_ALLOWED, RETRY_AFTER_S, STATUS, WITH_RETRY_AFTER
-from serve_app.api.idempotency import KEY_HEADER, MAX_KEY_CHARACTERS, REPLAYED_HEADER, CreatingRoute
+from serve_app.api.idempotency import KEY_HEADER, MAX_KEY_CHARACTERS, REPLAYED_HEADER, IdempotentRoute
 from serve_app.api.middleware import REQUEST_ID_HEADER
 from serve_app.api.openapi_limits import add_limits
 from serve_app.config.args import ApiConfig
@@ -292,7 +292,7 @@ def operation_id(route: APIRoute) -> str:
 def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     """Add the shared errors, headers, parameters and the required key to an operation that FastAPI described."""
     route_dependencies = set(_collect_dependencies(route.dependant))
-    is_idempotent = isinstance(route, CreatingRoute) and method == "POST"
+    is_idempotent = isinstance(route, IdempotentRoute) and method == "POST"
     responses: dict[str, Any] = operation["responses"]
     raised = _remove_declared_errors(responses)
     raised.update(error for dependency in route_dependencies for error in _ERRORS_OF_DEPENDENCY.get(dependency, ()))

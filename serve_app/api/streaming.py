@@ -20,6 +20,7 @@ from deployments.errors import RagError
 from serve_app.api.errors import log_internal
 from serve_app.query.answer_events import AnswerEvent, Failure
 from serve_app.schemas.queries import event_as_json
+from serve_app.services.queries import Ending
 
 logger = logging.getLogger(__name__)
 PING = b": ping\n\n"
@@ -50,7 +51,17 @@ def line(body: object) -> bytes:
 
 
 class EventStream(StreamingResponse):
-    """Sends its status with its first block. What the blocks raise before that is raised, and answered as an error."""
+    """Sends its status with its first block. What the blocks raise before that is raised, and answered as an error.
+
+    `ending`: of the answer that is streamed; None for a stream that is none.
+    """
+
+    def __init__(
+        self, content: AsyncGenerator[bytes], status_code: int = 200, *, ending: Ending | None = None, **given: Any
+    ) -> None:
+        super().__init__(content, status_code, **given)
+        self.blocks = content
+        self.ending = ending
 
     async def stream_response(self, send: Send) -> None:
         start: Message | None = None

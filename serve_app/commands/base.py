@@ -19,6 +19,7 @@ from serve_app.query.answer_events import AnswerEvent
 from serve_app.schemas.base import Name, Text, Wire, invalid_request
 from serve_app.services.access import Access, require_platform
 from serve_app.services.container import Services
+from serve_app.services.queries import Ending
 
 WRONG_PARAMS = (InvalidRequest, InvalidFilter)
 """What tells that the params themselves must be mended, whichever layer found it."""
@@ -30,6 +31,7 @@ class Streamed:
 
     query_id: str
     messages: AsyncGenerator[AnswerEvent]
+    ending: Ending
 
 
 Outcome = dict[str, Any] | Streamed
@@ -63,6 +65,8 @@ class TenantCommand(Command):
     """Acts within one tenant. `needs` is the least role that may call it."""
 
     needs: ClassVar[Literal["query", "admin"]] = "admin"
+    asks: ClassVar[bool] = False
+    """Whether it has an answer generated, or passages found."""
 
     tenant: Name | None = Field(
         None, description="the tenant that a platform key acts for; other keys may leave it out", examples=["acme"]
@@ -117,20 +121,20 @@ def parse(verb: str, params: Mapping[str, Any]) -> Command:
     return parsed
 
 
-def tenants_of(body: bytes) -> set[str]:
-    """The tenants that a body's commands name to act for them: one command, or one or many calls of JSON-RPC.
+def tenant_commands(body: bytes) -> list[TenantCommand]:
+    """The commands of a body that act within a tenant: one command, or one or many calls of JSON-RPC.
 
-    What was refused when the body was first sent is passed over. So are commands on tenants, such as one that resumes
-    a suspended tenant.
+    What must be refused is passed over. So are commands on tenants, such as one that resumes a suspended tenant.
     """
-    given = from_json(body, allow_inf_nan=False)
-    tenants = set()
-    for each in given if isinstance(given, list) else [given]:
-        with suppress(InvalidRequest, KeyError, TypeError):
-            command = parse(each["command"] if "command" in each else each["method"], each.get("params", {}))
-            if isinstance(command, TenantCommand) and command.tenant is not None:
-                tenants.add(command.tenant)
-    return tenants
+    found = []
+    with suppress(ValueError):
+        given = from_json(body, allow_inf_nan=False)
+        for each in given if isinstance(given, list) else [given]:
+            with suppress(InvalidRequest, KeyError, TypeError, AttributeError):
+                command = parse(each["command"] if "command" in each else each["method"], each.get("params", {}))
+                if isinstance(command, TenantCommand):
+                    found.append(command)
+    return found
 
 
 class Envelope(Wire):

@@ -19,7 +19,7 @@ from serve_app.schemas.documents import (
     Documents,
     DocumentSelection,
 )
-from serve_app.schemas.jobs import Jobs, OfState, RetriedJob, job_as_json
+from serve_app.schemas.jobs import AfterFailure, FailedDocuments, Jobs, OfError, OfJob, OfState, RetriedJob, job_as_json
 
 
 @command("process_documents")
@@ -109,6 +109,22 @@ class ListJobs(TenantCommand, Paged):
         limit = call.services.limits.resolve_page_size(self.limit)
         page = await call.services.jobs.list(call.caller, self.state, after=self.after, limit=limit)
         return Jobs.model_validate(page).as_json()
+
+
+@command("list_failures")
+class ListFailures(TenantCommand, Paged):
+    """The documents of the tenant's jobs that failed, of all jobs or of one: those handed in last come first."""
+
+    after: AfterFailure = ""
+    error: OfError = None
+    job_id: OfJob = None
+
+    async def run(self, call: Call) -> dict[str, Any]:
+        limit = call.services.limits.resolve_page_size(self.limit)
+        page = await call.services.jobs.failures(
+            call.caller, error=self.error, job_id=self.job_id, after=self.after, limit=limit
+        )
+        return FailedDocuments.model_validate(page).as_json()
 
 
 @command("get_job")

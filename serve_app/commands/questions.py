@@ -15,6 +15,7 @@ class Ask(TenantCommand, QueryRequest):
     """Answer a question from the tenant's documents, with numbered citations and their sources."""
 
     needs = "query"
+    asks = True
 
     stream: bool = Field(True, description="the answer's messages as they come; false: one result")
 
@@ -26,7 +27,7 @@ class Ask(TenantCommand, QueryRequest):
         await call.services.queries.count_request(call.caller)
         admitted = await call.services.queries.ask(call.caller, self, call.deadline_s)
         if self.stream:
-            return Streamed(admitted.query.id, call.services.queries.answer(admitted))
+            return Streamed(admitted.query.id, call.services.queries.answer(admitted), admitted.ending)
         return (await call.services.queries.collect_answer(admitted)).as_json()
 
 
@@ -35,6 +36,7 @@ class Find(TenantCommand, SearchRequest):
     """Find passages without generating: best first, with each stage's score."""
 
     needs = "query"
+    asks = True
 
     async def run(self, call: Call) -> dict[str, Any]:
         await call.services.queries.count_request(call.caller)

@@ -22,7 +22,7 @@ from deployments.types import Language
 from serve_app.admission.config import AdmissionConfig
 from serve_app.config.paths import HOME
 from serve_app.outbound.config import SourcesConfig, WebhookConfig
-from serve_app.platform.retention_config import RetentionConfig
+from serve_app.platform.retention_config import KEPT_ANSWER_BYTES, KEPT_ANSWERS_BYTES, RetentionConfig
 from serve_app.platform.unknown_keys import UNKNOWN_KEY_CACHE_S, UNKNOWN_KEYS_PER_MINUTE
 from serve_app.query.config import PromptConfig, QueryConfig
 from serve_app.storage.config import BlobConfig, StoreConfig
@@ -152,6 +152,14 @@ class ApiConfig(Config):
     )
     idempotency_s: Annotated[float, Beyond("the request counts as a new one")] = Field(
         86_400, gt=0, description="how long the answer to an `Idempotency-Key` is kept"
+    )
+    kept_answer_bytes: Annotated[int, Beyond("the answer is not kept")] = Field(
+        KEPT_ANSWER_BYTES, ge=1024, description="size of one answer that is kept for an `Idempotency-Key`"
+    )
+    kept_answers_bytes: Annotated[int, Beyond("the oldest are dropped")] = Field(
+        KEPT_ANSWERS_BYTES,
+        ge=1024,
+        description="size of all answers to questions of one tenant that are kept for an `Idempotency-Key`",
     )
     key_cache_s: float = Field(5, ge=0, le=5, description="how long a replica trusts a key that it has checked")
     unknown_key_cache_s: float = Field(

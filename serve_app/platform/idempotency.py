@@ -7,8 +7,10 @@ secret, such as a new key, is sealed under the key of its caller, which is store
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,14 +19,20 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.errors import IdempotencyMismatch, RequestInProgress
+from serve_app.platform.retention_config import KEPT_ANSWER_BYTES, KEPT_ANSWERS_BYTES
 from serve_app.platform.tenant_settings import require_open
 from serve_app.storage.database import Database, insert
 from serve_app.storage.declarative import of_tenant, utc_now
 from serve_app.storage.tables import IdempotentRequest
 
+logger = logging.getLogger(__name__)
+_INLINE_BYTES: Final = 64 * 1024
+"""What is sealed and opened on the event loop, in less than a millisecond. More of it, in a thread."""
+_DROPPED_AT_ONCE: Final = 100
 _SHOWS_SECRET: Final = re.compile(rb"rag_[0-9a-f]{8}_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/]{32}")
 """A key, or the secret of a webhook."""
 
@@ -38,6 +46,8 @@ class Claim:
     key: str
     seals: _Seals
     until: datetime
+    is_question: bool = False
+    """Whether the answer may be dropped before its time, for newer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +82,39 @@ class Idempotency:
     """`lease_s`: how long a request may be worked on before another one with its key may start, in case it died.
 
     `keep_s`: how long its answer is kept. Rows of older ones are removed by the sweeper (see retention.py).
+    `max_answer_bytes`: larger answers are not kept. `max_tenant_bytes`: what a tenant's answers to questions may take.
+    The oldest make room for new ones.
     """
 
     def __init__(
-        self, database: Database, *, lease_s: float, keep_s: float, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        *,
+        lease_s: float,
+        keep_s: float,
+        max_answer_bytes: int = KEPT_ANSWER_BYTES,
+        max_tenant_bytes: int = KEPT_ANSWERS_BYTES,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.database = database
         self.lease_s = lease_s
         self.keep_s = keep_s
+        self.max_answer_bytes = max_answer_bytes
+        self.max_tenant_bytes = max_tenant_bytes
         self.clock = clock
 
-    async def begin(self, tenant_id: str, key: str, fingerprint: str, secret: str) -> Claim | Answer:
-        """The answer kept under the key, or the claim to make one.
+    async def begin(
+        self, tenant_id: str, key: str, fingerprint: str, secret: str, *, user: str = "", is_question: bool = False
+    ) -> Claim | Answer:
+        """The answer kept under the key, or the claim to make one. Each user of a tenant has keys of their own.
 
         Raises IdempotencyMismatch if the key was used for another request, and RequestInProgress while the first
         request with it is being worked on. Raises NotFound for an unknown tenant.
         """
         now = self.clock()
         until = now + timedelta(seconds=self.lease_s)
-        claim = Claim(tenant_id, hashlib.sha256(key.encode()).hexdigest(), _Seals(key, secret), until)
+        named = key.encode() + (b"\0" + user.encode() if user else b"")
+        claim = Claim(tenant_id, hashlib.sha256(named).hexdigest(), _Seals(key, secret), until, is_question)
         row = {
             "tenant_id": tenant_id,
             "key": claim.key,
@@ -116,23 +140,48 @@ class Idempotency:
                 raise RequestInProgress("Idempotency-Key: the first request with it just ended; send it again")
             if kept.fingerprint != fingerprint:
                 raise IdempotencyMismatch("Idempotency-Key was used for another request; choose a new one")
-            if kept.status:
-                return Answer(kept.status, kept.headers, claim.seals.open(kept.body))
-            if kept.lease_until > now:
-                raise RequestInProgress("Idempotency-Key: the first request with it is still being worked on; wait")
-            kept.created_at, kept.lease_until = now, until
-            await session.flush()
-        return claim
+            if not kept.status:
+                if kept.lease_until > now:
+                    raise RequestInProgress("Idempotency-Key: the first request with it is still being worked on; wait")
+                kept.created_at, kept.lease_until = now, until
+                await session.flush()
+                return claim
+        return Answer(kept.status, kept.headers, await _aside(claim.seals.open, kept.body))
 
     async def keep(self, claim: Claim, answer: Answer) -> None:
-        """Store the answer, for every later request with its key."""
-        sealed = claim.seals.seal(answer.body)
+        """Store the answer, for every later request with its key. One that is too large is forgotten instead."""
+        if len(answer.body) > self.max_answer_bytes:
+            logger.warning(
+                "an answer of %d bytes is not kept for its Idempotency-Key: more than %d (api.kept_answer_bytes)",
+                len(answer.body),
+                self.max_answer_bytes,
+            )
+            await self.release(claim)
+            return
+        sealed = await _aside(claim.seals.seal, answer.body)
+        size = len(sealed) if claim.is_question else 0
         async with self.database.transaction() as session:
             await session.execute(
                 update(IdempotentRequest)
                 .where(*_claimed(claim))
-                .values(status=answer.status, headers=dict(answer.headers), body=sealed)
+                .values(status=answer.status, headers=dict(answer.headers), body=sealed, size=size)
             )
+            if size:
+                await self._make_room(session, claim.tenant_id)
+
+    async def _make_room(self, session: AsyncSession, tenant_id: str) -> None:
+        """Drop a tenant's oldest answers to questions, as long as all of them take more than they may."""
+        row = IdempotentRequest
+        total = select(func.sum(row.size)).where(of_tenant(row, tenant_id), _is_question())
+        excess = int(await session.scalar(total) or 0) - self.max_tenant_bytes
+        while excess > 0:
+            oldest = select(row.key, row.size).where(of_tenant(row, tenant_id), _is_question()).order_by(row.created_at)
+            dropped = []
+            for key, size in (await session.execute(oldest.limit(_DROPPED_AT_ONCE))).all():
+                if excess > 0:
+                    dropped.append(key)
+                    excess -= size
+            await session.execute(delete(row).where(of_tenant(row, tenant_id), row.key.in_(dropped)))
 
     async def release(self, claim: Claim) -> None:
         """Forget a request that came to nothing, so that the next one with its key is worked on."""
@@ -148,6 +197,16 @@ def _claimed(claim: Claim) -> tuple[ColumnElement[bool], ...]:
         IdempotentRequest.lease_until == claim.until,
         IdempotentRequest.status == 0,
     )
+
+
+def _is_question() -> ColumnElement[bool]:
+    """The condition on answers that may be dropped, as the index of these has it."""
+    return IdempotentRequest.size > literal_column("0")
+
+
+async def _aside(work: Callable[[bytes], bytes], body: bytes) -> bytes:
+    """Seal or open a body. A large one would hold up the event loop."""
+    return work(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(work, body)
 
 
 def _sealer(material: str) -> Fernet:

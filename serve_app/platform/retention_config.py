@@ -9,6 +9,10 @@ from pydantic import Field
 from deployments.config import Config, Unit
 
 DAY_S: Final = 86_400.0
+KEPT_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Of one answer that is kept for an Idempotency-Key, unless the service is configured otherwise."""
+KEPT_ANSWERS_BYTES: Final = 64 * 1024 * 1024
+"""Of all such answers to questions of one tenant."""
 Days = Annotated[float | None, Unit("days")]
 
 

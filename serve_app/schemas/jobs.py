@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from deployments.errors import ERROR_CODES
 from deployments.ingestion.base import DocumentState
 from serve_app.platform.job_states import BulkState, JobState
 from serve_app.platform.jobs import JobView
 from serve_app.platform.retries import Reason, Retried
-from serve_app.schemas.base import From, Next, ResponseModel, Time
+from serve_app.schemas.base import From, Next, ResponseModel, Text, Time
 from serve_app.schemas.documents import AcceptedDocument, AcceptedJob, Warnings
 
 OfState = Annotated[JobState | None, Field(description="jobs in this state")]
@@ -69,6 +70,35 @@ class Jobs(ResponseModel):
 
 class JobEvent(ListedJob):
     type: Literal["progress", "complete"]
+
+
+OfError = Annotated[
+    Literal[ERROR_CODES] | None,  # type: ignore[valid-type]
+    Field(description="documents that failed with this error", examples=["broken_document"]),
+]
+OfJob = Annotated[
+    Text | None, Field(max_length=64, description="documents of this job", examples=["job_0b3f6a5c9d7e4f1c8a2b6d5e"])
+]
+AfterFailure = Annotated[Text, Field(max_length=64 + 1 + 256, description="the `next` of the page before")]
+
+
+class FailedDocument(ResponseModel):
+    """A version of a document that could not be indexed. One before it may be live."""
+
+    job_id: str
+    id: Annotated[str, From(lambda failed: failed.document_id)]
+    filename: str
+    collection: str
+    user: Annotated[str | None, From(lambda failed: failed.owner or None)] = Field(
+        description="whose private document it is; null: the whole tenant's"
+    )
+    error: DocumentError
+    failed_at: Time
+
+
+class FailedDocuments(ResponseModel):
+    failures: Annotated[list[FailedDocument], From(lambda page: page.rows)]
+    next: Next
 
 
 class LeftOut(ResponseModel):

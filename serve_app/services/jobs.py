@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from deployments.errors import TenantSuspended
 from serve_app.config.args import ApiConfig
+from serve_app.platform import failures
+from serve_app.platform.failures import FailedDocument
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import Jobs, JobSummary, JobView
 from serve_app.platform.retries import Retried
@@ -36,6 +38,14 @@ class JobService:
         """A page of the tenant's jobs, the newest first. Raises InvalidRequest for an `after` that no job has."""
         return await self.store.page(
             caller.tenant_id, state=state, after=after, limit=limit, max_scanned=self.config.max_scanned
+        )
+
+    async def failures(
+        self, caller: Access, *, error: str | None, job_id: str | None, after: str, limit: int
+    ) -> Page[FailedDocument]:
+        """A page of the tenant's documents that failed, those handed in last first. Raises NotFound, InvalidRequest."""
+        return await failures.page(
+            self.store.database, caller.tenant_id, error=error, job_id=job_id, after=after, limit=limit
         )
 
     async def wait(self, caller: Access, job_id: str, timeout_s: float) -> JobView:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from deployments.errors import InvalidRequest, Overloaded, RagError
@@ -32,6 +32,13 @@ from serve_app.services.access import Access
 from serve_app.services.limits import RequestLimits
 
 
+@dataclass(slots=True)
+class Ending:
+    """Whether an answer has come to its end by itself. It says so from before its last event is handed on."""
+
+    is_whole: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class AdmittedQuery:
     """A validated query, ready to be answered. Its deadline is what remains after the wait for a slot.
@@ -44,6 +51,8 @@ class AdmittedQuery:
     """The query's slot in generation. `answer`, `chat` and `complete` release it."""
     overloaded: Overloaded | None = None
     """Why there is no slot. The pipeline's fallback then answers, and needs none."""
+    ending: Ending = field(default_factory=Ending)
+    """Of the answer to the query."""
 
 
 class FieldNames(NamedTuple):
@@ -249,6 +258,7 @@ class QueryService:
                             admitted.slot.mark_generating()
                     elif isinstance(event, Complete):
                         complete, outcome = event, event.finish_reason
+                        admitted.ending.is_whole = outcome != "cancelled"
                     yield event
         except RagError as error:
             outcome = error.code

@@ -32,7 +32,7 @@ from serve_app.storage.postgresql_changes import CHANNEL, PostgresqlNotices
 from serve_app.storage.sqlite_changes import SqliteFile
 from serve_app.storage.write_queue import turn_to_write
 
-SCHEMA: Final = "0021"
+SCHEMA: Final = "0023"
 """The revision of the newest migration. This code works with this revision of the schema only."""
 _MIGRATION_LOCK: Final = 0x7261675F73657276
 """The key of the PostgreSQL advisory lock that a migration holds. Any number that no other application uses will do."""

@@ -176,6 +176,7 @@ UNFINISHED_STATES: Final[tuple[DocumentState, ...]] = ("queued", "parsing", "emb
 BAD_ENDS: Final[tuple[DocumentState, ...]] = ("failed", "cancelled")
 """The final states of documents that were not indexed."""
 _ENDED_BADLY = text("state IN ({})".format(", ".join(f"'{state}'" for state in BAD_ENDS)))
+_HAS_FAILED = text("state = 'failed'")
 _IS_UNFINISHED = text("state IN ({})".format(", ".join(f"'{state}'" for state in UNFINISHED_STATES)))
 
 
@@ -206,6 +207,14 @@ class JobDocument(DocumentFields, TenantOwned):
             "job_id",
             sqlite_where=_ENDED_BADLY,
             postgresql_where=_ENDED_BADLY,
+        ),
+        *(
+            Index(f"ix_job_documents_failed{by}", *columns, sqlite_where=_HAS_FAILED, postgresql_where=_HAS_FAILED)
+            for by, columns in (
+                ("", ("tenant_id", "sequence")),
+                ("_by_error", ("tenant_id", "error_code", "sequence")),
+                ("_by_job", ("job_id", "sequence")),
+            )
         ),
     )
 
@@ -411,10 +420,23 @@ class Sweep(Base):
 
 
 class IdempotentRequest(TenantOwned):
-    """The answer to a request that carried an Idempotency-Key; `status` 0 while the first one is being worked on."""
+    """The answer to a request that carried an Idempotency-Key; `status` 0 while the first one is being worked on.
+
+    `size`: of an answer to a question, its bytes. Otherwise 0: such an answer is small, and is kept its whole time.
+    """
 
     __tablename__ = "idempotent_requests"
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (
+        Index(None, "created_at"),
+        Index(
+            "ix_idempotent_requests_questions",
+            "tenant_id",
+            "created_at",
+            "size",
+            sqlite_where=text("size > 0"),
+            postgresql_where=text("size > 0"),
+        ),
+    )
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(256), primary_key=True)
@@ -422,6 +444,7 @@ class IdempotentRequest(TenantOwned):
     status: Mapped[int] = mapped_column(default=0)
     headers: Mapped[dict[str, Any]]
     body: Mapped[bytes] = mapped_column(default=b"")
+    size: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime]
     lease_until: Mapped[datetime]
 
@@ -429,6 +452,11 @@ class IdempotentRequest(TenantOwned):
 def is_unfinished() -> ColumnElement[bool]:
     """The condition on versions that wait or are being worked on, as the index of these has it."""
     return JobDocument.state.in_([literal_column(f"'{state}'") for state in UNFINISHED_STATES])
+
+
+def has_failed() -> ColumnElement[bool]:
+    """The condition on versions that failed, as the indexes of these have it."""
+    return JobDocument.state == literal_column("'failed'")
 
 
 def ended_badly() -> ColumnElement[bool]:

@@ -21,6 +21,7 @@ from unittest import mock
 from sqlalchemy import ColumnElement, true
 
 import serve_app.platform
+from deployments.errors import InvalidRequest, NotFound
 from deployments.ingestion import passages
 from deployments.ingestion.base import DocumentTask
 from deployments.retrieval import filter_expression, milvus, milvus_rows
@@ -35,6 +36,7 @@ from serve_app.platform import (
     daily_usage,
     document_ids,
     documents,
+    failures,
     generation_switch,
     generations,
     idempotency,
@@ -69,6 +71,7 @@ MODULES = (
     collections,
     daily_usage,
     documents,
+    failures,
     generation_switch,
     generations,
     idempotency,
@@ -222,7 +225,7 @@ IMPLIED = {
     "job_lists._ended_badly.2": "the jobs that are listed are the tenant's",
     "job_lists._goes_on.1": "the jobs that are listed are the tenant's",
     "job_lists._goes_on.2": "the jobs that are listed are the tenant's",
-    "jobs._check_room.1": "the documents that are counted are the tenant's",
+    "jobs._check_room.2": "the documents that are counted are the tenant's",
     "bulk.waiting.1": "a job's id is drawn and belongs to one tenant",
     "bulk._is.1": "a job's id is drawn and belongs to one tenant",
     "claims.by_ray_job.1": "the worker's name holds the tenant, and the job's id is drawn",
@@ -331,6 +334,8 @@ async def _usage_beside_others(database: Database) -> None:
         assert await usage.read(session, "c") == before == usage.Usage(2, len("old" + "old" + "newer") + 4)
     await store.cancel("c", (await store.accept("c", [document("3", "gone", blob="five")])).id)
     await _retries_beside_others(database)
+    await _failures_beside_others(database)
+    await _kept_answers_beside_others(database)
     await tenants.Tenants(database).ensure("e")
     kept = retention.Retention(database, RetentionConfig(jobs_days=1e-9), idempotency_s=1)
     assert not any((await kept.state("e")).waiting.values())
@@ -352,9 +357,57 @@ async def _retries_beside_others(database: Database) -> None:
     assert retried.left_out == [retries.LeftOut("1", "deleted")]
 
 
+async def _failures_beside_others(database: Database) -> None:
+    """Raises where another tenant's failed documents, jobs or places in its list are told."""
+    store = jobs.Jobs(database)
+    for tenant in ("j", "k"):
+        await tenants.Tenants(database).ensure(tenant)
+    job = await store.accept("j", [document("1", "j")])
+    for task in await store.queue.claim("w", lease_s=30, limit=10):
+        await store.queue.fail(task, "broken_document", "broken")
+    assert len((await failures.page(database, "j")).rows) == 1
+    assert (await failures.page(database, "k")).rows == []
+    for job_id, after in ((job.id, ""), (None, f"{job.id}:1")):
+        try:
+            await failures.page(database, "k", job_id=job_id, after=after)
+        except (NotFound, InvalidRequest):
+            continue
+        raise AssertionError(f"{job_id or after} is another tenant's")
+
+
+async def _kept_answers_beside_others(database: Database) -> None:
+    """Raises where one tenant's kept answers take another's room, or are dropped for them."""
+    kept = idempotency.Idempotency(database, lease_s=60, keep_s=60, max_tenant_bytes=5_000)
+    for tenant in ("h", "i"):
+        await tenants.Tenants(database).ensure(tenant)
+
+    async def begin(tenant: str, key: str) -> idempotency.Claim | idempotency.Answer:
+        return await kept.begin(tenant, key, "question", "secret", is_question=True)
+
+    async def ask(tenant: str, *keys: str) -> None:
+        for key in keys:
+            begun = await begin(tenant, key)
+            assert isinstance(begun, idempotency.Claim)
+            await kept.keep(begun, idempotency.Answer(200, {}, b"x" * 1_000))
+
+    await ask("i", "0", "1")
+    await ask("h", "1", "2", "3")
+    for tenant, key in (("i", "0"), ("h", "1"), ("h", "2"), ("h", "3")):
+        assert isinstance(await begin(tenant, key), idempotency.Answer)
+    await ask("h", "4")
+    assert isinstance(await begin("i", "1"), idempotency.Answer)
+    assert isinstance(await begin("h", "1"), idempotency.Claim)
+
+
 CHECKED_HERE = (
     "acceptance.choose_ids.1",
-    "jobs._check_room.2",
+    "failures._conditions.1",
+    "failures._conditions.2",
+    "failures._place.1",
+    "idempotency._make_room.1",
+    "idempotency._make_room.2",
+    "idempotency._make_room.3",
+    "jobs._check_room.1",
     "acceptance.lock_documents.1",
     "retries._lock.1",
     "retries._newest.1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -78,6 +79,7 @@ class Stages:
     `texts` and `titles` are those of the first passages, `languages` the embedder's."""
 
     passages: int = 5
+    ends_as: Literal["stop", "cancelled"] = "stop"
     answer: Sequence[str] = ("Rok je ", "15 dana. [1]")
     tool_calls: Sequence[ToolCallDelta] = ()
     delays: dict[str, float] = field(default_factory=dict)
@@ -212,7 +214,7 @@ class Stages:
                 yield TextDelta("", tool_calls=(part,))
             if "ending" in self.failures:
                 raise self.failures["ending"]
-            yield TextDelta("", "stop", Usage(10, len(self.answer)))
+            yield TextDelta("", self.ends_as, Usage(10, len(self.answer)))
         finally:
             self.streams_closed += 1
 

@@ -39,7 +39,8 @@ defmodule RagClient do
     * `:request_id`: the service logs it, and errors name it; else one is made.
     * `:traceparent`: the trace that the call belongs to, as W3C Trace Context writes it. Left out, it is that of the
       calling process, where the application has OpenTelemetry.
-    * `:idempotency_key`, of what creates something: the same call again with the same key has no further effect.
+    * `:idempotency_key`, of what creates something and of questions: the same call again with the same key has no further
+      effect, and gets the same answer.
 
   ## Lists
 
@@ -148,7 +149,7 @@ defmodule RagClient do
   @doc "Find passages without generating: best first, with each stage's score."
   @spec search(client, tenant, String.t(), keyword) :: result
   def search(client, tenant, text, options \\ []) do
-    Calls.run(client, tenant, "search", %{"query" => text}, options, own: @finding)
+    Calls.run(client, tenant, "search", %{"query" => text}, options, own: @finding, once?: true)
   end
 
   # -- documents
@@ -164,7 +165,7 @@ defmodule RagClient do
   @spec process_documents(client, tenant, [map], keyword) :: result
   def process_documents(client, tenant, documents, options \\ []) do
     params = %{"documents" => documents}
-    Calls.run(client, tenant, "process_documents", params, options, own: [:async, :bulk], creates?: true)
+    Calls.run(client, tenant, "process_documents", params, options, own: [:async, :bulk], once?: true)
   end
 
   @doc """
@@ -220,9 +221,14 @@ defmodule RagClient do
   @doc "Make all documents' passages again; the result names the job. Options: `:collection`, `:bulk`."
   @spec reindex(client, tenant, keyword) :: result
   def reindex(client, tenant, options \\ []),
-    do: Calls.run(client, tenant, "reindex", %{}, options, own: [:collection, :bulk], creates?: true)
+    do: Calls.run(client, tenant, "reindex", %{}, options, own: [:collection, :bulk], once?: true)
 
   # -- jobs
+
+  @doc "A page of the documents that failed, those handed in last first. Options: `:error`, `:job_id`, `:after`, `:limit`."
+  @spec list_failures(client, tenant, keyword) :: result
+  def list_failures(client, tenant, options \\ []),
+    do: Calls.run(client, tenant, "list_failures", %{}, options, own: [:error, :job_id | @page])
 
   @doc "A page of the tenant's jobs, the newest first. Options: `:state`, `:after`, `:limit`."
   @spec list_jobs(client, tenant, keyword) :: result
@@ -255,14 +261,14 @@ defmodule RagClient do
   @doc "Have a job's failed documents worked on again, in a new job: its id, and `\"left_out\"`."
   @spec retry_job(client, tenant, String.t(), keyword) :: result
   def retry_job(client, tenant, id, options \\ []),
-    do: Calls.run(client, tenant, "retry_job", %{"job_id" => id}, options, creates?: true)
+    do: Calls.run(client, tenant, "retry_job", %{"job_id" => id}, options, once?: true)
 
   # -- collections
 
   @doc "Make an empty collection. Options: `:description`, `:chunk_tokens`, `:chunk_overlap`."
   @spec create_collection(client, tenant, String.t(), keyword) :: result
   def create_collection(client, tenant, name, options \\ []),
-    do: collections(client, tenant, "create", %{"name" => name}, options, own: @sizes, creates?: true)
+    do: collections(client, tenant, "create", %{"name" => name}, options, own: @sizes, once?: true)
 
   @doc "A page of the tenant's collections. Options: `:after`, `:limit`."
   @spec list_collections(client, tenant, keyword) :: result
@@ -289,7 +295,7 @@ defmodule RagClient do
   @doc "Make a key of the tenant; its `\"secret\"` is shown this once. Options: `:name`, `:role`, `:expires_at`."
   @spec create_key(client, tenant, keyword) :: result
   def create_key(client, tenant, options \\ []),
-    do: keys(client, tenant, "create", %{}, options, own: [:name, :role, :expires_at], creates?: true)
+    do: keys(client, tenant, "create", %{}, options, own: [:name, :role, :expires_at], once?: true)
 
   @doc "The tenant's keys, the oldest first, those that have ended too."
   @spec list_keys(client, tenant, keyword) :: result
@@ -298,7 +304,7 @@ defmodule RagClient do
   @doc "A successor of a key. Both work for `:overlap_s` seconds more."
   @spec rotate_key(client, tenant, String.t(), keyword) :: result
   def rotate_key(client, tenant, id, options \\ []),
-    do: keys(client, tenant, "rotate", %{"key_id" => id}, options, own: [:overlap_s], creates?: true)
+    do: keys(client, tenant, "rotate", %{"key_id" => id}, options, own: [:overlap_s], once?: true)
 
   @doc "End a key: within five seconds it is refused."
   @spec revoke_key(client, tenant, String.t(), keyword) :: result
@@ -309,7 +315,7 @@ defmodule RagClient do
   @doc "Make a tenant. Options: `:name`, `:settings`."
   @spec create_tenant(client, String.t(), keyword) :: result
   def create_tenant(client, tenant, options \\ []),
-    do: Calls.run(client, tenant, "create_tenant", %{}, options, own: [:name, :settings], creates?: true)
+    do: Calls.run(client, tenant, "create_tenant", %{}, options, own: [:name, :settings], once?: true)
 
   @doc "A page of all tenants. Options: `:after`, `:limit`."
   @spec list_tenants(client, keyword) :: result
@@ -337,7 +343,7 @@ defmodule RagClient do
   @doc "Any command of the service by its name, for those that have no function here."
   @spec command(client, tenant, String.t(), map, keyword) :: result
   def command(client, tenant, command, params, options \\ []),
-    do: Calls.run(client, tenant, command, Map.new(params), options, creates?: true)
+    do: Calls.run(client, tenant, command, Map.new(params), options, once?: true)
 
   # -- how
 
@@ -348,7 +354,7 @@ defmodule RagClient do
     do: Calls.run(client, tenant, "manage_keys", Map.put(params, "action", action), options, rules)
 
   defp question(tenant, text, options) do
-    {params, options} = Calls.split(options, @asking)
+    {params, options} = Calls.split(options, @asking, true)
     params = params |> Map.put("query", text) |> Map.put("stream", true)
     Calls.call(tenant, "query", params, [{:streams?, true} | options])
   end

@@ -32,6 +32,15 @@ defmodule RagClientTest do
       assert eventually(fn -> calls(client) == 0 end)
     end
 
+    test "takes an idempotency key, and its kept answer comes all at once" do
+      events = Enum.map_join([sources(), piece("Rok"), complete()], &event/1)
+      client = client(ScriptedServer.start([{:send, whole(200, "text/event-stream", events)}]))
+      options = [idempotency_key: "oban-7"]
+      assert {:ok, %Answer{text: "Rok", finish_reason: "stop"}} = RagClient.query(client, "acme", "Rok?", options)
+      assert_received {:request, %{head: head}}
+      assert head =~ "\r\nidempotency-key: oban-7\r\n"
+    end
+
     test "may follow a conversation" do
       client = client(ScriptedServer.start(answer()), key: "rag_k")
       history = [%{role: "user", content: "Što je žalba?"}, %{"role" => "assistant", "content" => "Lijek."}]
@@ -540,6 +549,8 @@ defmodule RagClientTest do
              %{"tenant" => "t", "collection" => "c", "bulk" => true}},
             {&RagClient.list_jobs(&1, "t", state: "failed", limit: 1), "list_jobs",
              %{"tenant" => "t", "state" => "failed", "limit" => 1}},
+            {&RagClient.list_failures(&1, "t", error: "broken_document", job_id: "j"), "list_failures",
+             %{"tenant" => "t", "error" => "broken_document", "job_id" => "j"}},
             {&RagClient.get_job(&1, "t", "j"), "get_job", %{"tenant" => "t", "job_id" => "j"}},
             {&RagClient.get_job(&1, nil, "j"), "get_job", %{"job_id" => "j"}},
             {&RagClient.cancel_job(&1, "t", "j"), "cancel_job", %{"tenant" => "t", "job_id" => "j"}},

@@ -16,6 +16,7 @@ from serve_app.api.compatible.completions import DONE, FAILED_EXAMPLE, Completio
 from serve_app.api.compatible.openai import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, OpenAIError
 from serve_app.api.compatible.tools import NamedFunction, chosen_tools, functions_of
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
+from serve_app.api.idempotency import QuestionRoute
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, data
 from serve_app.query.answer_events import AnswerEvent, Source
@@ -27,7 +28,7 @@ from serve_app.services.container import Services
 from serve_app.services.models import RAG, require_model
 from serve_app.services.queries import AdmittedQuery, FieldNames
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], route_class=QuestionRoute)
 _ONLY_WITH_DOCUMENTS = ("collections", "filter", "language")
 
 _SHOWN = Completion("3f2a9c4e5b6d7f8091a2b3c4d5e6f708", "rag", 1_795_509_000)
@@ -105,7 +106,9 @@ async def complete(body: ChatRequest, services: ServicesDep, caller: Asker, dead
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     is_named = isinstance(body.tool_choice, NamedFunction)
     form = Completion(admitted.query.id, body.model, with_usage=with_usage, call_is_named=is_named)
-    return await send(form, answer, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
+    return await send(
+        form, answer, admitted.ending, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s
+    )
 
 
 async def begin(

@@ -19,6 +19,7 @@ from serve_app.api.errors import STATUS
 from serve_app.api.streaming import EventStream, data, public_error, stream
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, RawChunk, Source, Sources
 from serve_app.schemas.queries import event_as_json
+from serve_app.services.queries import Ending
 
 DONE = b"data: [DONE]\n\n"
 FAILED_EXAMPLE = {
@@ -45,14 +46,14 @@ class AnswerForm(Protocol):
 
 
 async def send(
-    form: AnswerForm, answer: AsyncGenerator[AnswerEvent], *, in_chunks: bool, heartbeat_s: float
+    form: AnswerForm, answer: AsyncGenerator[AnswerEvent], ending: Ending, *, in_chunks: bool, heartbeat_s: float
 ) -> Response:
     """The response with the answer: one object, or a stream."""
     headers = {"X-Query-ID": form.query_id, "Cache-Control": "no-store"}
     if not in_chunks:
         return JSONResponse(await form.as_object(answer), headers=headers)
     sent = stream(form.chunks(answer), form.last_chunk, heartbeat_s=heartbeat_s)
-    return EventStream(sent, media_type="text/event-stream", headers=headers)
+    return EventStream(sent, ending=ending, media_type="text/event-stream", headers=headers)
 
 
 @dataclass(slots=True)

@@ -12,12 +12,13 @@ from serve_app.api.compatible.completions import send
 from serve_app.api.compatible.response_events import ResponseAnswer
 from serve_app.api.compatible.responses_schema import ResponseEvent, ResponseObject, ResponsesRequest
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
+from serve_app.api.idempotency import QuestionRoute
 from serve_app.api.openapi import QUESTION_ERRORS, describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, named
 from serve_app.query.answer_events import AnswerEvent, Chunk, Citation, Complete, Source, Sources
 from serve_app.services.queries import FieldNames
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], route_class=QuestionRoute)
 _NAMES = FieldNames("input", "max_output_tokens", "text.format")
 _ID = "3f2a9c4e5b6d7f8091a2b3c4d5e6f708"
 _SOURCE = Source("p1", "nn-30-18", "Zakon o radu", "Rok je 15 dana.", 0.83, {"year": 2018})
@@ -56,9 +57,11 @@ _ANSWER, _EVENTS = _shown()
 async def create(body: ResponsesRequest, services: ServicesDep, caller: Asker, deadline_s: DeadlineSeconds) -> Response:
     """Answer as with OpenAI's Responses API. Models, and what `rag` reads, are those of `/v1/chat/completions`.
 
-    Nothing is kept: send the conversation so far as `input`. A failure before a stream's first byte has its own status.
+    No conversation is kept: send it so far as `input`. A failure before a stream's first byte has its own status.
     A later one is an event `error`, and then `response.failed`.
     """
     admitted, events = await chat.begin(services, caller, body.as_chat(), deadline_s, _NAMES)
     form = ResponseAnswer(admitted.query.id, body)
-    return await send(form, events, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
+    return await send(
+        form, events, admitted.ending, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s
+    )

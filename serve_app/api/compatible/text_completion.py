@@ -26,6 +26,7 @@ from serve_app.api.compatible.completions import (
 from serve_app.api.compatible.openai import OpenAIError
 from serve_app.api.compatible.text_completion_schema import CompletionRequest, TextCompletion
 from serve_app.api.dependencies import Asker, DeadlineSeconds, ServicesDep
+from serve_app.api.idempotency import QuestionRoute
 from serve_app.api.openapi import describe_data_stream, describe_errors, describe_response
 from serve_app.api.streaming import PING, EventStream, data
 from serve_app.query.answer_events import AnswerEvent, Chunk, Complete, RawChunk
@@ -34,7 +35,7 @@ from serve_app.services.container import Services
 from serve_app.services.models import RAG
 from serve_app.services.queries import AdmittedQuery, FieldNames
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], route_class=QuestionRoute)
 _NAMES = FieldNames("prompt", "max_tokens")
 
 
@@ -132,7 +133,9 @@ async def continue_text(
     answer = services.queries.complete(admitted)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     form = Continuation(admitted.query.id, body.model, with_usage=with_usage)
-    return await send(form, answer, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s)
+    return await send(
+        form, answer, admitted.ending, in_chunks=bool(body.stream), heartbeat_s=services.config.heartbeat_s
+    )
 
 
 async def _begin(services: Services, caller: Access, body: CompletionRequest, deadline_s: float) -> AdmittedQuery:

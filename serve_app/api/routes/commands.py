@@ -12,20 +12,19 @@ import serve_app.commands  # noqa: F401 - registers the platform's own
 from deployments.errors import (
     Forbidden,
     InvalidFilter,
-    InvalidRequest,
     NotFound,
     RagError,
     TenantSuspended,
     UnknownCollection,
 )
-from serve_app.api import idempotency
-from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep
+from serve_app.api.dependencies import DeadlineSeconds, KeyHolder, ServicesDep, get_services
 from serve_app.api.errors import STATUS, log_internal
-from serve_app.api.idempotency import CreatingRoute, NotStored
+from serve_app.api.idempotency import IdempotentRoute, Keeper, NotStored
 from serve_app.api.openapi import describe_errors
 from serve_app.api.streaming import EventStream, line, lines
-from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes, tenants_of
+from serve_app.commands.base import WRONG_PARAMS, Envelope, Streamed, envelopes, tenant_commands
 from serve_app.commands.rpc import Rpc, RpcCall, RpcReply
+from serve_app.platform.keys import Principal
 from serve_app.query.answer_events import Failure
 from serve_app.query.deadline import Deadline
 from serve_app.schemas.queries import event_as_json
@@ -39,11 +38,23 @@ NDJSON = "application/x-ndjson"
 _REFUSED = (Forbidden, TenantSuspended, NotFound, UnknownCollection, InvalidFilter)
 
 
-class CommandRoute(CreatingRoute):
+class CommandRoute(IdempotentRoute):
     """A route whose commands name the tenants that they act for in the body."""
 
     async def tenants_in_body(self, request: Request) -> Iterable[str]:
-        return tenants_of(await request.body())
+        commands = tenant_commands(await request.body())
+        return [command.tenant for command in commands if command.tenant is not None]
+
+    async def keeper(self, request: Request, principal: Principal) -> Keeper:
+        """Of a command that asks: its tenant's. A batch of calls may ask for several tenants and users."""
+        commands = tenant_commands(await request.body())
+        if not any(command.asks for command in commands):
+            return await super().keeper(request, principal)
+        if len(commands) > 1:
+            return Keeper(principal.tenant_id, is_question=True)
+        tenant = commands[0].tenant
+        caller = await (await get_services(request)).access.resolve(principal, tenant)
+        return Keeper(caller.tenant_id, user=getattr(commands[0], "user", None) or "", is_question=True)
 
 
 router = APIRouter(tags=["commands"], route_class=CommandRoute)
@@ -107,8 +118,6 @@ async def run(
     an unknown command, wrong params (422), a key without the right, and an unknown tenant.
     """
     command = body.params
-    if command.streams and idempotency.KEY_HEADER in request.headers:
-        raise InvalidRequest(f"{idempotency.KEY_HEADER}: a streamed answer is not kept; send stream: false, or no key")
     work = await command.begin(services, holder, deadline_s)
     try:
         outcome = await work()
@@ -121,7 +130,7 @@ async def run(
     if isinstance(outcome, Streamed):
         headers = {"X-Query-ID": outcome.query_id, "Cache-Control": "no-store"}
         stream = lines(body.id, outcome.query_id, outcome.messages, heartbeat_s=services.config.heartbeat_s)
-        return EventStream(stream, media_type=NDJSON, headers=headers)
+        return EventStream(stream, ending=outcome.ending, media_type=NDJSON, headers=headers)
     return Response(line({"type": "result", "query_id": body.id, "data": outcome, "id": body.id}), media_type=NDJSON)
 
 

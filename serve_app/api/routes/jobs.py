@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from deployments.errors import NotFound, RateLimited
@@ -18,7 +18,17 @@ from serve_app.api.streaming import PING, EventStream, StreamEvent, event, event
 from serve_app.platform.jobs import JobSummary
 from serve_app.query.answer_events import Failure
 from serve_app.schemas.base import A_TIME, Text
-from serve_app.schemas.jobs import Job, JobEvent, Jobs, ListedJob, OfState
+from serve_app.schemas.jobs import (
+    AfterFailure,
+    FailedDocuments,
+    Job,
+    JobEvent,
+    Jobs,
+    ListedJob,
+    OfError,
+    OfJob,
+    OfState,
+)
 from serve_app.services.access import Access
 from serve_app.services.container import Services
 
@@ -56,6 +66,15 @@ _DONE = _JOB | {
         },
     ],
     "bulk": None,
+}
+_FAILED = {
+    "job_id": _JOB["id"],
+    "id": "scan",
+    "filename": "scan.pdf",
+    "collection": "default",
+    "user": None,
+    "error": {"code": "broken_document", "detail": "scan.pdf: no text in it"},
+    "failed_at": A_TIME,
 }
 _UNDER_WAY = {
     **_LISTED,
@@ -101,6 +120,27 @@ async def cancel(services: ServicesDep, caller: Writer, job_id: JobId) -> Job:
 
 
 router.include_router(job_retries.router)
+
+
+@router.get(
+    "/failures",
+    response_model=FailedDocuments,
+    responses={200: describe_response(example={"failures": [_FAILED], "next": None}), **describe_errors(NotFound)},
+)
+async def list_failures(
+    services: ServicesDep,
+    caller: Writer,
+    limit: PageSize,
+    error: Annotated[OfError, Query()] = None,
+    job_id: Annotated[OfJob, Query()] = None,
+    after: Annotated[AfterFailure, Query()] = "",
+) -> FailedDocuments:
+    """Documents of the tenant's jobs that failed, of all jobs or of one: those that were handed in last come first.
+
+    They are listed until their job is removed (`retention.jobs_days`), also once a later version is indexed.
+    """
+    page = await services.jobs.failures(caller, error=error, job_id=job_id, after=after, limit=limit)
+    return FailedDocuments.model_validate(page)
 
 
 @router.get(

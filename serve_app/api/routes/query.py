@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from deployments.types import Scores, Usage
 from serve_app.api.dependencies import Asker, Caller, DeadlineSeconds, ServicesDep
+from serve_app.api.idempotency import QuestionRoute
 from serve_app.api.openapi import (
     QUESTION_ERRORS,
     describe_errors,
@@ -23,7 +24,7 @@ from serve_app.api.streaming import PING, EventStream, event, events
 from serve_app.query.answer_events import Chunk, Citation, Complete, Failure, Grounding, Source, Sources
 from serve_app.schemas.queries import EVENT_TYPES, Answer, Cancelling, Found, QueryRequest, SearchRequest
 
-router = APIRouter(tags=["query"])
+router = APIRouter(tags=["query"], route_class=QuestionRoute)
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", examples=["3f2a9c4e5b6d7f8091a2b3c4d5e6f708"])]
 
 Timings = Annotated[dict[str, float], Field(description="milliseconds by stage")]
@@ -94,7 +95,7 @@ async def ask(body: QueryRequest, services: ServicesDep, caller: Asker, deadline
     if not body.stream:
         return JSONResponse((await services.queries.collect_answer(admitted)).as_json(), headers=headers)
     stream = events(admitted.query.id, services.queries.answer(admitted), heartbeat_s=services.config.heartbeat_s)
-    return EventStream(stream, media_type="text/event-stream", headers=headers)
+    return EventStream(stream, ending=admitted.ending, media_type="text/event-stream", headers=headers)
 
 
 @router.delete(

@@ -49,6 +49,8 @@ _BELOW_A_DOCUMENT = [
     for name in ("chunks", "content")
 ]
 """An id may end so, and what is no method of this path is one of such a document."""
+_EXAMPLE_KEY = "5f0c7a1e-2b64-4c0e-9a35-6f7d8e9c0b1a"
+"""The document's example of an Idempotency-Key."""
 _MAY_END_KEYS = ("/v1/tenants/", "/v1/keys/", "/v1/commands", "/v1/rpc")
 
 
@@ -97,6 +99,8 @@ class Rehearsal:
             del headers["X-Tenant-ID"]
         if named:
             headers["X-Tenant-ID"] = named
+        if headers.get("Idempotency-Key") == _EXAMPLE_KEY:  # of most cases, which would refuse one another
+            headers["Idempotency-Key"] = f"{_EXAMPLE_KEY}-{zlib.crc32(repr(told).encode())}"
         return role
 
     async def _restore(self) -> None:

@@ -28,6 +28,7 @@ FOR_ADMINS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/reindex", None),
     ("POST", "/v1/reindex", {}),
     ("GET", "/v1/jobs", None),
+    ("GET", "/v1/failures", None),
     ("POST", "/v1/jobs/j/cancel", None),
     ("POST", "/v1/jobs/j/retry", None),
     ("POST", "/v1/collections", {"name": "c"}),

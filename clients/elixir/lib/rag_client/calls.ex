@@ -7,12 +7,12 @@ defmodule RagClient.Calls do
   @sending [:deadline_ms, :request_id, :traceparent, :timeout]
 
   @doc """
-  Run a command to its result. `rules`: `:own`, the options that are the command's own params, and `:creates?`, whether
+  Run a command to its result. `rules`: `:own`, the options that are the command's own params, and `:once?`, whether
   it takes an idempotency key.
   """
   @spec run(atom, String.t() | nil, String.t(), map, keyword, keyword) :: RagClient.result()
   def run(client, tenant, command, params, options, rules \\ []) do
-    {own, options} = split(options, Keyword.get(rules, :own, []), Keyword.get(rules, :creates?, false))
+    {own, options} = split(options, Keyword.get(rules, :own, []), Keyword.get(rules, :once?, false))
     collect(client, call(tenant, command, Map.merge(own, params), options), options)
   end
 
@@ -28,9 +28,9 @@ defmodule RagClient.Calls do
   option that nobody knows.
   """
   @spec split(keyword, [atom], boolean) :: {map, keyword}
-  def split(options, own, creates? \\ false) do
+  def split(options, own, once? \\ false) do
     {params, rest} = Keyword.split(options, own)
-    sending = if creates?, do: [:idempotency_key | @sending], else: @sending
+    sending = if once?, do: [:idempotency_key | @sending], else: @sending
 
     for {option, _} <- rest, option not in sending do
       raise ArgumentError,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import text
 
 from deployments.errors import IdempotencyMismatch, NotFound, RequestInProgress
@@ -54,6 +57,74 @@ async def test_another_request_with_the_key_is_refused(idempotency: Idempotency)
     await idempotency.keep(first, ANSWER)
     with pytest.raises(IdempotencyMismatch):
         await begin(idempotency, request="other")
+
+
+async def ask(idempotency: Idempotency, key: str, size: int = 1_000, *, tenant: str = "a") -> None:
+    begun = await idempotency.begin(tenant, key, "r", SECRET, is_question=True)
+    assert isinstance(begun, Claim)
+    await idempotency.keep(begun, Answer(200, {}, b"x" * size))
+
+
+async def has(idempotency: Idempotency, key: str, *, tenant: str = "a") -> bool:
+    found = await begin(idempotency, key, tenant=tenant)
+    if isinstance(found, Claim):
+        await idempotency.release(found)
+    return isinstance(found, Answer)
+
+
+@pytest.mark.every_database
+async def test_a_tenant_s_oldest_answers_to_questions_make_room_for_new_ones(database: Database, clock: Clock) -> None:
+    """What created something stays, and so do other tenants' answers."""
+    idempotency = Idempotency(database, lease_s=LEASE_S, keep_s=DAY_S, max_tenant_bytes=5_000, clock=clock)
+    await idempotency.keep(await claim(idempotency, "created"), ANSWER)
+    await ask(idempotency, "theirs", tenant="b")
+    for number in range(6):
+        clock.advance(1)
+        await ask(idempotency, str(number))  # sealed, each takes about 1,400 bytes
+    assert [await has(idempotency, str(number)) for number in range(6)] == [False, False, False, True, True, True]
+    assert await has(idempotency, "created")
+    assert await has(idempotency, "theirs", tenant="b")
+
+
+async def test_one_answer_larger_than_all_may_be_drops_them_all(database: Database, clock: Clock) -> None:
+    idempotency = Idempotency(database, lease_s=LEASE_S, keep_s=DAY_S, max_tenant_bytes=5_000, clock=clock)
+    for number in range(3):
+        clock.advance(1)
+        await ask(idempotency, str(number), 9_000 if number == 2 else 100)
+    assert not any([await has(idempotency, str(number)) for number in range(3)])
+
+
+async def test_an_answer_over_its_bound_is_not_kept(database: Database, clock: Clock) -> None:
+    idempotency = Idempotency(database, lease_s=LEASE_S, keep_s=DAY_S, max_answer_bytes=1_000, clock=clock)
+    await ask(idempotency, "at the bound", 1_000)
+    await ask(idempotency, "beyond", 1_001)
+    assert [await has(idempotency, key) for key in ("at the bound", "beyond")] == [True, False]
+
+
+async def test_each_user_has_keys_of_their_own(idempotency: Idempotency) -> None:
+    for user in ("", "ana", "iva"):
+        begun = await idempotency.begin("a", "k", f"of {user}", SECRET, user=user)
+        assert isinstance(begun, Claim)
+
+
+async def test_a_large_answer_is_sealed_and_opened_beside_the_event_loop(
+    idempotency: Idempotency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    plain = Fernet.encrypt, Fernet.decrypt
+
+    def watched(method: Any) -> Any:
+        def call(*given: Any) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return method(*given)
+
+        return call
+
+    monkeypatch.setattr(Fernet, "encrypt", watched(plain[0]))
+    monkeypatch.setattr(Fernet, "decrypt", watched(plain[1]))
+    await ask(idempotency, "k", 1_000_000)
+    assert await has(idempotency, "k")
+    assert threads == [False, False]
 
 
 async def test_another_key_is_another_request(idempotency: Idempotency) -> None:
