@@ -58,11 +58,16 @@ Caller = Annotated[Access, Depends(caller)]
 async def asker(request: Request, services: ServicesDep, caller: Caller) -> Access:
     """A caller within its tenant's rate. Whether it is, and whether a slot is free for it, its headers alone decide."""
     let_refusal_be_repeated(request.scope)
+    await count(request, services, caller)
+    return caller
+
+
+async def count(request: Request, services: Services, caller: Access) -> None:
+    """Count a request against its tenant's rate. Raises RateLimited."""
     try:
         await services.queries.count_request(caller)
     finally:
         request.scope[RATE] = services.queries.rate_status(caller)
-    return caller
 
 
 Asker = Annotated[Access, Depends(asker)]

@@ -24,11 +24,11 @@ from starlette.types import Receive, Scope, Send
 from deployments.errors import Forbidden, InvalidRequest, NotFound, RagError
 from deployments.tasks import spawn_detached
 from serve_app.api.authentication import PRINCIPAL, bearer
-from serve_app.api.dependencies import get_services
+from serve_app.api.dependencies import count, get_services
 from serve_app.api.streaming import EMPTY_LINE, PING, EventStream
 from serve_app.platform.idempotency import Answer, Claim, Idempotency
 from serve_app.platform.keys import Principal
-from serve_app.services.access import AccessService
+from serve_app.services.access import Access, AccessService
 
 logger = logging.getLogger(__name__)
 KEY_HEADER = "Idempotency-Key"
@@ -46,11 +46,13 @@ class NotStored(Response):
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Whose Idempotency-Keys a request's is one of. `is_question`: its answer may be dropped early for newer ones."""
+    """Whose Idempotency-Keys a request's is one of. `is_question`: its answer may be dropped early for newer ones.
+    `counted`: against whose rate a kept answer counts, as an answer that is made does."""
 
     tenant_id: str
     user: str = ""
     is_question: bool = False
+    counted: Access | None = None
 
 
 class IdempotentRoute(APIRoute):
@@ -82,6 +84,8 @@ class IdempotentRoute(APIRoute):
                 is_question=keeper.is_question,
             )
             if isinstance(claim, Answer):
+                if keeper.counted is not None:
+                    await count(request, services, keeper.counted)
                 header = request.headers.get("x-tenant-id")
                 named = () if header is None else (header,)
                 for tenant in {*named, *await self.tenants_in_body(request)}:
@@ -102,7 +106,7 @@ class QuestionRoute(IdempotentRoute):
     async def keeper(self, request: Request, principal: Principal) -> Keeper:
         access = (await get_services(request)).access
         caller = await access.resolve(principal, request.headers.get("x-tenant-id"))
-        return Keeper(caller.tenant_id, user=_user_of(await request.body()), is_question=True)
+        return Keeper(caller.tenant_id, user=_user_of(await request.body()), is_question=True, counted=caller)
 
 
 def _user_of(body: bytes) -> str:

@@ -54,7 +54,8 @@ class CommandRoute(IdempotentRoute):
             return Keeper(principal.tenant_id, is_question=True)
         tenant = commands[0].tenant
         caller = await (await get_services(request)).access.resolve(principal, tenant)
-        return Keeper(caller.tenant_id, user=getattr(commands[0], "user", None) or "", is_question=True)
+        user = getattr(commands[0], "user", None) or ""
+        return Keeper(caller.tenant_id, user=user, is_question=True, counted=caller)
 
 
 router = APIRouter(tags=["commands"], route_class=CommandRoute)

@@ -247,6 +247,21 @@ async def test_a_suspended_tenant_gets_no_kept_answer(api: Api, path: str, body:
     assert is_kept(await ask(api, path, body))
 
 
+@every_route
+async def test_a_kept_answer_counts_against_the_rate(api: Api, path: str, body: dict[str, Any]) -> None:
+    """Else a tenant could ask for kept answers without end."""
+    await api.stores.tenants.patch("t", settings={"limits": {"requests_per_minute": 1}})
+    assert (await ask(api, path, body)).status_code == 200
+    assert (await ask(api, path, body)).status_code == 429
+
+
+async def test_a_repetition_writes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ask(api, *QUERY)
+    await api.stores.events.drain()
+    monkeypatch.setattr(api.stores.idempotency.database, "transaction", lambda: pytest.fail("it writes"))
+    assert is_kept(await ask(api, *QUERY))
+
+
 async def test_an_answer_is_kept_for_its_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await ask(api, *QUERY)
     now = datetime.now(UTC)
