@@ -11,10 +11,12 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     LargeBinary,
     MetaData,
     String,
     Text,
+    TextClause,
     TypeDecorator,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -91,3 +93,8 @@ def of_tenant(model: type[TenantOwned], tenant_id: str) -> ColumnElement[bool]:
     if not tenant_id:
         raise ValueError("tenant_id is empty")
     return model.tenant_id == tenant_id
+
+
+def partial_index(name: str | None, *columns: str, where: TextClause) -> Index:
+    """An index of the rows that fulfil a condition. A query must state it in the same words to use the index."""
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)

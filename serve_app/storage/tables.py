@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from deployments.ingestion.base import DocumentState
 from serve_app.storage import log_tables  # noqa: F401 - one import brings all tables
-from serve_app.storage.declarative import Base, TenantOwned
+from serve_app.storage.declarative import Base, TenantOwned, partial_index
 
 
 class Tenant(Base):
@@ -151,13 +151,8 @@ class Job(TenantOwned):
         Index(None, "bulk"),
         Index(None, "reindex"),
         Index(None, "tenant_id", "created_at", "id"),
-        Index(
-            "ix_jobs_tenant_id_reindexes",
-            "tenant_id",
-            "created_at",
-            "id",
-            sqlite_where=text("reindex IS NOT NULL"),
-            postgresql_where=text("reindex IS NOT NULL"),
+        partial_index(
+            "ix_jobs_tenant_id_reindexes", "tenant_id", "created_at", "id", where=text("reindex IS NOT NULL")
         ),
     )
 
@@ -198,18 +193,12 @@ class JobDocument(DocumentFields, TenantOwned):
         Index(None, "tenant_id", "document_id", "state"),
         Index(None, "tenant_id", "state", "lane", "not_before", "sequence"),
         Index(None, "job_id", "state", "not_before", "sequence"),
-        Index(None, "tenant_id", "collection", sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED),
-        Index(
-            "ix_job_documents_ended_badly",
-            "tenant_id",
-            "state",
-            "job_created_at",
-            "job_id",
-            sqlite_where=_ENDED_BADLY,
-            postgresql_where=_ENDED_BADLY,
+        partial_index(None, "tenant_id", "collection", where=_IS_UNFINISHED),
+        partial_index(
+            "ix_job_documents_ended_badly", "tenant_id", "state", "job_created_at", "job_id", where=_ENDED_BADLY
         ),
         *(
-            Index(f"ix_job_documents_failed{by}", *columns, sqlite_where=_HAS_FAILED, postgresql_where=_HAS_FAILED)
+            partial_index(f"ix_job_documents_failed{by}", *columns, where=_HAS_FAILED)
             for by, columns in (
                 ("", ("tenant_id", "sequence")),
                 ("_by_error", ("tenant_id", "error_code", "sequence")),
@@ -250,14 +239,7 @@ class IngestionTurn(TenantOwned):
     __tablename__ = "ingestion_turns"
     __table_args__ = (
         Index(None, "lane", "turn"),
-        Index(
-            "ix_ingestion_turns_waiting",
-            "lane",
-            "turn",
-            "tenant_id",
-            sqlite_where=text("due IS NOT NULL"),
-            postgresql_where=text("due IS NOT NULL"),
-        ),
+        partial_index("ix_ingestion_turns_waiting", "lane", "turn", "tenant_id", where=text("due IS NOT NULL")),
     )
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
@@ -301,19 +283,8 @@ class StoredBlob(TenantOwned):
     __tablename__ = "stored_blobs"
     __table_args__ = (
         Index(None, "tenant_id", "document_id"),
-        Index(
-            "ix_stored_blobs_removable",
-            "due",
-            sqlite_where=text("due IS NOT NULL"),
-            postgresql_where=text("due IS NOT NULL"),
-        ),
-        Index(
-            "ix_stored_blobs_tenant_id_removable",
-            "tenant_id",
-            "due",
-            sqlite_where=text("due IS NOT NULL"),
-            postgresql_where=text("due IS NOT NULL"),
-        ),
+        partial_index("ix_stored_blobs_removable", "due", where=text("due IS NOT NULL")),
+        partial_index("ix_stored_blobs_tenant_id_removable", "tenant_id", "due", where=text("due IS NOT NULL")),
     )
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
@@ -428,14 +399,7 @@ class IdempotentRequest(TenantOwned):
     __tablename__ = "idempotent_requests"
     __table_args__ = (
         Index(None, "created_at"),
-        Index(
-            "ix_idempotent_requests_questions",
-            "tenant_id",
-            "created_at",
-            "size",
-            sqlite_where=text("size > 0"),
-            postgresql_where=text("size > 0"),
-        ),
+        partial_index("ix_idempotent_requests_questions", "tenant_id", "created_at", "size", where=text("size > 0")),
     )
 
     tenant_id: Mapped[str] = mapped_column(String(64), ForeignKey("tenants.id"), primary_key=True)
