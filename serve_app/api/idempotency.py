@@ -1,7 +1,7 @@
 """Routes that create things, and those that answer questions, are idempotent.
 
 An Idempotency-Key replays the answer of the first request with it. A stream is kept once its answer is whole, before
-its last events are sent. So whoever has read the end of it may send the request again.
+its last events are sent. So a client that has read the end of it gets the kept answer from then on.
 """
 
 from __future__ import annotations
