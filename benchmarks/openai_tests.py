@@ -45,7 +45,7 @@ class Explained(NamedTuple):
 
 EXPLAINED = (
     Explained(r"responses\.py::\w+_(retrieve|delete|cancel)", "there is no path", "answers are not kept"),
-    Explained(r"responses\.py::\w+_compact", "there is no path", "answers are not kept"),
+    Explained(r"responses\.py::\w+_compact", "there is no path", "conversations are not made shorter"),
     Explained(
         r"responses\.py::\w+_create_with_all_params",
         "previous_response_id: answers are not kept",

@@ -64,6 +64,8 @@ _OF_HTTP: dict[int, type[errors.RagError]] = {
 }
 """What the framework raises by itself, but for 404 and 405."""
 _NOT_PARSED = {"There was an error parsing the body": "the body is not JSON in UTF-8"}
+_KEPT_BY_OTHERS = ("/v1/responses/", "/v1/chat/completions/")
+"""Where OpenAI's API has answers that were given before."""
 _MAX_COMPARED_CHARACTERS = 100
 
 
@@ -179,6 +181,8 @@ def _no_route(app: FastAPI, path: str) -> str:
     routes = [route.path for route in app.routes if isinstance(route, Route)]
     near = difflib.get_close_matches(path[:_MAX_COMPARED_CHARACTERS], routes, n=1, cutoff=0.75)
     hint = f"did you mean {near[0]}?" if near else "GET /openapi.json lists all paths"
+    if path.startswith(_KEPT_BY_OTHERS) and path not in _KEPT_BY_OTHERS:
+        hint = "answers are not kept. DELETE /v1/query/{query_id} stops one that is under way"
     return f"there is no path {path[:_MAX_COMPARED_CHARACTERS]!r} here; {hint}"
 
 

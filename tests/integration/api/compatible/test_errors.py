@@ -101,6 +101,17 @@ async def test_a_client_of_openai_s_can_read_that_a_path_is_not_there(api: Api, 
     assert message(answer, path) == f"there is no path {path!r} here; {hint}"
 
 
+@pytest.mark.parametrize("path", ["/v1/responses/resp_1", "/v1/responses/resp_1/cancel", "/v1/chat/completions/c1"])
+async def test_where_openai_keeps_answers_it_says_that_none_are_kept(api: Api, path: str) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        answer = await api.client.request(method, path)
+        assert (answer.status_code, code(answer)) == (404, "not_found")
+        assert message(answer, path).endswith(
+            "here; answers are not kept. DELETE /v1/query/{query_id} stops one that is under way"
+        )
+    assert "did you mean /v1/responses?" in message(await api.client.get("/v1/responses/"), path)
+
+
 async def test_a_path_without_its_version_is_a_problem_with_a_hint(api: Api) -> None:
     answer = await api.client.post("/chat/completions", json={})
     assert answer.headers["content-type"] == "application/problem+json"
