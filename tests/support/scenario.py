@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from tests.support.tenancies import LOOKS, Tenancies
+from tests.support.tenancies import KEPT, LOOKS, Tenancies
 from tests.support.worlds import Worlds
 
 ROK, NAJAM = ["rok", "žalba", "dana"], ["najam", "ugovor", "rok"]
@@ -200,10 +200,25 @@ def reindexings(machine: Tenancies) -> None:
         machine.ask(tenant, "u2", ["rok", "ugovor"], None, [], "search", None)
 
 
+def sweeps(machine: Tenancies) -> None:
+    """One tenant keeps what has ended for a moment only. The others keep it."""
+    for tenant, words in (("a", ROK), ("b", NAJAM)):
+        machine.put(tenant, "", 1, words, "zakoni", "hr")
+        machine.ask(tenant, "u2", ["rok"], None, [], "query", None)
+        machine.rotate(tenant)
+    machine.keep_for_a_moment("a", {*KEPT})
+    machine.sweep()
+    for tenant in ("a", "b", "c"):
+        machine.look_at_the_last_job(tenant)
+        for path in LOOKS:
+            machine.look(tenant, path)
+
+
 TIGHT = {"quotas": {"documents": 2, "chunks": 3}}
 SCENES: dict[str, Callable[[Tenancies], None]] = {
     scene.__name__: scene
     for scene in (
         looks, versions, questions, collections, repetitions, waiting, metadata, keys, deletions, quotas, reindexings,
+        sweeps,
     )
 }  # fmt: skip

@@ -412,6 +412,7 @@ class Tenancies(RuleBasedStateMachine):
             ("POST", f"/v1/jobs/{job}/cancel", f"/v1/jobs/job_{'0' * 32}/cancel"),
             ("GET", f"/v1/queries/{query}", f"/v1/queries/{'0' * 32}"),
             ("GET", f"/v1/queries/{query}/trace", f"/v1/queries/{'0' * 32}/trace"),
+            ("GET", f"/v1/queries/{query}/trace", f"/v1/queries/{'0' * 32}/trace"),
             ("POST", f"/v1/jobs/{job}/retry", f"/v1/jobs/job_{'0' * 32}/retry"),
             ("DELETE", f"/v1/keys/{keys[-1]['id']}", f"/v1/keys/key_{'0' * 32}"),
             ("POST", f"/v1/keys/{keys[-1]['id']}/rotate", f"/v1/keys/key_{'0' * 32}/rotate"),
