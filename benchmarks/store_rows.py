@@ -137,8 +137,9 @@ def _statements(embedded: bool, size: Size) -> list[tuple[str, dict[str, Any]]]:
             f"CASE WHEN n < {size.large} THEN n % {_VOCABULARY} ELSE 0 END {terms} END END, "
             f"'e5', '', {sql.json(':warnings')}, {at}, {at}, {fields[1]} FROM {rows}",
             f"INSERT INTO jobs (tenant_id, id, bulk_detail, generation, trace, created_at) "
-            f"SELECT DISTINCT tenant, {job}, '', '', {sql.json(':nothing_more')}, {at} FROM {rows} "
-            "WHERE true ON CONFLICT DO NOTHING",
+            f"SELECT tenant, job, '', '', {sql.json(':nothing_more')}, at "
+            f"FROM (SELECT DISTINCT tenant, {job} AS job, {at} AS at FROM {rows}) AS jobs WHERE true "
+            "ON CONFLICT DO NOTHING",
             "INSERT INTO job_documents (tenant_id, job_id, job_created_at, document_id, version, fingerprint, state, "
             "attempts, not_before, given_up, generation, written_to, chunks, chunks_done, warnings, updated_at, "
             f"{fields[0]}) SELECT tenant, {job}, {at}, 'd' || n, CASE WHEN {waits} THEN '' ELSE 'v' || n END, "
