@@ -464,10 +464,6 @@ async def test_uploads_and_logs_while_a_tenant_is_deleted_leave_nothing(
 # --- Quotas
 
 
-async def test_without_quotas_nothing_is_counted(tenants: Tenants, jobs: Jobs) -> None:
-    await jobs.accept("a", [document(f"d{n}") for n in range(20)])
-
-
 @pytest.mark.every_database
 @pytest.mark.parametrize(
     ("quota", "says"),
