@@ -121,15 +121,16 @@ def parse(verb: str, params: Mapping[str, Any]) -> Command:
     return parsed
 
 
-def tenant_commands(body: bytes) -> list[TenantCommand]:
-    """The commands of a body that act within a tenant: one command, or one or many calls of JSON-RPC.
+def tenant_commands(body: bytes, most: int) -> list[TenantCommand]:
+    """The commands of a body that act within a tenant: one command, or 1 to `most` calls of JSON-RPC.
 
     What must be refused is passed over. So are commands on tenants, such as one that resumes a suspended tenant.
     """
     found = []
     with suppress(ValueError):
         given = from_json(body, allow_inf_nan=False)
-        for each in given if isinstance(given, list) else [given]:
+        calls = given if isinstance(given, list) else [given]
+        for each in calls if len(calls) <= most else ():
             with suppress(InvalidRequest, KeyError, TypeError, AttributeError):
                 command = parse(each["command"] if "command" in each else each["method"], each.get("params", {}))
                 if isinstance(command, TenantCommand):

@@ -42,18 +42,24 @@ class CommandRoute(IdempotentRoute):
     """A route whose commands name the tenants that they act for in the body."""
 
     async def tenants_in_body(self, request: Request) -> Iterable[str]:
-        commands = tenant_commands(await request.body())
+        services = await get_services(request)
+        commands = tenant_commands(await request.body(), services.config.max_batch)
         return [command.tenant for command in commands if command.tenant is not None]
 
     async def keeper(self, request: Request, principal: Principal) -> Keeper:
-        """Of a command that asks: its tenant's. A batch of calls may ask for several tenants and users."""
-        commands = tenant_commands(await request.body())
+        """Of a command that asks: its tenant's. A batch of calls may ask for several tenants and users.
+
+        A body that is larger than a question is not parsed for this: it may hold documents, or very many calls.
+        """
+        services, body = await get_services(request), await request.body()
+        is_small = len(body) <= services.config.max_query_body_bytes
+        commands = tenant_commands(body, services.config.max_batch) if is_small else []
         if not any(command.asks for command in commands):
             return await super().keeper(request, principal)
         if len(commands) > 1:
             return Keeper(principal.tenant_id, is_question=True)
         tenant = commands[0].tenant
-        caller = await (await get_services(request)).access.resolve(principal, tenant)
+        caller = await services.access.resolve(principal, tenant)
         user = getattr(commands[0], "user", None) or ""
         return Keeper(caller.tenant_id, user=user, is_question=True, counted=caller)
 

@@ -12,9 +12,10 @@ import pytest
 
 from deployments.errors import StageUnavailable, Unavailable
 from serve_app.api.app import create_app
+from serve_app.commands.base import TenantCommand, tenant_commands
 from serve_app.platform.daily_usage import Period
 from serve_app.platform.idempotency import Claim
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import LIMITS, Api
 from tests.support.waiting import until
 
 Asked = tuple[str, dict[str, Any]]
@@ -299,6 +300,28 @@ async def test_a_question_without_a_key_is_not_looked_up(api: Api, monkeypatch: 
     monkeypatch.setattr(api.stores.idempotency, "begin", begin)
     for path, body in ROUTES.values():
         assert (await ask(api, path, body, {})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/commands", "/v1/rpc"])
+async def test_a_body_larger_than_a_question_is_not_parsed_once_more_for_its_key(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def parsed(body: bytes, most: int) -> list[TenantCommand]:
+        assert len(body) <= LIMITS.max_query_body_bytes
+        return []
+
+    monkeypatch.setattr("serve_app.api.routes.commands.tenant_commands", parsed)
+    documents = {"documents": [{"text": "a" * LIMITS.max_query_body_bytes}]}
+    one = {"id": "1", "command": "process_documents", "params": documents}
+    calls = [{"jsonrpc": "2.0", "id": 1, "method": "health", "params": {}}] * (LIMITS.max_query_body_bytes // 40)
+    answer = await api.client.post(path, json=one if path == "/v1/commands" else calls, headers=KEY)
+    assert answer.status_code == 200
+
+
+def test_a_batch_of_too_many_calls_is_not_read() -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "query", "params": {"query": "q"}}
+    assert len(tenant_commands(json.dumps([call] * 3).encode(), 3)) == 3
+    assert tenant_commands(json.dumps([call] * 4).encode(), 3) == []
 
 
 async def test_no_text_of_an_answer_is_in_the_database(api: Api) -> None:
