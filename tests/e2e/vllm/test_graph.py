@@ -59,7 +59,7 @@ def test_the_streamed_text_is_that_of_a_direct_greedy_run(shared: Vllm) -> None:
     assert (complete["engine"], complete["finish_reason"]) == ("vllm", "length")
     assert complete["usage"]["completion_tokens"] == QUESTION_TOKENS
     assert len([m for m in messages if m["type"] == "chunk"]) > 1
-    assert streamed == direct["text"]
+    assert streamed == direct["text"].replace("\0", "")  # which no answer holds
     assert complete["usage"]["prompt_tokens"] == direct["prompt_tokens"]
 
 
