@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from heapq import nlargest
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Subquery, and_, case, cast, delete, func, select, true, update
@@ -35,6 +36,9 @@ its searches have to leave them all out."""
 MAX_WITH_DELETED = 6_000
 """Hidden versions of one tenant with which no document of it can be deleted either. An index that works is never that
 far behind: a deletion removes passages before it goes on."""
+MAX_RUNS: Final = 16
+"""Runs of hidden versions that a search leaves out as such: the longest ones. Of the others it names each version. Each
+run is a condition of its own, and Milvus refuses an expression of many, as they nest too deep for it."""
 RETIRE_AFTER_S = 300.0
 """How long a replaced version's passages stay for the searches that began before it was replaced."""
 _HIDDEN: Final = Upsert(
@@ -64,11 +68,12 @@ class Visibility:
         first = rows[0]
         generation = None if first.name is None else IndexGeneration(first.name, first.embedder, first.dimension)
         hidden = [VersionRun(each.first, each.final) for each in rows if each.first is not None]
+        kept = {run for run in nlargest(MAX_RUNS, hidden, key=_length) if run.first != run.last}
         return VisibleVersions(
             _name(first.last),
-            tuple(run.first for run in hidden if run.first == run.last),
+            tuple(name for run in hidden if run not in kept for name in _names(run)),
             generation,
-            tuple(run for run in hidden if run.first != run.last),
+            tuple(run for run in hidden if run in kept),
         )
 
 
@@ -183,6 +188,20 @@ async def forget(session: AsyncSession, versions: Sequence[RemovedVersion]) -> N
 def _name(number: int) -> str:
     """Names of former releases begin with a hexadecimal digit, and so come before all of these."""
     return f"v{number:015d}"
+
+
+def _number(name: str) -> int:
+    return int(name[1:])
+
+
+def _length(run: VersionRun) -> int:
+    return 1 if run.first == run.last else _number(run.last) - _number(run.first) + 1
+
+
+def _names(run: VersionRun) -> list[str]:
+    if run.first == run.last:
+        return [run.first]
+    return [_name(number) for number in range(_number(run.first), _number(run.last) + 1)]
 
 
 def _is(tenant_id: str, version: str) -> ColumnElement[bool]:

@@ -26,7 +26,7 @@ from serve_app.platform.documents import Documents
 from serve_app.platform.job_states import JobState
 from serve_app.platform.jobs import DocumentError, DocumentProgress, Jobs, JobView
 from serve_app.platform.reindexing import Reindexing
-from serve_app.platform.visibility import RETIRE_AFTER_S, Visibility, hide, next_versions
+from serve_app.platform.visibility import MAX_RUNS, RETIRE_AFTER_S, Visibility, hide, next_versions
 from serve_app.storage.database import Database
 from serve_app.storage.tables import Document, LexicalTerm, LexicalTotal
 from tests.support.storage import Clock, document, indexed
@@ -298,6 +298,22 @@ async def test_hidden_versions_that_follow_each_other_are_named_as_a_run(databas
     assert [(int(first[1:]), int(last[1:])) for first, last in seen.hidden_runs] == [(8, 11), (15, 16), (20, 3_999)]
     every = [*former, *(f"v{number:015d}" for number in range(1, 5_001))]
     assert [name for name in every if not seen.includes(name)] == names
+
+
+async def test_a_search_leaves_out_few_runs_and_names_the_versions_of_others(database: Database) -> None:
+    """Milvus cannot read a condition for each of many."""
+    short = [number for first in range(1, 600, 3) for number in (first, first + 1)]
+    long = [number for first in range(1_000, 1_000 + 10 * MAX_RUNS, 10) for number in range(first, first + 5)]
+    names = [f"v{number:015d}" for number in [*short, *long]]
+    async with database.transaction() as session:
+        await next_versions(session, {"a": 2_000})
+        await hide(session, [RemovedVersion("a", f"d{name}", name) for name in names])
+    seen = await Visibility(database).visible_versions("a")
+    assert [(int(first[1:]), int(last[1:])) for first, last in seen.hidden_runs] == [
+        (first, first + 4) for first in long[::5]
+    ]
+    assert [*seen.hidden] == names[: len(short)]
+    assert [name for number in range(1, 2_001) if not seen.includes(name := f"v{number:015d}")] == names
 
 
 @pytest.mark.every_database
