@@ -64,7 +64,7 @@ class DeletionService:
     """Seconds to wait, when a tenant is deleted, until workers have stopped indexing its documents."""
 
     async def delete_document(self, caller: Access, document_id: str) -> None:
-        """Delete a document with its passages and bytes. Raises NotFound if the tenant does not have it."""
+        """Delete a document with its passages and bytes. Raises NotFound if the tenant does not have it, Overloaded."""
         deleted = await self.documents.delete(caller.tenant_id, document_id)
         async with _log_incomplete_removal(f"document {document_id!r}"):
             await self.passages.delete(caller.tenant_id, document_id)
@@ -76,7 +76,7 @@ class DeletionService:
         """Delete the selected documents in batches.
 
         It stops after the last document, or when `deadline_s` seconds have passed, or when a batch's passages and bytes
-        cannot be removed at once. Raises InvalidRequest, UnknownCollection, InvalidFilter.
+        cannot be removed at once. Raises InvalidRequest, UnknownCollection, InvalidFilter, Overloaded.
         """
         tenant_id = caller.tenant_id
         selected = await self.document_service.select(caller, selection)
@@ -101,7 +101,8 @@ class DeletionService:
         """Delete a collection with its documents. Returns how many `documents` and `passages` it had.
 
         If it is cut off, the same call goes on where it stopped. Raises UnknownCollection, Conflict for the
-        default collection, and Unavailable if the index or the blob store does not answer for many documents.
+        default collection, Overloaded, and Unavailable if the index or the blob store does not answer for many
+        documents.
         """
         check_deletable(name)
         documents = passages = not_removed = 0

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
 
-from deployments.errors import Conflict, UnknownCollection
+from deployments.errors import Conflict, Overloaded, UnknownCollection
 from serve_app.api.dependencies import After, Caller, PageSize, ServicesDep, Writer
 from serve_app.api.idempotency import CreatingRoute
 from serve_app.api.openapi import describe_errors, describe_response
@@ -81,7 +81,7 @@ async def patch(name: CollectionName, body: CollectionPatch, services: ServicesD
 @router.delete(
     "/collections/{name}",
     response_model=RemovedCollection,
-    responses={200: describe_response(example=_REMOVED), **describe_errors(UnknownCollection, Conflict)},
+    responses={200: describe_response(example=_REMOVED), **describe_errors(UnknownCollection, Conflict, Overloaded)},
 )
 async def delete(name: CollectionName, services: ServicesDep, caller: Writer) -> RemovedCollection:
     """Remove a collection with all its documents, and say how much that was. `default` stays: the answer is 409."""

@@ -178,7 +178,7 @@ async def list_(
     response_model=DeletedDocuments,
     responses={
         200: describe_response(example={"deleted": 12, "more": False}),
-        **describe_errors(UnknownCollection, InvalidFilter),
+        **describe_errors(UnknownCollection, InvalidFilter, Overloaded),
     },
 )
 async def delete_chosen(
@@ -245,7 +245,7 @@ async def patch(document_id: DocumentId, body: DocumentPatch, services: Services
     return Document.model_validate(await services.documents.change_metadata(caller, document_id, body.metadata))
 
 
-@router.delete("/documents/{document_id:path}", status_code=204, responses=describe_errors(NotFound))
+@router.delete("/documents/{document_id:path}", status_code=204, responses=describe_errors(NotFound, Overloaded))
 async def delete(document_id: DocumentId, services: ServicesDep, caller: Writer) -> None:
     """Remove a document: once this has returned, no search finds it."""
     await services.deletion.delete_document(caller, document_id)

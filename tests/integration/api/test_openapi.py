@@ -160,6 +160,12 @@ async def test_refusals_are_problems_with_their_codes_and_an_example_of_each(doc
     assert seen == {error.code for error in STATUS}
 
 
+async def test_deletions_say_that_they_may_have_to_wait_for_the_index(document: dict[str, Any]) -> None:
+    for path in ("/v1/documents/delete", "/v1/documents/{document_id}", "/v1/collections/{name}"):
+        operation = document["paths"][path]["post" if path.endswith("/delete") else "delete"]
+        assert "overloaded" in operation["responses"]["503"]["content"]["application/problem+json"]["examples"], path
+
+
 async def test_examples_of_requests_fit_their_schemas(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         for given in operation["parameters"]:
