@@ -14,6 +14,7 @@ import atexit
 import logging
 import os
 import socket
+import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -66,7 +67,32 @@ _provider: TracerProvider | None = None
 _tracer = _UNSAMPLED
 _content = False
 _is_replica = False
+_exporting: _Export | None = None
 logger = logging.getLogger(__name__)
+
+
+class _Export:
+    """One of all spans that wait, in a thread of its own, so that it takes none from the process's work."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.is_late = False
+        self._done = threading.Event()
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        threading.Thread(target=self._run, args=[provider], name="export", daemon=True).start()
+
+    def _run(self, provider: TracerProvider) -> None:
+        try:
+            provider.force_flush()
+        finally:
+            self._done.set()
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    async def ended(self) -> None:
+        await self._ended.wait()
 
 
 class _RootSampler(Sampler):
@@ -112,7 +138,8 @@ def use(
     processor: SpanProcessor, service: str, *, replica: str = "", ratio: float = 1.0, content: bool = False
 ) -> None:
     """Hand spans to the processor. What `start` does with the one that is configured, and tests with their own."""
-    global _provider, _tracer, _content, _is_replica
+    global _provider, _tracer, _content, _is_replica, _exporting
+    _exporting = None
     resource = Resource.create(
         {
             "service.name": f"rag-{service}",
@@ -138,11 +165,20 @@ def stop() -> None:
 
 async def export_now() -> None:
     """Export what waits, for a process that may be killed at any time. Never raises, and returns after _EXPORT_NOW_S at
-    the latest; a collector that is away must not hold work up. Does nothing where this process traces nothing."""
-    if (provider := _provider) is not None:
-        with suppress(TimeoutError):  # the thread goes on
-            async with asyncio.timeout(_EXPORT_NOW_S):
-                await asyncio.to_thread(provider.force_flush)
+    the latest. While a collector that is away holds one thread up, it waits no more and takes no other thread: that one
+    goes on with all that waits. Does nothing where this process traces nothing."""
+    global _exporting
+    if (provider := _provider) is None or (_exporting is not None and not _exporting.done() and _exporting.is_late):
+        return
+    try:
+        async with asyncio.timeout(_EXPORT_NOW_S):
+            while _exporting is not None and not _exporting.done():
+                await _exporting.ended()
+            _exporting = _Export(provider)
+            await _exporting.ended()
+    except TimeoutError:
+        if _exporting is not None:
+            _exporting.is_late = True
 
 
 def end_of_replica() -> Coroutine[Any, Any, None] | None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -115,5 +116,23 @@ async def test_work_that_exports_its_spans_does_not_wait_for_a_collector_that_do
     try:
         async with asyncio.timeout(BOUND_S / 2):
             await tracing.export_now()
+    finally:
+        exporter.may_go.set()
+
+
+async def test_a_collector_that_does_not_answer_takes_one_thread_and_one_wait() -> None:
+    """Other threads are the process's, for its work. One that is stuck exports later spans, too."""
+    exporter = Stuck()
+    tracing.use(BatchSpanProcessor(exporter, 512, NEVER_MS), "test")
+    threads = threading.active_count()
+    try:
+        tracing.end(tracing.begin_trace("first", {}))
+        await tracing.export_now()
+        began = time.monotonic()
+        for _ in range(10):
+            tracing.end(tracing.begin_trace("next", {}))
+            await tracing.export_now()
+        assert time.monotonic() - began < 1
+        assert threading.active_count() == threads + 1
     finally:
         exporter.may_go.set()
