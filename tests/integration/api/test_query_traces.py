@@ -104,3 +104,23 @@ async def test_no_more_spans_are_read_than_a_page_has_room_for(
     found = (await trace(api, await asked(api, **SAMPLED))).raise_for_status().json()
     assert len(found["spans"]) == 3
     assert found["spans"][0]["name"] == "POST /v1/query"
+
+
+async def test_a_request_that_says_it_is_below_another_one_is_not_shown_with_it(api: Api, folder: Path) -> None:
+    own = await api.client.post("/v1/query", json=QUESTION, headers=SAMPLED)
+    await api.stores.tenants.ensure("another")
+    below = {"traceparent": own.headers["traceparent"]}
+    other = await asked(api, **(below | await api.key("admin", tenant="another")))
+    found = (await trace(api, own.headers["X-Query-ID"])).raise_for_status().json()
+    assert len(found["spans"]) == len(spans.REQUEST_SPANS)
+    assert found["spans"][0]["depth"] == 0
+    assert (await trace(api, other)).status_code == 404
+
+
+async def test_of_a_trace_of_very_many_requests_the_newest_spans_are_read(
+    api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller may give one trace to all requests, and fill the files with it."""
+    query_id = await asked(api, **SAMPLED)
+    monkeypatch.setattr(span_files, "MAX_READ", 4)
+    assert len(span_files.spans_of_query(folder, TRACE, query_id)) <= 4
