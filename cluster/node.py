@@ -155,7 +155,8 @@ class OwnedNode:
         node.kill_dashboard(check_alive=False)  # the stand-in that Ray starts without one
         where = ray_constants.KV_NAMESPACE_DASHBOARD
         node.get_gcs_client().internal_kv_del(ray_constants.DASHBOARD_ADDRESS.encode(), False, where)
-        node.start_api_server(include_dashboard=True, raise_on_failure=True)
+        with _temporary_files_in(self.folder):
+            node.start_api_server(include_dashboard=True, raise_on_failure=True)
         return f"http://{node._webui_url}"
 
     def last_error(self) -> str:
@@ -237,7 +238,7 @@ def _remove(folder: Path, data_dir: Path) -> None:
 
 @contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """A node that is started in here has its processes' temporary files in its own folder, which is removed with it.
+    """What is started in here has its temporary files in the node's folder, which is removed with the node.
 
     A process that is killed, as most are at the end, leaves its files behind. If the temporary folder's name was too
     long for the node, the files still go there: somebody has chosen that folder, perhaps for its size.

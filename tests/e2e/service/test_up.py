@@ -37,11 +37,7 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             service = json.loads((tmp_path / "var/service.json").read_text())
             ray_folder = Path(service["ray_folder"])
             assert ray_folder.is_dir()
-            # What a killed replica leaves of temporary files goes with the node.
-            everyone = answers(psutil.Process(running.process.pid).children(recursive=True), psutil.Process.environ)
-            replicas = [environment for each, environment in everyone if "ServeReplica" in " ".join(each.cmdline())]
-            assert len(replicas) == 6
-            assert {environment["TMPDIR"] for environment in replicas} == {str(ray_folder)}
+            assert temporary_folders(running, "ServeReplica") == [str(ray_folder)] * 6
 
             answer = running.rag("ask", "Koliko dugo se čuvaju dokumenti?")
             assert "[1]" in answer
@@ -53,6 +49,7 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             screen = running.text()
             assert all(part in screen for part in (service["url"], key, "rag ask", "rag ingest", "extractive"))
 
+            assert {*temporary_folders(running, "dashboard/dashboard.py")} == {str(ray_folder)}
             dashboard = next(line.split()[-1] for line in screen.splitlines() if line.startswith("Ray dashboard"))
             assert httpx.get(f"{dashboard}/api/version", trust_env=False).status_code == 401
             token = (tmp_path / "var/ray_token").read_text()
@@ -61,7 +58,8 @@ def test_start_ask_stop_and_start_again(tmp_path: Path) -> None:
             for port in ports_open_to_others(running):
                 assert refuses_without_token(port)
 
-            prometheus = next(line.split()[-1] for line in screen.splitlines() if "✓ Prometheus" in line)
+            [stage] = [line for line in screen.splitlines() if "✓ Prometheus" in line]
+            prometheus = next(word for word in stage.split() if word.startswith("http"))
             until_both_are_scraped(prometheus)
 
             second = subprocess.run([RAG, "up", "--data-dir", str(running.data_dir)], capture_output=True, text=True)
@@ -94,6 +92,13 @@ def until_both_are_scraped(prometheus: str) -> None:
             return
         assert time.monotonic() < end, answer
         time.sleep(0.5)
+
+
+def temporary_folders(running: Up, command: str) -> list[str]:
+    """Of the processes with such a command. What they leave there when they are killed goes with the node."""
+    everyone = psutil.Process(running.process.pid).children(recursive=True)
+    found = answers(everyone, lambda each: (" ".join(each.cmdline()), each.environ()))
+    return [environment["TMPDIR"] for _, (line, environment) in found if command in line]
 
 
 def ports_open_to_others(running: Up) -> list[int]:
