@@ -12,6 +12,9 @@ defmodule RagClient.ScriptedServer do
 
   @type step :: term
 
+  # How long a request may take to arrive. On a busy machine, a hundred at once take longer than five seconds.
+  @request_ms 60_000
+
   @doc "Listen on loopback. `steps` is a list, or a function of the request. Options: `:tls`, `:unix`."
   def start(steps, options \\ []) do
     {:ok, listener, url} = listen(options)
@@ -163,7 +166,7 @@ defmodule RagClient.ScriptedServer do
       {:ok, %{head: head, body: body}}
     else
       _ ->
-        case module.recv(socket, 0, 5_000) do
+        case module.recv(socket, 0, @request_ms) do
           {:ok, bytes} -> read_request(module, socket, read <> bytes)
           {:error, _} -> :closed
         end
