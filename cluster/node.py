@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import psutil
 
 from cluster import session_logs
 from cluster.node_start import NODE_START_S, adapted_start
-from cluster.ports import free_ports
+from cluster.ports import usual_or_free
 from cluster.serve_imports import leave_pandas_out
 
 # `ray` is imported inside the functions: its flags are read at import, so `set_flags` must come first.
@@ -109,13 +108,7 @@ def set_flags(*, haproxy: bool = False) -> None:
         os.environ.setdefault(_QUARANTINE, _FOR_LOAD[_QUARANTINE])  # longer answers need a longer one
         os.environ.setdefault("RAY_SERVE_HAPROXY_NBTHREAD", str(max(1, (os.cpu_count() or 1) // _CORES_A_THREAD)))
         for name, usual in _PORTS.items():
-            os.environ.setdefault(name, str(_free_port(usual)))
-
-
-def _free_port(usual: int) -> int:
-    with suppress(OSError), socket.create_server(("", usual)):
-        return usual
-    return free_ports(1, "")[0]
+            os.environ.setdefault(name, str(usual_or_free(usual, "")))
 
 
 def read_or_make_secret(path: Path) -> str:

@@ -30,6 +30,19 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     raise OSError(f"{count} free ports were not found on {host}")
 
 
+def usual_or_free(usual: int, host: str = "127.0.0.1") -> int:
+    """The port `usual` of `host`, or another one where it is taken. Raises OSError if there is none."""
+    return usual if is_free(host, usual) else free_ports(1, host)[0]
+
+
+def is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port), family=family_of(host)):
+            return True
+    except OSError:
+        return False
+
+
 def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import httpx
 import yaml
 
 from cluster.node import write_secret
-from cluster.ports import free_ports
+from cluster.ports import usual_or_free
 
 PROGRAM = "prometheus"
 USUAL_PORT = 9090
@@ -50,7 +49,7 @@ def owned_prometheus(
     write_secret(folder / "key", platform_key)
     config = yaml.safe_dump(_config(service, folder / "key", nodes, every))
     (folder / "prometheus.yaml").write_text(config, "utf-8")
-    port = _port()
+    port = usual_or_free(USUAL_PORT)
     command = [
         program,
         f"--config.file={folder / 'prometheus.yaml'}",
@@ -88,12 +87,6 @@ def _config(service: str, key_file: Path, nodes: Sequence[str], every: str) -> d
     ray = {"job_name": "ray", "static_configs": [{"targets": [*nodes]}], "metric_relabel_configs": [shown]}
     config["scrape_configs"].append(ray)
     return config
-
-
-def _port() -> int:
-    with suppress(OSError), socket.create_server(("127.0.0.1", USUAL_PORT)):
-        return USUAL_PORT
-    return free_ports(1)[0]
 
 
 def _end_with_parent() -> None:

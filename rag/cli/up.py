@@ -6,7 +6,6 @@ import copy
 import importlib
 import os
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster import session_logs
-from cluster.ports import family_of, free_ports
+from cluster.ports import free_ports, is_free
 from rag.cli.configs import LOCAL_CONFIG, load_config
 from rag.cli.errors import CliError
 from rag.cli.local_prometheus import check_installed, local_prometheus
@@ -169,7 +168,7 @@ def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) ->
     host: str = options["host"]
     wanted: int = port or options.get("port", 8000)
     options["port"] = wanted
-    if not _is_free(host, wanted):
+    if not is_free(host, wanted):
         if port is not None:
             raise CliError(f"--port {port} is in use on {host}; name another, or leave it out and a free one is taken")
         [options["port"]] = free_ports(1, host)
@@ -177,14 +176,6 @@ def _on_free_port(raw: Mapping[str, Any], port: int | None, console: Console) ->
     reached = _REACHED_AT.get(host, host)
     reached = f"[{reached}]" if ":" in reached else reached
     return {**copy.deepcopy(dict(raw)), "http_options": options}, f"http://{reached}:{options['port']}"
-
-
-def _is_free(host: str, port: int) -> bool:
-    try:
-        with socket.create_server((host, port), family=family_of(host)):
-            return True
-    except OSError:
-        return False
 
 
 def _check_models(args: AppArgs) -> str:
