@@ -46,9 +46,7 @@ class UsedBy:
 
 COUNTS: Final = tuple(field.name for field in fields(UsedBy) if field.name != "name")
 """What is counted: columns of the table, and fields of what is read from it."""
-_COUNTED: Final = Upsert(
-    DailyUsage, _KEY, lambda new: {name: getattr(DailyUsage, name) + new.excluded[name] for name in COUNTS}
-)
+_COUNTED: Final = Upsert.adding(DailyUsage, _KEY, COUNTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,8 @@ from serve_app.storage.tables import LexicalTerm, LexicalTotal
 
 _TOTAL = -1
 """Stands beside term ids, which are not negative, for all passages."""
-_TOTALS = Upsert(
-    LexicalTotal, ("tenant_id", "owner"), lambda new: {"passages": LexicalTotal.passages + new.excluded.passages}
-)
-_TERMS = Upsert(
-    LexicalTerm,
-    ("tenant_id", "owner", "term_id"),
-    lambda new: {"passages": LexicalTerm.passages + new.excluded.passages},
-)
+_TOTALS = Upsert.adding(LexicalTotal, ("tenant_id", "owner"), ("passages",))
+_TERMS = Upsert.adding(LexicalTerm, ("tenant_id", "owner", "term_id"), ("passages",))
 
 
 class LexicalStatistics:

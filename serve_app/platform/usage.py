@@ -15,11 +15,7 @@ from serve_app.storage.database import Upsert
 from serve_app.storage.declarative import of_tenant
 from serve_app.storage.tables import TenantUsage
 
-_ADDED: Final = Upsert(
-    TenantUsage,
-    ("tenant_id",),
-    lambda new: {name: getattr(TenantUsage, name) + new.excluded[name] for name in ("documents", "bytes")},
-)
+_ADDED: Final = Upsert.adding(TenantUsage, ("tenant_id",), ("documents", "bytes"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,11 @@ class Upsert:
         self.changes = changes
         self._of_dialect: dict[str, DialectInsert] = {}
 
+    @classmethod
+    def adding(cls, model: type[Base], key: Sequence[str], counts: Sequence[str]) -> Upsert:
+        """One that adds the rows' `counts` to those that are there."""
+        return cls(model, key, lambda new: {name: getattr(model, name) + new.excluded[name] for name in counts})
+
     async def run(self, session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
         """The rows are mappings of all columns that are written to their values."""
         dialect = session.get_bind().dialect.name
